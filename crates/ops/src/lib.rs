@@ -1,0 +1,1 @@
+//! The operations: wire, keys, catalog, jobs, backup, verification, status, restore.

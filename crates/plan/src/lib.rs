@@ -1,0 +1,1 @@
+//! The plan language: parse with spans, lint, resolve; pure.

@@ -1,0 +1,1 @@
+//! The restic repository: crypto, chunker, packs, index, trees, snapshots; backup, restore, check.

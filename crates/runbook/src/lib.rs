@@ -1,0 +1,1 @@
+//! Runbook steps and their graph; knows no backups.

@@ -1,0 +1,1 @@
+//! Test support: private PostgreSQL clusters, stock restic, file trees; for tests and the demo only.

@@ -1,0 +1,106 @@
+//! Why a tier did not do what was asked.
+
+use std::io;
+
+use lifeboat_model::{Classify, ErrorKind, Hint};
+
+use crate::{ObjectPath, ReadRange};
+
+/// An operation on a tier failed.
+#[derive(Debug, thiserror::Error)]
+pub enum TierError {
+    /// The object is not there.
+    #[error("`{path}` does not exist on {tier}")]
+    NotFound {
+        /// The tier's address.
+        tier: String,
+        /// The object.
+        path: ObjectPath,
+    },
+    /// The object is there already and was to be created.
+    #[error("`{path}` exists already on {tier}")]
+    AlreadyExists {
+        /// The tier's address.
+        tier: String,
+        /// The object.
+        path: ObjectPath,
+    },
+    /// The object is shorter than the range that was asked for.
+    #[error("`{path}` on {tier} has {size} bytes, too few for {range:?}")]
+    OutOfRange {
+        /// The tier's address.
+        tier: String,
+        /// The object.
+        path: ObjectPath,
+        /// What was asked for.
+        range: ReadRange,
+        /// The object's size in bytes.
+        size: u64,
+    },
+    /// The tier's folder or bucket itself is not there.
+    #[error("{tier} does not exist")]
+    Missing {
+        /// The tier's address.
+        tier: String,
+    },
+    /// Permission was refused or the tier is read-only.
+    #[error("{tier} refused to {action}")]
+    Denied {
+        /// The tier's address.
+        tier: String,
+        /// What was attempted, like `write repo/config`.
+        action: String,
+        /// The system's word.
+        #[source]
+        source: io::Error,
+    },
+    /// No space is left.
+    #[error("no space is left on {tier} to {action}")]
+    Full {
+        /// The tier's address.
+        tier: String,
+        /// What was attempted.
+        action: String,
+        /// The system's word.
+        #[source]
+        source: io::Error,
+    },
+    /// It did not answer or failed in a way that may pass.
+    #[error("{tier} failed to {action}")]
+    Unavailable {
+        /// The tier's address.
+        tier: String,
+        /// What was attempted.
+        action: String,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Classify for TierError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotFound { .. } | Self::Missing { .. } => ErrorKind::NotFound,
+            Self::AlreadyExists { .. } => ErrorKind::Conflict,
+            Self::OutOfRange { .. } => ErrorKind::Corrupt,
+            Self::Denied { .. } | Self::Full { .. } => ErrorKind::Denied,
+            Self::Unavailable { .. } => ErrorKind::Unavailable,
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        match self {
+            Self::Missing { tier } => Some(Hint::new(format!(
+                "mount or create {tier}; lifeboat does not create a tier that was there before, since an empty one in its place would hide the loss"
+            ))),
+            Self::Denied { tier, .. } => {
+                Some(Hint::new(format!("check the owner, mode and mount options of {tier}")))
+            }
+            Self::Full { tier, .. } => Some(Hint::new(format!(
+                "free space on {tier} or shorten its `keep`, then run the command again: it goes on from what was stored"
+            ))),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The contract between lifeboat and a place where copies live.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use lifeboat_model::Capabilities;
+use lifeboat_model::Timestamp;
+
+use crate::{ObjectPath, ObjectPrefix, TierError};
+
+/// What `put` does with an object that is already there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PutMode {
+    /// Replaces it; readers see the old or the new bytes, never a mixture.
+    Overwrite,
+    /// Fails with [`TierError::AlreadyExists`] and leaves it as it is.
+    Create,
+}
+
+/// Which bytes of an object are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadRange {
+    /// All of them.
+    Full,
+    /// `length` bytes from `offset`; an object that ends earlier is an error.
+    Bounded {
+        /// Where to start, in bytes.
+        offset: u64,
+        /// How many bytes.
+        length: u64,
+    },
+    /// The last bytes, at most this many.
+    Suffix(u64),
+}
+
+/// What a tier knows of an object without reading it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectMeta {
+    /// The object's path.
+    pub path: ObjectPath,
+    /// Its size in bytes.
+    pub size: u64,
+    /// When it was written, by the tier's clock.
+    pub modified: Timestamp,
+}
+
+/// A flat store of immutable objects under slash-separated paths.
+///
+/// # Contract
+///
+/// - **Durability**: when `put` returns `Ok`, the object survives a crash of host and process.
+/// - **Atomicity**: an object is seen whole or not at all, also after a crash in the middle.
+/// - **Order**: an object that was put is found by a `get` that starts later. `list` may lag behind
+///   on stores that say so; local disk and memory do not.
+/// - **Idempotence**: repeating a `put` of the same bytes or a `delete` is harmless; deleting what
+///   is not there is `Ok`.
+/// - **Cancellation**: dropping a future leaves the object absent, whole, or as it was.
+#[async_trait]
+pub trait Tier: Debug + Send + Sync + 'static {
+    /// Returns how people call this place: its URL without secrets.
+    fn address(&self) -> &str;
+
+    /// Returns what this place can do beyond the contract.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Stores `body` under `path`.
+    async fn put(&self, path: &ObjectPath, body: Bytes, mode: PutMode) -> Result<(), TierError>;
+
+    /// Reads an object or a part of it.
+    async fn get(&self, path: &ObjectPath, range: ReadRange) -> Result<Bytes, TierError>;
+
+    /// Reads an object's size and time.
+    async fn head(&self, path: &ObjectPath) -> Result<ObjectMeta, TierError>;
+
+    /// Lists all objects below `prefix`, at any depth, in no particular order.
+    ///
+    /// A prefix below which nothing was ever stored is empty, not an error.
+    fn list<'a>(&'a self, prefix: &ObjectPrefix) -> BoxStream<'a, Result<ObjectMeta, TierError>>;
+
+    /// Removes an object.
+    async fn delete(&self, path: &ObjectPath) -> Result<(), TierError>;
+}
+
+/// Delegates to a shared tier, so that decorators can wrap what others hold too.
+#[async_trait]
+impl<T: Tier + ?Sized> Tier for Arc<T> {
+    fn address(&self) -> &str {
+        (**self).address()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        (**self).capabilities()
+    }
+
+    async fn put(&self, path: &ObjectPath, body: Bytes, mode: PutMode) -> Result<(), TierError> {
+        (**self).put(path, body, mode).await
+    }
+
+    async fn get(&self, path: &ObjectPath, range: ReadRange) -> Result<Bytes, TierError> {
+        (**self).get(path, range).await
+    }
+
+    async fn head(&self, path: &ObjectPath) -> Result<ObjectMeta, TierError> {
+        (**self).head(path).await
+    }
+
+    fn list<'a>(&'a self, prefix: &ObjectPrefix) -> BoxStream<'a, Result<ObjectMeta, TierError>> {
+        (**self).list(prefix)
+    }
+
+    async fn delete(&self, path: &ObjectPath) -> Result<(), TierError> {
+        (**self).delete(path).await
+    }
+}

@@ -1,0 +1,3 @@
+//! The reference platform, as a command that the demo drives.
+
+fn main() {}
