@@ -81,6 +81,26 @@ define_name! {
     TierName is "a tier";
     /// The name of a check.
     CheckName is "a check";
+    /// The name of a class of services: how soon they must be back.
+    ClassName is "a class";
+    /// The name of a service.
+    ServiceName is "a service";
+    /// The name of a schedule of backups.
+    ScheduleName is "a schedule";
+    /// The name of a restore test.
+    RestoreTestName is "a restore test";
+    /// The name of a drill.
+    DrillName is "a drill";
+    /// The name of a scenario: what can happen.
+    ScenarioName is "a scenario";
+    /// The name of a contact.
+    ContactName is "a contact";
+    /// The name of a vendor.
+    VendorName is "a vendor";
+    /// The name of a notification channel.
+    ChannelName is "a notification channel";
+    /// The name of a step of a runbook.
+    StepName is "a step";
 }
 
 #[cfg(test)]
