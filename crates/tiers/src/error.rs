@@ -43,6 +43,12 @@ pub enum TierError {
         /// The tier's address.
         tier: String,
     },
+    /// At the tier's address is another directory than the one that was opened.
+    #[error("{tier} is not the directory any more that was opened")]
+    Replaced {
+        /// The tier's address.
+        tier: String,
+    },
     /// Permission was refused or the tier is read-only.
     #[error("{tier} refused to {action}")]
     Denied {
@@ -78,10 +84,26 @@ pub enum TierError {
     },
 }
 
+impl TierError {
+    pub(crate) fn not_found(tier: &str, path: &ObjectPath) -> Self {
+        Self::NotFound { tier: tier.to_owned(), path: path.clone() }
+    }
+
+    pub(crate) fn already_exists(tier: &str, path: &ObjectPath) -> Self {
+        Self::AlreadyExists { tier: tier.to_owned(), path: path.clone() }
+    }
+
+    pub(crate) fn out_of_range(tier: &str, path: &ObjectPath, range: ReadRange, size: u64) -> Self {
+        Self::OutOfRange { tier: tier.to_owned(), path: path.clone(), range, size }
+    }
+}
+
 impl Classify for TierError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::NotFound { .. } | Self::Missing { .. } => ErrorKind::NotFound,
+            Self::NotFound { .. } | Self::Missing { .. } | Self::Replaced { .. } => {
+                ErrorKind::NotFound
+            }
             Self::AlreadyExists { .. } => ErrorKind::Conflict,
             Self::OutOfRange { .. } => ErrorKind::Corrupt,
             Self::Denied { .. } | Self::Full { .. } => ErrorKind::Denied,
@@ -93,6 +115,9 @@ impl Classify for TierError {
         match self {
             Self::Missing { tier } => Some(Hint::new(format!(
                 "mount or create {tier}; lifeboat does not create a tier that was there before, since an empty one in its place would hide the loss"
+            ))),
+            Self::Replaced { tier } => Some(Hint::new(format!(
+                "see whether the disk of {tier} was unmounted or mounted while it was in use: findmnt --target PATH"
             ))),
             Self::Denied { tier, .. } => {
                 Some(Hint::new(format!("check the owner, mode and mount options of {tier}")))

@@ -1,10 +1,20 @@
 //! Where copies live: one trait over disk, memory and object stores, its decorators, and the
 //! conformance suite that every implementation passes.
+//!
+//! [`durable`] is here as well: the one way in which any crate writes a file that must survive.
 
+pub mod conformance;
+pub mod durable;
 pub mod error;
+pub mod fault;
+pub mod local;
+pub mod memory;
 pub mod path;
 pub mod tier;
 
 pub use error::TierError;
+pub use fault::FaultTier;
+pub use local::LocalTier;
+pub use memory::MemoryTier;
 pub use path::{ObjectPath, ObjectPrefix};
 pub use tier::{ObjectMeta, PutMode, ReadRange, Tier};

@@ -1,6 +1,7 @@
 //! The contract between lifeboat and a place where copies live.
 
 use std::fmt::Debug;
+use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -36,6 +37,19 @@ pub enum ReadRange {
     Suffix(u64),
 }
 
+impl ReadRange {
+    /// Returns which bytes of an object of `size` bytes are meant; none if it ends too early.
+    pub fn within(self, size: u64) -> Option<Range<u64>> {
+        match self {
+            Self::Full => Some(0..size),
+            Self::Bounded { offset, length } => {
+                offset.checked_add(length).filter(|end| *end <= size).map(|end| offset..end)
+            }
+            Self::Suffix(length) => Some(size.saturating_sub(length)..size),
+        }
+    }
+}
+
 /// What a tier knows of an object without reading it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectMeta {
@@ -48,6 +62,8 @@ pub struct ObjectMeta {
 }
 
 /// A flat store of immutable objects under slash-separated paths.
+///
+/// No object's path is the prefix of another's: a directory cannot be a file as well.
 ///
 /// # Contract
 ///
