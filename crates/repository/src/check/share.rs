@@ -1,0 +1,115 @@
+//! Chooses which packs are due to be read, so that all are read within a cycle.
+//!
+//! Each pack has its own instant in the cycle, spread evenly by its id. A run reads the packs whose
+//! instants lie in the window since the last run, so runs may come as irregularly as they like:
+//! windows that touch each other leave nothing out and read nothing twice a cycle.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use lifeboat_model::PackId;
+
+/// A window of a cycle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RollingShare {
+    cycle: Duration,
+    window: Duration,
+    until: Timestamp,
+}
+
+impl RollingShare {
+    /// The packs that fell due after `last` and until `now`; all of them after a whole cycle.
+    pub fn since(last: Timestamp, now: Timestamp, cycle: Duration) -> Self {
+        let window = Duration::try_from(now.duration_since(last)).unwrap_or_default();
+        Self { cycle, window, until: now }
+    }
+
+    /// The given hundredths of all packs, going round: runs that come this share of a cycle apart
+    /// read everything once a cycle.
+    pub fn of_percent(percent: u8, now: Timestamp, cycle: Duration) -> Self {
+        let window = cycle * u32::from(percent.min(100)) / 100;
+        Self { cycle, window, until: now }
+    }
+
+    /// Tells whether a pack is to be read.
+    pub fn contains(&self, pack: &PackId) -> bool {
+        if self.window >= self.cycle {
+            return true;
+        }
+        let cycle = i128::try_from(self.cycle.as_nanos()).unwrap_or(i128::MAX);
+        let due_ago = (self.until.as_nanosecond() - phase(pack, cycle)).rem_euclid(cycle);
+        u128::try_from(due_ago).is_ok_and(|ago| ago < self.window.as_nanos())
+    }
+}
+
+/// Returns the instant of a pack in the cycle.
+fn phase(pack: &PackId, cycle_ns: i128) -> i128 {
+    // 32 bits of the id are even enough, and the product of them and any cycle below 2^95
+    // nanoseconds, which is longer than time is counted here, does not overflow.
+    let [a, b, c, d, ..] = *pack.as_bytes();
+    let fraction = i128::from(u32::from_be_bytes([a, b, c, d]));
+    cycle_ns.saturating_mul(fraction) >> 32
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const DAY: Duration = Duration::from_hours(24);
+
+    fn start() -> Timestamp {
+        "2026-11-23T02:00:00Z".parse().unwrap()
+    }
+
+    fn packs() -> Vec<PackId> {
+        (0_u32..1000)
+            .map(|n| {
+                let mut id = [0; 32];
+                id[..4].copy_from_slice(&n.wrapping_mul(2_654_435_761).to_be_bytes());
+                PackId::from_bytes(id)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_percentage_is_about_that_many_packs() {
+        let share = RollingShare::of_percent(10, start(), 30 * DAY);
+        let chosen = packs().iter().filter(|pack| share.contains(pack)).count();
+        assert!((90..=110).contains(&chosen), "{chosen} of 1000");
+        let all = RollingShare::of_percent(100, start(), 30 * DAY);
+        assert!(packs().iter().all(|pack| all.contains(pack)));
+        let none = RollingShare::of_percent(0, start(), 30 * DAY);
+        assert!(!packs().iter().any(|pack| none.contains(pack)));
+    }
+
+    #[test]
+    fn a_run_after_a_whole_cycle_reads_all() {
+        let share = RollingShare::since(start(), start() + 7 * DAY, 7 * DAY);
+        assert!(packs().iter().all(|pack| share.contains(pack)));
+    }
+
+    proptest! {
+        #[test]
+        fn runs_at_any_times_read_each_pack_exactly_once_a_cycle(
+            gaps_s in proptest::collection::vec(1_u64..200_000, 1..20),
+        ) {
+            let total = Duration::from_secs(gaps_s.iter().sum());
+            let mut times_read = vec![0; 1000];
+            let mut last = start();
+            for gap in gaps_s {
+                let now = last + Duration::from_secs(gap);
+                // The cycle is a little longer than all gaps: no window covers it alone.
+                let share = RollingShare::since(last, now, total + Duration::from_nanos(1));
+                for (times, pack) in times_read.iter_mut().zip(packs()) {
+                    *times += u32::from(share.contains(&pack));
+                }
+                last = now;
+            }
+            // One nanosecond is not covered; at most the packs due in it are unread.
+            prop_assert!(times_read.iter().all(|times| *times <= 1));
+            prop_assert!(times_read.iter().filter(|times| **times == 0).count() <= 1);
+        }
+    }
+}

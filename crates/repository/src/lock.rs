@@ -1,0 +1,3 @@
+//! Locks that restic honours and whose locks honour restic.
+
+pub mod record;
