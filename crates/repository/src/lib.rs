@@ -2,5 +2,6 @@
 
 pub mod cache;
 pub mod check;
+pub mod chunker;
 pub mod lock;
 pub mod restore;
