@@ -4,17 +4,23 @@
 //! [`durable`] is here as well: the one way in which any crate writes a file that must survive.
 
 pub mod conformance;
+pub mod counting;
 pub mod durable;
 pub mod error;
 pub mod fault;
 pub mod local;
 pub mod memory;
 pub mod path;
+pub mod retry;
+pub mod throttle;
 pub mod tier;
 
+pub use counting::CountingTier;
 pub use error::TierError;
 pub use fault::FaultTier;
 pub use local::LocalTier;
 pub use memory::MemoryTier;
 pub use path::{ObjectPath, ObjectPrefix};
+pub use retry::{RetryPolicy, RetryTier};
+pub use throttle::{Throttle, ThrottleTier};
 pub use tier::{ObjectMeta, PutMode, ReadRange, Tier};

@@ -1,0 +1,142 @@
+//! A decorator that counts what passes: for reports of traffic, and for tests that bound it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use lifeboat_model::Capabilities;
+
+use crate::{ObjectMeta, ObjectPath, ObjectPrefix, PutMode, ReadRange, Tier, TierError};
+
+/// How many operations were asked for, and the bytes of those that succeeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    /// Calls of [`Tier::put`].
+    pub puts: u64,
+    /// Calls of [`Tier::get`].
+    pub gets: u64,
+    /// Calls of [`Tier::head`].
+    pub heads: u64,
+    /// Calls of [`Tier::list`].
+    pub lists: u64,
+    /// Calls of [`Tier::delete`].
+    pub deletes: u64,
+    /// Bytes that were written.
+    pub written_bytes: u64,
+    /// Bytes that were read.
+    pub read_bytes: u64,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    puts: AtomicU64,
+    gets: AtomicU64,
+    heads: AtomicU64,
+    lists: AtomicU64,
+    deletes: AtomicU64,
+    written_bytes: AtomicU64,
+    read_bytes: AtomicU64,
+}
+
+/// A tier whose traffic is counted.
+#[derive(Debug)]
+pub struct CountingTier {
+    inner: Arc<dyn Tier>,
+    counters: Counters,
+}
+
+impl CountingTier {
+    /// Wraps `inner`; everything starts at zero.
+    pub fn new(inner: Arc<dyn Tier>) -> Self {
+        Self { inner, counters: Counters::default() }
+    }
+
+    /// Returns what passed so far.
+    pub fn traffic(&self) -> Traffic {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Traffic {
+            puts: read(&self.counters.puts),
+            gets: read(&self.counters.gets),
+            heads: read(&self.counters.heads),
+            lists: read(&self.counters.lists),
+            deletes: read(&self.counters.deletes),
+            written_bytes: read(&self.counters.written_bytes),
+            read_bytes: read(&self.counters.read_bytes),
+        }
+    }
+}
+
+fn add(counter: &AtomicU64, amount: u64) {
+    counter.fetch_add(amount, Ordering::Relaxed);
+}
+
+#[async_trait]
+impl Tier for CountingTier {
+    fn address(&self) -> &str {
+        self.inner.address()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    async fn put(&self, path: &ObjectPath, body: Bytes, mode: PutMode) -> Result<(), TierError> {
+        add(&self.counters.puts, 1);
+        let length = body.len() as u64;
+        self.inner.put(path, body, mode).await?;
+        add(&self.counters.written_bytes, length);
+        Ok(())
+    }
+
+    async fn get(&self, path: &ObjectPath, range: ReadRange) -> Result<Bytes, TierError> {
+        add(&self.counters.gets, 1);
+        let body = self.inner.get(path, range).await?;
+        add(&self.counters.read_bytes, body.len() as u64);
+        Ok(body)
+    }
+
+    async fn head(&self, path: &ObjectPath) -> Result<ObjectMeta, TierError> {
+        add(&self.counters.heads, 1);
+        self.inner.head(path).await
+    }
+
+    fn list<'a>(&'a self, prefix: &ObjectPrefix) -> BoxStream<'a, Result<ObjectMeta, TierError>> {
+        add(&self.counters.lists, 1);
+        self.inner.list(prefix)
+    }
+
+    async fn delete(&self, path: &ObjectPath) -> Result<(), TierError> {
+        add(&self.counters.deletes, 1);
+        self.inner.delete(path).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::MemoryTier;
+
+    #[tokio::test]
+    async fn calls_count_always_and_bytes_when_they_passed() {
+        let tier = CountingTier::new(Arc::new(MemoryTier::new()));
+        let path: ObjectPath = "a".parse().unwrap();
+        tier.put(&path, Bytes::from_static(b"1234"), PutMode::Create).await.unwrap();
+        tier.put(&path, Bytes::from_static(b"1234"), PutMode::Create).await.unwrap_err();
+        tier.get(&path, ReadRange::Suffix(3)).await.unwrap();
+        tier.head(&path).await.unwrap();
+        drop(tier.list(&ObjectPrefix::ALL));
+        tier.delete(&path).await.unwrap();
+        let expected = Traffic {
+            puts: 2,
+            gets: 1,
+            heads: 1,
+            lists: 1,
+            deletes: 1,
+            written_bytes: 4,
+            read_bytes: 3,
+        };
+        assert_eq!(tier.traffic(), expected);
+    }
+}

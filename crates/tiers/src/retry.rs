@@ -1,0 +1,253 @@
+//! A decorator that tries again what may pass: only errors of the kind `Unavailable`.
+//!
+//! # Limits
+//!
+//! A `list` is held in memory until it is complete, since one that broke off in the middle cannot
+//! go on; a million objects are some two hundred megabytes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream};
+use futures::{FutureExt, StreamExt, TryFutureExt, TryStreamExt};
+use lifeboat_model::{Capabilities, Classify, Clock};
+
+use crate::{ObjectMeta, ObjectPath, ObjectPrefix, PutMode, ReadRange, Tier, TierError};
+
+/// How often and how patiently an operation is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// How often it is tried, the first time included.
+    pub attempts_max: u32,
+    /// The longest wait before the second attempt; each later one may be twice the one before.
+    pub first_wait: Duration,
+    /// What no wait exceeds.
+    pub wait_max: Duration,
+}
+
+impl RetryPolicy {
+    /// Returns the bounds of the wait after the failed attempt of this number, counted from 1.
+    fn wait_bounds(&self, attempt: u32) -> (Duration, Duration) {
+        let doubled = 2_u32.saturating_pow(attempt.saturating_sub(1));
+        let longest = self.first_wait.saturating_mul(doubled).min(self.wait_max);
+        (longest / 2, longest)
+    }
+}
+
+impl Default for RetryPolicy {
+    /// Six attempts over at most about fifteen seconds: a service that restarts is waited for, one
+    /// that is down is reported while the operator still looks.
+    fn default() -> Self {
+        Self {
+            attempts_max: 6,
+            first_wait: Duration::from_millis(500),
+            wait_max: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A tier that tries again.
+#[derive(Debug)]
+pub struct RetryTier {
+    inner: Arc<dyn Tier>,
+    clock: Arc<dyn Clock>,
+    policy: RetryPolicy,
+    retries: AtomicU64,
+}
+
+impl RetryTier {
+    /// Wraps `inner`, waiting by `clock`.
+    pub fn new(inner: Arc<dyn Tier>, clock: Arc<dyn Clock>, policy: RetryPolicy) -> Self {
+        Self { inner, clock, policy, retries: AtomicU64::new(0) }
+    }
+
+    /// Returns how many attempts were made beyond the first ones.
+    pub fn retries(&self) -> u64 {
+        self.retries.load(Ordering::Relaxed)
+    }
+
+    /// Carries out `attempt`, which gets its number from 1, until it does not fail as unavailable.
+    async fn retry<'a, T>(
+        &'a self,
+        mut attempt: impl FnMut(u32) -> BoxFuture<'a, Result<T, TierError>> + Send,
+    ) -> Result<T, TierError> {
+        let mut number = 1;
+        loop {
+            match attempt(number).await {
+                Err(error) if error.kind().is_retryable() && number < self.policy.attempts_max => {
+                    let (shortest, longest) = self.policy.wait_bounds(number);
+                    // Clients that failed together must not come back together.
+                    let wait = rand::random_range(shortest..=longest);
+                    tracing::warn!(
+                        tier = self.inner.address(),
+                        attempt = number,
+                        wait_ms = wait.as_millis(),
+                        error = &error as &dyn std::error::Error,
+                        "a tier did not answer; trying again"
+                    );
+                    self.clock.sleep(wait).await;
+                    self.retries.fetch_add(1, Ordering::Relaxed);
+                    number += 1;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// Puts once; a later attempt recognises the object of an earlier one whose answer was lost.
+    async fn put_once(
+        &self,
+        attempt: u32,
+        path: &ObjectPath,
+        body: &Bytes,
+        mode: PutMode,
+    ) -> Result<(), TierError> {
+        match self.inner.put(path, body.clone(), mode).await {
+            Err(error @ TierError::AlreadyExists { .. }) if attempt > 1 => {
+                let stored = self.inner.get(path, ReadRange::Full).await?;
+                if stored == *body { Ok(()) } else { Err(error) }
+            }
+            other => other,
+        }
+    }
+}
+
+#[async_trait]
+impl Tier for RetryTier {
+    fn address(&self) -> &str {
+        self.inner.address()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    async fn put(&self, path: &ObjectPath, body: Bytes, mode: PutMode) -> Result<(), TierError> {
+        let body = &body;
+        self.retry(move |number| self.put_once(number, path, body, mode).boxed()).await
+    }
+
+    async fn get(&self, path: &ObjectPath, range: ReadRange) -> Result<Bytes, TierError> {
+        self.retry(move |_| self.inner.get(path, range)).await
+    }
+
+    async fn head(&self, path: &ObjectPath) -> Result<ObjectMeta, TierError> {
+        self.retry(move |_| self.inner.head(path)).await
+    }
+
+    fn list<'a>(&'a self, prefix: &ObjectPrefix) -> BoxStream<'a, Result<ObjectMeta, TierError>> {
+        let prefix = prefix.clone();
+        let listed = async move {
+            let found: Vec<_> =
+                self.retry(|_| self.inner.list(&prefix).try_collect().boxed()).await?;
+            Ok(stream::iter(found.into_iter().map(Ok)))
+        };
+        listed.try_flatten_stream().boxed()
+    }
+
+    async fn delete(&self, path: &ObjectPath) -> Result<(), TierError> {
+        self.retry(move |_| self.inner.delete(path)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::{Fault, Moment, Operation, Rule, Target};
+    use crate::{FaultTier, MemoryTier};
+    use lifeboat_model::{ErrorKind, SimClock, Timestamp};
+
+    struct Setup {
+        fault: Arc<FaultTier>,
+        clock: Arc<SimClock>,
+        tier: RetryTier,
+    }
+
+    fn setup(rule: Rule) -> Setup {
+        let fault = Arc::new(FaultTier::new(Arc::new(MemoryTier::new())).with(rule));
+        let clock = Arc::new(SimClock::new(Timestamp::UNIX_EPOCH));
+        let tier = RetryTier::new(
+            Arc::clone(&fault) as Arc<dyn Tier>,
+            Arc::clone(&clock) as Arc<dyn Clock>,
+            RetryPolicy::default(),
+        );
+        Setup { fault, clock, tier }
+    }
+
+    fn path() -> ObjectPath {
+        "a".parse().unwrap()
+    }
+
+    async fn create(setup: &Setup, body: &'static str) -> Result<(), TierError> {
+        setup.tier.put(&path(), Bytes::from_static(body.as_bytes()), PutMode::Create).await
+    }
+
+    #[tokio::test]
+    async fn what_passes_is_waited_for() {
+        let setup = setup(Rule::new(Target::Any, Fault::Fail(Moment::Before)).nth(1));
+        create(&setup, "body").await.unwrap();
+        assert_eq!(setup.tier.retries(), 1);
+        let waited_ms = setup.clock.now().as_millisecond();
+        assert!((250..=500).contains(&waited_ms), "{waited_ms}");
+    }
+
+    #[tokio::test]
+    async fn patience_ends() {
+        let setup = setup(Rule::new(Target::Any, Fault::Fail(Moment::Before)));
+        assert_eq!(create(&setup, "body").await.unwrap_err().kind(), ErrorKind::Unavailable);
+        assert_eq!(setup.tier.retries(), 5);
+        let waited_ms = setup.clock.now().as_millisecond();
+        assert!((7_750..=15_500).contains(&waited_ms), "{waited_ms}");
+    }
+
+    #[tokio::test]
+    async fn what_does_not_pass_is_not_tried_again() {
+        for fault in [Fault::Full, Fault::Denied] {
+            let setup = setup(Rule::new(Target::Any, fault));
+            create(&setup, "body").await.unwrap_err();
+            assert_eq!(setup.fault.asked().len(), 1, "{fault:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_created_object_whose_answer_was_lost_counts_as_created() {
+        let lost = Rule::new(Target::Only(Operation::Put), Fault::Fail(Moment::After)).nth(1);
+        let setup = setup(lost);
+        create(&setup, "body").await.unwrap();
+        assert_eq!(setup.tier.retries(), 1);
+        let other = create(&setup, "other").await;
+        assert!(matches!(other, Err(TierError::AlreadyExists { .. })), "{other:?}");
+    }
+
+    #[tokio::test]
+    async fn an_object_of_somebody_else_is_not_taken_for_ones_own() {
+        let setup =
+            setup(Rule::new(Target::Only(Operation::Put), Fault::Fail(Moment::Before)).nth(2));
+        create(&setup, "theirs").await.unwrap();
+        let ours = create(&setup, "ours").await;
+        assert!(matches!(ours, Err(TierError::AlreadyExists { .. })), "{ours:?}");
+        assert_eq!(setup.tier.retries(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_list_that_broke_off_starts_again_without_doubles() {
+        let setup =
+            setup(Rule::new(Target::Only(Operation::List), Fault::Fail(Moment::After)).nth(1));
+        create(&setup, "body").await.unwrap();
+        let listed: Vec<_> = setup.tier.list(&ObjectPrefix::ALL).try_collect().await.unwrap();
+        assert_eq!(listed.len(), 1);
+        assert_eq!(setup.tier.retries(), 1);
+    }
+
+    #[test]
+    fn waits_grow_to_their_bound() {
+        let policy = RetryPolicy::default();
+        let longest = |attempt| policy.wait_bounds(attempt).1.as_millis();
+        assert_eq!([1, 2, 3, 4].map(longest), [500, 1000, 2000, 4000]);
+        assert_eq!(longest(u32::MAX), 30_000);
+    }
+}
