@@ -1,7 +1,43 @@
 //! The restic repository: crypto, chunker, packs, index, trees, snapshots; backup, restore, check.
+//!
+//! Version 2 of restic's repository format, byte for byte: stock restic reads, checks and restores
+//! what is written here, and what restic wrote is read here.
+//!
+//! From the bottom up: [`crypto`] seals, [`compress`] compresses, [`blob`] does both to a piece of
+//! data, [`pack`] puts blobs into files, [`index`] finds them again; [`tree`] and [`node`] are
+//! directories, [`snapshot`] names a root; [`store`] is where files lie, [`repository`] is all of it
+//! opened with its key.
 
+pub mod blob;
 pub mod cache;
 pub mod check;
 pub mod chunker;
+pub mod compress;
+pub mod config;
+pub mod crypto;
+pub mod error;
+pub mod index;
+mod json;
+pub mod key;
 pub mod lock;
+pub mod node;
+pub mod pack;
+pub mod polynomial;
+mod printable;
+pub mod repository;
 pub mod restore;
+pub mod snapshot;
+pub mod store;
+mod time;
+pub mod tree;
+
+pub use blob::{BlobKind, BlobLocation, SealedBlob};
+pub use crypto::MasterKey;
+pub use error::{Corruption, Defect, RepositoryError, StoredObject};
+pub use index::Index;
+pub use node::{Node, NodeKind};
+pub use repository::{Indexed, InitOptions, Open, OpenOptions, Repository};
+pub use snapshot::Snapshot;
+pub use store::Store;
+pub use time::NodeTime;
+pub use tree::Tree;

@@ -1,0 +1,182 @@
+//! Blobs: what packs are made of. A worker seals them with a [`BlobSealer`] and opens them with a
+//! [`BlobOpener`]; both keep their zstd context from blob to blob.
+//!
+//! # Invariants
+//!
+//! - A blob's id is the SHA-256 of its plaintext, computed here and nowhere else.
+//! - What a [`BlobOpener`] hands out hashes to the id that was asked for.
+//! - A tree is always compressed; data is stored raw where compressing would not make it smaller.
+//!
+//! # Limits
+//!
+//! A blob is at most [`BLOB_LENGTH_MAX`] bytes and never empty.
+//!
+//! Sources: restic `doc/design.rst`, section "Pack Format"; restic
+//! `internal/repository/repository.go` (`saveAndEncrypt`).
+
+use std::fmt;
+use std::num::NonZeroU32;
+
+use lifeboat_model::{BlobId, PackId};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::compress::{Compression, Compressor, Decompressor, compressed_length_max};
+use crate::crypto::{MAC_LENGTH, MasterKey, NONCE_LENGTH, OVERHEAD};
+use crate::error::{Defect, RepositoryError};
+
+/// The longest blob, in bytes: offsets and lengths in a pack are 32 bits wide, and the seal and the
+/// worst case of zstd come on top.
+pub const BLOB_LENGTH_MAX: usize = (u32::MAX - (32 << 20)) as usize;
+
+/// What a blob holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BlobKind {
+    /// A piece of a file.
+    Data,
+    /// A directory.
+    Tree,
+}
+
+impl fmt::Display for BlobKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Data => "data",
+            Self::Tree => "tree",
+        })
+    }
+}
+
+/// Where a blob lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlobLocation {
+    /// The pack.
+    pub pack: PackId,
+    /// Where its sealed bytes begin in the pack.
+    pub offset: u32,
+    /// How many sealed bytes there are.
+    pub length: u32,
+    /// The length before compression, in bytes; absent if the blob is not compressed.
+    pub uncompressed_length: Option<NonZeroU32>,
+}
+
+impl BlobLocation {
+    /// Returns how many bytes the blob has once it is opened.
+    pub fn plaintext_length(&self) -> u32 {
+        plaintext_length(self.length, self.uncompressed_length)
+    }
+}
+
+/// Returns how many bytes a blob has once it is opened.
+pub fn plaintext_length(length: u32, uncompressed_length: Option<NonZeroU32>) -> u32 {
+    let overhead = u32::try_from(OVERHEAD).expect("it is 32");
+    uncompressed_length.map_or_else(|| length.saturating_sub(overhead), NonZeroU32::get)
+}
+
+/// Returns the id of a blob with this plaintext.
+pub fn blob_id(plaintext: &[u8]) -> BlobId {
+    BlobId::from_bytes(Sha256::digest(plaintext).into())
+}
+
+/// A blob, ready to be put into a pack.
+#[derive(Debug, Clone)]
+pub struct SealedBlob {
+    /// What it holds.
+    pub kind: BlobKind,
+    /// Its id.
+    pub id: BlobId,
+    /// Its sealed bytes.
+    pub bytes: Vec<u8>,
+    /// The length before compression, in bytes; absent if the blob is not compressed.
+    pub uncompressed_length: Option<NonZeroU32>,
+}
+
+/// Compresses and seals blobs.
+#[derive(Debug)]
+pub struct BlobSealer<'k> {
+    key: &'k MasterKey,
+    compressor: Compressor,
+}
+
+impl<'k> BlobSealer<'k> {
+    /// Makes a sealer; one a worker.
+    pub fn new(key: &'k MasterKey, compression: Compression) -> Self {
+        Self { key, compressor: Compressor::new(compression) }
+    }
+
+    /// Compresses and seals a blob whose id is known.
+    pub fn seal(
+        &mut self,
+        kind: BlobKind,
+        id: BlobId,
+        plaintext: &[u8],
+    ) -> Result<SealedBlob, RepositoryError> {
+        if plaintext.len() > BLOB_LENGTH_MAX {
+            return Err(RepositoryError::TooLarge {
+                what: "a blob",
+                length: plaintext.len() as u64,
+                limit: BLOB_LENGTH_MAX as u64,
+            });
+        }
+        let (mut bytes, compressed) = self.compress(kind, plaintext);
+        self.key.seal_in_place(&mut bytes);
+        let length = u32::try_from(plaintext.len()).expect("checked against the limit");
+        let uncompressed_length = if compressed { NonZeroU32::new(length) } else { None };
+        Ok(SealedBlob { kind, id, bytes, uncompressed_length })
+    }
+
+    /// Returns room for the nonce, then the bytes to be sealed, and whether they are compressed.
+    fn compress(&mut self, kind: BlobKind, plaintext: &[u8]) -> (Vec<u8>, bool) {
+        let room = match (kind, self.compressor.compression()) {
+            (BlobKind::Tree, _) => compressed_length_max(plaintext.len()),
+            (BlobKind::Data, Compression::Off) => 0,
+            // What does not become smaller finds no room and is stored as it is.
+            (BlobKind::Data, _) => plaintext.len().saturating_sub(1),
+        };
+        if room > 0 {
+            let mut bytes = Vec::with_capacity(NONCE_LENGTH + room + MAC_LENGTH);
+            bytes.resize(NONCE_LENGTH + room, 0);
+            if let Some(length) =
+                self.compressor.compress_into(plaintext, &mut bytes[NONCE_LENGTH..])
+            {
+                bytes.truncate(NONCE_LENGTH + length);
+                return (bytes, true);
+            }
+        }
+        let mut bytes = Vec::with_capacity(plaintext.len() + OVERHEAD);
+        bytes.resize(NONCE_LENGTH, 0);
+        bytes.extend_from_slice(plaintext);
+        (bytes, false)
+    }
+}
+
+/// Opens, decompresses and verifies blobs.
+#[derive(Debug)]
+pub struct BlobOpener<'k> {
+    key: &'k MasterKey,
+    decompressor: Decompressor,
+}
+
+impl<'k> BlobOpener<'k> {
+    /// Makes an opener; one a worker.
+    pub fn new(key: &'k MasterKey) -> Self {
+        Self { key, decompressor: Decompressor::new() }
+    }
+
+    /// Opens the sealed bytes of the blob `id`; their content is of no use afterwards.
+    pub fn open(
+        &mut self,
+        id: &BlobId,
+        sealed: &mut [u8],
+        uncompressed_length: Option<NonZeroU32>,
+    ) -> Result<Vec<u8>, Defect> {
+        let opened = self.key.open_in_place(sealed)?;
+        let plaintext = match uncompressed_length {
+            None => opened.to_vec(),
+            Some(length) => self.decompressor.decompress(opened, length.get())?,
+        };
+        let actual: [u8; 32] = Sha256::digest(&plaintext).into();
+        if actual == *id.as_bytes() { Ok(plaintext) } else { Err(Defect::Hash { actual }) }
+    }
+}

@@ -1,0 +1,178 @@
+//! zstd with one context a worker, and decompression that never gives more than was promised.
+//!
+//! # Limits
+//!
+//! - The window is 512 KiB, restic's own, so that its decoder needs no more memory for our frames.
+//! - A blob decompresses to exactly the length that its header or index declares.
+//! - A document (index, snapshot, lock) declares no length; it is held to [`DOCUMENT_LENGTH_MAX`].
+//!
+//! Source: restic `internal/repository/repository.go` (`getZstdEncoder`).
+
+use std::fmt;
+use std::io::{self, Read};
+
+use zstd::zstd_safe::{CParameter, DParameter};
+
+/// The longest document that is decompressed, in bytes: restic closes an index file at 50,000
+/// blobs, about 10 MB; what is fifty times as long is no index but a bomb.
+pub const DOCUMENT_LENGTH_MAX: u64 = 512 << 20;
+
+/// The logarithm of the window, restic's 512 KiB.
+const WINDOW_LOG: u32 = 19;
+
+/// The logarithm of the largest window that is read; restic's and rustic's are far smaller.
+const WINDOW_LOG_READ_MAX: u32 = 27;
+
+/// Compressed bytes are not what they should be.
+#[derive(Debug, thiserror::Error)]
+pub enum CompressionError {
+    /// The bytes are no zstd frame, or hold more than was promised.
+    #[error("its compressed bytes do not decompress")]
+    Invalid(#[source] io::Error),
+    /// They decompress to another length than was promised.
+    #[error("it decompresses to {actual} bytes instead of {expected}")]
+    Length {
+        /// What was promised, in bytes.
+        expected: u64,
+        /// What came out, in bytes; for a bomb, where reading stopped.
+        actual: u64,
+    },
+}
+
+/// How much effort goes into compression.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Compression {
+    /// Data as it is; trees and documents are compressed even so, as the format wants.
+    Off,
+    /// zstd's level 1.
+    Fastest,
+    /// zstd's level 3.
+    #[default]
+    Auto,
+    /// zstd's level 11.
+    Better,
+    /// zstd's level 19.
+    Max,
+}
+
+impl Compression {
+    const fn level(self) -> i32 {
+        match self {
+            Self::Fastest => 1,
+            Self::Off | Self::Auto => 3,
+            Self::Better => 11,
+            Self::Max => 19,
+        }
+    }
+}
+
+/// A compression context; a worker makes one and uses it for all its blobs.
+pub struct Compressor {
+    context: zstd::bulk::Compressor<'static>,
+    compression: Compression,
+}
+
+impl Compressor {
+    /// Makes a context.
+    pub fn new(compression: Compression) -> Self {
+        let mut context = zstd::bulk::Compressor::new(compression.level())
+            .expect("zstd refuses a context only when memory is exhausted");
+        context
+            .set_parameter(CParameter::WindowLog(WINDOW_LOG))
+            .expect("zstd knows windows of 512 KiB");
+        Self { context, compression }
+    }
+
+    /// Returns how much effort it makes.
+    pub const fn compression(&self) -> Compression {
+        self.compression
+    }
+
+    /// Compresses into `target` and returns the length, or nothing if that would not fit.
+    pub fn compress_into(&mut self, plaintext: &[u8], target: &mut [u8]) -> Option<usize> {
+        self.context.compress_to_buffer(plaintext, target).ok()
+    }
+}
+
+impl fmt::Debug for Compressor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Compressor").field("compression", &self.compression).finish_non_exhaustive()
+    }
+}
+
+/// Returns the longest that `length` bytes can become when compressed.
+pub fn compressed_length_max(length: usize) -> usize {
+    zstd::zstd_safe::compress_bound(length)
+}
+
+/// A decompression context; a worker makes one and uses it for all its blobs.
+pub struct Decompressor(zstd::bulk::Decompressor<'static>);
+
+impl Decompressor {
+    /// Makes a context.
+    pub fn new() -> Self {
+        let mut context = zstd::bulk::Decompressor::new()
+            .expect("zstd refuses a context only when memory is exhausted");
+        context
+            .set_parameter(DParameter::WindowLogMax(WINDOW_LOG_READ_MAX))
+            .expect("zstd knows windows of 128 MiB");
+        Self(context)
+    }
+
+    /// Decompresses what must become exactly `length` bytes.
+    pub fn decompress(&mut self, stored: &[u8], length: u32) -> Result<Vec<u8>, CompressionError> {
+        let expected = length as usize;
+        let mut plaintext = Vec::new();
+        plaintext
+            .try_reserve_exact(expected)
+            .map_err(|_| CompressionError::Invalid(io::ErrorKind::OutOfMemory.into()))?;
+        let actual = self
+            .0
+            .decompress_to_buffer(stored, &mut plaintext)
+            .map_err(CompressionError::Invalid)?;
+        if actual == expected {
+            Ok(plaintext)
+        } else {
+            Err(CompressionError::Length { expected: expected as u64, actual: actual as u64 })
+        }
+    }
+}
+
+impl Default for Decompressor {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Decompressor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Decompressor")
+    }
+}
+
+/// Compresses a document.
+pub fn compress_document(document: &[u8]) -> Vec<u8> {
+    let mut compressor = Compressor::new(Compression::Auto);
+    let mut target = vec![0; compressed_length_max(document.len())];
+    let length =
+        compressor.compress_into(document, &mut target).expect("the target has the largest length");
+    target.truncate(length);
+    target
+}
+
+/// Decompresses a document, which declares no length.
+pub fn decompress_document(stored: &[u8]) -> Result<Vec<u8>, CompressionError> {
+    let mut decoder =
+        zstd::stream::read::Decoder::with_buffer(stored).map_err(CompressionError::Invalid)?;
+    decoder.window_log_max(WINDOW_LOG_READ_MAX).map_err(CompressionError::Invalid)?;
+    let mut document = Vec::new();
+    decoder
+        .take(DOCUMENT_LENGTH_MAX + 1)
+        .read_to_end(&mut document)
+        .map_err(CompressionError::Invalid)?;
+    let actual = document.len() as u64;
+    if actual > DOCUMENT_LENGTH_MAX {
+        return Err(CompressionError::Length { expected: DOCUMENT_LENGTH_MAX, actual });
+    }
+    Ok(document)
+}

@@ -1,0 +1,246 @@
+//! Sealing: AES-256 in counter mode, authenticated by Poly1305-AES.
+//!
+//! A sealed object is `nonce (16) ‖ ciphertext ‖ MAC (16)`. The nonce is the whole initial counter
+//! block, counted up as one 128-bit big-endian number. The MAC covers the ciphertext only: its
+//! one-time key is `r` and `AES-128_k(nonce)`.
+//!
+//! # Invariants
+//!
+//! - A nonce is random and never all zero, which restic refuses.
+//! - Plaintext of an object whose MAC is wrong is never handed out.
+//! - Keys are wiped when dropped and never shown by `Debug`.
+//!
+//! Sources: restic `doc/design.rst`, section "Keys, Encryption and MAC";
+//! restic `internal/repository/crypto/crypto.go`.
+
+use std::fmt;
+
+use aes::cipher::{BlockCipherEncrypt, KeyInit, KeyIvInit, StreamCipher};
+use aes::{Aes128, Aes256};
+use poly1305::universal_hash::UniversalHash;
+use poly1305::{Block, Poly1305};
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::json::base64_bytes;
+
+/// How many bytes the nonce takes at the front of a sealed object.
+pub const NONCE_LENGTH: usize = 16;
+
+/// How many bytes the MAC takes at the end of a sealed object.
+pub const MAC_LENGTH: usize = 16;
+
+/// How much longer a sealed object is than its plaintext, in bytes.
+pub const OVERHEAD: usize = NONCE_LENGTH + MAC_LENGTH;
+
+/// How many bytes are enciphered and authenticated before going on, so that the second of the two
+/// finds them in the first-level cache; a multiple of both block sizes.
+const TILE_LENGTH: usize = 8 * 1024;
+
+/// The bits of `r` that Poly1305 wants to be zero: the top four of every fourth byte, and the low
+/// two of the byte after each of these.
+const R_MASK: [u8; 16] =
+    [255, 255, 255, 15, 252, 255, 255, 15, 252, 255, 255, 15, 252, 255, 255, 15];
+
+/// A sealed object cannot be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// It is shorter than an empty sealed object.
+    #[error("its {length} bytes are too few to be sealed")]
+    TooShort {
+        /// Its length in bytes.
+        length: usize,
+    },
+    /// It was changed, or was sealed by another key.
+    #[error("its authentication code does not match")]
+    Unauthenticated,
+}
+
+/// The key that everything in a repository but its key files is sealed with.
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+pub struct MasterKey {
+    encrypt: [u8; 32],
+    mac_k: [u8; 16],
+    mac_r: [u8; 16],
+}
+
+impl MasterKey {
+    /// Makes a new random key.
+    pub fn generate() -> Self {
+        Self::from_bytes(&rand::random())
+    }
+
+    /// Takes a key apart from 64 bytes: cipher key, then `k`, then `r` of the MAC.
+    pub fn from_bytes(bytes: &[u8; 64]) -> Self {
+        let mut key = Self { encrypt: [0; 32], mac_k: [0; 16], mac_r: [0; 16] };
+        key.encrypt.copy_from_slice(&bytes[..32]);
+        key.mac_k.copy_from_slice(&bytes[32..48]);
+        key.mac_r.copy_from_slice(&bytes[48..]);
+        for (byte, mask) in key.mac_r.iter_mut().zip(R_MASK) {
+            *byte &= mask;
+        }
+        key
+    }
+
+    /// Tells whether no part of the key is all zero; such a key was never written, only lost.
+    pub fn is_valid(&self) -> bool {
+        [&self.encrypt[..], &self.mac_k, &self.mac_r]
+            .iter()
+            .all(|part| part.iter().any(|byte| *byte != 0))
+    }
+
+    /// Returns `plaintext` sealed.
+    pub fn seal(&self, plaintext: &[u8]) -> Vec<u8> {
+        let mut buffer = Vec::with_capacity(plaintext.len() + OVERHEAD);
+        buffer.resize(NONCE_LENGTH, 0);
+        buffer.extend_from_slice(plaintext);
+        self.seal_in_place(&mut buffer);
+        buffer
+    }
+
+    /// Seals what follows the first [`NONCE_LENGTH`] bytes of `buffer`, which the nonce overwrites,
+    /// and appends the MAC.
+    ///
+    /// # Panics
+    ///
+    /// If the buffer has no room for the nonce.
+    pub fn seal_in_place(&self, buffer: &mut Vec<u8>) {
+        let nonce = random_nonce();
+        buffer[..NONCE_LENGTH].copy_from_slice(&nonce);
+        let (mut cipher, mut mac) = self.ciphers(&nonce);
+        let text = &mut buffer[NONCE_LENGTH..];
+        let whole = text.len() - text.len() % TILE_LENGTH;
+        let (tiles, rest) = text.split_at_mut(whole);
+        for tile in tiles.chunks_exact_mut(TILE_LENGTH) {
+            cipher.apply_keystream(tile);
+            mac.update(Block::slice_as_chunks(tile).0);
+        }
+        cipher.apply_keystream(rest);
+        let tag = finish_mac(mac, rest);
+        buffer.extend_from_slice(&tag);
+    }
+
+    /// Opens a sealed object into a new buffer.
+    pub fn open(&self, sealed: &[u8]) -> Result<Vec<u8>, OpenError> {
+        let mut buffer = sealed.to_vec();
+        let length = self.open_in_place(&mut buffer)?.len();
+        buffer.copy_within(NONCE_LENGTH..NONCE_LENGTH + length, 0);
+        buffer.truncate(length);
+        Ok(buffer)
+    }
+
+    /// Opens a sealed object where it lies and returns the part that is its plaintext.
+    ///
+    /// If it fails, the buffer's content is of no use.
+    pub fn open_in_place<'a>(&self, sealed: &'a mut [u8]) -> Result<&'a mut [u8], OpenError> {
+        let length = sealed.len();
+        if length < OVERHEAD {
+            return Err(OpenError::TooShort { length });
+        }
+        let (nonce, text_and_tag) = sealed.split_at_mut(NONCE_LENGTH);
+        let (text, tag) = text_and_tag.split_at_mut(length - OVERHEAD);
+        let nonce: [u8; NONCE_LENGTH] = (*nonce).try_into().expect("split at the nonce's length");
+        let (mut cipher, mut mac) = self.ciphers(&nonce);
+        let whole = text.len() - text.len() % TILE_LENGTH;
+        let (tiles, rest) = text.split_at_mut(whole);
+        for tile in tiles.chunks_exact_mut(TILE_LENGTH) {
+            mac.update(Block::slice_as_chunks(tile).0);
+            cipher.apply_keystream(tile);
+        }
+        let expected = finish_mac(mac, rest);
+        cipher.apply_keystream(rest);
+        if equal_in_constant_time(&expected, tag) {
+            Ok(text)
+        } else {
+            text.zeroize();
+            Err(OpenError::Unauthenticated)
+        }
+    }
+
+    fn ciphers(&self, nonce: &[u8; NONCE_LENGTH]) -> (ctr::Ctr128BE<Aes256>, Poly1305) {
+        let cipher = ctr::Ctr128BE::new(&self.encrypt.into(), &(*nonce).into());
+        let mut s = (*nonce).into();
+        Aes128::new(&self.mac_k.into()).encrypt_block(&mut s);
+        let mut one_time = [0; 32];
+        one_time[..16].copy_from_slice(&self.mac_r);
+        one_time[16..].copy_from_slice(&s);
+        let mac = Poly1305::new(&one_time.into());
+        one_time.zeroize();
+        (cipher, mac)
+    }
+}
+
+/// Feeds the end of the text, which need not be a multiple of the block size.
+fn finish_mac(mut mac: Poly1305, rest: &[u8]) -> [u8; MAC_LENGTH] {
+    let (blocks, tail) = Block::slice_as_chunks(rest);
+    mac.update(blocks);
+    mac.compute_unpadded(tail).into()
+}
+
+fn random_nonce() -> [u8; NONCE_LENGTH] {
+    loop {
+        let nonce: [u8; NONCE_LENGTH] = rand::random();
+        if nonce != [0; NONCE_LENGTH] {
+            return nonce;
+        }
+    }
+}
+
+fn equal_in_constant_time(a: &[u8; MAC_LENGTH], b: &[u8]) -> bool {
+    a.len() == b.len()
+        && std::hint::black_box(a.iter().zip(b).fold(0, |d, (x, y)| d | (x ^ y))) == 0
+}
+
+impl fmt::Debug for MasterKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MasterKey(…)")
+    }
+}
+
+/// How a master key stands, sealed, in a key file.
+#[derive(Serialize, Deserialize)]
+struct MasterKeyDocument {
+    mac: MacKeyDocument,
+    #[serde(with = "base64_bytes")]
+    encrypt: Vec<u8>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct MacKeyDocument {
+    #[serde(with = "base64_bytes")]
+    k: Vec<u8>,
+    #[serde(with = "base64_bytes")]
+    r: Vec<u8>,
+}
+
+impl Drop for MasterKeyDocument {
+    fn drop(&mut self) {
+        self.encrypt.zeroize();
+        self.mac.k.zeroize();
+        self.mac.r.zeroize();
+    }
+}
+
+impl Serialize for MasterKey {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        MasterKeyDocument {
+            mac: MacKeyDocument { k: self.mac_k.to_vec(), r: self.mac_r.to_vec() },
+            encrypt: self.encrypt.to_vec(),
+        }
+        .serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for MasterKey {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let document = MasterKeyDocument::deserialize(deserializer)?;
+        let mut bytes = [&document.encrypt[..], &document.mac.k, &document.mac.r].concat();
+        let lengths = (document.encrypt.len(), document.mac.k.len(), document.mac.r.len());
+        let key = match (lengths, bytes.as_slice().try_into()) {
+            ((32, 16, 16), Ok(bytes)) => Some(Self::from_bytes(bytes)),
+            _ => None,
+        };
+        bytes.zeroize();
+        key.filter(Self::is_valid).ok_or_else(|| serde::de::Error::custom("not a master key"))
+    }
+}

@@ -1,0 +1,303 @@
+//! Why an operation on a repository failed, and what is wrong with a damaged object.
+//!
+//! [`RepositoryError`] is the one error of this crate's boundary. A damaged object is always a
+//! [`Corruption`]: it names the object by its full id, so that the message can be pasted into a
+//! command, and carries the [`Defect`] as its source.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use lifeboat_model::{
+    BlobId, Cancelled, Classify, ErrorKind, Exit, Hint, IndexId, KeyId, LockId, PackId, SnapshotId,
+};
+use lifeboat_tiers::TierError;
+
+use crate::blob::BlobKind;
+use crate::compress::CompressionError;
+use crate::config::ConfigError;
+use crate::crypto::OpenError;
+use crate::key::KeyFileError;
+use crate::pack::HeaderError;
+use crate::tree::TreeError;
+
+/// An operation on a repository failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RepositoryError {
+    /// There is no config at the address.
+    #[error("there is no repository at {address}")]
+    NoRepository {
+        /// The repository's address.
+        address: String,
+    },
+    /// A repository was to be made where one is.
+    #[error("there is a repository at {address} already")]
+    AlreadyExists {
+        /// The repository's address.
+        address: String,
+    },
+    /// No key file opened with the given key.
+    #[error("none of the {tried} key files at {address} opens with this key")]
+    WrongKey {
+        /// The repository's address.
+        address: String,
+        /// How many key files were tried.
+        tried: usize,
+    },
+    /// A key file asks for more than this program is willing to spend.
+    #[error("key file {key} at {address} cannot be used")]
+    UnusableKey {
+        /// The repository's address.
+        address: String,
+        /// The key file, all digits.
+        key: String,
+        /// What it asks for.
+        #[source]
+        source: KeyFileError,
+    },
+    /// Somebody else holds a lock that stands in the way.
+    #[error("the repository at {address} is locked by {holder}")]
+    Locked {
+        /// The repository's address.
+        address: String,
+        /// Who holds the lock, since when.
+        holder: String,
+    },
+    /// Stored bytes are not what they should be.
+    #[error(transparent)]
+    Corrupt(#[from] Box<Corruption>),
+    /// No snapshot has this id, or there is none at all.
+    #[error("no snapshot at {address} matches `{wanted}`")]
+    NoSnapshot {
+        /// The repository's address.
+        address: String,
+        /// What was asked for.
+        wanted: String,
+    },
+    /// Several snapshots begin with the prefix.
+    #[error("{count} snapshots at {address} begin with `{prefix}`")]
+    AmbiguousSnapshot {
+        /// The repository's address.
+        address: String,
+        /// What was asked for.
+        prefix: String,
+        /// How many begin with it.
+        count: usize,
+    },
+    /// A directory cannot be stored as a tree.
+    #[error("cannot store a directory")]
+    UnstorableTree {
+        /// What stands in the way.
+        #[from]
+        source: TreeError,
+    },
+    /// Something is longer than the format can hold.
+    #[error("{what} of {length} bytes exceeds the format's limit of {limit}")]
+    TooLarge {
+        /// What was to be stored.
+        what: &'static str,
+        /// Its length in bytes.
+        length: u64,
+        /// The longest the format can hold, in bytes.
+        limit: u64,
+    },
+    /// A file on this machine could not be read or written.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was attempted, like `read`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's word.
+        #[source]
+        source: io::Error,
+    },
+    /// The tier did not do what was asked.
+    #[error(transparent)]
+    Tier(#[from] TierError),
+    /// The work was asked to stop and did.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+impl Classify for RepositoryError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoRepository { .. } | Self::NoSnapshot { .. } => ErrorKind::NotFound,
+            Self::AlreadyExists { .. } | Self::Locked { .. } => ErrorKind::Conflict,
+            Self::WrongKey { .. } | Self::UnusableKey { .. } | Self::Io { .. } => ErrorKind::Denied,
+            Self::Corrupt(_) => ErrorKind::Corrupt,
+            Self::AmbiguousSnapshot { .. } => ErrorKind::Usage,
+            Self::UnstorableTree { .. } | Self::TooLarge { .. } => ErrorKind::Bug,
+            Self::Tier(source) => source.kind(),
+            Self::Cancelled(_) => ErrorKind::Cancelled,
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        match self {
+            Self::NoRepository { .. } => Exit::NoRepository,
+            Self::WrongKey { .. } => Exit::WrongKey,
+            Self::Locked { .. } => Exit::Locked,
+            _ => self.kind().exit(),
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        match self {
+            Self::NoRepository { address } => Some(Hint::new(format!(
+                "check the address; if {address} is new, make a repository with `lifeboat repo init`"
+            ))),
+            Self::AlreadyExists { .. } => Some(Hint::new(
+                "open it with its key; lifeboat never makes a new repository over one that is there",
+            )),
+            Self::WrongKey { .. } => Some(Hint::new(
+                "check that this is the recovery key of this site; `lifeboat key` tells which key the plan names",
+            )),
+            Self::UnusableKey { .. } => Some(Hint::new(
+                "this key file was not made by restic or lifeboat; remove it once another key file opens the repository",
+            )),
+            Self::Locked { .. } => Some(Hint::new(
+                "wait for it to end; if its process is gone, `restic unlock` removes stale locks",
+            )),
+            Self::NoSnapshot { .. } => {
+                Some(Hint::new("`lifeboat repo snapshots` lists what is there"))
+            }
+            Self::AmbiguousSnapshot { .. } => Some(Hint::new("give more digits of the id")),
+            Self::Corrupt(corruption) => Some(corruption.hint()),
+            Self::Tier(source) => source.hint(),
+            _ => None,
+        }
+    }
+}
+
+/// One damaged object.
+#[derive(Debug, thiserror::Error)]
+#[error("{object} at {address} is damaged")]
+pub struct Corruption {
+    /// The repository's address.
+    pub address: String,
+    /// Which object.
+    pub object: StoredObject,
+    /// What is wrong with it.
+    #[source]
+    pub defect: Defect,
+}
+
+impl Corruption {
+    fn hint(&self) -> Hint {
+        Hint::new(match (&self.object, &self.defect) {
+            (_, Defect::Config(ConfigError::Version { .. })) => {
+                "bring it to version 2 first: `restic migrate upgrade_repo_v2`"
+            }
+            (StoredObject::Config | StoredObject::Key(_), _) => {
+                "copy the object back from another copy of this repository"
+            }
+            (StoredObject::Index(_), _) => {
+                "the data may be whole: `restic repair index` makes the index anew from the packs"
+            }
+            (StoredObject::Lock(_), _) => "`restic unlock --remove-all` removes all locks",
+            (StoredObject::Snapshot(_), _) => {
+                "restore another snapshot, or this one from another tier; `restic repair snapshots` sets damaged ones aside"
+            }
+            (StoredObject::Pack(_) | StoredObject::Blob { .. }, _) => {
+                "`lifeboat repo check --read-data` names all that is damaged; what it names can be restored from another tier"
+            }
+        })
+    }
+}
+
+/// A stored object, as messages name it: with all digits of its id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoredObject {
+    /// The config.
+    Config,
+    /// A key file.
+    Key(KeyId),
+    /// A lock file.
+    Lock(LockId),
+    /// A snapshot file.
+    Snapshot(SnapshotId),
+    /// An index file.
+    Index(IndexId),
+    /// A pack file.
+    Pack(PackId),
+    /// A blob, and the pack and offset where the index has it, if it has.
+    Blob {
+        /// What sort of blob.
+        kind: BlobKind,
+        /// The blob.
+        id: BlobId,
+        /// The pack and the offset in it.
+        at: Option<(PackId, u32)>,
+    },
+}
+
+impl fmt::Display for StoredObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config => f.write_str("config"),
+            Self::Key(id) => write!(f, "key file {}", id.to_hex()),
+            Self::Lock(id) => write!(f, "lock {}", id.to_hex()),
+            Self::Snapshot(id) => write!(f, "snapshot {}", id.to_hex()),
+            Self::Index(id) => write!(f, "index {}", id.to_hex()),
+            Self::Pack(id) => write!(f, "pack {}", id.to_hex()),
+            Self::Blob { kind, id, at: None } => write!(f, "{kind} blob {}", id.to_hex()),
+            Self::Blob { kind, id, at: Some((pack, offset)) } => {
+                write!(f, "{kind} blob {} in pack {} at {offset}", id.to_hex(), pack.to_hex())
+            }
+        }
+    }
+}
+
+/// What is wrong with a damaged object.
+#[derive(Debug, thiserror::Error)]
+pub enum Defect {
+    /// It should be there and is not.
+    #[error("it is missing")]
+    Missing,
+    /// A snapshot or tree refers to a blob that no index lists.
+    #[error("no index lists it")]
+    NotIndexed,
+    /// Its bytes do not hash to its name.
+    #[error("its content hashes to {}", hex::encode(actual))]
+    Hash {
+        /// What the bytes hash to.
+        actual: [u8; 32],
+    },
+    /// It has the wrong length.
+    #[error("it has {actual} bytes instead of {expected}")]
+    Length {
+        /// How many bytes it should have.
+        expected: u64,
+        /// How many it has.
+        actual: u64,
+    },
+    /// Its seal does not open.
+    #[error(transparent)]
+    Seal(#[from] OpenError),
+    /// Its compressed bytes do not decompress.
+    #[error(transparent)]
+    Compression(#[from] CompressionError),
+    /// It begins with a byte that stands for no known encoding.
+    #[error("it begins with {first:#04x}, which is no known encoding")]
+    Encoding {
+        /// Its first byte.
+        first: u8,
+    },
+    /// It is not the JSON document that it should be.
+    #[error("it is not the document that it should be")]
+    Json(#[from] serde_json::Error),
+    /// The config cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The key file cannot be used.
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
+    /// The pack's header does not describe the pack.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// The tree is not as a tree must be.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+}

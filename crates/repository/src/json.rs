@@ -1,0 +1,242 @@
+//! JSON as Go's encoder writes it, byte for byte.
+//!
+//! restic re-encodes trees and compares; a tree of ours that its encoder would have written in
+//! another way would be refused by `restic rewrite` and replaced by `restic repair snapshots`.
+//!
+//! What differs from other encoders: `<`, `>`, `&`, U+2028 and U+2029 are escaped; bytes that are
+//! not UTF-8 become `\ufffd`; a file's name goes through `strconv.Quote` before. Backspace and form
+//! feed are written as `\b` and `\f`, as Go does since 1.22.
+//!
+//! Sources: Go `encoding/json/encode.go` (`appendString`), `strconv/quote.go`.
+
+use std::fmt::{self, Write as _};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::printable::is_printable;
+
+/// Writes one object, field by field.
+#[derive(Debug)]
+pub struct ObjectWriter<'a> {
+    buffer: &'a mut Vec<u8>,
+    first: bool,
+}
+
+impl<'a> ObjectWriter<'a> {
+    /// Begins an object.
+    pub fn new(buffer: &'a mut Vec<u8>) -> Self {
+        buffer.push(b'{');
+        Self { buffer, first: true }
+    }
+
+    /// Writes a field's name and returns the buffer for its value.
+    pub fn field(&mut self, name: &str) -> &mut Vec<u8> {
+        if !std::mem::take(&mut self.first) {
+            self.buffer.push(b',');
+        }
+        write_text(self.buffer, name.as_bytes());
+        self.buffer.push(b':');
+        self.buffer
+    }
+
+    /// Writes a text.
+    pub fn text(&mut self, name: &str, text: &[u8]) {
+        write_text(self.field(name), text);
+    }
+
+    /// Writes a text, unless it is empty.
+    pub fn text_unless_empty(&mut self, name: &str, text: &[u8]) {
+        if !text.is_empty() {
+            self.text(name, text);
+        }
+    }
+
+    /// Writes a number.
+    pub fn number(&mut self, name: &str, number: u64) {
+        self.field(name).extend_from_slice(number.to_string().as_bytes());
+    }
+
+    /// Writes a number, unless it is zero.
+    pub fn number_unless_zero(&mut self, name: &str, number: u64) {
+        if number != 0 {
+            self.number(name, number);
+        }
+    }
+
+    /// Ends the object.
+    pub fn end(self) {
+        self.buffer.push(b'}');
+    }
+}
+
+/// Writes the items of an array with `write`.
+pub fn write_array<T>(
+    buffer: &mut Vec<u8>,
+    items: impl IntoIterator<Item = T>,
+    mut write: impl FnMut(&mut Vec<u8>, T),
+) {
+    buffer.push(b'[');
+    for (index, item) in items.into_iter().enumerate() {
+        if index > 0 {
+            buffer.push(b',');
+        }
+        write(buffer, item);
+    }
+    buffer.push(b']');
+}
+
+/// Writes bytes as a text in base64.
+pub fn write_base64(buffer: &mut Vec<u8>, bytes: &[u8]) {
+    buffer.push(b'"');
+    buffer.extend_from_slice(STANDARD.encode(bytes).as_bytes());
+    buffer.push(b'"');
+}
+
+/// Writes a text that need not be UTF-8.
+pub fn write_text(buffer: &mut Vec<u8>, text: &[u8]) {
+    buffer.push(b'"');
+    for chunk in text.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            write_char(buffer, c);
+        }
+        // Go replaces every single byte; Rust's chunk may hold up to three.
+        for _ in chunk.invalid() {
+            buffer.extend_from_slice(b"\\ufffd");
+        }
+    }
+    buffer.push(b'"');
+}
+
+fn write_char(buffer: &mut Vec<u8>, c: char) {
+    match c {
+        '"' => buffer.extend_from_slice(b"\\\""),
+        '\\' => buffer.extend_from_slice(b"\\\\"),
+        '\u{8}' => buffer.extend_from_slice(b"\\b"),
+        '\u{c}' => buffer.extend_from_slice(b"\\f"),
+        '\n' => buffer.extend_from_slice(b"\\n"),
+        '\r' => buffer.extend_from_slice(b"\\r"),
+        '\t' => buffer.extend_from_slice(b"\\t"),
+        '\0'..='\u{1f}' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
+            buffer.extend_from_slice(format!("\\u{:04x}", u32::from(c)).as_bytes());
+        }
+        _ => buffer.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+    }
+}
+
+/// Quotes a name as Go's `strconv.Quote` does, without the quotes around it.
+pub fn quote(name: &[u8]) -> String {
+    let mut quoted = String::with_capacity(name.len());
+    write_quoted(&mut quoted, name).expect("a string takes all that is written");
+    quoted
+}
+
+fn write_quoted(quoted: &mut String, name: &[u8]) -> fmt::Result {
+    for chunk in name.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            write_quoted_char(quoted, c)?;
+        }
+        for byte in chunk.invalid() {
+            write!(quoted, "\\x{byte:02x}")?;
+        }
+    }
+    Ok(())
+}
+
+fn write_quoted_char(quoted: &mut String, c: char) -> fmt::Result {
+    match c {
+        '"' => quoted.write_str("\\\""),
+        '\\' => quoted.write_str("\\\\"),
+        c if is_printable(c) => quoted.write_char(c),
+        '\u{7}' => quoted.write_str("\\a"),
+        '\u{8}' => quoted.write_str("\\b"),
+        '\u{c}' => quoted.write_str("\\f"),
+        '\n' => quoted.write_str("\\n"),
+        '\r' => quoted.write_str("\\r"),
+        '\t' => quoted.write_str("\\t"),
+        '\u{b}' => quoted.write_str("\\v"),
+        '\0'..='\u{1f}' | '\u{7f}' => write!(quoted, "\\x{:02x}", u32::from(c)),
+        '\0'..='\u{ffff}' => write!(quoted, "\\u{:04x}", u32::from(c)),
+        _ => write!(quoted, "\\U{:08x}", u32::from(c)),
+    }
+}
+
+/// Undoes [`quote`]; nothing if the text was not quoted by its rules.
+pub fn unquote(quoted: &str) -> Option<Vec<u8>> {
+    let mut name = Vec::with_capacity(quoted.len());
+    let mut rest = quoted;
+    while let Some(position) = rest.find(['\\', '"', '\n']) {
+        name.extend_from_slice(&rest.as_bytes()[..position]);
+        let escape = rest[position..].strip_prefix('\\')?;
+        let kind = escape.chars().next()?;
+        let after = &escape[kind.len_utf8()..];
+        rest = match kind {
+            'x' => unquote_byte(&mut name, after, 2, 16)?,
+            '0'..='7' => unquote_byte(&mut name, escape, 3, 8)?,
+            'u' => unquote_char(&mut name, after, 4)?,
+            'U' => unquote_char(&mut name, after, 8)?,
+            _ => {
+                name.push(unquote_simple(kind)?);
+                after
+            }
+        };
+    }
+    name.extend_from_slice(rest.as_bytes());
+    Some(name)
+}
+
+const fn unquote_simple(kind: char) -> Option<u8> {
+    Some(match kind {
+        'a' => 7,
+        'b' => 8,
+        'f' => 12,
+        'n' => b'\n',
+        'r' => b'\r',
+        't' => b'\t',
+        'v' => 11,
+        '\\' => b'\\',
+        '"' => b'"',
+        _ => return None,
+    })
+}
+
+fn unquote_byte<'a>(
+    name: &mut Vec<u8>,
+    text: &'a str,
+    digits: usize,
+    radix: u32,
+) -> Option<&'a str> {
+    let (number, rest) = split_digits(text, digits, radix)?;
+    name.push(u8::try_from(number).ok()?);
+    Some(rest)
+}
+
+fn unquote_char<'a>(name: &mut Vec<u8>, text: &'a str, digits: usize) -> Option<&'a str> {
+    let (number, rest) = split_digits(text, digits, 16)?;
+    name.extend_from_slice(char::from_u32(number)?.encode_utf8(&mut [0; 4]).as_bytes());
+    Some(rest)
+}
+
+fn split_digits(text: &str, digits: usize, radix: u32) -> Option<(u32, &str)> {
+    let (number, rest) = text.split_at_checked(digits)?;
+    let all_digits = number.chars().all(|c| c.is_digit(radix));
+    all_digits.then(|| Some((u32::from_str_radix(number, radix).ok()?, rest)))?
+}
+
+/// Bytes that stand as base64 in a document, for `#[serde(with)]`.
+pub mod base64_bytes {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    /// Writes bytes as a text in base64.
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(bytes))
+    }
+
+    /// Reads bytes from a text in base64; `null` is no bytes, as for Go.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        let text: Option<String> = Option::deserialize(deserializer)?;
+        STANDARD.decode(text.unwrap_or_default()).map_err(serde::de::Error::custom)
+    }
+}

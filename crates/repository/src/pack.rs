@@ -1,0 +1,304 @@
+//! Packs: sealed blobs one after the other, then a sealed header that lists them.
+//!
+//! A [`PackBuilder`] makes one; [`PackHeader`] reads what is in one.
+//!
+//! # Invariants
+//!
+//! - A pack holds blobs of one kind only, if its builder was given only such.
+//! - A header that was parsed describes its pack without gaps: the blobs' lengths, the header and
+//!   its length field add up to the size of the file.
+//!
+//! # Limits
+//!
+//! The header is at most [`HEADER_LENGTH_MAX`] bytes, a pack at most 4 GiB; [`PackBuilder::add`]
+//! refuses what would exceed either. No memory is taken on the word of a length field before it was
+//! held against the size of the file.
+//!
+//! Sources: restic `doc/design.rst`, section "Pack Format"; restic
+//! `internal/repository/pack/pack.go`.
+
+use std::num::NonZeroU32;
+
+use bytes::Bytes;
+use lifeboat_model::{BlobId, PackId};
+use sha2::{Digest, Sha256};
+
+use crate::blob::{BlobKind, BlobLocation, SealedBlob};
+use crate::crypto::{MasterKey, NONCE_LENGTH, OVERHEAD, OpenError};
+
+/// The longest sealed header, in bytes.
+pub const HEADER_LENGTH_MAX: usize = 16 << 20;
+
+/// The length field at the end of a pack, in bytes.
+pub const LENGTH_FIELD_LENGTH: usize = 4;
+
+const ENTRY_LENGTH: usize = 1 + 4 + 32;
+const ENTRY_COMPRESSED_LENGTH: usize = ENTRY_LENGTH + 4;
+
+/// A pack's header does not describe its pack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderError {
+    /// The file cannot hold even an empty header.
+    #[error("its {size} bytes are too few for a pack")]
+    TooShort {
+        /// The size of the file in bytes.
+        size: u64,
+    },
+    /// The length field names a header that cannot be.
+    #[error("its header claims {length} bytes in a pack of {size}")]
+    Length {
+        /// The claimed length in bytes.
+        length: u32,
+        /// The size of the file in bytes.
+        size: u64,
+    },
+    /// The header's seal does not open.
+    #[error("its header does not open")]
+    Seal(#[source] OpenError),
+    /// An entry is of a sort that is not known.
+    #[error("entry {index} of its header is of unknown type {kind}")]
+    Kind {
+        /// Which entry, from 0.
+        index: usize,
+        /// The type byte.
+        kind: u8,
+    },
+    /// The header ends in the middle of an entry.
+    #[error("entry {index} of its header is cut off")]
+    CutOff {
+        /// Which entry, from 0.
+        index: usize,
+    },
+    /// The blobs do not add up to the size of the file.
+    #[error("its header describes {described} bytes of blobs, but there are {actual}")]
+    Sum {
+        /// What the entries add up to, in bytes.
+        described: u64,
+        /// What there is before the header, in bytes.
+        actual: u64,
+    },
+}
+
+/// One blob in a pack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PackedBlob {
+    /// What it holds.
+    pub kind: BlobKind,
+    /// Its id.
+    pub id: BlobId,
+    /// Where its sealed bytes begin.
+    pub offset: u32,
+    /// How many sealed bytes there are.
+    pub length: u32,
+    /// The length before compression, in bytes; absent if the blob is not compressed.
+    pub uncompressed_length: Option<NonZeroU32>,
+}
+
+impl PackedBlob {
+    /// Returns where the blob lies, given its pack.
+    pub const fn location(&self, pack: PackId) -> BlobLocation {
+        BlobLocation {
+            pack,
+            offset: self.offset,
+            length: self.length,
+            uncompressed_length: self.uncompressed_length,
+        }
+    }
+
+    const fn entry_length(&self) -> usize {
+        if self.uncompressed_length.is_some() { ENTRY_COMPRESSED_LENGTH } else { ENTRY_LENGTH }
+    }
+
+    fn write_entry(&self, header: &mut Vec<u8>) {
+        let kind: u8 = match self.kind {
+            BlobKind::Data => 0,
+            BlobKind::Tree => 1,
+        };
+        header.push(kind + if self.uncompressed_length.is_some() { 2 } else { 0 });
+        header.extend_from_slice(&self.length.to_le_bytes());
+        if let Some(length) = self.uncompressed_length {
+            header.extend_from_slice(&length.get().to_le_bytes());
+        }
+        header.extend_from_slice(self.id.as_bytes());
+    }
+}
+
+/// Returns the size of the pack that holds `blobs` and nothing else, in bytes.
+pub fn pack_size(blobs: &[PackedBlob]) -> u64 {
+    let blobs: u64 = blobs.iter().map(|b| u64::from(b.length) + b.entry_length() as u64).sum();
+    blobs + (OVERHEAD + LENGTH_FIELD_LENGTH) as u64
+}
+
+/// A pack has no room for a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a pack of {size} bytes has no room for a blob of {length}")]
+pub struct PackFull {
+    size: u64,
+    length: u64,
+}
+
+/// Collects sealed blobs into a pack; its name is hashed on the way.
+#[derive(Debug, Default)]
+pub struct PackBuilder {
+    bytes: Vec<u8>,
+    blobs: Vec<PackedBlob>,
+    header_length: usize,
+    hasher: Sha256,
+}
+
+impl PackBuilder {
+    /// Makes an empty pack with room for this many bytes.
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self { bytes: Vec::with_capacity(capacity), ..Self::default() }
+    }
+
+    /// Tells whether nothing was added.
+    pub const fn is_empty(&self) -> bool {
+        self.blobs.is_empty()
+    }
+
+    /// Returns the size that the pack would have if it was finished now, in bytes.
+    pub const fn size(&self) -> usize {
+        self.bytes.len() + self.header_length + OVERHEAD + LENGTH_FIELD_LENGTH
+    }
+
+    /// Returns what was added, in order.
+    pub fn blobs(&self) -> &[PackedBlob] {
+        &self.blobs
+    }
+
+    /// Adds a blob and returns how it is listed.
+    pub fn add(&mut self, blob: &SealedBlob) -> Result<PackedBlob, PackFull> {
+        let full = PackFull { size: self.size() as u64, length: blob.bytes.len() as u64 };
+        let packed = PackedBlob {
+            kind: blob.kind,
+            id: blob.id,
+            offset: u32::try_from(self.bytes.len()).map_err(|_| full)?,
+            length: u32::try_from(blob.bytes.len()).map_err(|_| full)?,
+            uncompressed_length: blob.uncompressed_length,
+        };
+        let header_length = self.header_length + packed.entry_length();
+        let size = self.size() as u64 + u64::from(packed.length) + packed.entry_length() as u64;
+        if header_length + OVERHEAD > HEADER_LENGTH_MAX || size > u64::from(u32::MAX) {
+            return Err(full);
+        }
+        self.header_length = header_length;
+        self.bytes.extend_from_slice(&blob.bytes);
+        self.hasher.update(&blob.bytes);
+        self.blobs.push(packed);
+        Ok(packed)
+    }
+
+    /// Seals the header and names the pack.
+    pub fn finish(mut self, key: &MasterKey) -> FinishedPack {
+        let mut header = Vec::with_capacity(self.header_length + OVERHEAD + LENGTH_FIELD_LENGTH);
+        header.resize(NONCE_LENGTH, 0);
+        for blob in &self.blobs {
+            blob.write_entry(&mut header);
+        }
+        key.seal_in_place(&mut header);
+        let length = u32::try_from(header.len()).expect("`add` holds the header to its limit");
+        header.extend_from_slice(&length.to_le_bytes());
+        self.bytes.extend_from_slice(&header);
+        self.hasher.update(&header);
+        FinishedPack {
+            id: PackId::from_bytes(self.hasher.finalize().into()),
+            bytes: Bytes::from(self.bytes),
+            blobs: self.blobs,
+        }
+    }
+}
+
+/// A whole pack, ready to be stored.
+#[derive(Debug, Clone)]
+pub struct FinishedPack {
+    /// Its name.
+    pub id: PackId,
+    /// Its bytes.
+    pub bytes: Bytes,
+    /// What is in it, in order.
+    pub blobs: Vec<PackedBlob>,
+}
+
+/// What a pack says is in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackHeader {
+    /// The blobs, in order, without gaps.
+    pub blobs: Vec<PackedBlob>,
+}
+
+impl PackHeader {
+    /// Returns the length of the sealed header and its length field, from the last bytes of a pack
+    /// of `size` bytes; these must be at least [`LENGTH_FIELD_LENGTH`].
+    pub fn tail_length(tail: &[u8], size: u64) -> Result<usize, HeaderError> {
+        let field = tail.last_chunk().ok_or(HeaderError::TooShort { size })?;
+        let length = u32::from_le_bytes(*field);
+        let whole = length as usize + LENGTH_FIELD_LENGTH;
+        let possible = (OVERHEAD..=HEADER_LENGTH_MAX).contains(&(length as usize));
+        if possible && whole as u64 <= size {
+            Ok(whole)
+        } else {
+            Err(HeaderError::Length { length, size })
+        }
+    }
+
+    /// Opens the header in the last bytes of a pack of `size` bytes; these must hold all of the
+    /// header, as [`PackHeader::tail_length`] tells, and may hold more.
+    pub fn open(key: &MasterKey, tail: &[u8], size: u64) -> Result<Self, HeaderError> {
+        let length = Self::tail_length(tail, size)?;
+        let begin = tail.len().checked_sub(length).ok_or(HeaderError::TooShort { size })?;
+        let sealed = &tail[begin..tail.len() - LENGTH_FIELD_LENGTH];
+        let header = key.open(sealed).map_err(HeaderError::Seal)?;
+        Self::parse(&header, size - length as u64)
+    }
+
+    /// Parses an opened header of a pack with `blobs_length` bytes before it.
+    pub fn parse(header: &[u8], blobs_length: u64) -> Result<Self, HeaderError> {
+        let mut blobs = Vec::with_capacity(header.len() / ENTRY_LENGTH);
+        let mut described = 0_u64;
+        let mut rest = header;
+        while !rest.is_empty() {
+            let index = blobs.len();
+            let (mut blob, after) = parse_entry(rest, index)?;
+            // An offset past 32 bits belongs to a pack that cannot be; the sum below says so.
+            blob.offset = u32::try_from(described).unwrap_or(u32::MAX);
+            described += u64::from(blob.length);
+            blobs.push(blob);
+            rest = after;
+        }
+        if described == blobs_length && u32::try_from(described).is_ok() {
+            Ok(Self { blobs })
+        } else {
+            Err(HeaderError::Sum { described, actual: blobs_length })
+        }
+    }
+}
+
+/// Takes one entry off the front; its offset is for the caller to fill in.
+fn parse_entry(bytes: &[u8], index: usize) -> Result<(PackedBlob, &[u8]), HeaderError> {
+    let cut_off = HeaderError::CutOff { index };
+    let (kind, rest) = bytes.split_first().ok_or(cut_off)?;
+    let (blob_kind, compressed) = match kind {
+        0 => (BlobKind::Data, false),
+        1 => (BlobKind::Tree, false),
+        2 => (BlobKind::Data, true),
+        3 => (BlobKind::Tree, true),
+        _ => return Err(HeaderError::Kind { index, kind: *kind }),
+    };
+    let (length, mut rest) = rest.split_first_chunk().ok_or(cut_off)?;
+    let mut uncompressed_length = None;
+    if compressed {
+        let (length, after) = rest.split_first_chunk().ok_or(cut_off)?;
+        uncompressed_length = NonZeroU32::new(u32::from_le_bytes(*length));
+        rest = after;
+    }
+    let (id, rest) = rest.split_first_chunk().ok_or(cut_off)?;
+    let blob = PackedBlob {
+        kind: blob_kind,
+        id: BlobId::from_bytes(*id),
+        offset: 0,
+        length: u32::from_le_bytes(*length),
+        uncompressed_length,
+    };
+    Ok((blob, rest))
+}

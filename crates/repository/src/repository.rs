@@ -1,0 +1,482 @@
+//! A repository that was opened with its key: the one way to read and write what is in it.
+//!
+//! [`Repository::open`] gives a `Repository<Open>`, which reads and writes snapshots, key files and
+//! other documents. [`Repository::load_index`] turns it into a `Repository<Indexed>`, which finds
+//! blobs; what needs the index does not compile without it.
+//!
+//! # Invariants
+//!
+//! - Every file that is read is hashed and held against its name before anything in it is used.
+//! - A blob becomes known to the index in memory only after the index file that lists it is
+//!   durable; so what [`Repository::contains`] tells may be referred to by a snapshot.
+//! - Nothing here overwrites or deletes.
+//!
+//! # Crash consistency
+//!
+//! Writers store packs, then index files, then the snapshot, each durable before the next. Readers
+//! go the other way: whoever wants a consistent view lists the snapshots *before* it loads the
+//! index, so that every snapshot it saw has its blobs in the index it has. A new repository's key
+//! file is stored before its config: an interrupted `init` leaves no repository, and the next one
+//! goes on from there; a key file that it left behind opens nothing and is passed over.
+//!
+//! # Limits
+//!
+//! At most [`KEY_FILES_MAX`] key files are tried, the cheapest first.
+//!
+//! Sources: restic `doc/design.rst`, sections "Repository Format", "Read and Write Ordering";
+//! restic `internal/repository/repository.go`.
+
+use std::ops::Deref;
+use std::sync::{PoisonError, RwLock};
+
+use bytes::{Bytes, BytesMut};
+use lifeboat_model::{
+    BlobId, Cancel, Event, EventSink, IndexId, KeyId, Secret, SnapshotId, Stage, Work,
+};
+use lifeboat_tiers::{ReadRange, TierError};
+use sha2::{Digest, Sha256};
+
+use crate::blob::{BlobKind, BlobLocation, BlobOpener};
+use crate::compress::{compress_document, decompress_document};
+use crate::config::Config;
+use crate::crypto::{MasterKey, NONCE_LENGTH};
+use crate::error::{Corruption, Defect, RepositoryError, StoredObject};
+use crate::index::{Index, IndexFile};
+use crate::key::{KdfParameters, KeyFile, KeyOrigin};
+use crate::pack::{FinishedPack, HeaderError, PackHeader};
+use crate::polynomial::Polynomial;
+use crate::snapshot::Snapshot;
+use crate::store::{FileId, Store};
+use crate::tree::Tree;
+
+/// How many key files are tried; as restic does.
+pub const KEY_FILES_MAX: usize = 20;
+
+/// How much of a pack's end is read at first; enough for the header of a pack of 64 MiB with blobs
+/// of 64 KiB on average, so that most headers take one read.
+const HEADER_READ_LENGTH: u64 = 48 << 10;
+
+/// The byte that says that a document is compressed.
+const COMPRESSED: u8 = 2;
+
+mod sealed {
+    pub trait State: std::fmt::Debug + Send + Sync + 'static {}
+}
+
+/// How much of a repository is loaded.
+pub trait State: sealed::State {}
+
+/// The repository was opened with its key.
+#[derive(Debug)]
+pub struct Open(());
+
+/// The index was loaded, too.
+#[derive(Debug)]
+pub struct Indexed(RwLock<Index>);
+
+impl sealed::State for Open {}
+impl sealed::State for Indexed {}
+impl State for Open {}
+impl State for Indexed {}
+
+/// How a repository is made.
+#[derive(Debug)]
+pub struct InitOptions<'a> {
+    /// The password that opens it.
+    pub password: &'a Secret,
+    /// How the password is stretched.
+    pub kdf: KdfParameters,
+    /// The master key of the site's other repositories, so that packs can be copied as they are;
+    /// otherwise a new one is made.
+    pub master_key: Option<MasterKey>,
+    /// The chunker polynomial of the site's other repositories; otherwise a new one is made.
+    pub polynomial: Option<Polynomial>,
+    /// Who makes it, for the key file.
+    pub origin: KeyOrigin,
+}
+
+/// How a repository is opened.
+#[derive(Debug, Clone, Default)]
+pub struct OpenOptions {
+    /// The key file to try before the others.
+    pub key_hint: Option<KeyId>,
+}
+
+/// An opened repository.
+#[derive(Debug)]
+pub struct Repository<S: State = Open> {
+    store: Store,
+    key: MasterKey,
+    key_id: KeyId,
+    config: Config,
+    state: S,
+}
+
+impl Repository<Open> {
+    /// Makes a repository where there is none.
+    ///
+    /// Refuses a place that has no config but snapshots, indexes or packs: that is a repository
+    /// that lost its config, not an empty place.
+    pub fn init(store: Store, options: &InitOptions<'_>) -> Result<Self, RepositoryError> {
+        if store.get_config()?.is_some() {
+            return Err(RepositoryError::AlreadyExists { address: store.address().to_owned() });
+        }
+        refuse_lost_config(&store)?;
+        let key = options.master_key.clone().unwrap_or_else(MasterKey::generate);
+        let polynomial = options.polynomial.unwrap_or_else(Polynomial::random_irreducible);
+        let (key_id, key_file) =
+            KeyFile::seal(&key, options.password, options.kdf, &options.origin);
+        store.put(&key_id, key_file.into())?;
+        let config = Config::new(polynomial);
+        match store.create_config(key.seal(&config.to_document()).into()) {
+            Err(TierError::AlreadyExists { .. }) => {
+                Err(RepositoryError::AlreadyExists { address: store.address().to_owned() })
+            }
+            Err(error) => Err(error.into()),
+            Ok(()) => Ok(Self { store, key, key_id, config, state: Open(()) }),
+        }
+    }
+
+    /// Opens a repository; restic may have made it.
+    pub fn open(
+        store: Store,
+        password: &Secret,
+        options: &OpenOptions,
+    ) -> Result<Self, RepositoryError> {
+        let Some(sealed_config) = store.get_config()? else {
+            refuse_lost_config(&store)?;
+            return Err(RepositoryError::NoRepository { address: store.address().to_owned() });
+        };
+        let (key, key_id, config) = unlock(&store, password, options, &sealed_config)?;
+        Ok(Self { store, key, key_id, config, state: Open(()) })
+    }
+
+    /// Loads all index files.
+    pub fn load_index(
+        self,
+        cancel: &Cancel,
+        events: &dyn EventSink,
+    ) -> Result<Repository<Indexed>, RepositoryError> {
+        let files = self.store.list::<IndexId>()?;
+        let total =
+            Work { items: files.len() as u64, bytes: files.iter().map(|file| file.size).sum() };
+        events.emit(Event::Started { stage: Stage::Index, total: Some(total) });
+        let mut index = Index::default();
+        for file in files {
+            cancel.check()?;
+            index.add(&self.index_file(&file.id)?);
+            let work = Work { items: 1, bytes: file.size };
+            events.emit(Event::Advanced { stage: Stage::Index, work });
+        }
+        events.emit(Event::Finished { stage: Stage::Index });
+        let state = Indexed(RwLock::new(index));
+        let Self { store, key, key_id, config, state: Open(()) } = self;
+        Ok(Repository { store, key, key_id, config, state })
+    }
+}
+
+/// A place with snapshots, indexes or packs but no config is a damaged repository, not none.
+fn refuse_lost_config(store: &Store) -> Result<(), RepositoryError> {
+    let empty = store.list::<SnapshotId>()?.is_empty() && store.list::<IndexId>()?.is_empty();
+    if empty { Ok(()) } else { Err(corrupt(store, StoredObject::Config, Defect::Missing)) }
+}
+
+fn corrupt(store: &Store, object: StoredObject, defect: impl Into<Defect>) -> RepositoryError {
+    let address = store.address().to_owned();
+    Box::new(Corruption { address, object, defect: defect.into() }).into()
+}
+
+/// Finds the key file that the password opens and whose master key opens the config.
+fn unlock(
+    store: &Store,
+    password: &Secret,
+    options: &OpenOptions,
+    sealed_config: &[u8],
+) -> Result<(MasterKey, KeyId, Config), RepositoryError> {
+    let mut files = Vec::new();
+    let mut unusable = None;
+    for file in store.list::<KeyId>()?.into_iter().take(KEY_FILES_MAX) {
+        match KeyFile::parse(&get_verified(store, &file.id)?) {
+            Ok(key_file) => files.push((file.id, key_file)),
+            Err(error) => unusable = Some((file.id, error)),
+        }
+    }
+    files.sort_by_key(|(id, file)| (Some(*id) != options.key_hint, file.parameters().work()));
+    let mut damaged = None;
+    for (id, file) in &files {
+        match file.open(password) {
+            Ok(None) => {}
+            Err(error) => unusable = Some((*id, error)),
+            Ok(Some(key)) => match key.open(sealed_config) {
+                Ok(document) => {
+                    let config = Config::parse(&document)
+                        .map_err(|error| corrupt(store, StoredObject::Config, error))?;
+                    return Ok((key, *id, config));
+                }
+                Err(error) => damaged = Some(error),
+            },
+        }
+    }
+    let address = store.address().to_owned();
+    Err(match (damaged, unusable) {
+        (Some(error), _) => corrupt(store, StoredObject::Config, error),
+        (None, Some((id, source))) => {
+            RepositoryError::UnusableKey { address, key: id.to_hex(), source }
+        }
+        (None, None) => RepositoryError::WrongKey { address, tried: files.len() },
+    })
+}
+
+/// Reads a file and holds its bytes against its name.
+fn get_verified<I: FileId>(store: &Store, id: &I) -> Result<Bytes, RepositoryError> {
+    let bytes = match store.get(id) {
+        Ok(bytes) => bytes,
+        Err(TierError::NotFound { .. }) => {
+            return Err(corrupt(store, id.object(), Defect::Missing));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let actual: [u8; 32] = Sha256::digest(&bytes).into();
+    if actual == *id.as_bytes() {
+        Ok(bytes)
+    } else {
+        Err(corrupt(store, id.object(), Defect::Hash { actual }))
+    }
+}
+
+impl<S: State> Repository<S> {
+    /// Returns how people call the place where it lies.
+    pub fn address(&self) -> &str {
+        self.store.address()
+    }
+
+    /// Returns its files.
+    pub const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Returns its master key.
+    pub const fn key(&self) -> &MasterKey {
+        &self.key
+    }
+
+    /// Returns the key file that it was opened with.
+    pub const fn key_id(&self) -> KeyId {
+        self.key_id
+    }
+
+    /// Returns its config.
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Makes the error that names a damaged object of this repository.
+    pub fn corrupt(&self, object: StoredObject, defect: impl Into<Defect>) -> RepositoryError {
+        corrupt(&self.store, object, defect)
+    }
+
+    /// Adds a key file that another password opens.
+    pub fn add_key(
+        &self,
+        password: &Secret,
+        kdf: KdfParameters,
+        origin: &KeyOrigin,
+    ) -> Result<KeyId, RepositoryError> {
+        let (id, bytes) = KeyFile::seal(&self.key, password, kdf, origin);
+        self.store.put(&id, bytes.into())?;
+        Ok(id)
+    }
+
+    /// Reads a file as it is stored and holds it against its name.
+    pub fn load_raw<I: FileId>(&self, id: &I) -> Result<Bytes, RepositoryError> {
+        get_verified(&self.store, id)
+    }
+
+    /// Reads a document: a snapshot, an index or a lock.
+    pub fn load_document<I: FileId>(&self, id: &I) -> Result<Vec<u8>, RepositoryError> {
+        let mut sealed = BytesMut::from(self.load_raw(id)?);
+        self.open_document(&mut sealed).map_err(|defect| self.corrupt(id.object(), defect))
+    }
+
+    /// Opens and decompresses the sealed bytes of a document.
+    pub fn open_document(&self, sealed: &mut [u8]) -> Result<Vec<u8>, Defect> {
+        let opened = self.key.open_in_place(sealed)?;
+        match opened.first() {
+            Some(b'{' | b'[') => Ok(opened.to_vec()),
+            Some(&COMPRESSED) => Ok(decompress_document(&opened[1..])?),
+            Some(first) => Err(Defect::Encoding { first: *first }),
+            None => Err(Defect::Length { expected: 1, actual: 0 }),
+        }
+    }
+
+    /// Stores a document durably and returns its name.
+    pub fn save_document<I: FileId>(&self, document: &[u8]) -> Result<I, RepositoryError> {
+        let mut sealed = vec![0; NONCE_LENGTH];
+        sealed.push(COMPRESSED);
+        sealed.extend_from_slice(&compress_document(document));
+        self.key.seal_in_place(&mut sealed);
+        let id = I::from_bytes(Sha256::digest(&sealed).into());
+        self.store.put(&id, sealed.into())?;
+        Ok(id)
+    }
+
+    /// Reads an index file.
+    pub fn index_file(&self, id: &IndexId) -> Result<IndexFile, RepositoryError> {
+        IndexFile::parse(&self.load_document(id)?).map_err(|e| self.corrupt(id.object(), e))
+    }
+
+    /// Lists all snapshots, in the order of their ids.
+    pub fn snapshot_ids(&self) -> Result<Vec<SnapshotId>, RepositoryError> {
+        Ok(self.store.list()?.into_iter().map(|file| file.id).collect())
+    }
+
+    /// Reads all snapshots, the oldest first.
+    pub fn snapshots(&self) -> Result<Vec<(SnapshotId, Snapshot)>, RepositoryError> {
+        let mut snapshots = Vec::new();
+        for id in self.snapshot_ids()? {
+            snapshots.push((id, self.snapshot(&id)?));
+        }
+        snapshots.sort_by_key(|(id, snapshot)| (snapshot.time, *id));
+        Ok(snapshots)
+    }
+
+    /// Reads a snapshot.
+    pub fn snapshot(&self, id: &SnapshotId) -> Result<Snapshot, RepositoryError> {
+        Snapshot::parse(&self.load_document(id)?).map_err(|e| self.corrupt(id.object(), e))
+    }
+
+    /// Finds a snapshot by `latest` or by the first digits of its id.
+    pub fn find_snapshot(&self, wanted: &str) -> Result<(SnapshotId, Snapshot), RepositoryError> {
+        let none = || RepositoryError::NoSnapshot {
+            address: self.address().to_owned(),
+            wanted: wanted.to_owned(),
+        };
+        if wanted == "latest" {
+            return self.snapshots()?.pop().ok_or_else(none);
+        }
+        let ids = self.snapshot_ids()?;
+        let mut matching = ids.iter().filter(|id| id.to_hex().starts_with(wanted));
+        match (matching.next().filter(|_| !wanted.is_empty()), matching.count()) {
+            (None, _) => Err(none()),
+            (Some(id), 0) => Ok((*id, self.snapshot(id)?)),
+            (Some(_), others) => Err(RepositoryError::AmbiguousSnapshot {
+                address: self.address().to_owned(),
+                prefix: wanted.to_owned(),
+                count: others + 1,
+            }),
+        }
+    }
+
+    /// Stores a snapshot durably; everything that it refers to must be durable already.
+    pub fn save_snapshot(&self, snapshot: &Snapshot) -> Result<SnapshotId, RepositoryError> {
+        self.save_document(&snapshot.to_document())
+    }
+
+    /// Stores a pack durably.
+    pub fn save_pack(&self, pack: &FinishedPack) -> Result<(), RepositoryError> {
+        Ok(self.store.put(&pack.id, pack.bytes.clone())?)
+    }
+
+    /// Reads the header of a pack of `size` bytes.
+    pub fn pack_header(
+        &self,
+        id: &lifeboat_model::PackId,
+        size: u64,
+    ) -> Result<PackHeader, RepositoryError> {
+        let corrupt = |error: HeaderError| self.corrupt(id.object(), error);
+        let mut tail = self.store.get_range(id, ReadRange::Suffix(HEADER_READ_LENGTH.min(size)))?;
+        let length = PackHeader::tail_length(&tail, size).map_err(corrupt)?;
+        if tail.len() < length {
+            tail = self.store.get_range(id, ReadRange::Suffix(length as u64))?;
+        }
+        PackHeader::open(&self.key, &tail, size).map_err(corrupt)
+    }
+
+    /// Reads a blob from where it lies.
+    pub fn read_blob_at(
+        &self,
+        opener: &mut BlobOpener<'_>,
+        kind: BlobKind,
+        id: &BlobId,
+        location: &BlobLocation,
+    ) -> Result<Vec<u8>, RepositoryError> {
+        let object =
+            StoredObject::Blob { kind, id: *id, at: Some((location.pack, location.offset)) };
+        let range =
+            ReadRange::Bounded { offset: location.offset.into(), length: location.length.into() };
+        let sealed = match self.store.get_range(&location.pack, range) {
+            Ok(sealed) => sealed,
+            Err(TierError::NotFound { .. }) => {
+                return Err(self.corrupt(location.pack.object(), Defect::Missing));
+            }
+            Err(TierError::OutOfRange { size, .. }) => {
+                let expected = u64::from(location.offset) + u64::from(location.length);
+                let defect = Defect::Length { expected, actual: size };
+                return Err(self.corrupt(location.pack.object(), defect));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        opener
+            .open(id, &mut BytesMut::from(sealed), location.uncompressed_length)
+            .map_err(|defect| self.corrupt(object, defect))
+    }
+}
+
+impl Repository<Indexed> {
+    /// Returns the index.
+    ///
+    /// Must not be held while an index is saved.
+    pub fn index(&self) -> impl Deref<Target = Index> {
+        self.state.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells whether a blob is durable and indexed.
+    pub fn contains(&self, kind: BlobKind, id: &BlobId) -> bool {
+        self.index().contains(kind, id)
+    }
+
+    /// Returns where a blob lies.
+    pub fn locate(&self, kind: BlobKind, id: &BlobId) -> Option<BlobLocation> {
+        self.index().get(kind, id)
+    }
+
+    /// Stores an index file durably; the packs that it lists must be durable already. Their blobs
+    /// are known from then on.
+    pub fn save_index(&self, file: &IndexFile) -> Result<IndexId, RepositoryError> {
+        let id = self.save_document(&file.to_document())?;
+        self.state.0.write().unwrap_or_else(PoisonError::into_inner).add(file);
+        Ok(id)
+    }
+
+    /// Reads a blob; where one place is damaged and there is another, from there.
+    pub fn read_blob(&self, kind: BlobKind, id: &BlobId) -> Result<Bytes, RepositoryError> {
+        self.read_blob_with(&mut BlobOpener::new(&self.key), kind, id)
+    }
+
+    /// Reads a blob with a worker's own opener.
+    pub fn read_blob_with(
+        &self,
+        opener: &mut BlobOpener<'_>,
+        kind: BlobKind,
+        id: &BlobId,
+    ) -> Result<Bytes, RepositoryError> {
+        let locations: Vec<BlobLocation> = self.index().locations(kind, id).collect();
+        let mut result =
+            Err(self.corrupt(StoredObject::Blob { kind, id: *id, at: None }, Defect::NotIndexed));
+        for location in &locations {
+            result = self.read_blob_at(opener, kind, id, location).map(Bytes::from);
+            if !matches!(result, Err(RepositoryError::Corrupt(_))) {
+                break;
+            }
+        }
+        result
+    }
+
+    /// Reads a directory.
+    pub fn tree(&self, id: &BlobId) -> Result<Tree, RepositoryError> {
+        let document = self.read_blob(BlobKind::Tree, id)?;
+        let at = self.locate(BlobKind::Tree, id).map(|location| (location.pack, location.offset));
+        Tree::parse(&document)
+            .map_err(|e| self.corrupt(StoredObject::Blob { kind: BlobKind::Tree, id: *id, at }, e))
+    }
+}

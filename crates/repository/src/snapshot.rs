@@ -1,0 +1,142 @@
+//! Snapshots: one tree, and what is known of how it came to be.
+//!
+//! # Crash consistency
+//!
+//! A snapshot is stored after the indexes of all packs that its tree refers to. What can be seen is
+//! whole.
+//!
+//! Source: restic `internal/data/snapshot.go`, whose order of fields this is.
+
+use lifeboat_model::{BlobId, SnapshotId, Timestamp};
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// A snapshot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// When the backup began.
+    pub time: Timestamp,
+    /// The snapshot whose unchanged files were not read again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<SnapshotId>,
+    /// The root of what was backed up.
+    pub tree: BlobId,
+    /// What was backed up, as absolute paths.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub paths: Vec<String>,
+    /// The host, or with lifeboat the site.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub hostname: String,
+    /// Who made the backup.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub username: String,
+    /// The number of who made the backup.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub uid: u32,
+    /// The group's number of who made the backup.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub gid: u32,
+    /// What was left out, as patterns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
+    pub excludes: Vec<String>,
+    /// Tags.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
+    pub tags: Vec<String>,
+    /// The snapshot that this one was copied or rewritten from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original: Option<SnapshotId>,
+    /// What made the backup, like `restic 0.18.0`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub program_version: String,
+    /// What the backup did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<SnapshotSummary>,
+}
+
+/// What a backup did; the numbers mean what they mean in restic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotSummary {
+    /// When it began.
+    pub backup_start: Timestamp,
+    /// When it ended.
+    pub backup_end: Timestamp,
+    /// Files that the parent did not have.
+    #[serde(default)]
+    pub files_new: u64,
+    /// Files that differ from the parent's.
+    #[serde(default)]
+    pub files_changed: u64,
+    /// Files that were taken over from the parent.
+    #[serde(default)]
+    pub files_unmodified: u64,
+    /// Directories that the parent did not have.
+    #[serde(default)]
+    pub dirs_new: u64,
+    /// Directories that differ from the parent's.
+    #[serde(default)]
+    pub dirs_changed: u64,
+    /// Directories that are as in the parent.
+    #[serde(default)]
+    pub dirs_unmodified: u64,
+    /// New data blobs.
+    #[serde(default)]
+    pub data_blobs: u64,
+    /// New tree blobs.
+    #[serde(default)]
+    pub tree_blobs: u64,
+    /// The length of new blobs before compression, in bytes.
+    #[serde(default)]
+    pub data_added: u64,
+    /// The length of new blobs as they are stored, in bytes.
+    #[serde(default)]
+    pub data_added_packed: u64,
+    /// All files that were looked at.
+    #[serde(default)]
+    pub total_files_processed: u64,
+    /// The length of all files that were looked at, in bytes.
+    #[serde(default)]
+    pub total_bytes_processed: u64,
+}
+
+impl Snapshot {
+    /// Begins a snapshot of a tree; what else is known is filled in by the caller.
+    pub fn new(time: Timestamp, tree: BlobId, paths: Vec<String>) -> Self {
+        Self {
+            time,
+            parent: None,
+            tree,
+            paths,
+            hostname: String::new(),
+            username: String::new(),
+            uid: 0,
+            gid: 0,
+            excludes: Vec::new(),
+            tags: Vec::new(),
+            original: None,
+            program_version: String::new(),
+            summary: None,
+        }
+    }
+
+    /// Parses an opened and decompressed snapshot.
+    pub fn parse(document: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(document)
+    }
+
+    /// Writes the snapshot as it is to be compressed and sealed.
+    pub fn to_document(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a snapshot is plain data")
+    }
+}
+
+fn null_is_default<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: Deserialize<'de> + Default,
+    D: Deserializer<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out a reference")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
+}

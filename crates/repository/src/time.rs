@@ -1,0 +1,172 @@
+//! Times as Go reads and writes them: RFC 3339 with nanoseconds, trailing zeros trimmed, in the zone
+//! they were written in.
+//!
+//! restic writes a node's times in the zone of its host, and writes the same zone again when it
+//! re-encodes a tree; so a [`NodeTime`] keeps the offset. Ours are always UTC.
+//!
+//! Sources: Go `time/format_rfc3339.go`; restic `internal/data/node.go` (`FixTime`); the calendar is
+//! H. Hinnant, "chrono-Compatible Low-Level Date Algorithms".
+
+use std::fmt;
+
+use lifeboat_model::Timestamp;
+
+const DAY_SECONDS: i64 = 86_400;
+const NANOSECONDS: u32 = 1_000_000_000;
+const YEAR_MAX: i64 = 9999;
+
+/// A point in time and the offset from UTC that it is written with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeTime {
+    seconds: i64,
+    nanoseconds: u32,
+    offset_minutes: i16,
+}
+
+impl NodeTime {
+    /// Go's zero time, which stands for "not known": the beginning of the year 1.
+    pub const UNKNOWN: Self = Self { seconds: -62_135_596_800, nanoseconds: 0, offset_minutes: 0 };
+
+    /// Makes a time in UTC from what a file system tells: seconds since 1970 and nanoseconds, which
+    /// are below a second.
+    pub const fn from_unix(seconds: i64, nanoseconds: u32) -> Self {
+        Self { seconds, nanoseconds: nanoseconds % NANOSECONDS, offset_minutes: 0 }
+    }
+
+    /// Returns the seconds since 1970.
+    pub const fn seconds(self) -> i64 {
+        self.seconds
+    }
+
+    /// Returns the nanoseconds within the second.
+    pub const fn nanoseconds(self) -> u32 {
+        self.nanoseconds
+    }
+
+    /// Tells whether both are the same point in time, whatever zones they are written in.
+    pub const fn is_same_instant(self, other: Self) -> bool {
+        self.seconds == other.seconds && self.nanoseconds == other.nanoseconds
+    }
+
+    /// Returns the instant, if it lies in the years that a timestamp can hold.
+    pub fn to_timestamp(self) -> Option<Timestamp> {
+        let nanoseconds = i32::try_from(self.nanoseconds).ok()?;
+        Timestamp::new(self.seconds, nanoseconds).ok()
+    }
+
+    /// Reads a time as Go writes it.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (date_time, rest) = text.split_at_checked(19)?;
+        let number = |range: std::ops::Range<usize>| digits(date_time.get(range)?);
+        let separators = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
+        if separators.iter().any(|(at, separator)| date_time.as_bytes()[*at] != *separator) {
+            return None;
+        }
+        let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+        let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
+        let days = days_from_civil(year, month, day);
+        let valid = hour < 24 && minute < 60 && second < 60;
+        if !valid || civil_from_days(days) != (year, month, day) {
+            return None;
+        }
+        let (nanoseconds, zone) = parse_fraction(rest)?;
+        let offset_minutes = parse_zone(zone)?;
+        let local = days * DAY_SECONDS + hour * 3600 + minute * 60 + second;
+        let seconds = local - i64::from(offset_minutes) * 60;
+        Some(Self { seconds, nanoseconds, offset_minutes })
+    }
+}
+
+/// Writes the time as RFC 3339; years that it cannot hold become the nearest that it can.
+impl fmt::Display for NodeTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let local = self.seconds.saturating_add(i64::from(self.offset_minutes) * 60);
+        let (year, month, day) = match civil_from_days(local.div_euclid(DAY_SECONDS)) {
+            // As Go does when it takes years off a leap day.
+            (YEAR_MAX.., 2, 29) => (YEAR_MAX, 3, 1),
+            (year, month, day) => (year.clamp(0, YEAR_MAX), month, day),
+        };
+        let second = local.rem_euclid(DAY_SECONDS);
+        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")?;
+        if self.nanoseconds != 0 {
+            let fraction = format!(".{:09}", self.nanoseconds);
+            f.write_str(fraction.trim_end_matches('0'))?;
+        }
+        if self.offset_minutes == 0 {
+            return f.write_str("Z");
+        }
+        let sign = if self.offset_minutes < 0 { '-' } else { '+' };
+        let minutes = self.offset_minutes.unsigned_abs();
+        write!(f, "{sign}{:02}:{:02}", minutes / 60, minutes % 60)
+    }
+}
+
+impl From<Timestamp> for NodeTime {
+    fn from(instant: Timestamp) -> Self {
+        let since_second = instant.as_nanosecond().rem_euclid(i128::from(NANOSECONDS));
+        let seconds = instant.as_nanosecond().div_euclid(i128::from(NANOSECONDS));
+        Self::from_unix(
+            i64::try_from(seconds).expect("a timestamp's seconds fit into 64 bits"),
+            u32::try_from(since_second).expect("less than a second"),
+        )
+    }
+}
+
+fn digits(text: &str) -> Option<i64> {
+    let all_digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if all_digits { text.parse().ok() } else { None }
+}
+
+/// Takes `.123` off the front, if it is there; digits after the ninth are dropped, as Go does.
+fn parse_fraction(text: &str) -> Option<(u32, &str)> {
+    let Some(rest) = text.strip_prefix('.') else { return Some((0, text)) };
+    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    let (fraction, rest) = rest.split_at(end);
+    let nine = format!("{:0<9}", &fraction[..end.min(9)]);
+    if fraction.is_empty() { None } else { Some((nine.parse().ok()?, rest)) }
+}
+
+/// Reads `Z` or `+hh:mm`.
+fn parse_zone(zone: &str) -> Option<i16> {
+    if zone == "Z" {
+        return Some(0);
+    }
+    let (sign, hours_minutes) = zone.split_at_checked(1)?;
+    let (hours, minutes) = hours_minutes.split_once(':')?;
+    let (hours, minutes) = match (hours.len(), minutes.len()) {
+        (2, 2) => (digits(hours)?, digits(minutes)?),
+        _ => return None,
+    };
+    let offset = i16::try_from(hours * 60 + minutes).ok().filter(|_| hours < 24 && minutes < 60)?;
+    match sign {
+        "+" => Some(offset),
+        "-" => Some(-offset),
+        _ => None,
+    }
+}
+
+/// Returns the day since 1970-01-01 of a date in the Gregorian calendar.
+const fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
+/// Returns year, month and day of a day since 1970-01-01.
+const fn civil_from_days(days: i64) -> (i64, i64, i64) {
+    let days = days.saturating_add(719_468);
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + era * 400 + if month <= 2 { 1 } else { 0 };
+    (year, month, day)
+}
