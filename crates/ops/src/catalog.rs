@@ -1,0 +1,376 @@
+//! The catalog: what happened, signed, in one chain of hashes for each writer, on every tier.
+//!
+//! [`Catalog::open`] under the state lock, [`Catalog::catch_up`] with the tiers that are reachable,
+//! then [`Catalog::append`]. Readers ask the [`View`]. [`Catalog::rebuild`] fills the view from the
+//! tiers alone; [`Catalog::verify`] names whatever was tampered with.
+//!
+//! # Crash consistency
+//!
+//! A record is written locally first: to the outbox (from then on it exists), then to the view,
+//! then to each tier with a conditional put, then it leaves the outbox. Were a tier first, a kill
+//! after it would leave a record that this host does not know, and its next one would fork the
+//! chain. After a kill at any step, `open` takes the outbox into the view and `catch_up` puts
+//! what the tiers lack; the same happens when a tier was down. A host that is lost with records
+//! in its outbox loses exactly those: nothing on a tier refers to them.
+//!
+//! # Invariants
+//!
+//! - The view holds only records whose signature is an enrolled writer's.
+//! - The outbox holds every own record that may be missing on a reachable tier.
+//! - No record on a tier is ever replaced.
+
+pub mod audit;
+pub mod body;
+pub mod canonical;
+pub mod record;
+mod shelf;
+pub mod view;
+
+use std::collections::{BTreeSet, HashSet};
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use lifeboat_model::{Classify, Clock, ErrorKind, Exit, Hint, PlanId, SiteName, TierName};
+use lifeboat_tiers::TierError;
+use serde::Serialize;
+use tokio::runtime::Handle;
+
+use audit::{Audited, Flaw, audit};
+use body::{Body, Enrolment, attestation_text};
+use record::{Header, Record, RecordName, SCHEMA};
+use view::{View, ViewError};
+
+use crate::envelope::{Opener, Recipient};
+use crate::named_tier::NamedTier;
+use crate::recovery_key::{RecoveryKey, RootKey, Verifier};
+use crate::state::{StateError, StateLock};
+use crate::surroundings::Surroundings;
+use crate::writer::Writer;
+
+/// The catalog could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// The state directory failed.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The local view failed.
+    #[error(transparent)]
+    View(#[from] ViewError),
+    /// No tier could be read.
+    #[error("no tier could be read, so the catalog cannot be rebuilt")]
+    NoTier {
+        /// What the last one said.
+        #[source]
+        source: Option<TierError>,
+    },
+    /// This writer has no enrolment, and the key that would make one is not at hand.
+    #[error("this host is not enrolled as a writer of the catalog")]
+    NotEnrolled,
+}
+
+impl Classify for CatalogError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::State(error) => error.kind(),
+            Self::View(ViewError::Damaged { .. }) => ErrorKind::Corrupt,
+            Self::View(ViewError::Sqlite { .. } | ViewError::Create { .. })
+            | Self::NoTier { .. } => ErrorKind::Unavailable,
+            Self::NotEnrolled => ErrorKind::Denied,
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        match self {
+            Self::State(error) => error.exit(),
+            other => other.kind().exit(),
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        match self {
+            Self::State(error) => error.hint(),
+            Self::View(_) => Some(Hint::new("run `lifeboat catalog rebuild`")),
+            Self::NoTier { .. } => Some(Hint::new("run `lifeboat check`")),
+            Self::NotEnrolled => Some(Hint::new(
+                "run any command that writes once where the recovery key can be read",
+            )),
+        }
+    }
+}
+
+/// The keys that a catalog works with.
+#[derive(Debug, Clone)]
+pub struct CatalogKeys {
+    /// To whom records are sealed.
+    pub recipient: Recipient,
+    /// Whose signature enrols writers.
+    pub verifier: Verifier,
+    /// What opens records, where the recovery key is at hand.
+    pub opener: Option<Opener>,
+}
+
+impl From<&RecoveryKey> for CatalogKeys {
+    fn from(key: &RecoveryKey) -> Self {
+        let halves = key.public_halves();
+        let opener = Some(key.opener());
+        Self { recipient: halves.recipient, verifier: halves.verifier, opener }
+    }
+}
+
+/// What happened on one tier while the catalog was brought up to date.
+#[derive(Debug, Serialize)]
+pub struct TierSync {
+    /// Which tier.
+    pub tier: TierName,
+    /// How many records were read from it.
+    pub read: usize,
+    /// How many were put there.
+    pub put: usize,
+    /// Why it could not be reached or written, if so.
+    pub error: Option<String>,
+}
+
+/// What bringing the catalog up to date or verifying it showed.
+#[derive(Debug, Default, Serialize)]
+pub struct CatalogReport {
+    /// How many records there are now.
+    pub records: usize,
+    /// What happened on each tier.
+    pub tiers: Vec<TierSync>,
+    /// What should not be.
+    pub flaws: BTreeSet<Flaw>,
+}
+
+/// The catalog of a site, open for writing.
+#[derive(Debug)]
+pub struct Catalog {
+    site: SiteName,
+    keys: CatalogKeys,
+    writer: Writer,
+    lock: StateLock,
+    view: View,
+    clock: Arc<dyn Clock>,
+    runtime: Handle,
+}
+
+impl Catalog {
+    /// Opens the catalog of a site and takes in what an earlier run left in the outbox.
+    pub fn open(
+        lock: StateLock,
+        site: SiteName,
+        keys: CatalogKeys,
+        surroundings: &Surroundings,
+    ) -> Result<Self, CatalogError> {
+        let writer = lock.writer(surroundings.now())?;
+        let view = View::open_or_begin_anew(&lock.state().view_path())?;
+        let (clock, runtime) = (Arc::clone(&surroundings.clock), surroundings.runtime.clone());
+        let catalog = Self { site, keys, writer, lock, view, clock, runtime };
+        catalog.view.insert(&catalog.outbox()?)?;
+        Ok(catalog)
+    }
+
+    /// Returns the local view.
+    pub const fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// Returns who writes here.
+    pub const fn writer(&self) -> &Writer {
+        &self.writer
+    }
+
+    /// Enrols this host, unless it is; the root key follows from the recovery key.
+    pub fn enrol(
+        &self,
+        root: &RootKey,
+        host: &str,
+        plan: Option<PlanId>,
+    ) -> Result<(), CatalogError> {
+        if self.view.head(self.writer.id())?.is_some() {
+            return Ok(());
+        }
+        let public_key = self.writer.verifier().to_string();
+        let text = attestation_text(self.site.as_str(), self.writer.id(), &public_key);
+        let attestation = BASE64.encode(root.sign(&text).to_bytes());
+        let enrolment = Enrolment { host: host.to_owned(), public_key, attestation };
+        self.write(Body::Enrolment(enrolment), plan, None).map(drop)
+    }
+
+    /// Appends a record: durable here when this returns; put on the tiers with [`Self::deliver`].
+    pub fn append(&self, body: Body, plan: Option<PlanId>) -> Result<Record, CatalogError> {
+        let head = self.view.head(self.writer.id())?.ok_or(CatalogError::NotEnrolled)?;
+        self.write(body, plan, Some(&head))
+    }
+
+    fn write(
+        &self,
+        body: Body,
+        plan: Option<PlanId>,
+        head: Option<&Record>,
+    ) -> Result<Record, CatalogError> {
+        let header = Header {
+            schema: SCHEMA,
+            site: self.site.clone(),
+            writer: self.writer.id(),
+            sequence: head.map_or(0, |head| head.header().sequence + 1),
+            previous: head.map(Record::id),
+            plan,
+            time: self.clock.now(),
+        };
+        let record = Record::write(header, body, &self.writer);
+        self.lock.keep_outgoing(&outgoing_name(&record), record.plaintext())?;
+        self.view.insert(std::slice::from_ref(&record))?;
+        Ok(record)
+    }
+
+    fn outbox(&self) -> Result<Vec<Record>, CatalogError> {
+        let kept = self.lock.outgoing()?;
+        // What is not a record of this writer was not put there by it.
+        let records = kept.iter().filter_map(|(_, bytes)| Record::read(bytes).ok());
+        let own = self.writer.verifier();
+        Ok(records.filter(|record| record.is_signed_by(&own)).collect())
+    }
+
+    /// Puts what is in the outbox on every tier; what every one of them has leaves the outbox.
+    ///
+    /// A tier that is down is named and catches up later.
+    pub fn deliver(&self, tiers: &[NamedTier]) -> Result<Vec<TierSync>, CatalogError> {
+        let outbox = self.outbox()?;
+        if outbox.is_empty() {
+            return Ok(Vec::new());
+        }
+        let synced: Vec<_> = tiers.iter().map(|tier| self.put(tier, 0, &outbox)).collect();
+        self.empty_outbox(&outbox, &synced)?;
+        Ok(synced)
+    }
+
+    fn put(&self, tier: &NamedTier, read: usize, records: &[Record]) -> TierSync {
+        let done = self.runtime.block_on(shelf::put(tier, &self.keys.recipient, records));
+        let put = if done.is_ok() { records.len() } else { 0 };
+        TierSync { tier: tier.name.clone(), read, put, error: done.err().map(told) }
+    }
+
+    fn empty_outbox(&self, outbox: &[Record], synced: &[TierSync]) -> Result<(), CatalogError> {
+        if !synced.is_empty() && synced.iter().all(|tier| tier.error.is_none()) {
+            for record in outbox {
+                self.lock.forget_outgoing(&outgoing_name(record))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what the tiers have and this host does not know, and puts what they lack.
+    pub fn catch_up(&self, tiers: &[NamedTier]) -> Result<CatalogReport, CatalogError> {
+        let known = self.view.names()?;
+        let shelves: Vec<_> = tiers.iter().map(|tier| self.read(tier, &known)).collect();
+        let mut report = CatalogReport::default();
+        let mut records = self.view.all()?;
+        for found in shelves.iter().flatten() {
+            records.extend(found.records.iter().cloned());
+            report.flaws.extend(found.flaws.iter().cloned());
+        }
+        let Audited { accepted, flaws } = audit(&self.site, &self.keys.verifier, records);
+        report.flaws.extend(flaws);
+        self.view.insert(&accepted)?;
+        let outbox = self.outbox()?;
+        for (tier, found) in tiers.iter().zip(shelves) {
+            report.tiers.push(match found {
+                Err(error) => unreachable_tier(tier, error),
+                Ok(found) => {
+                    let lacks = |record: &&Record| !found.names.contains(&RecordName::of(record));
+                    let lacking: Vec<_> = accepted.iter().filter(lacks).cloned().collect();
+                    self.put(tier, found.records.len(), &lacking)
+                }
+            });
+        }
+        self.empty_outbox(&outbox, &report.tiers)?;
+        report.records = accepted.len();
+        Ok(report)
+    }
+
+    fn read(
+        &self,
+        tier: &NamedTier,
+        known: &HashSet<RecordName>,
+    ) -> Result<shelf::Found, TierError> {
+        self.runtime.block_on(shelf::read(tier, self.keys.opener.as_ref(), known))
+    }
+
+    /// Fills the view anew from the tiers and the outbox; a tier that is down is named.
+    ///
+    /// When no tier can be read, the view stays as it is.
+    pub fn rebuild(&self, tiers: &[NamedTier]) -> Result<CatalogReport, CatalogError> {
+        let (mut report, mut records, mut last) = (CatalogReport::default(), Vec::new(), None);
+        for tier in tiers {
+            match self.read(tier, &HashSet::new()) {
+                Ok(found) => {
+                    let (read, tier) = (found.records.len(), tier.name.clone());
+                    report.tiers.push(TierSync { tier, read, put: 0, error: None });
+                    report.flaws.extend(found.flaws);
+                    records.extend(found.records);
+                }
+                Err(error) => {
+                    let (tier, text) = (tier.name.clone(), error.to_string());
+                    report.tiers.push(TierSync { tier, read: 0, put: 0, error: Some(text) });
+                    last = Some(error);
+                }
+            }
+        }
+        if report.tiers.iter().all(|tier| tier.error.is_some()) {
+            return Err(CatalogError::NoTier { source: last });
+        }
+        records.extend(self.outbox()?);
+        let Audited { accepted, flaws } = audit(&self.site, &self.keys.verifier, records);
+        report.flaws.extend(flaws);
+        self.view.replace(&accepted)?;
+        report.records = accepted.len();
+        Ok(report)
+    }
+
+    /// Reads every record of every tier and names whatever should not be; changes nothing.
+    pub fn verify(&self, tiers: &[NamedTier]) -> Result<CatalogReport, CatalogError> {
+        let outbox: HashSet<_> = self.outbox()?.iter().map(Record::id).collect();
+        let known = self.view.all()?;
+        let mut report = CatalogReport { records: known.len(), ..CatalogReport::default() };
+        for tier in tiers {
+            let found = match self.read(tier, &HashSet::new()) {
+                Ok(found) => found,
+                Err(error) => {
+                    report.tiers.push(unreachable_tier(tier, error));
+                    continue;
+                }
+            };
+            let (read, name) = (found.records.len(), tier.name.clone());
+            report.tiers.push(TierSync { tier: name.clone(), read, put: 0, error: None });
+            report.flaws.extend(found.flaws);
+            let Audited { accepted, flaws } = audit(&self.site, &self.keys.verifier, found.records);
+            report.flaws.extend(flaws);
+            let there: HashSet<_> = accepted.iter().map(Record::id).collect();
+            let expected = known.iter().map(Record::id).filter(|id| !outbox.contains(id));
+            let records = expected.filter(|id| !there.contains(id)).count();
+            if records > 0 {
+                report.flaws.insert(Flaw::Behind { tier: name, records });
+            }
+        }
+        Ok(report)
+    }
+}
+
+fn unreachable_tier(tier: &NamedTier, error: TierError) -> TierSync {
+    TierSync { tier: tier.name.clone(), read: 0, put: 0, error: Some(told(error)) }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is handed to `map`")]
+fn told(error: TierError) -> String {
+    error.to_string()
+}
+
+fn outgoing_name(record: &Record) -> String {
+    let name = RecordName::of(record);
+    format!("{:010}-{}.json", name.sequence, name.hash)
+}
+
+#[cfg(test)]
+mod tests;

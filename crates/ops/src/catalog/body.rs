@@ -1,0 +1,196 @@
+//! What a record tells: one kind for each thing that somebody may later want to know.
+
+use lifeboat_model::{AssetName, JobId, Outcome, PlanId, RepositoryId, SnapshotId, TierName};
+use lifeboat_model::{Timestamp, WriterId};
+use serde::{Deserialize, Serialize};
+
+use crate::ending::{Ending, StageOutcome};
+
+/// The kind-specific part of a record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Body {
+    /// A writer joins; always its first record.
+    Enrolment(Enrolment),
+    /// A plan came into force.
+    PlanAdopted(PlanAdopted),
+    /// Somebody read the recovery key back from where it is kept.
+    KeyConfirmed(KeyConfirmed),
+    /// A tier was set up; from then on its absence is a loss.
+    TierAdopted(TierAdopted),
+    /// A job began.
+    JobStarted(JobStarted),
+    /// A job ended.
+    JobEnded(JobEnded),
+    /// A job is done with an asset.
+    AssetBackedUp(AssetBackedUp),
+    /// A tier was verified.
+    TierVerified(TierVerified),
+    /// An asset was restored.
+    Restored(Restored),
+    /// Snapshots that were on a tier are no longer there.
+    SnapshotsMissing(SnapshotsMissing),
+}
+
+impl Body {
+    /// Returns the name of the kind, as it is serialised.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Enrolment(_) => "enrolment",
+            Self::PlanAdopted(_) => "plan-adopted",
+            Self::KeyConfirmed(_) => "key-confirmed",
+            Self::TierAdopted(_) => "tier-adopted",
+            Self::JobStarted(_) => "job-started",
+            Self::JobEnded(_) => "job-ended",
+            Self::AssetBackedUp(_) => "asset-backed-up",
+            Self::TierVerified(_) => "tier-verified",
+            Self::Restored(_) => "restored",
+            Self::SnapshotsMissing(_) => "snapshots-missing",
+        }
+    }
+}
+
+/// A writer joins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Enrolment {
+    /// What the writer's host calls itself.
+    pub host: String,
+    /// The writer's public key, `ed25519:…`.
+    pub public_key: String,
+    /// The root key's signature over site, writer and public key, in base64.
+    pub attestation: String,
+}
+
+/// A plan came into force; it lies at `plan/<hash>.age`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanAdopted {
+    /// The hash of plan and runbooks.
+    pub plan: PlanId,
+}
+
+/// Somebody read the recovery key back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyConfirmed {
+    /// The verifier of the key that was confirmed, `ed25519:…`; another key needs its own.
+    pub verifier: String,
+}
+
+/// A tier was set up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TierAdopted {
+    /// The tier's name in the plan.
+    pub tier: TierName,
+    /// Where it is, without secrets.
+    pub address: String,
+    /// The repository on it.
+    pub repository: RepositoryId,
+}
+
+/// A job began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobStarted {
+    /// Which job.
+    pub job: JobId,
+    /// What it does: `backup`, `verify`, `restore`.
+    pub command: String,
+    /// For which assets.
+    pub assets: Vec<AssetName>,
+}
+
+/// A job ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobEnded {
+    /// Which job.
+    pub job: JobId,
+    /// How; `interrupted` is written by the next run of the same host.
+    pub ending: Ending,
+}
+
+/// A job is done with an asset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AssetBackedUp {
+    /// Which job.
+    pub job: JobId,
+    /// Which asset.
+    pub asset: AssetName,
+    /// Up to when every change is in the snapshot, where it is complete.
+    pub captured: Option<Timestamp>,
+    /// The snapshot, where one was made; the same on every tier.
+    pub snapshots: Vec<TierSnapshot>,
+    /// The application's revision, where the plan names a command for it.
+    pub revision: Option<String>,
+    /// What was read, in bytes.
+    pub bytes_read: u64,
+    /// What was stored on the first tier, in bytes.
+    pub bytes_stored: u64,
+    /// What was left out, at most [`SKIPPED_MAX`] of it, each with its reason.
+    pub skipped: Vec<String>,
+    /// How each stage ended on each tier.
+    pub stages: Vec<StageOutcome>,
+}
+
+/// How many skipped files a record names; the report of the run names all.
+pub const SKIPPED_MAX: usize = 100;
+
+/// A snapshot on a tier.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TierSnapshot {
+    /// Which tier.
+    pub tier: TierName,
+    /// Which snapshot.
+    pub snapshot: SnapshotId,
+}
+
+/// A tier was verified.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TierVerified {
+    /// In which job.
+    pub job: JobId,
+    /// Which tier.
+    pub tier: TierName,
+    /// What it showed.
+    pub outcome: Outcome,
+    /// How many packs were read.
+    pub packs_read: u64,
+    /// How many bytes were read.
+    pub bytes_read: u64,
+    /// Whether all data was read, not only a share.
+    pub all_data: bool,
+    /// What was found, at most [`SKIPPED_MAX`] of it.
+    pub findings: Vec<String>,
+}
+
+/// An asset was restored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restored {
+    /// In which job.
+    pub job: JobId,
+    /// Which asset.
+    pub asset: AssetName,
+    /// From which tier.
+    pub tier: TierName,
+    /// Which snapshot.
+    pub snapshot: SnapshotId,
+    /// Where to.
+    pub target: String,
+    /// Whether what was there was replaced.
+    pub in_place: bool,
+    /// How it ended.
+    pub ending: Ending,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+}
+
+/// Snapshots that were on a tier are no longer there, and nobody recorded a reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotsMissing {
+    /// Which tier.
+    pub tier: TierName,
+    /// Which snapshots.
+    pub snapshots: Vec<SnapshotId>,
+}
+
+/// The text that the root key signs to enrol a writer.
+pub(super) fn attestation_text(site: &str, writer: WriterId, public_key: &str) -> Vec<u8> {
+    format!("lifeboat enrolment v1\n{site}\n{writer}\n{public_key}\n").into_bytes()
+}

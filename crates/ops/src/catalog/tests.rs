@@ -1,0 +1,414 @@
+//! What the catalog must survive: kills, tiers that are down, a lost view, and people who tamper.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use lifeboat_model::{JobId, SimClock, Timestamp};
+use lifeboat_tiers::fault::{Fault, FaultTier, Moment, Rule, Target};
+use lifeboat_tiers::{MemoryTier, ObjectPath, PutMode, ReadRange, Tier};
+use proptest::prelude::*;
+use tokio::runtime::Runtime;
+use uuid::Uuid;
+
+use super::body::{JobEnded, JobStarted, KeyConfirmed};
+use super::view::Wanted;
+use super::*;
+use crate::ending::Ending;
+use crate::state::State;
+
+/// A host with a state directory of its own, and the tiers that it shares with others.
+struct Host {
+    _directory: tempfile::TempDir,
+    runtime: Runtime,
+    surroundings: Surroundings,
+    key: RecoveryKey,
+    site: SiteName,
+}
+
+impl Host {
+    fn new(key: &RecoveryKey, site: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let runtime = Runtime::new().unwrap();
+        let surroundings = Surroundings {
+            environment: BTreeMap::new(),
+            credentials_directory: None,
+            state_directory: directory.path().join("state"),
+            cache_directory: directory.path().join("cache"),
+            hostname: "web-1".to_owned(),
+            clock: Arc::new(SimClock::new(Timestamp::from_second(1_700_000_000).unwrap())),
+            runtime: runtime.handle().clone(),
+        };
+        let (key, site) = (key.clone(), site.parse().unwrap());
+        Self { _directory: directory, runtime, surroundings, key, site }
+    }
+
+    fn open(&self) -> Catalog {
+        let lock = State::open(&self.surroundings.state_directory).unwrap().lock().unwrap();
+        let keys = CatalogKeys::from(&self.key);
+        Catalog::open(lock, self.site.clone(), keys, &self.surroundings).unwrap()
+    }
+
+    fn enrolled(&self) -> Catalog {
+        let catalog = self.open();
+        catalog.enrol(&self.key.root_key(), "web-1", None).unwrap();
+        catalog
+    }
+
+    fn lose_view(&self) {
+        let state = State::open(&self.surroundings.state_directory).unwrap();
+        View::remove(&state.view_path()).unwrap();
+    }
+}
+
+fn tier(name: &str, tier: &Arc<MemoryTier>) -> NamedTier {
+    NamedTier { name: name.parse().unwrap(), tier: Arc::<MemoryTier>::clone(tier) }
+}
+
+fn started(number: u128) -> Body {
+    Body::JobStarted(JobStarted {
+        job: JobId::from_uuid(Uuid::from_u128(number)),
+        command: "backup".to_owned(),
+        assets: vec!["media".parse().unwrap()],
+    })
+}
+
+fn ended(number: u128) -> Body {
+    let job = JobId::from_uuid(Uuid::from_u128(number));
+    Body::JobEnded(JobEnded { job, ending: Ending::Succeeded })
+}
+
+fn ids(catalog: &Catalog) -> Vec<lifeboat_model::RecordId> {
+    catalog.view().all().unwrap().iter().map(Record::id).collect()
+}
+
+#[test]
+fn a_lost_view_comes_back_the_same() {
+    let host = Host::new(&RecoveryKey::generate(), "shop");
+    let memory = Arc::new(MemoryTier::new());
+    let tiers = [tier("primary", &memory)];
+    let catalog = host.enrolled();
+    for number in 0..5 {
+        catalog.append(started(number), None).unwrap();
+        if number != 3 {
+            catalog.append(ended(number), None).unwrap();
+        }
+    }
+    catalog.deliver(&tiers).unwrap();
+    let (all, open) = (ids(&catalog), catalog.view().open_jobs(catalog.writer().id()).unwrap());
+    let wanted = Wanted { kind: "job-started", asset: None, tier: None, good_only: false };
+    let latest = catalog.view().latest(wanted, 3).unwrap();
+    assert_eq!((all.len(), open.len(), latest.len()), (10, 1, 3));
+    drop(catalog);
+    host.lose_view();
+    let catalog = host.open();
+    assert!(ids(&catalog).is_empty());
+    let report = catalog.rebuild(&tiers).unwrap();
+    assert_eq!((report.records, report.flaws.len()), (10, 0));
+    assert_eq!(ids(&catalog), all);
+    assert_eq!(catalog.view().open_jobs(catalog.writer().id()).unwrap(), open);
+    assert_eq!(catalog.view().latest(wanted, 3).unwrap(), latest);
+    // The chain goes on where it was.
+    catalog.append(ended(3), None).unwrap();
+    catalog.deliver(&tiers).unwrap();
+    assert!(catalog.verify(&tiers).unwrap().flaws.is_empty());
+}
+
+#[test]
+fn a_tier_that_was_down_catches_up() {
+    let host = Host::new(&RecoveryKey::generate(), "shop");
+    let (first, second) = (Arc::new(MemoryTier::new()), Arc::new(MemoryTier::new()));
+    let down = FaultTier::new(Arc::<MemoryTier>::clone(&second));
+    down.add(Rule::new(Target::Any, Fault::Fail(Moment::Before)));
+    let name = "secondary".parse().unwrap();
+    let broken = NamedTier { name, tier: Arc::new(down) };
+    let catalog = host.enrolled();
+    let synced = catalog.deliver(&[tier("primary", &first), broken]).unwrap();
+    assert!(synced[0].error.is_none() && synced[1].error.is_some(), "{synced:?}");
+    let both = [tier("primary", &first), tier("secondary", &second)];
+    let report = catalog.catch_up(&both).unwrap();
+    assert_eq!(report.tiers.iter().map(|t| t.put).collect::<Vec<_>>(), [0, 1]);
+    assert!(catalog.verify(&both).unwrap().flaws.is_empty());
+    assert!(catalog.outbox().unwrap().is_empty());
+}
+
+#[test]
+fn hosts_learn_of_each_other_through_a_tier() {
+    let key = RecoveryKey::generate();
+    let (one, other) = (Host::new(&key, "shop"), Host::new(&key, "shop"));
+    let memory = Arc::new(MemoryTier::new());
+    let tiers = [tier("primary", &memory)];
+    let catalog = one.enrolled();
+    catalog.append(started(1), None).unwrap();
+    catalog.deliver(&tiers).unwrap();
+    let second = other.enrolled();
+    second.catch_up(&tiers).unwrap();
+    assert_eq!(second.view().all().unwrap().len(), 3);
+    catalog.catch_up(&tiers).unwrap();
+    assert_eq!(ids(&catalog), ids(&second));
+}
+
+/// Runs the same appends with a kill at every write to the tier, and looks at what is left.
+#[test]
+fn a_kill_at_any_write_leaves_one_whole_chain() {
+    let work = |host: &Host, tiers: &[NamedTier]| {
+        let catalog = host.open();
+        catalog.catch_up(tiers).unwrap();
+        catalog.enrol(&host.key.root_key(), "web-1", None).unwrap();
+        for number in 0..3 {
+            catalog.append(started(number), None).unwrap();
+            catalog.deliver(tiers).unwrap();
+        }
+    };
+    for moment in [Moment::Before, Moment::After] {
+        for write in 1..=4 {
+            let host = Host::new(&RecoveryKey::generate(), "shop");
+            let memory = Arc::new(MemoryTier::new());
+            let dying = FaultTier::new(Arc::<MemoryTier>::clone(&memory));
+            dying.add(Rule::kill_at_write(write, moment));
+            let name = "primary".parse().unwrap();
+            work(&host, &[NamedTier { name, tier: Arc::new(dying) }]);
+            let tiers = [tier("primary", &memory)];
+            work(&host, &tiers);
+            let catalog = host.open();
+            let report = catalog.verify(&tiers).unwrap();
+            assert!(report.flaws.is_empty(), "{write} {moment:?}: {:?}", report.flaws);
+            assert_eq!(report.records, 7);
+        }
+    }
+}
+
+#[test]
+fn without_enrolment_nothing_is_written() {
+    let host = Host::new(&RecoveryKey::generate(), "shop");
+    let catalog = host.open();
+    assert!(matches!(catalog.append(started(1), None), Err(CatalogError::NotEnrolled)));
+}
+
+#[test]
+fn without_a_tier_the_view_stays() {
+    let host = Host::new(&RecoveryKey::generate(), "shop");
+    let catalog = host.enrolled();
+    assert!(matches!(catalog.rebuild(&[]), Err(CatalogError::NoTier { .. })));
+    assert_eq!(catalog.view().all().unwrap().len(), 1);
+}
+
+/// What somebody does to the objects of a tier.
+type Tampering = fn(&Runtime, &MemoryTier, &Host);
+
+fn paths(memory: &MemoryTier) -> Vec<ObjectPath> {
+    memory.contents().into_keys().collect()
+}
+
+fn replace(runtime: &Runtime, memory: &MemoryTier, path: &ObjectPath, bytes: Bytes) {
+    runtime.block_on(memory.put(path, bytes, PutMode::Overwrite)).unwrap();
+}
+
+fn forged(host: &Host, change: impl FnOnce(&mut Header), writer: &Writer) -> Record {
+    let catalog = host.open();
+    let head = catalog.view().head(catalog.writer().id()).unwrap().unwrap();
+    let mut header = head.header().clone();
+    header.sequence += 1;
+    header.previous = Some(head.id());
+    change(&mut header);
+    Record::write(header, ended(9), writer)
+}
+
+fn plant(runtime: &Runtime, memory: &MemoryTier, host: &Host, record: &Record) {
+    let sealed = host.key.public_halves().recipient.seal(record.plaintext());
+    replace(runtime, memory, &record.path(), sealed.into());
+}
+
+fn own_writer(host: &Host) -> Writer {
+    let lock = State::open(&host.surroundings.state_directory).unwrap().lock().unwrap();
+    lock.writer(Timestamp::UNIX_EPOCH).unwrap()
+}
+
+const TAMPERINGS: [(&str, Tampering); 9] = [
+    ("a flipped byte", |runtime, memory, _| {
+        let path = &paths(memory)[1];
+        let mut bytes = memory.contents()[path].to_vec();
+        *bytes.last_mut().unwrap() ^= 1;
+        replace(runtime, memory, path, bytes.into());
+    }),
+    ("a truncated record", |runtime, memory, _| {
+        let path = &paths(memory)[1];
+        let bytes = memory.contents()[path].slice(..20);
+        replace(runtime, memory, path, bytes);
+    }),
+    ("a record removed from the middle", |runtime, memory, _| {
+        runtime.block_on(memory.delete(&paths(memory)[1])).unwrap();
+    }),
+    ("the last record removed", |runtime, memory, _| {
+        runtime.block_on(memory.delete(paths(memory).last().unwrap())).unwrap();
+    }),
+    ("the enrolment removed", |runtime, memory, _| {
+        runtime.block_on(memory.delete(&paths(memory)[0])).unwrap();
+    }),
+    ("two records swapped", |runtime, memory, _| {
+        let (paths, contents) = (paths(memory), memory.contents());
+        replace(runtime, memory, &paths[1], contents[&paths[2]].clone());
+        replace(runtime, memory, &paths[2], contents[&paths[1]].clone());
+    }),
+    ("a record signed by somebody else", |runtime, memory, host| {
+        let stranger = Writer::generate(Timestamp::UNIX_EPOCH);
+        plant(runtime, memory, host, &forged(host, |_| {}, &stranger));
+    }),
+    ("a record of another site", |runtime, memory, host| {
+        let other = |header: &mut Header| header.site = "another".parse().unwrap();
+        plant(runtime, memory, host, &forged(host, other, &own_writer(host)));
+    }),
+    ("a second record for one place", |runtime, memory, host| {
+        let same = |header: &mut Header| {
+            header.sequence -= 1;
+            header.previous = None;
+        };
+        plant(runtime, memory, host, &forged(host, same, &own_writer(host)));
+    }),
+];
+
+#[test]
+fn tampering_is_found_and_named() {
+    let mut told = String::new();
+    for (what, tamper) in TAMPERINGS {
+        let host = Host::new(&RecoveryKey::generate(), "shop");
+        let memory = Arc::new(MemoryTier::new());
+        let tiers = [tier("primary", &memory)];
+        let catalog = host.enrolled();
+        for number in 0..3 {
+            catalog.append(started(number), None).unwrap();
+        }
+        catalog.deliver(&tiers).unwrap();
+        assert!(catalog.verify(&tiers).unwrap().flaws.is_empty());
+        let writer = catalog.writer().id().to_string();
+        drop(catalog);
+        tamper(&host.runtime, &memory, &host);
+        let flaws = host.open().verify(&tiers).unwrap().flaws;
+        assert!(!flaws.is_empty(), "{what}");
+        writeln!(told, "{what}:").unwrap();
+        for flaw in flaws {
+            let line = flaw.to_string().replace(&writer, "WRITER");
+            let hidden = line.split('-').map(|part| {
+                let hash = part.get(..16).filter(|h| h.bytes().all(|b| b.is_ascii_hexdigit()));
+                hash.map_or_else(|| part.to_owned(), |hash| part.replacen(hash, "HASH", 1))
+            });
+            writeln!(told, "  {}", hidden.collect::<Vec<_>>().join("-")).unwrap();
+        }
+    }
+    insta::assert_snapshot!(told);
+}
+
+#[test]
+fn a_writer_that_was_never_enrolled_counts_for_nothing() {
+    let key = RecoveryKey::generate();
+    let (host, stranger) = (Host::new(&key, "shop"), Host::new(&RecoveryKey::generate(), "shop"));
+    let memory = Arc::new(MemoryTier::new());
+    let tiers = [tier("primary", &memory)];
+    let catalog = host.enrolled();
+    catalog.deliver(&tiers).unwrap();
+    // It holds the recipient, which is public, but another root key.
+    let intruder = stranger.enrolled();
+    for record in intruder.view().all().unwrap() {
+        plant(&host.runtime, &memory, &host, &record);
+    }
+    let report = catalog.catch_up(&tiers).unwrap();
+    let expected = Flaw::NotEnrolled { writer: intruder.writer().id(), records: 1 };
+    assert_eq!(report.flaws, BTreeSet::from([expected]));
+    assert_eq!(catalog.view().all().unwrap().len(), 1);
+}
+
+#[test]
+fn stock_age_reads_a_record() {
+    let host = Host::new(&RecoveryKey::generate(), "shop");
+    let memory = Arc::new(MemoryTier::new());
+    let catalog = host.enrolled();
+    let confirmed = KeyConfirmed { verifier: host.key.public_halves().verifier.to_string() };
+    let record = catalog.append(Body::KeyConfirmed(confirmed), None).unwrap();
+    catalog.deliver(&[tier("primary", &memory)]).unwrap();
+    let sealed = host.runtime.block_on(memory.get(&record.path(), ReadRange::Full)).unwrap();
+    assert_eq!(host.key.opener().open("x", &sealed).unwrap(), record.plaintext());
+    let json: serde_json::Value = serde_json::from_slice(record.plaintext()).unwrap();
+    assert_eq!((&json["schema"], &json["body"]["kind"]), (&1.into(), &"key-confirmed".into()));
+}
+
+fn chain(length: usize) -> (SiteName, Verifier, Vec<Record>) {
+    let key = RecoveryKey::generate();
+    let host = Host::new(&key, "shop");
+    let catalog = host.enrolled();
+    for number in 1..length {
+        catalog.append(started(number as u128), None).unwrap();
+    }
+    (host.site.clone(), key.public_halves().verifier, catalog.view().all().unwrap())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Order and repetition do not matter; a whole chain has no flaw.
+    #[test]
+    fn any_order_of_a_whole_chain_is_accepted(length in 1_usize..8, seed: u64) {
+        let (site, verifier, records) = chain(length);
+        let mut mixed = records.clone();
+        mixed.extend(records.iter().cloned());
+        let turn = usize::try_from(seed % mixed.len() as u64).unwrap();
+        mixed.rotate_left(turn);
+        if seed % 2 == 0 {
+            mixed.reverse();
+        }
+        let audited = audit(&site, &verifier, mixed);
+        prop_assert_eq!(audited.accepted, records);
+        prop_assert!(audited.flaws.is_empty());
+    }
+
+    /// Whatever is missing before the last record is named; what is left is still accepted.
+    #[test]
+    fn any_gap_is_named(length in 3_usize..8, gap in 1_usize..6) {
+        prop_assume!(gap + 1 < length);
+        let (site, verifier, mut records) = chain(length);
+        records.remove(gap);
+        let audited = audit(&site, &verifier, records.clone());
+        let place = gap as u64;
+        let writer = records[0].header().writer;
+        prop_assert_eq!(audited.flaws, BTreeSet::from([Flaw::Gap { writer, first: place, last: place }]));
+        prop_assert_eq!(audited.accepted, records);
+    }
+
+    /// No change of a record's bytes is read as that writer's record.
+    #[test]
+    fn any_changed_byte_is_noticed(at: prop::sample::Index, flip in 1_u8..=255) {
+        let (site, verifier, mut records) = chain(3);
+        let mut bytes = records.pop().unwrap().plaintext().to_vec();
+        let at = at.index(bytes.len());
+        bytes[at] ^= flip;
+        if let Ok(changed) = Record::read(&bytes) {
+            records.push(changed);
+            let audited = audit(&site, &verifier, records);
+            prop_assert!(!audited.flaws.is_empty());
+            prop_assert_eq!(audited.accepted.len(), 2);
+        }
+    }
+
+    #[test]
+    fn no_bytes_panic(bytes: Vec<u8>, text: String) {
+        let _ = Record::read(&bytes);
+        let _ = Record::read(text.as_bytes());
+    }
+}
+
+#[test]
+fn newer_records_are_refused_with_a_clear_word() {
+    let (_, _, records) = chain(1);
+    let text = String::from_utf8(records[0].plaintext().to_vec()).unwrap();
+    let newer = text.replace("\"schema\":1", "\"schema\":2");
+    let error = Record::read(newer.as_bytes()).unwrap_err();
+    assert_eq!(error.to_string(), "it has schema 2, and this version reads up to 1");
+}
+
+#[test]
+fn ids_in_names_are_the_writers() {
+    let (_, _, records) = chain(1);
+    let name = RecordName::parse(&records[0].path()).unwrap();
+    assert_eq!(name, RecordName::of(&records[0]));
+    let start = format!("catalog/{}/0000000000-", name.writer);
+    assert!(records[0].path().as_str().starts_with(&start));
+}

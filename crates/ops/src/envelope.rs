@@ -1,0 +1,178 @@
+//! Sealing with age: whatever lies on a tier outside its repository is one of these envelopes.
+//!
+//! An envelope hides; it does not prove who wrote it. Records carry a signature inside.
+
+use std::fmt;
+use std::str::FromStr;
+
+use age::x25519;
+use lifeboat_model::{Classify, ErrorKind, Exit, Hint, Secret};
+use serde::{Serialize, Serializer};
+
+/// An envelope could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum EnvelopeError {
+    /// It was sealed to somebody else.
+    #[error("`{what}` is sealed to another recovery key")]
+    AnotherKey {
+        /// Which object.
+        what: String,
+    },
+    /// It is no whole age file.
+    #[error("`{what}` is not a whole age file")]
+    Damaged {
+        /// Which object.
+        what: String,
+        /// What age says.
+        #[source]
+        source: age::DecryptError,
+    },
+}
+
+impl Classify for EnvelopeError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::AnotherKey { .. } => ErrorKind::Denied,
+            Self::Damaged { .. } => ErrorKind::Corrupt,
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        match self {
+            Self::AnotherKey { .. } => Exit::WrongKey,
+            Self::Damaged { .. } => Exit::Failed,
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        match self {
+            Self::AnotherKey { .. } => {
+                Some(Hint::new("is it this site's tier? its key is where the plan's [key] says"))
+            }
+            Self::Damaged { .. } => {
+                Some(Hint::new("run `lifeboat catalog verify`: another tier may hold it whole"))
+            }
+        }
+    }
+}
+
+/// A text is not an age recipient.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not an age recipient: expected `age1…`")]
+pub struct ParseRecipientError {
+    text: String,
+}
+
+/// To whom envelopes are sealed: `age1…`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Recipient(x25519::Recipient);
+
+impl Recipient {
+    /// Seals `plaintext`; only the recovery key opens it.
+    pub fn seal(&self, plaintext: &[u8]) -> Vec<u8> {
+        age::encrypt(&self.0, plaintext).expect("writing into memory cannot fail")
+    }
+}
+
+impl FromStr for Recipient {
+    type Err = ParseRecipientError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parsed = text.parse::<x25519::Recipient>();
+        parsed.map(Self).map_err(|_| ParseRecipientError { text: text.to_owned() })
+    }
+}
+
+impl fmt::Display for Recipient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Recipient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Recipient({})", self.0)
+    }
+}
+
+impl Serialize for Recipient {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// What opens envelopes; held only where the recovery key is.
+#[derive(Clone)]
+pub struct Opener(x25519::Identity);
+
+impl Opener {
+    /// Takes an identity as age writes it; `None` if it is none.
+    pub(crate) fn from_age_identity(identity: &Secret) -> Option<Self> {
+        identity.expose().parse().ok().map(Self)
+    }
+
+    /// Returns the public half.
+    pub fn recipient(&self) -> Recipient {
+        Recipient(self.0.to_public())
+    }
+
+    /// Opens an envelope; `what` names it in the error.
+    pub fn open(&self, what: &str, sealed: &[u8]) -> Result<Vec<u8>, EnvelopeError> {
+        age::decrypt(&self.0, sealed).map_err(|source| match source {
+            age::DecryptError::NoMatchingKeys => {
+                EnvelopeError::AnotherKey { what: what.to_owned() }
+            }
+            source => EnvelopeError::Damaged { what: what.to_owned(), source },
+        })
+    }
+}
+
+impl fmt::Debug for Opener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Opener(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recovery_key::RecoveryKey;
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn stock_age_opens_what_we_seal() {
+        let key = RecoveryKey::generate();
+        let directory = tempfile::tempdir().unwrap();
+        let identity = directory.path().join("identity");
+        std::fs::File::create(&identity)
+            .unwrap()
+            .write_all(key.age_identity().expose().as_bytes())
+            .unwrap();
+        let mut age = Command::new("age")
+            .args(["-d", "-i"])
+            .arg(&identity)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("age is installed by `make test`");
+        let sealed = key.public_halves().recipient.seal(b"a record");
+        age.stdin.take().unwrap().write_all(&sealed).unwrap();
+        assert_eq!(age.wait_with_output().unwrap().stdout, b"a record");
+    }
+
+    #[test]
+    fn we_open_what_we_sealed_and_nothing_else() {
+        let key = RecoveryKey::generate();
+        let recipient = key.public_halves().recipient;
+        let parsed: Recipient = recipient.to_string().parse().unwrap();
+        let sealed = parsed.seal(b"text");
+        assert_eq!(key.opener().open("x", &sealed).unwrap(), b"text");
+        let other = RecoveryKey::generate().opener().open("x", &sealed).unwrap_err();
+        assert_eq!(other.exit(), Exit::WrongKey);
+        for length in 0..sealed.len() {
+            let error = key.opener().open("x", &sealed[..length]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{length}");
+        }
+    }
+}

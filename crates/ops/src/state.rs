@@ -1,0 +1,290 @@
+//! The state directory: this host's memory, which may be lost without losing any data.
+//!
+//! ```text
+//! version           the version of this layout, written first
+//! lock              held by the process that writes here
+//! writer.json       who this host is among the writers of the catalog
+//! catalog.sqlite    the local view of the catalog
+//! outbox/           records that are not on every tier yet
+//! ```
+//!
+//! [`State::open`] is enough to read; whoever writes asks for the [`StateLock`] and keeps it.
+//! Everything in it can be read by its owner alone.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use lifeboat_model::{Classify, ErrorKind, Exit, Hint, Timestamp};
+use lifeboat_tiers::durable;
+use rustix::fs::{FlockOperation, flock};
+
+use crate::writer::Writer;
+
+/// The version of the layout that this version writes.
+const VERSION: u32 = 1;
+const PRIVATE_DIRECTORY: u32 = 0o700;
+const PRIVATE_FILE: u32 = durable::PRIVATE;
+/// No file of the state that is read whole is larger.
+const FILE_SIZE_MAX: u64 = 1 << 20;
+
+/// The state directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The system refused.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was attempted.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// The system's word.
+        #[source]
+        source: io::Error,
+    },
+    /// A later version of lifeboat wrote it; it was not touched.
+    #[error("the state in {} was written by a later version: it has version {found}, and this one knows up to {VERSION}", path.display())]
+    Newer {
+        /// The state directory.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+    },
+    /// A file of it is not what was written.
+    #[error("{} is damaged", path.display())]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// Another process works here.
+    #[error("another lifeboat is at work with the state in {}", path.display())]
+    Locked {
+        /// The state directory.
+        path: PathBuf,
+    },
+}
+
+impl Classify for StateError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                ErrorKind::Denied
+            }
+            Self::Io { .. } => ErrorKind::Unavailable,
+            Self::Newer { .. } | Self::Locked { .. } => ErrorKind::Conflict,
+            Self::Damaged { .. } => ErrorKind::Corrupt,
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Locked { .. } => Exit::Locked,
+            other => other.kind().exit(),
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        let text = match self {
+            Self::Io { .. } => "choose another state directory, or run as the user who owns it",
+            Self::Newer { .. } => "install the version that wrote it, or a later one",
+            Self::Damaged { .. } => {
+                "move the state directory away: `lifeboat catalog rebuild` fills a new one from the tiers"
+            }
+            Self::Locked { .. } => "wait for it to end; its lock goes when its process does",
+        };
+        Some(Hint::new(text))
+    }
+}
+
+/// Names the file and the action in an I/O error.
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
+    let path = path.to_owned();
+    move |source| StateError::Io { action, path, source }
+}
+
+/// A state directory of this version.
+#[derive(Debug, Clone)]
+pub struct State {
+    directory: PathBuf,
+}
+
+impl State {
+    /// Opens the state in `directory`, or begins it there.
+    pub fn open(directory: &Path) -> Result<Self, StateError> {
+        durable::create_directories(directory, PRIVATE_DIRECTORY)
+            .map_err(failed("create", directory))?;
+        let path = directory.join("version");
+        match read_small(&path)? {
+            None => {
+                match durable::write_new(&path, format!("{VERSION}\n").as_bytes(), PRIVATE_FILE) {
+                    Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
+                        return Err(failed("write", &path)(source));
+                    }
+                    _ => {}
+                }
+            }
+            Some(bytes) => check_version(directory, &path, &bytes)?,
+        }
+        Ok(Self { directory: directory.to_owned() })
+    }
+
+    /// Returns where the catalog's view lies.
+    pub fn view_path(&self) -> PathBuf {
+        self.directory.join("catalog.sqlite")
+    }
+
+    /// Takes the lock, without waiting for whoever holds it.
+    pub fn lock(&self) -> Result<StateLock, StateError> {
+        let path = self.directory.join("lock");
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(PRIVATE_FILE);
+        let file = options.open(&path).map_err(failed("open", &path))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(StateLock { state: self.clone(), _file: file }),
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                Err(StateError::Locked { path: self.directory.clone() })
+            }
+            Err(errno) => Err(failed("lock", &path)(errno.into())),
+        }
+    }
+}
+
+fn check_version(directory: &Path, path: &Path, bytes: &[u8]) -> Result<(), StateError> {
+    let found = std::str::from_utf8(bytes).ok().and_then(|text| text.trim().parse().ok());
+    match found {
+        Some(VERSION) => Ok(()),
+        Some(found) if found > VERSION => {
+            Err(StateError::Newer { path: directory.to_owned(), found })
+        }
+        _ => Err(StateError::Damaged { path: path.to_owned() }),
+    }
+}
+
+fn read_small(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
+    let file = match File::open(path) {
+        Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(failed("read", path))?,
+    };
+    let mut bytes = Vec::new();
+    file.take(FILE_SIZE_MAX).read_to_end(&mut bytes).map_err(failed("read", path))?;
+    Ok(Some(bytes))
+}
+
+/// The right to write to a state directory; given back when dropped, also by a kill.
+#[derive(Debug)]
+pub struct StateLock {
+    state: State,
+    _file: File,
+}
+
+impl StateLock {
+    /// Returns the state that is locked.
+    pub const fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Returns this host's writer; the first call makes it.
+    pub fn writer(&self, now: Timestamp) -> Result<Writer, StateError> {
+        let path = self.state.directory.join("writer.json");
+        if let Some(bytes) = read_small(&path)? {
+            let bytes = zeroize::Zeroizing::new(bytes);
+            return Writer::from_stored(&bytes).ok_or(StateError::Damaged { path });
+        }
+        let writer = Writer::generate(now);
+        durable::write_new(&path, &writer.to_stored(), PRIVATE_FILE)
+            .map_err(failed("write", &path))?;
+        Ok(writer)
+    }
+
+    fn outbox(&self) -> PathBuf {
+        self.state.directory.join("outbox")
+    }
+
+    /// Keeps a record until it is on every tier; from then on it counts as written.
+    pub(crate) fn keep_outgoing(&self, name: &str, bytes: &[u8]) -> Result<(), StateError> {
+        let outbox = self.outbox();
+        durable::create_directories(&outbox, PRIVATE_DIRECTORY)
+            .map_err(failed("create", &outbox))?;
+        let path = outbox.join(name);
+        durable::write_new(&path, bytes, PRIVATE_FILE).map_err(failed("write", &path))
+    }
+
+    /// Returns what is kept, by name.
+    pub(crate) fn outgoing(&self) -> Result<Vec<(String, Vec<u8>)>, StateError> {
+        let outbox = self.outbox();
+        let entries = match fs::read_dir(&outbox) {
+            Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other.map_err(failed("list", &outbox))?,
+        };
+        let mut kept = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(failed("list", &outbox))?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            if durable::is_temporary(&name) {
+                continue;
+            }
+            if let Some(bytes) = read_small(&entry.path())? {
+                kept.push((name, bytes));
+            }
+        }
+        kept.sort();
+        Ok(kept)
+    }
+
+    /// Forgets a kept record, since every tier has it.
+    pub(crate) fn forget_outgoing(&self, name: &str) -> Result<(), StateError> {
+        let path = self.outbox().join(name);
+        durable::remove(&path).map_err(failed("remove", &path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn only_the_owner_reads_it_and_the_writer_stays() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = home.path().join("lifeboat");
+        let lock = State::open(&directory).unwrap().lock().unwrap();
+        let first = lock.writer(Timestamp::UNIX_EPOCH).unwrap().id();
+        assert_eq!(lock.writer(Timestamp::UNIX_EPOCH).unwrap().id(), first);
+        lock.keep_outgoing("a", b"1").unwrap();
+        assert_eq!(lock.outgoing().unwrap(), [("a".to_owned(), b"1".to_vec())]);
+        assert_eq!(mode(&directory), 0o700);
+        for file in ["version", "lock", "writer.json", "outbox/a"] {
+            assert_eq!(mode(&directory.join(file)), 0o600, "{file}");
+        }
+        lock.forget_outgoing("a").unwrap();
+        assert!(lock.outgoing().unwrap().is_empty());
+    }
+
+    #[test]
+    fn one_process_writes_at_a_time() {
+        let home = tempfile::tempdir().unwrap();
+        let state = State::open(home.path()).unwrap();
+        let held = state.lock().unwrap();
+        assert_eq!(state.lock().unwrap_err().exit(), Exit::Locked);
+        drop(held);
+        assert!(state.lock().is_ok());
+    }
+
+    #[test]
+    fn newer_state_is_refused_and_not_touched() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("version");
+        durable::replace(&path, b"2\n", 0o600).unwrap();
+        let error = State::open(home.path()).unwrap_err();
+        assert!(matches!(error, StateError::Newer { found: 2, .. }), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), b"2\n");
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
+        durable::replace(&path, b"x", 0o600).unwrap();
+        assert!(matches!(State::open(home.path()), Err(StateError::Damaged { .. })));
+    }
+}
