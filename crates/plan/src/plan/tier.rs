@@ -1,0 +1,110 @@
+//! `[tiers]`: where copies live.
+
+use std::time::Duration;
+
+use crate::table::{table, words};
+use crate::value::address::TierUrl;
+use crate::value::duration::Span;
+use crate::value::secret::SecretRef;
+
+table! {
+    /// A place where copies live.
+    pub struct Tier {
+        /// Its address.
+        url: TierUrl,
+        /// What is kept there.
+        keep: Keep = Keep::default(),
+        /// Nobody can delete a copy before it is this old; needs object lock.
+        lock: Option<Span>,
+        /// The access tier that copies are moved to.
+        access: Option<AccessTier>,
+        /// The address of the store's API, if it is not the vendor's.
+        endpoint: Option<String>,
+        /// The store's region.
+        region: Option<String>,
+        /// The profile of the vendor's own tools whose credentials are taken.
+        profile: Option<String>,
+        /// The S3 access key's id.
+        access_key_id: Option<SecretRef>,
+        /// The S3 access key's secret.
+        secret_access_key: Option<SecretRef>,
+        /// The Azure storage account's key.
+        account_key: Option<SecretRef>,
+    }
+}
+
+words! {
+    /// How cheap, and how slow, a store keeps an object.
+    pub enum AccessTier {
+        /// At once, at the highest price.
+        Hot = "hot",
+        /// At once, cheaper to keep and dearer to read.
+        Cool = "cool",
+        /// At once, cheaper still.
+        Cold = "cold",
+        /// After hours of waiting.
+        Archive = "archive",
+    }
+}
+
+table! {
+    /// What is kept: a copy stays as long as any of the rules wants it. No rule keeps everything.
+    pub struct Keep {
+        /// All that is younger than this.
+        within: Option<Span>,
+        /// This many of the newest.
+        last: Option<u32>,
+        /// The newest of each of this many hours.
+        hourly: Option<u32>,
+        /// The newest of each of this many days.
+        daily: Option<u32>,
+        /// The newest of each of this many weeks.
+        weekly: Option<u32>,
+        /// The newest of each of this many months.
+        monthly: Option<u32>,
+        /// The newest of each of this many years.
+        yearly: Option<u32>,
+    }
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        Self {
+            within: None,
+            last: None,
+            hourly: None,
+            daily: None,
+            weekly: None,
+            monthly: None,
+            yearly: None,
+        }
+    }
+}
+
+const HOUR: Duration = Duration::from_hours(1);
+
+impl Keep {
+    /// Tells whether no rule is given, so that everything is kept.
+    pub fn keeps_all(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Returns how old a copy gets under the rule that keeps it longest; `None` if that depends on
+    /// how often copies are made, or if everything is kept.
+    pub fn reach(&self) -> Option<Duration> {
+        let by_calendar = [
+            (self.hourly, HOUR),
+            (self.daily, 24 * HOUR),
+            (self.weekly, 7 * 24 * HOUR),
+            (self.monthly, 30 * 24 * HOUR),
+            (self.yearly, 365 * 24 * HOUR),
+        ];
+        let reached = by_calendar
+            .into_iter()
+            .filter_map(|(count, length)| count.map(|count| length.saturating_mul(count)));
+        if self.last.is_some() {
+            return None;
+        }
+        reached.chain(self.within.map(Span::duration)).max()
+    }
+}

@@ -1,0 +1,134 @@
+//! `[schedules]`, `[verification]`, `[restore_tests]`, `[drills]`: when things happen.
+
+use lifeboat_model::{AssetName, CheckName, ScenarioName, TierName};
+
+use crate::plan::tier::Keep;
+use crate::schedule::Timetable;
+use crate::table::table;
+use crate::value::cron::{Cron, Zone};
+use crate::value::duration::Span;
+use crate::value::instant::PointInTime;
+use crate::value::percent::Percent;
+use crate::value::selection::Selection;
+
+table! {
+    /// When what is backed up, and where to.
+    pub struct Schedule {
+        /// When it is due.
+        cron: Cron,
+        /// Whose clock it follows.
+        tz: Zone = Zone::UTC,
+        /// What is backed up.
+        assets: Selection<AssetName>,
+        /// The tiers that get a copy.
+        to: Selection<TierName>,
+        /// How long what this schedule makes is kept, beyond the tier's own rules.
+        keep: Option<Keep>,
+        /// How much the work gives way to other work of the machine.
+        nice: Option<Niceness>,
+    }
+}
+
+/// How much work gives way to others: 0 not at all, 19 as much as can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Niceness(u8);
+
+impl Niceness {
+    const MAX: i64 = 19;
+
+    /// Returns the number that `nice` takes.
+    pub fn value(self) -> u8 {
+        self.0
+    }
+}
+
+impl crate::decode::Decode for Niceness {
+    fn decode(
+        value: crate::decode::Value<'_>,
+        cx: &mut crate::decode::Context<'_>,
+    ) -> Option<Self> {
+        let number = crate::decode::whole_number(value, 0, Self::MAX, cx)?;
+        u8::try_from(number).ok().map(Self)
+    }
+
+    fn encode(&self, _defaults: crate::decode::Defaults) -> serde_json::Value {
+        serde_json::Value::from(self.0)
+    }
+
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "type": "integer", "minimum": 0, "maximum": Self::MAX })
+    }
+}
+
+table! {
+    /// How copies are proven to be whole.
+    pub struct Verification {
+        /// What is read back after each backup, besides the structure.
+        after_backup: AfterBackup = AfterBackup { read_data: Percent::whole(5) },
+        /// The time within which everything is read back once.
+        full_within: Span = Span::from_seconds(30 * 24 * 3600),
+        /// How late damage in the data may be noticed; copies must reach back further than that.
+        noticed_within: Option<Span>,
+    }
+}
+
+impl Default for Verification {
+    fn default() -> Self {
+        Self {
+            after_backup: AfterBackup { read_data: Percent::whole(5) },
+            full_within: Span::from_seconds(30 * 24 * 3600),
+            noticed_within: None,
+        }
+    }
+}
+
+table! {
+    /// What is read back after a backup.
+    pub struct AfterBackup {
+        /// The share of the stored data.
+        read_data: Percent = Percent::whole(5),
+    }
+}
+
+table! {
+    /// A restore into a throwaway place, with checks on what came back.
+    pub struct RestoreTest {
+        /// When it is due.
+        cron: Cron,
+        /// Whose clock it follows.
+        tz: Zone = Zone::UTC,
+        /// What is restored.
+        assets: Selection<AssetName>,
+        /// Which state of the past.
+        at: PointInTime = PointInTime::Latest,
+        /// What must hold then.
+        checks: Vec<CheckName> = Vec::new(),
+    }
+}
+
+table! {
+    /// A rehearsal of a scenario.
+    pub struct Drill {
+        /// What is rehearsed.
+        scenario: ScenarioName,
+        /// When it is due.
+        cron: Cron,
+        /// Whose clock it follows.
+        tz: Zone = Zone::UTC,
+        /// How long it may go on.
+        window: Option<Span>,
+    }
+}
+
+macro_rules! timetables {
+    ($($name:ident)*) => {$(
+        impl $name {
+            /// Returns when it is due.
+            pub fn timetable(&self) -> Timetable {
+                Timetable { cron: self.cron.clone(), zone: self.tz.clone() }
+            }
+        }
+    )*};
+}
+
+timetables! { Schedule RestoreTest Drill }

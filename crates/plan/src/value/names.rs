@@ -1,0 +1,21 @@
+//! The names of the model as values and keys of the plan.
+
+use lifeboat_model::{
+    AssetName, ChannelName, CheckName, ClassName, ContactName, DrillName, RestoreTestName,
+    ScenarioName, ScheduleName, ServiceName, SiteName, StepName, TierName, VendorName,
+};
+
+use crate::decode::{NAME_PATTERN, Name};
+use crate::value::text_value;
+
+macro_rules! names {
+    ($($name:ident)*) => {
+        $( impl Name for $name {} )*
+        text_value! { $( $name: "bad-name", { "pattern": NAME_PATTERN }; )* }
+    };
+}
+
+names! {
+    AssetName ChannelName CheckName ClassName ContactName DrillName RestoreTestName ScenarioName
+    ScheduleName ServiceName SiteName StepName TierName VendorName
+}
