@@ -32,7 +32,7 @@ use crate::session::Session;
 pub const FORMAT: u32 = 1;
 
 /// The name under which large objects stand among the differences.
-const LARGE_OBJECTS: &str = "large objects";
+const LARGE_OBJECTS: &str = "pg_largeobject";
 
 /// Rows of one table: how many, and the sum over them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
