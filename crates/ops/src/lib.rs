@@ -4,9 +4,18 @@ pub mod catalog;
 pub mod command;
 pub mod ending;
 pub mod envelope;
+pub mod error;
 pub mod named_tier;
+pub mod plan_archive;
 mod random;
 pub mod recovery_key;
+pub mod secret;
 pub mod state;
 pub mod surroundings;
+pub mod tier_mark;
+pub mod wire;
 pub mod writer;
+
+pub use error::{OpsError, Trouble};
+pub use surroundings::Surroundings;
+pub use wire::Site;

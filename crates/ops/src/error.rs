@@ -1,0 +1,354 @@
+//! Why an operation could not be carried out, and [`Trouble`]: the same for one asset or tier of
+//! many, in a form that a report and a record can hold.
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use lifeboat_model::{AssetName, Cancelled, Classify, ErrorCode, ErrorKind, Exit, Hint};
+use lifeboat_model::{SiteName, TierName};
+use lifeboat_plan::Rejected;
+use lifeboat_postgres::PostgresError;
+use lifeboat_repository::RepositoryError;
+use lifeboat_tiers::TierError;
+use serde::Serialize;
+
+use crate::catalog::CatalogError;
+use crate::catalog::view::ViewError;
+use crate::command::CommandError;
+use crate::ending::Ending;
+use crate::envelope::EnvelopeError;
+use crate::recovery_key::ParseKeyError;
+use crate::secret::SecretError;
+use crate::state::StateError;
+
+/// An operation could not be carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum OpsError {
+    /// The state directory failed.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The catalog failed.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// A secret could not be read.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// What is where the recovery key should be is none.
+    #[error("what the plan names as recovery key is none")]
+    Key(#[from] ParseKeyError),
+    /// An envelope could not be opened.
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+    /// A command failed.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// A repository failed.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    /// A tier failed.
+    #[error(transparent)]
+    Tier(#[from] TierError),
+    /// PostgreSQL failed.
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
+    /// A plan that was found on a tier does not hold.
+    #[error(transparent)]
+    Plan(#[from] Rejected),
+    /// The system refused something with a file of this host.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was attempted.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// The system's word.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The plan knows no such asset.
+    #[error("the plan has no asset `{asset}`")]
+    NoAsset {
+        /// Which one was asked for.
+        asset: AssetName,
+        /// Those that there are.
+        known: Vec<AssetName>,
+    },
+    /// The plan knows no such tier.
+    #[error("the plan has no tier `{tier}`")]
+    NoTier {
+        /// Which one was asked for.
+        tier: TierName,
+        /// Those that there are.
+        known: Vec<TierName>,
+    },
+    /// No schedule sends the asset anywhere.
+    #[error("no schedule sends `{asset}` to a tier")]
+    NoDestination {
+        /// Which asset.
+        asset: AssetName,
+    },
+    /// The language has it, this version does not.
+    #[error("{what} is not built yet")]
+    NotBuilt {
+        /// What was asked for.
+        what: String,
+    },
+    /// The key that was read is not the one whose public halves stand in the plan.
+    #[error(
+        "the recovery key that was read is not this plan's: its verifier is {found}, the plan has {expected}"
+    )]
+    AnotherKey {
+        /// The verifier in the plan.
+        expected: String,
+        /// The verifier of the key that was read.
+        found: String,
+    },
+    /// A tier belongs to somebody else.
+    #[error("tier {address} belongs to site `{found}`, not to `{expected}`")]
+    AnotherSite {
+        /// Where.
+        address: String,
+        /// This plan's site.
+        expected: SiteName,
+        /// The tier's.
+        found: SiteName,
+    },
+    /// A tier holds something else than lifeboat would have put there.
+    #[error("tier {address} is not empty and carries no mark of a site")]
+    Unmarked {
+        /// Where.
+        address: String,
+    },
+    /// The mark of a tier cannot be read by this version.
+    #[error("the mark of tier {address} is damaged or from a later version")]
+    BadMark {
+        /// Where.
+        address: String,
+    },
+    /// A tier that was set up is gone.
+    #[error("tier `{tier}` was set up at {address}, and is not there any more")]
+    TierLost {
+        /// Which tier.
+        tier: TierName,
+        /// Where it was.
+        address: String,
+    },
+    /// A tier is new, and the ones that hold the site's key and seed cannot be reached.
+    #[error("tier `{tier}` cannot be set up while no tier that was set up before can be opened")]
+    NoElderTier {
+        /// Which tier.
+        tier: TierName,
+    },
+    /// A tier was never set up.
+    #[error("tier `{tier}` at {address} was never set up")]
+    TierNew {
+        /// Which tier.
+        tier: TierName,
+        /// Where it would be.
+        address: String,
+    },
+    /// Nothing on the tiers fits.
+    #[error("no tier that can be read holds `{asset}` {when}")]
+    NoPoint {
+        /// Of which asset.
+        asset: AssetName,
+        /// At which time.
+        when: String,
+    },
+    /// A time cannot be understood.
+    #[error("`{text}` is no point in time that this version knows")]
+    NoTime {
+        /// What was given.
+        text: String,
+    },
+    /// Something would be replaced, and nobody confirmed it.
+    #[error("this replaces data of `{site}` and was not confirmed")]
+    Unconfirmed {
+        /// The site whose name confirms.
+        site: SiteName,
+    },
+    /// The plan has not exactly one database.
+    #[error("the plan has {count} databases, so `--database-only` does not say which")]
+    NotOneDatabase {
+        /// How many it has.
+        count: usize,
+    },
+    /// The asset's snapshot lacks what a restore needs.
+    #[error("snapshot {snapshot} holds no {what}")]
+    NotInSnapshot {
+        /// Which snapshot.
+        snapshot: String,
+        /// What is missing.
+        what: String,
+    },
+    /// What came back is not what was recorded at the backup.
+    #[error("what was restored of `{database}` differs from what was recorded: {differences}")]
+    Differs {
+        /// Which database.
+        database: String,
+        /// How.
+        differences: String,
+    },
+    /// The tier carries no plan that can be read.
+    #[error("no plan was found at {address}")]
+    NoPlan {
+        /// Where.
+        address: String,
+    },
+    /// An address is none that this version knows.
+    #[error("`{address}` is not the address of a tier")]
+    BadAddress {
+        /// What was given.
+        address: String,
+    },
+    /// The work was asked to stop.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+impl From<ViewError> for OpsError {
+    fn from(error: ViewError) -> Self {
+        Self::Catalog(error.into())
+    }
+}
+
+impl OpsError {
+    /// Returns the error of the crate below, where it is one.
+    fn inner(&self) -> Option<&dyn Classify> {
+        match self {
+            Self::State(error) => Some(error),
+            Self::Catalog(error) => Some(error),
+            Self::Secret(error) => Some(error),
+            Self::Key(error) => Some(error),
+            Self::Envelope(error) => Some(error),
+            Self::Command(error) => Some(error),
+            Self::Repository(error) => Some(error),
+            Self::Tier(error) => Some(error),
+            Self::Postgres(error) => Some(error),
+            Self::Plan(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl Classify for OpsError {
+    fn kind(&self) -> ErrorKind {
+        if let Some(inner) = self.inner() {
+            return inner.kind();
+        }
+        match self {
+            Self::NoAsset { .. }
+            | Self::NoTier { .. }
+            | Self::NoTime { .. }
+            | Self::BadAddress { .. }
+            | Self::Unconfirmed { .. }
+            | Self::NotOneDatabase { .. } => ErrorKind::Usage,
+            Self::NoDestination { .. } => ErrorKind::Config,
+            Self::AnotherKey { .. } | Self::AnotherSite { .. } | Self::Io { .. } => {
+                ErrorKind::Denied
+            }
+            Self::Unmarked { .. } | Self::NoElderTier { .. } => ErrorKind::Conflict,
+            Self::BadMark { .. } | Self::NotInSnapshot { .. } | Self::Differs { .. } => {
+                ErrorKind::Corrupt
+            }
+            Self::Cancelled(_) => ErrorKind::Cancelled,
+            _ => ErrorKind::NotFound,
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        match self {
+            Self::NotBuilt { .. } => Exit::NotBuilt,
+            Self::AnotherKey { .. } => Exit::WrongKey,
+            Self::TierNew { .. } | Self::TierLost { .. } => Exit::NoRepository,
+            other => other.inner().map_or_else(|| other.kind().exit(), Classify::exit),
+        }
+    }
+
+    fn code(&self) -> Option<ErrorCode> {
+        self.inner().and_then(Classify::code)
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        if let Some(inner) = self.inner() {
+            return inner.hint();
+        }
+        let list = |names: &[String]| names.join(", ");
+        let text = match self {
+            Self::NoAsset { known, .. } => {
+                format!("it has {}", list(&known.iter().map(ToString::to_string).collect::<Vec<_>>()))
+            }
+            Self::NoTier { known, .. } => {
+                format!("it has {}", list(&known.iter().map(ToString::to_string).collect::<Vec<_>>()))
+            }
+            Self::NoDestination { asset } => format!("name `{asset}` in a [schedules] entry, or give --to"),
+            Self::AnotherKey { .. } => {
+                "check [key] in the plan: `lifeboat key export` tells the public halves of the key that is there".to_owned()
+            }
+            Self::AnotherSite { .. } => "give each site a tier address of its own".to_owned(),
+            Self::Unmarked { address } => {
+                format!("empty {address}, or choose another address: a tier belongs to one site alone")
+            }
+            Self::BadMark { .. } => "look at its `site.json` with a later version of lifeboat".to_owned(),
+            Self::TierLost { address, .. } => format!(
+                "mount or bring back {address}; if it is lost for good, give the tier another name in the plan"
+            ),
+            Self::NoElderTier { .. } => "bring one of them back first; `lifeboat check` names them".to_owned(),
+            Self::TierNew { .. } => "`lifeboat backup` sets it up".to_owned(),
+            Self::NoPoint { .. } => "`lifeboat points` lists what there is".to_owned(),
+            Self::NoTime { .. } => "give `latest`, 2026-11-23T02:00:00Z or 20261123_020000 (UTC)".to_owned(),
+            Self::Unconfirmed { site } => format!("add `--confirm {site}`"),
+            Self::NotOneDatabase { .. } => "name the asset: `lifeboat restore ASSET --at TIME --in-place`".to_owned(),
+            Self::Differs { .. } => {
+                "the database that was there was not touched; restore an older point".to_owned()
+            }
+            Self::NoPlan { .. } => "give the address of a tier that a plan was in force on".to_owned(),
+            Self::BadAddress { .. } => "give an address like file:///mnt/backups".to_owned(),
+            _ => return None,
+        };
+        Some(Hint::new(text))
+    }
+}
+
+/// An error with all of its causes, as one line.
+pub fn explain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        let word = source.to_string();
+        if !text.ends_with(&word) {
+            text = format!("{text}: {word}");
+        }
+        cause = source.source();
+    }
+    text
+}
+
+/// What went wrong with one asset or one tier, while the others went on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Trouble {
+    /// How it ended.
+    pub ending: Ending,
+    /// What and why.
+    pub message: String,
+    /// What a person can do about it.
+    pub hint: Option<String>,
+    /// The exit code, had this been all that was asked for.
+    pub exit: u8,
+}
+
+impl Trouble {
+    /// Takes note of an error.
+    pub fn of(error: &impl Classify) -> Self {
+        let exit = error.exit();
+        let ending = match exit {
+            Exit::NotBuilt => Ending::NotBuilt,
+            Exit::Cancelled => Ending::Cancelled,
+            Exit::Incomplete => Ending::Incomplete,
+            Exit::CouldNotVerify => Ending::CouldNotVerify,
+            _ => Ending::Failed,
+        };
+        let hint = error.hint().map(|hint| hint.to_string());
+        Self { ending, message: explain(error), hint, exit: exit.code() }
+    }
+}

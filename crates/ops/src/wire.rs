@@ -1,0 +1,284 @@
+//! Turns a plan into live objects; nothing else does.
+//!
+//! A [`Site`] is a plan and its surroundings and has done no I/O yet. [`Site::reach`] goes to a
+//! tier, [`open::OpenSite`] opens everything that a command which writes needs.
+
+pub mod open;
+pub mod repositories;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use lifeboat_model::{AssetName, Cancel, SiteName, TierName};
+use lifeboat_plan::plan::asset::{Asset, AssetKind, Postgres};
+use lifeboat_plan::value::address::TierUrl;
+use lifeboat_plan::{Checked, Plan, SourceFile};
+use lifeboat_postgres::{ClientEnvironment, Conninfo};
+use lifeboat_tiers::{LocalTier, Tier, TierError};
+
+use crate::error::{OpsError, Trouble};
+use crate::named_tier::NamedTier;
+use crate::recovery_key::RecoveryKey;
+use crate::secret;
+use crate::surroundings::Surroundings;
+use crate::tier_mark::TierMark;
+
+/// A plan in its surroundings.
+#[derive(Debug, Clone)]
+pub struct Site {
+    plan: Plan,
+    sources: Vec<SourceFile>,
+    surroundings: Surroundings,
+    key: Option<RecoveryKey>,
+    elsewhere: BTreeMap<TierName, Arc<dyn Tier>>,
+}
+
+/// What was found where a tier should be.
+#[derive(Debug)]
+pub enum Reached {
+    /// This site's tier.
+    Ready(NamedTier),
+    /// A place where a tier could be set up; whether it may be is for the catalog to say.
+    Vacant(Vacancy),
+    /// Something is wrong.
+    Trouble(Trouble),
+}
+
+/// A place without a tier.
+#[derive(Debug)]
+pub struct Vacancy {
+    name: TierName,
+    address: String,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    /// An empty tier.
+    Empty(Arc<dyn Tier>),
+    /// Nothing at all.
+    Nothing(PathBuf),
+}
+
+impl Vacancy {
+    /// Returns where it is.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Makes the place, where there is none yet.
+    fn occupy(self) -> Result<NamedTier, TierError> {
+        let tier: Arc<dyn Tier> = match self.place {
+            Place::Empty(tier) => tier,
+            Place::Nothing(path) => Arc::new(LocalTier::create(&path)?),
+        };
+        Ok(NamedTier { name: self.name, tier })
+    }
+}
+
+impl Site {
+    /// Takes a plan that was checked.
+    pub fn new(checked: Checked, surroundings: Surroundings) -> Self {
+        let Checked { plan, sources, .. } = checked;
+        Self { plan, sources, surroundings, key: None, elsewhere: BTreeMap::new() }
+    }
+
+    /// Uses this recovery key instead of the one where the plan says: for a machine that lacks it.
+    #[must_use]
+    pub fn with_key(mut self, key: RecoveryKey) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    /// Finds a tier here instead of at the plan's address: for a copy, another mount, a test.
+    #[must_use]
+    pub fn with_tier(mut self, name: TierName, tier: Arc<dyn Tier>) -> Self {
+        self.elsewhere.insert(name, tier);
+        self
+    }
+
+    /// Returns the plan.
+    pub const fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Returns the files that the plan was read from.
+    pub fn sources(&self) -> &[SourceFile] {
+        &self.sources
+    }
+
+    /// Returns the surroundings.
+    pub const fn surroundings(&self) -> &Surroundings {
+        &self.surroundings
+    }
+
+    /// Returns the site's name.
+    pub fn name(&self) -> &SiteName {
+        self.plan.site()
+    }
+
+    /// Reads the recovery key and holds it against the public halves in the plan.
+    pub fn recovery_key(&self, cancel: &Cancel) -> Result<RecoveryKey, OpsError> {
+        let key = match &self.key {
+            Some(key) => key.clone(),
+            None => {
+                let place = &self.plan.key().secret;
+                RecoveryKey::parse(&secret::resolve(place, &self.surroundings, cancel)?)?
+            }
+        };
+        let halves = key.public_halves();
+        let verifier = (self.plan.key().verifier.clone(), halves.verifier.to_string());
+        let recipient = (self.plan.key().recipient.clone(), halves.recipient.to_string());
+        for (expected, found) in [verifier, recipient] {
+            if let Some(expected) = expected.filter(|expected| *expected != found) {
+                return Err(OpsError::AnotherKey { expected, found });
+            }
+        }
+        Ok(key)
+    }
+
+    /// Returns an asset.
+    pub fn asset(&self, name: &AssetName) -> Result<&Asset, OpsError> {
+        self.plan.assets().get(name).ok_or_else(|| OpsError::NoAsset {
+            asset: name.clone(),
+            known: self.plan.assets().keys().cloned().collect(),
+        })
+    }
+
+    /// Returns the names of the assets that are wanted, or of all.
+    pub fn assets(&self, wanted: &[AssetName]) -> Result<Vec<AssetName>, OpsError> {
+        for name in wanted {
+            self.asset(name)?;
+        }
+        let all = self.plan.assets().keys();
+        Ok(all.filter(|name| wanted.is_empty() || wanted.contains(name)).cloned().collect())
+    }
+
+    /// Returns the tiers that an asset goes to, in the order in which its schedules name them; or
+    /// those that are wanted.
+    pub fn tiers_of(
+        &self,
+        asset: &AssetName,
+        wanted: &[TierName],
+    ) -> Result<Vec<TierName>, OpsError> {
+        for name in wanted {
+            self.address(name)?;
+        }
+        if !wanted.is_empty() {
+            return Ok(wanted.to_vec());
+        }
+        let mut tiers: Vec<TierName> = Vec::new();
+        for (_, schedule) in self.plan.schedules_of(asset) {
+            for tier in schedule.to.pick(self.plan.tiers().keys()) {
+                if !tiers.contains(tier) {
+                    tiers.push(tier.clone());
+                }
+            }
+        }
+        if tiers.is_empty() {
+            return Err(OpsError::NoDestination { asset: asset.clone() });
+        }
+        Ok(tiers)
+    }
+
+    fn url(&self, name: &TierName) -> Result<&TierUrl, OpsError> {
+        let tier = self.plan.tiers().get(name);
+        tier.map(|tier| &tier.url).ok_or_else(|| OpsError::NoTier {
+            tier: name.clone(),
+            known: self.plan.tiers().keys().cloned().collect(),
+        })
+    }
+
+    /// Returns where a tier is, without secrets.
+    pub fn address(&self, name: &TierName) -> Result<String, OpsError> {
+        match self.elsewhere.get(name) {
+            Some(tier) => Ok(tier.address().to_owned()),
+            None => self.url(name).map(ToString::to_string),
+        }
+    }
+
+    /// Goes to a tier and looks whose it is; changes nothing.
+    pub fn reach(&self, name: &TierName) -> Reached {
+        self.look(name).unwrap_or_else(|error| Reached::Trouble(Trouble::of(&error)))
+    }
+
+    fn look(&self, name: &TierName) -> Result<Reached, OpsError> {
+        let address = self.address(name)?;
+        let tier: Arc<dyn Tier> = match self.elsewhere.get(name) {
+            Some(tier) => Arc::clone(tier),
+            None => match self.url(name)? {
+                TierUrl::File(path) => match LocalTier::open(path.as_path()) {
+                    Ok(tier) => Arc::new(tier),
+                    Err(TierError::Missing { .. }) => {
+                        let place = Place::Nothing(path.as_path().to_owned());
+                        return Ok(Reached::Vacant(Vacancy { name: name.clone(), address, place }));
+                    }
+                    Err(error) => return Err(error.into()),
+                },
+                TierUrl::S3 { .. } | TierUrl::Azure { .. } => {
+                    let what = format!("tier `{name}` at {address}: reaching such a store");
+                    return Err(OpsError::NotBuilt { what });
+                }
+            },
+        };
+        let mark = self.surroundings.runtime.block_on(TierMark::read(tier.as_ref()))?;
+        Ok(match mark {
+            Some(mark) => {
+                mark.expect(self.name(), &address)?;
+                Reached::Ready(NamedTier { name: name.clone(), tier })
+            }
+            None => {
+                let place = Place::Empty(tier);
+                Reached::Vacant(Vacancy { name: name.clone(), address, place })
+            }
+        })
+    }
+
+    /// Returns the folders of this host that hold what lifeboat itself writes.
+    pub fn own_folders(&self) -> Vec<PathBuf> {
+        let tiers = self.plan.tiers().values().filter_map(|tier| tier.url.folder());
+        let mut folders: Vec<_> = tiers.map(|folder| folder.as_path().to_owned()).collect();
+        folders.push(self.surroundings.cache_directory.clone());
+        folders
+    }
+
+    /// Returns how to connect to an asset's server.
+    pub fn connection(
+        &self,
+        postgres: &Postgres,
+        cancel: &Cancel,
+    ) -> Result<(Conninfo, ClientEnvironment), OpsError> {
+        let environment = client_environment(&self.surroundings.environment);
+        let mut conninfo = Conninfo::parse(postgres.connect.as_str(), &environment)?;
+        if let Some(place) = &postgres.password {
+            let password = secret::resolve(place, &self.surroundings, cancel)?;
+            conninfo = conninfo.with_password(password);
+        }
+        Ok((conninfo, environment))
+    }
+
+    /// Returns the plan's databases.
+    pub fn databases(&self) -> impl Iterator<Item = (&AssetName, &Postgres)> {
+        self.plan.assets().iter().filter_map(|(name, asset)| match &asset.kind {
+            AssetKind::Postgres(postgres) => Some((name, postgres)),
+            AssetKind::Files(_) | AssetKind::Command(_) => None,
+        })
+    }
+}
+
+/// Returns what libpq would read from the environment.
+fn client_environment(environment: &BTreeMap<String, String>) -> ClientEnvironment {
+    let path = environment.get("PATH").map_or("/usr/bin:/bin", String::as_str);
+    let mut client = ClientEnvironment::new(path);
+    if let Some(home) = environment.get("HOME") {
+        client = client.home(Path::new(home));
+    }
+    if let Some(file) = environment.get("PGSERVICEFILE") {
+        client = client.service_file(file);
+    }
+    if let Some(file) = environment.get("PGPASSFILE") {
+        client = client.password_file(file);
+    }
+    client
+}

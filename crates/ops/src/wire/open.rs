@@ -1,0 +1,272 @@
+//! Everything that a command which writes needs, opened in an order that a kill cannot harm.
+//!
+//! # Crash consistency
+//!
+//! A tier is set up in the order: folder, mark, key file, config, record. A kill before the record
+//! leaves a tier that the next run takes up where it was left; only the record makes its absence
+//! a loss. Records of jobs that never ended are closed as interrupted when the next job of this
+//! host begins, which the state lock proves to be the only one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lifeboat_model::{Cancel, EventSink, TierName};
+use lifeboat_repository::{Indexed, Repository, RepositoryError};
+
+use super::{Reached, Site, Vacancy, repositories};
+use crate::catalog::body::{Body, JobEnded, PlanAdopted, TierAdopted};
+use crate::catalog::record::Record;
+use crate::catalog::view::{View, Wanted};
+use crate::catalog::{Catalog, CatalogKeys, CatalogReport, TierSync};
+use crate::ending::Ending;
+use crate::error::{OpsError, Trouble};
+use crate::named_tier::NamedTier;
+use crate::plan_archive::ArchivedPlan;
+use crate::recovery_key::RecoveryKey;
+use crate::state::State;
+use crate::tier_mark::TierMark;
+
+/// What is done with a tier that was never there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NewTiers {
+    /// It is set up.
+    SetUp,
+    /// It is left alone and named.
+    Leave,
+}
+
+/// A tier with its repository.
+#[derive(Debug)]
+pub struct OpenTier {
+    /// The tier.
+    pub named: NamedTier,
+    /// Its repository.
+    pub repository: Repository<Indexed>,
+}
+
+/// A site, open for a command that writes.
+#[derive(Debug)]
+pub struct OpenSite<'s> {
+    site: &'s Site,
+    key: RecoveryKey,
+    catalog: Catalog,
+    tiers: BTreeMap<TierName, Result<OpenTier, Trouble>>,
+    report: CatalogReport,
+}
+
+impl<'s> OpenSite<'s> {
+    /// Opens the site with these tiers.
+    pub fn open(
+        site: &'s Site,
+        wanted: &BTreeSet<TierName>,
+        new_tiers: NewTiers,
+        events: &dyn EventSink,
+        cancel: &Cancel,
+    ) -> Result<Self, OpsError> {
+        let surroundings = site.surroundings();
+        let key = site.recovery_key(cancel)?;
+        let lock = State::open(&surroundings.state_directory)?.lock()?;
+        let keys = CatalogKeys::from(&key);
+        let catalog = Catalog::open(lock, site.name().clone(), keys, surroundings)?;
+        let mut opening = Opening { site, key: &key, events, cancel, tiers: BTreeMap::new() };
+        let vacant = opening.reach(wanted);
+        let ready = opening.named();
+        let report = catalog.catch_up(&ready)?;
+        catalog.enrol(&key.root_key(), &surroundings.hostname, Some(site.plan().id()))?;
+        for vacancy in vacant {
+            opening.settle(vacancy, new_tiers, &catalog)?;
+        }
+        let tiers = opening.tiers;
+        let open = Self { site, key, catalog, tiers, report };
+        open.adopt_tiers()?;
+        open.adopt_plan()?;
+        open.close_interrupted()?;
+        open.deliver()?;
+        Ok(open)
+    }
+
+    /// Returns the site.
+    pub const fn site(&self) -> &'s Site {
+        self.site
+    }
+
+    /// Returns the recovery key.
+    pub const fn key(&self) -> &RecoveryKey {
+        &self.key
+    }
+
+    /// Returns the catalog.
+    pub const fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// Returns what bringing the catalog up to date showed.
+    pub const fn catalog_report(&self) -> &CatalogReport {
+        &self.report
+    }
+
+    /// Returns a tier, or what is wrong with it.
+    pub fn tier(&self, name: &TierName) -> Result<&OpenTier, Trouble> {
+        match self.tiers.get(name) {
+            Some(Ok(tier)) => Ok(tier),
+            Some(Err(trouble)) => Err(trouble.clone()),
+            None => Err(self.site.address(name).map_or_else(
+                |error| Trouble::of(&error),
+                |address| Trouble::of(&OpsError::TierNew { tier: name.clone(), address }),
+            )),
+        }
+    }
+
+    /// Returns the tiers that were opened.
+    pub fn open_tiers(&self) -> impl Iterator<Item = &OpenTier> {
+        self.tiers.values().flatten()
+    }
+
+    /// Appends a record; [`Self::deliver`] puts it on the tiers.
+    pub fn record(&self, body: Body) -> Result<Record, OpsError> {
+        Ok(self.catalog.append(body, Some(self.site.plan().id()))?)
+    }
+
+    /// Puts what was recorded on the tiers; one that is down is named and catches up later.
+    pub fn deliver(&self) -> Result<Vec<TierSync>, OpsError> {
+        let tiers: Vec<_> = self.open_tiers().map(|tier| tier.named.clone()).collect();
+        Ok(self.catalog.deliver(&tiers)?)
+    }
+
+    /// Records tiers that are there and were not recorded, as after a kill right before.
+    fn adopt_tiers(&self) -> Result<(), OpsError> {
+        for tier in self.open_tiers() {
+            let (name, address) = (&tier.named.name, self.site.address(&tier.named.name)?);
+            if !was_adopted(self.catalog.view(), name, &address)? {
+                let repository = tier.repository.config().id;
+                self.record(Body::TierAdopted(TierAdopted {
+                    tier: name.clone(),
+                    address,
+                    repository,
+                }))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Records that this plan is in force, and stores it on every tier.
+    fn adopt_plan(&self) -> Result<(), OpsError> {
+        let plan = self.site.plan().id();
+        if let Some(archived) = ArchivedPlan::new(self.site.sources()) {
+            let recipient = self.key.public_halves().recipient;
+            let runtime = &self.site.surroundings().runtime;
+            for tier in self.open_tiers() {
+                runtime.block_on(archived.store(plan, &recipient, tier.named.tier.as_ref()))?;
+            }
+        }
+        let wanted = Wanted { kind: "plan-adopted", asset: None, tier: None, good_only: false };
+        let latest = self.catalog.view().latest(wanted, 1)?.pop();
+        if latest.is_none_or(|record| *record.body() != Body::PlanAdopted(PlanAdopted { plan })) {
+            self.record(Body::PlanAdopted(PlanAdopted { plan }))?;
+        }
+        Ok(())
+    }
+
+    /// Closes the jobs of this host that never ended: their process is gone.
+    fn close_interrupted(&self) -> Result<(), OpsError> {
+        for record in self.catalog.view().open_jobs(self.catalog.writer().id())? {
+            if let Body::JobStarted(started) = record.body() {
+                let ending = Ending::Interrupted;
+                self.record(Body::JobEnded(JobEnded { job: started.job, ending }))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Tells whether a tier was set up at this address before.
+fn was_adopted(view: &View, tier: &TierName, address: &str) -> Result<bool, OpsError> {
+    let wanted = Wanted { kind: "tier-adopted", asset: None, tier: Some(tier), good_only: false };
+    let records = view.latest(wanted, u32::MAX)?;
+    Ok(records.iter().any(
+        |record| matches!(record.body(), Body::TierAdopted(adopted) if adopted.address == address),
+    ))
+}
+
+/// The tiers while they are being opened.
+struct Opening<'a> {
+    site: &'a Site,
+    key: &'a RecoveryKey,
+    events: &'a dyn EventSink,
+    cancel: &'a Cancel,
+    tiers: BTreeMap<TierName, Result<OpenTier, Trouble>>,
+}
+
+impl Opening<'_> {
+    /// Opens what is there and returns the places where nothing is.
+    fn reach(&mut self, wanted: &BTreeSet<TierName>) -> Vec<Vacancy> {
+        let mut vacant = Vec::new();
+        for name in wanted {
+            match self.site.reach(name) {
+                Reached::Vacant(vacancy) => vacant.push(vacancy),
+                Reached::Trouble(trouble) => {
+                    self.tiers.insert(name.clone(), Err(trouble));
+                }
+                Reached::Ready(tier) => match self.open(tier.clone()) {
+                    // A kill between the mark and the config left a tier without a repository.
+                    Err(OpsError::Repository(RepositoryError::NoRepository { .. })) => {
+                        let (name, address) = (name.clone(), tier.tier.address().to_owned());
+                        let place = super::Place::Empty(tier.tier);
+                        vacant.push(Vacancy { name, address, place });
+                    }
+                    opened => self.note(name.clone(), opened),
+                },
+            }
+        }
+        vacant
+    }
+
+    fn note(&mut self, name: TierName, opened: Result<OpenTier, OpsError>) {
+        let opened = opened.map_err(|error| Trouble::of(&error));
+        self.tiers.insert(name, opened);
+    }
+
+    fn named(&self) -> Vec<NamedTier> {
+        self.tiers.values().flatten().map(|tier| tier.named.clone()).collect()
+    }
+
+    fn open(&self, named: NamedTier) -> Result<OpenTier, OpsError> {
+        let surroundings = self.site.surroundings();
+        let repository =
+            repositories::open(&named, self.key, surroundings, self.events, self.cancel)?;
+        Ok(OpenTier { named, repository })
+    }
+
+    /// Decides what an empty place means: a new tier, or one that is lost.
+    fn settle(
+        &mut self,
+        vacancy: Vacancy,
+        new_tiers: NewTiers,
+        catalog: &Catalog,
+    ) -> Result<(), OpsError> {
+        let (tier, address) = (vacancy.name.clone(), vacancy.address.clone());
+        let opened = if was_adopted(catalog.view(), &tier, &address)? {
+            Err(OpsError::TierLost { tier: tier.clone(), address })
+        } else if new_tiers == NewTiers::Leave {
+            Err(OpsError::TierNew { tier: tier.clone(), address })
+        } else {
+            self.set_up(vacancy, catalog)
+        };
+        self.note(tier, opened);
+        Ok(())
+    }
+
+    fn set_up(&self, vacancy: Vacancy, catalog: &Catalog) -> Result<OpenTier, OpsError> {
+        let elder = self.tiers.values().flatten().next().map(|tier| &tier.repository);
+        let wanted = Wanted { kind: "tier-adopted", asset: None, tier: None, good_only: false };
+        if elder.is_none() && !catalog.view().latest(wanted, 1)?.is_empty() {
+            return Err(OpsError::NoElderTier { tier: vacancy.name });
+        }
+        let surroundings = self.site.surroundings();
+        let named = vacancy.occupy()?;
+        let verifier = self.key.public_halves().verifier.to_string();
+        let mark = TierMark::new(self.site.name().clone(), verifier);
+        surroundings.runtime.block_on(mark.write(named.tier.as_ref()))?;
+        repositories::make(&named, self.key, elder, surroundings)?;
+        self.open(named)
+    }
+}
