@@ -1,0 +1,1 @@
+//! What a status says of plans, histories and tiers.
