@@ -19,10 +19,12 @@
 //! where known content is cut. Whoever sees the lengths of stored blobs and can have files of his
 //! choice backed up learns something about the key, as with every engine of this kind.
 
+mod buffer;
 mod gear;
 
 use std::io;
 
+pub use buffer::Buffer;
 pub use gear::Gear;
 
 /// The shortest ordinary piece; restic's own minimum.
@@ -55,7 +57,7 @@ const READ_SIZE: usize = 256 << 10;
 /// What an [`Input`] gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
-    /// This many bytes were appended to the buffer; at least one.
+    /// This many bytes were read; at least one.
     Data(usize),
     /// This many zeros follow that were not read; at least one.
     Hole(u64),
@@ -65,15 +67,15 @@ pub enum Extent {
 
 /// Where the bytes come from.
 pub trait Input {
-    /// Appends at most `want` bytes to `buffer`, or tells of a hole or of the end.
-    fn fill(&mut self, buffer: &mut Vec<u8>, want: usize) -> io::Result<Extent>;
+    /// Reads into the beginning of `room`, which is not empty, or tells of a hole or of the end.
+    fn fill(&mut self, room: &mut [u8]) -> io::Result<Extent>;
 }
 
 /// A piece of the input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece {
     /// Its bytes.
-    Data(Vec<u8>),
+    Data(Buffer),
     /// [`ZERO_PIECE`] zeros.
     Zeros,
 }
@@ -118,9 +120,9 @@ enum Cut {
 pub struct Chunker<'g> {
     gear: &'g Gear,
     /// The piece that is being built and what was read beyond it.
-    buffer: Vec<u8>,
+    buffer: Buffer,
     /// A buffer that came back, for the next piece.
-    spare: Option<Vec<u8>>,
+    spare: Option<Buffer>,
     scan: Scan,
     /// The offset of the buffer's start in the input, modulo [`PAGE`].
     phase: usize,
@@ -134,7 +136,7 @@ impl<'g> Chunker<'g> {
     pub fn new(gear: &'g Gear) -> Self {
         Self {
             gear,
-            buffer: Vec::new(),
+            buffer: Buffer::default(),
             spare: None,
             scan: Scan::default(),
             phase: 0,
@@ -145,7 +147,7 @@ impl<'g> Chunker<'g> {
 
     /// Forgets the input so far and stands before the next one.
     pub fn restart(&mut self) {
-        self.buffer.clear();
+        self.buffer.truncate(0);
         self.scan = Scan::default();
         self.phase = 0;
         self.hole = 0;
@@ -153,8 +155,13 @@ impl<'g> Chunker<'g> {
     }
 
     /// Gives a buffer back, so that the next piece needs no new memory.
-    pub fn recycle(&mut self, buffer: Vec<u8>) {
-        self.spare.get_or_insert(buffer).clear();
+    pub fn recycle(&mut self, buffer: Buffer) {
+        self.spare.get_or_insert(buffer).truncate(0);
+    }
+
+    /// Tells whether the piece that was returned last is known to be the last one.
+    pub fn is_at_end(&self) -> bool {
+        self.ended && self.buffer.is_empty() && self.hole == 0
     }
 
     /// Returns the next piece, or none at the end of the input.
@@ -174,8 +181,8 @@ impl<'g> Chunker<'g> {
                 let rest = self.buffer.len();
                 return Ok((rest > 0).then(|| self.take(&Cut::Data(rest))));
             } else {
-                match input.fill(&mut self.buffer, READ_SIZE)? {
-                    Extent::Data(_) => {}
+                match input.fill(self.buffer.room(READ_SIZE))? {
+                    Extent::Data(length) => self.buffer.extend_from_room(length),
                     Extent::Hole(length) => self.hole = length,
                     Extent::End => self.ended = true,
                 }
@@ -188,7 +195,8 @@ impl<'g> Chunker<'g> {
         let step = self.hole.min(ZERO_PIECE as u64);
         self.hole -= step;
         let step = usize::try_from(step).expect("a step is at most a piece");
-        self.buffer.resize(self.buffer.len() + step, 0);
+        self.buffer.room(step).fill(0);
+        self.buffer.extend_from_room(step);
     }
 
     /// Looks at the bytes that were not looked at yet, page by page.
@@ -239,17 +247,17 @@ impl<'g> Chunker<'g> {
         };
         self.phase = (self.phase + length) % PAGE;
         self.scan = Scan::default();
+        let mut rest = self.spare.take().unwrap_or_default();
+        let beyond = &self.buffer[length..];
+        rest.room(beyond.len())[..beyond.len()].copy_from_slice(beyond);
+        rest.extend_from_room(beyond.len());
+        let mut piece = std::mem::replace(&mut self.buffer, rest);
         if *cut == Cut::Zeros {
-            self.buffer.drain(..length);
+            self.recycle(piece);
             return Piece::Zeros;
         }
-        let mut rest = self.spare.take().unwrap_or_default();
-        if self.buffer.len() > length {
-            rest.reserve(self.buffer.len() - length + READ_SIZE);
-            rest.extend_from_slice(&self.buffer[length..]);
-            self.buffer.truncate(length);
-        }
-        Piece::Data(std::mem::replace(&mut self.buffer, rest))
+        piece.truncate(length);
+        Piece::Data(piece)
     }
 }
 

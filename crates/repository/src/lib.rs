@@ -8,6 +8,7 @@
 //! directories, [`snapshot`] names a root; [`store`] is where files lie, [`repository`] is all of it
 //! opened with its key.
 
+pub mod backup;
 pub mod blob;
 pub mod cache;
 pub mod check;
@@ -27,10 +28,12 @@ mod printable;
 pub mod repository;
 pub mod restore;
 pub mod snapshot;
+pub mod source;
 pub mod store;
 mod time;
 pub mod tree;
 
+pub use backup::{BackupError, BackupOptions, BackupReport, ParentChoice, backup};
 pub use blob::{BlobKind, BlobLocation, SealedBlob};
 pub use crypto::MasterKey;
 pub use error::{Corruption, Defect, RepositoryError, StoredObject};

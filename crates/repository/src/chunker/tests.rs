@@ -58,9 +58,9 @@ impl Slices<'_> {
 }
 
 impl Input for Slices<'_> {
-    fn fill(&mut self, buffer: &mut Vec<u8>, want: usize) -> io::Result<Extent> {
+    fn fill(&mut self, room: &mut [u8]) -> io::Result<Extent> {
         let hole = self.hole();
-        let step = if hole > 0 { hole } else { self.data().min(self.read).min(want) };
+        let step = if hole > 0 { hole } else { self.data().min(self.read).min(room.len()) };
         if step == 0 {
             return Ok(Extent::End);
         }
@@ -70,7 +70,7 @@ impl Input for Slices<'_> {
         if hole > 0 {
             return Ok(Extent::Hole(hole as u64));
         }
-        buffer.extend_from_slice(now);
+        room[..step].copy_from_slice(now);
         Ok(Extent::Data(step))
     }
 }
@@ -186,7 +186,7 @@ fn an_empty_input_has_no_pieces() {
 fn a_failing_input_fails() {
     struct Broken;
     impl Input for Broken {
-        fn fill(&mut self, _: &mut Vec<u8>, _: usize) -> io::Result<Extent> {
+        fn fill(&mut self, _: &mut [u8]) -> io::Result<Extent> {
             Err(io::ErrorKind::BrokenPipe.into())
         }
     }

@@ -1,0 +1,294 @@
+//! Backing up: sources in, one snapshot out.
+//!
+//! ```text
+//!   paths ──> list a directory ──> unchanged since the parent? ── yes ──> node
+//!                │    ^                       │ no                          │
+//!                └────┘ below                 v                             v
+//!   streams ──────────────────────> read and cut ──> hash ──> new? ──>  the directory's tree,
+//!                                                              │        once all nodes are known
+//!                                                     compress, seal         │
+//!                                                              v             v
+//!                                                            pack ──> store ──> index ──> snapshot
+//! ```
+//!
+//! A number of equal workers does all of it but the storing; see the module `work` for what is done
+//! first and `sink` for what becomes of a blob. Parts of a large file are handed to workers who would
+//! have nothing to do.
+//!
+//! # Invariants
+//!
+//! - Packs are durable before an index lists them, and indexes before the snapshot is written. A
+//!   snapshot that can be seen is whole.
+//! - No snapshot is made if anything but a single path failed: not if the tier refused a write, not
+//!   if a stream turned out not to be whole, not if the backup was cancelled.
+//! - A path that could not be read is named in the report; the snapshot holds the others.
+//! - The same files make the same trees, whatever worker did what; for files of one piece they are
+//!   those that restic makes (times, owners and attributes included; `atime` is set to `mtime` and
+//!   sockets are left out, as restic does).
+//!
+//! # Crash consistency
+//!
+//! A kill at any time leaves the snapshots that were there. What the killed backup stored is found
+//! again by the next one as far as an index lists it, which happens at least every ten minutes, and
+//! when a backup fails. Packs that no index lists cost space until `restic prune`.
+//!
+//! # Limits
+//!
+//! - Memory: for each worker a piece, what was read beyond it, and its sealed form (three times 8 MiB
+//!   at most); 16 MiB of pieces that wait; two open packs of data and of directories each; two packs
+//!   on their way to the tier and one that waits. With the defaults on two cores less than 250 MB.
+//!   Besides, all entries of each directory that is being completed, about 500 bytes each: a
+//!   directory of a million files takes 500 MB until it is complete.
+//! - A directory is open from its listing until it is complete, so the depth of the tree is limited
+//!   by the number of files that the process may open; what lies deeper is named as unreadable.
+//! - A read from a stream that blocks is not interrupted when the backup is cancelled; whoever opens
+//!   the stream has to end it.
+
+mod assemble;
+mod engine;
+mod error;
+mod file;
+mod report;
+mod sink;
+mod stream;
+mod tally;
+mod walk;
+mod work;
+
+use std::fmt::Debug;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::thread::available_parallelism;
+
+use lifeboat_model::{
+    ByteSize, Cancel, Classify, Clock, ErrorKind, Event, EventSink, SnapshotId, Stage, Timestamp,
+};
+use nix::unistd::{Uid, User};
+use tracing::warn;
+
+use crate::compress::Compression;
+use crate::error::RepositoryError;
+use crate::repository::{Indexed, Repository};
+use crate::snapshot::{Snapshot, SnapshotSummary};
+use crate::source::Source;
+use crate::source::layout::Layout;
+
+pub use error::BackupError;
+pub use report::{BackupReport, Counts, SkipReason, Skipped};
+
+/// The usual size of a pack of data, in bytes: large enough that storing one costs little beside its
+/// content, small enough that seven of them in memory do not matter.
+pub const PACK_SIZE: ByteSize = ByteSize(16 << 20);
+
+/// The sizes that a pack of data may have: restic reads up to 128 MiB, and below 4 MiB its `prune`
+/// would pack anew.
+pub const PACK_SIZES: std::ops::RangeInclusive<ByteSize> = ByteSize(4 << 20)..=ByteSize(128 << 20);
+
+/// How a backup is made.
+#[derive(Debug, Clone)]
+pub struct BackupOptions {
+    /// The host that the snapshot is filed under; lifeboat's own name the site.
+    pub hostname: String,
+    /// Tags of the snapshot.
+    pub tags: Vec<String>,
+    /// The snapshot's time; when the backup began if absent.
+    pub time: Option<Timestamp>,
+    /// Which snapshot's unchanged files are not read again.
+    pub parent: ParentChoice,
+    /// How much effort goes into compression.
+    pub compression: Compression,
+    /// The size of a pack of data; held to [`PACK_SIZES`].
+    pub pack_size: ByteSize,
+    /// How many workers read and store; as many as there are processors if absent.
+    pub workers: Option<NonZeroUsize>,
+}
+
+impl BackupOptions {
+    /// Returns the usual options for a host.
+    pub fn new(hostname: impl Into<String>) -> Self {
+        Self {
+            hostname: hostname.into(),
+            tags: Vec::new(),
+            time: None,
+            parent: ParentChoice::default(),
+            compression: Compression::default(),
+            pack_size: PACK_SIZE,
+            workers: None,
+        }
+    }
+}
+
+/// Which snapshot's unchanged files are not read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ParentChoice {
+    /// The latest of the same host and paths.
+    #[default]
+    Latest,
+    /// This one.
+    Snapshot(SnapshotId),
+    /// None: every file is read.
+    None,
+}
+
+/// Sees what a backup is about to do; for tests that change files at that very moment.
+pub(crate) trait Witness: Debug + Sync {
+    /// A directory was listed, and its entries are not looked at yet.
+    fn directory_was_listed(&self, _path: &Path) {}
+
+    /// A file was read to its end, and it is not looked at yet whether it changed.
+    fn file_was_read(&self, _path: &Path) {}
+}
+
+/// Sees nothing.
+impl Witness for () {}
+
+/// Makes a snapshot of `sources`.
+///
+/// Must not be called from within asynchronous code. The caller holds a lock on the repository.
+pub fn backup(
+    repository: &Repository<Indexed>,
+    sources: Vec<Source>,
+    options: &BackupOptions,
+    events: &dyn EventSink,
+    cancel: &Cancel,
+    clock: &dyn Clock,
+) -> Result<BackupReport, BackupError> {
+    backup_witnessed(repository, sources, options, events, cancel, (clock, &()))
+}
+
+/// Makes a snapshot under the eyes of a witness.
+fn backup_witnessed(
+    repository: &Repository<Indexed>,
+    sources: Vec<Source>,
+    options: &BackupOptions,
+    events: &dyn EventSink,
+    cancel: &Cancel,
+    (clock, witness): (&dyn Clock, &dyn Witness),
+) -> Result<BackupReport, BackupError> {
+    let started = clock.now();
+    let layout = Layout::new(sources)?;
+    refuse_if_nothing_is_there(&layout)?;
+    cancel.check()?;
+    let paths: Vec<String> =
+        layout.paths.iter().map(|path| path.to_string_lossy().into_owned()).collect();
+    let excludes = layout.excludes.clone();
+    let parent = find_parent(repository, options, &paths)?;
+    let now = options.time.unwrap_or(started);
+    let setting = engine::Setting {
+        repository,
+        events,
+        witness,
+        now,
+        compression: options.compression,
+        pack_size: pack_size(options.pack_size),
+        workers: options.workers.or(available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
+        parent_tree: parent.as_ref().map(|(_, parent)| parent.tree),
+        keep_attributes: parent.as_ref().is_some_and(|(_, p)| p.uid == Uid::current().as_raw()),
+    };
+    events.emit(Event::Started { stage: Stage::Backup, total: None });
+    let made = engine::run(&setting, layout, clock, cancel);
+    events.emit(Event::Finished { stage: Stage::Backup });
+    let made = made?;
+    // Asked to stop after the last byte: who asks does not want the snapshot.
+    cancel.check()?;
+    let ended = clock.now();
+    let parent = parent.map(|(id, _)| id);
+    let snapshot = Snapshot {
+        parent,
+        excludes,
+        summary: Some(summary(&made.counts, started, ended)),
+        ..describe(Snapshot::new(now, made.tree, paths), options)
+    };
+    let id = repository.save_snapshot(&snapshot)?;
+    Ok(BackupReport {
+        snapshot: id,
+        tree: made.tree,
+        parent,
+        counts: made.counts,
+        skipped: made.skipped,
+        started,
+        ended,
+    })
+}
+
+/// Some of the paths may be missing, which the report tells; if all are, something is not mounted.
+fn refuse_if_nothing_is_there(layout: &Layout) -> Result<(), BackupError> {
+    let is_there = |path: &PathBuf| path.symlink_metadata().is_ok();
+    if layout.streams.is_empty() && !layout.roots.iter().any(is_there) {
+        return Err(BackupError::Missing { paths: layout.roots.clone() });
+    }
+    Ok(())
+}
+
+fn pack_size(wanted: ByteSize) -> usize {
+    let size = wanted.clamp(*PACK_SIZES.start(), *PACK_SIZES.end());
+    usize::try_from(size.0).expect("128 MiB fit into memory")
+}
+
+/// Finds the snapshot to go by. One that cannot be read is passed over: it costs time, not safety.
+fn find_parent(
+    repository: &Repository<Indexed>,
+    options: &BackupOptions,
+    paths: &[String],
+) -> Result<Option<(SnapshotId, Snapshot)>, RepositoryError> {
+    match options.parent {
+        ParentChoice::None => Ok(None),
+        ParentChoice::Snapshot(id) => Ok(Some((id, repository.snapshot(&id)?))),
+        ParentChoice::Latest => {
+            let mut latest: Option<(SnapshotId, Snapshot)> = None;
+            for id in repository.snapshot_ids()? {
+                let snapshot = match repository.snapshot(&id) {
+                    Ok(snapshot) => snapshot,
+                    Err(error) if error.kind() == ErrorKind::Corrupt => {
+                        let error: &dyn std::error::Error = &error;
+                        warn!(error, "A snapshot cannot be read and is no parent.");
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
+                let fits = snapshot.hostname == options.hostname && snapshot.paths == paths;
+                if fits && latest.as_ref().is_none_or(|(_, other)| other.time <= snapshot.time) {
+                    latest = Some((id, snapshot));
+                }
+            }
+            Ok(latest)
+        }
+    }
+}
+
+/// Fills in who made the snapshot.
+fn describe(snapshot: Snapshot, options: &BackupOptions) -> Snapshot {
+    let uid = Uid::current();
+    let user = User::from_uid(uid).ok().flatten();
+    Snapshot {
+        hostname: options.hostname.clone(),
+        username: user.map(|user| user.name).unwrap_or_default(),
+        uid: uid.as_raw(),
+        gid: nix::unistd::Gid::current().as_raw(),
+        tags: options.tags.clone(),
+        program_version: concat!("lifeboat ", env!("CARGO_PKG_VERSION")).to_owned(),
+        ..snapshot
+    }
+}
+
+fn summary(counts: &Counts, started: Timestamp, ended: Timestamp) -> SnapshotSummary {
+    SnapshotSummary {
+        backup_start: started,
+        backup_end: ended,
+        files_new: counts.files_new,
+        files_changed: counts.files_changed,
+        files_unmodified: counts.files_unmodified,
+        dirs_new: counts.directories_new,
+        dirs_changed: counts.directories_changed,
+        dirs_unmodified: counts.directories_unmodified,
+        data_blobs: counts.data_blobs,
+        tree_blobs: counts.tree_blobs,
+        data_added: counts.bytes_added,
+        data_added_packed: counts.bytes_stored,
+        total_files_processed: counts.files(),
+        total_bytes_processed: counts.bytes_total,
+    }
+}
+
+#[cfg(test)]
+mod tests;

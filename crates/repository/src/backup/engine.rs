@@ -1,0 +1,255 @@
+//! What all workers of one backup share, and the worker itself.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+use std::thread;
+
+use crossbeam_channel::bounded;
+use lifeboat_model::{BlobId, Cancel, Clock, Event, EventSink, Stage, Timestamp, Work as Amount};
+use rustix::fs::Stat;
+use tracing::warn;
+
+use super::assemble::{self, Directory, Slot};
+use super::sink::{PACKS_WAITING, Shelf, Sink, UPLOADS};
+use super::stream::Streams;
+use super::tally::Tally;
+use super::walk::DirectoryJob;
+use super::work::{Job, Work};
+use super::{BackupError, Counts, SkipReason, Skipped, Witness};
+use crate::blob::{BlobKind, BlobSealer};
+use crate::chunker::{Chunker, Gear};
+use crate::compress::Compression;
+use crate::node::{ExtendedAttribute, Metadata, Node};
+use crate::repository::{Indexed, Repository};
+use crate::source::attributes::Holder;
+use crate::source::layout::Layout;
+use crate::source::metadata;
+use crate::source::owners::Owners;
+use crate::tree::Tree;
+
+/// What a backup goes by.
+pub(super) struct Setting<'a> {
+    pub(super) repository: &'a Repository<Indexed>,
+    pub(super) events: &'a dyn EventSink,
+    pub(super) witness: &'a dyn Witness,
+    pub(super) now: Timestamp,
+    pub(super) compression: Compression,
+    pub(super) pack_size: usize,
+    pub(super) workers: NonZeroUsize,
+    /// The root of the parent snapshot.
+    pub(super) parent_tree: Option<BlobId>,
+    /// Whether extended attributes may be taken over from the parent: only if it was made by the
+    /// same user, since another one might have seen fewer.
+    pub(super) keep_attributes: bool,
+}
+
+/// What a backup made.
+pub(super) struct Made {
+    pub(super) tree: BlobId,
+    pub(super) counts: Counts,
+    pub(super) skipped: Vec<Skipped>,
+}
+
+/// What all workers of one backup share.
+pub(super) struct Engine<'a> {
+    setting: &'a Setting<'a>,
+    pub(super) work: &'a Work<'a>,
+    pub(super) sink: Sink<'a>,
+    pub(super) witness: &'a dyn Witness,
+    pub(super) now: Timestamp,
+    pub(super) owners: Owners,
+    pub(super) streams: Streams,
+    pub(super) tally: Tally,
+    gear: Gear,
+    top: OnceLock<BlobId>,
+}
+
+/// Reads and stores all sources; what was stored is listed even if that fails.
+pub(super) fn run(
+    setting: &Setting<'_>,
+    layout: Layout,
+    clock: &dyn Clock,
+    cancel: &Cancel,
+) -> Result<Made, BackupError> {
+    let work = Work::new(cancel);
+    let shelf = Shelf::new(setting.repository, &work, clock);
+    let (packs, finished) = bounded(PACKS_WAITING);
+    let made = thread::scope(|uploads| {
+        for _ in 0..UPLOADS {
+            let finished = finished.clone();
+            uploads.spawn(|| {
+                let finished = finished;
+                shelf.store_all(&finished);
+            });
+        }
+        drop(finished);
+        let engine = Engine::new(setting, &work, Sink::new(&shelf, packs, setting.pack_size));
+        engine.work_through(layout);
+        engine.sink.flush();
+        engine.made()
+    });
+    let listed = shelf.finish();
+    work.result()?;
+    listed?;
+    Ok(made.expect("without a failure every directory was completed"))
+}
+
+impl<'a> Engine<'a> {
+    fn new(setting: &'a Setting<'a>, work: &'a Work<'a>, sink: Sink<'a>) -> Self {
+        let polynomial = setting.repository.config().chunker_polynomial;
+        Self {
+            setting,
+            work,
+            sink,
+            witness: setting.witness,
+            now: setting.now,
+            owners: Owners::default(),
+            streams: Streams::default(),
+            tally: Tally::default(),
+            gear: Gear::derive(polynomial.bits()),
+            top: OnceLock::new(),
+        }
+    }
+
+    /// Lets the workers do all that there is to do.
+    fn work_through(&self, layout: Layout) {
+        self.work.add([], [DirectoryJob::top(layout.top, self.setting.parent_tree)]);
+        let streams = layout.streams;
+        let announced = (!streams.is_empty()).then(|| self.work.announce());
+        thread::scope(|workers| {
+            for _ in 0..self.setting.workers.get() {
+                workers.spawn(|| Worker::new(self).work());
+            }
+            if let Some(announced) = announced {
+                workers.spawn(move || {
+                    if let Err(error) = Worker::new(self).read_streams(streams) {
+                        self.work.fail(error);
+                    }
+                    drop(announced);
+                });
+            }
+        });
+    }
+
+    fn made(self) -> Option<Made> {
+        let tree = self.top.into_inner()?;
+        let added = &self.sink.added;
+        let mut counts = self.tally.counts();
+        counts.bytes_added = added.bytes.load(Ordering::Relaxed);
+        counts.bytes_stored = added.stored.load(Ordering::Relaxed);
+        counts.data_blobs = added.data_blobs.load(Ordering::Relaxed);
+        counts.tree_blobs = added.tree_blobs.load(Ordering::Relaxed);
+        Some(Made { tree, counts, skipped: self.tally.into_skipped() })
+    }
+
+    /// Tells listeners of work that was done.
+    pub(super) fn advance(&self, items: u64, bytes: u64) {
+        let work = Amount { items, bytes };
+        self.setting.events.emit(Event::Advanced { stage: Stage::Backup, work });
+    }
+
+    /// Returns extended attributes: those of the parent if nobody touched the inode since, else
+    /// those of the file system. Ones that cannot be read are named and left out.
+    pub(super) fn attributes(
+        &self,
+        holder: Holder<'_>,
+        stat: &Stat,
+        before: Option<&Metadata>,
+        path: impl FnOnce() -> PathBuf,
+    ) -> Vec<ExtendedAttribute> {
+        let same = before.filter(|before| metadata::has_inode_of(stat, before));
+        if let Some(before) = same.filter(|_| self.setting.keep_attributes) {
+            return before.extended_attributes.clone();
+        }
+        metadata::extended(holder).unwrap_or_else(|error| {
+            self.tally.skip(path(), SkipReason::Attributes { error: error.to_string() });
+            Vec::new()
+        })
+    }
+
+    /// Returns what the parent snapshot has in a directory, ordered by name.
+    ///
+    /// If that cannot be read, all of it is read from the file system again: the new snapshot must
+    /// not suffer from what happened to an old one.
+    pub(super) fn parent_nodes(&self, tree: &BlobId) -> Vec<Node> {
+        let mut nodes = match self.setting.repository.tree(tree) {
+            Ok(Tree { nodes }) => nodes,
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                warn!(tree = %tree.to_hex(), error, "The parent's directory cannot be read.");
+                Vec::new()
+            }
+        };
+        if !nodes.is_sorted_by(|a, b| a.name < b.name) {
+            nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        }
+        nodes
+    }
+
+    /// Tells whether all blobs of a file are in the repository.
+    pub(super) fn has_all(&self, content: &[BlobId]) -> bool {
+        let index = self.setting.repository.index();
+        content.iter().all(|id| index.contains(BlobKind::Data, id))
+    }
+}
+
+/// One thread with what it alone uses.
+pub(super) struct Worker<'e> {
+    pub(super) engine: &'e Engine<'e>,
+    pub(super) chunker: Chunker<'e>,
+    pub(super) sealer: BlobSealer<'e>,
+}
+
+impl<'e> Worker<'e> {
+    fn new(engine: &'e Engine<'_>) -> Self {
+        let key = engine.setting.repository.key();
+        Self {
+            engine,
+            chunker: Chunker::new(&engine.gear),
+            sealer: BlobSealer::new(key, engine.setting.compression),
+        }
+    }
+
+    /// Does one job after the other until there are none.
+    fn work(&mut self) {
+        while let Some((job, running)) = self.engine.work.next() {
+            let done = match job {
+                Job::Piece(job) => self.store_piece(job),
+                Job::File(job) => self.read_file(&job),
+                Job::Directory(job) => self.list(job),
+            };
+            if let Err(error) = done {
+                self.engine.work.fail(error);
+            }
+            drop(running);
+        }
+    }
+
+    /// Sets an entry of a directory, or leaves it out, and completes what is complete by that.
+    pub(super) fn set(&mut self, slot: &Slot, node: Option<Node>) -> Result<(), BackupError> {
+        let nodes = slot.directory.set(slot.number, node);
+        self.complete(Arc::clone(&slot.directory), nodes)
+    }
+
+    /// Stores the tree of a directory whose entries are known, and those above that this completes.
+    pub(super) fn complete(
+        &mut self,
+        mut directory: Arc<Directory>,
+        mut nodes: Option<Vec<Option<Node>>>,
+    ) -> Result<(), BackupError> {
+        while let Some(known) = nodes {
+            let document = assemble::encode(known)?;
+            let tree = self.engine.sink.store(&mut self.sealer, BlobKind::Tree, &document)?;
+            let Some((slot, node)) = directory.completed(tree) else {
+                self.engine.top.get_or_init(|| tree);
+                return Ok(());
+            };
+            self.engine.tally.directory_was_stored(directory.before(), tree);
+            nodes = slot.directory.set(slot.number, Some(node));
+            directory = slot.directory;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,294 @@
+//! Where blobs go: is it there already, else seal it, put it into a pack, store the pack, list it.
+//!
+//! # Crash consistency
+//!
+//! A pack is listed in an index only after it is durable. A kill before that leaves packs that no
+//! index lists, which `restic prune` removes; a kill after it leaves blobs that the next backup
+//! finds. Index files are written at least every [`INDEX_INTERVAL`], so that no more than that is
+//! ever stored twice.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender};
+use lifeboat_model::{BlobId, Clock, Timestamp};
+
+use super::work::Work;
+use crate::blob::{BlobKind, BlobSealer, SealedBlob, blob_id};
+use crate::chunker::ZERO_PIECE;
+use crate::error::RepositoryError;
+use crate::index::{BLOBS_PER_FILE_MAX, IndexFile, PackEntry};
+use crate::pack::{FinishedPack, PackBuilder};
+use crate::repository::{Indexed, Repository};
+
+/// The size of a pack of directories, in bytes: restic keeps whole such packs in its cache when it
+/// wants one directory.
+const TREE_PACK_SIZE: usize = 4 << 20;
+
+/// How many packs of a kind are filled at once, so that workers need not wait for each other while
+/// they hash into one; more would cost memory and leave more packs half empty at the end.
+const OPEN_PACKS_MAX: usize = 2;
+
+/// How many packs are being stored at once: one that the tier makes durable and one that is on its
+/// way there.
+pub(super) const UPLOADS: usize = 2;
+
+/// Finished packs that wait for an upload: one, so that a worker that finished a pack can go on.
+pub(super) const PACKS_WAITING: usize = 1;
+
+/// After how long a pack is listed at the latest, as restic does.
+const INDEX_INTERVAL: Duration = Duration::from_mins(10);
+
+/// What was new, as far as it was counted.
+#[derive(Debug, Default)]
+pub(super) struct Added {
+    pub(super) bytes: AtomicU64,
+    pub(super) stored: AtomicU64,
+    pub(super) data_blobs: AtomicU64,
+    pub(super) tree_blobs: AtomicU64,
+}
+
+/// The new blobs that no index lists yet.
+type Unlisted = Mutex<HashSet<(BlobKind, BlobId)>>;
+
+/// Takes packs that are finished, stores and lists them.
+pub(super) struct Shelf<'a> {
+    repository: &'a Repository<Indexed>,
+    work: &'a Work<'a>,
+    clock: &'a dyn Clock,
+    unlisted: Unlisted,
+    listing: Mutex<Listing>,
+}
+
+/// The index file that is being filled.
+#[derive(Default)]
+struct Listing {
+    file: IndexFile,
+    blobs: usize,
+    since: Option<Timestamp>,
+}
+
+impl<'a> Shelf<'a> {
+    pub(super) fn new(
+        repository: &'a Repository<Indexed>,
+        work: &'a Work<'a>,
+        clock: &'a dyn Clock,
+    ) -> Self {
+        let (unlisted, listing) = (Unlisted::default(), Mutex::default());
+        Self { repository, work, clock, unlisted, listing }
+    }
+
+    /// Stores packs until there are no more; after a failure they are only taken.
+    pub(super) fn store_all(&self, packs: &Receiver<FinishedPack>) {
+        let mut failed = false;
+        for pack in packs {
+            if !failed && let Err(error) = self.store(&pack) {
+                failed = true;
+                self.work.fail(error);
+            }
+        }
+    }
+
+    fn store(&self, pack: &FinishedPack) -> Result<(), RepositoryError> {
+        self.repository.save_pack(pack)?;
+        let mut listing = lock(&self.listing);
+        listing.file.packs.push(PackEntry::from(pack));
+        listing.blobs += pack.blobs.len();
+        let now = self.clock.now();
+        let since = *listing.since.get_or_insert(now);
+        let due = now.duration_since(since).unsigned_abs() >= INDEX_INTERVAL;
+        if listing.blobs < BLOBS_PER_FILE_MAX && !due {
+            return Ok(());
+        }
+        let full = std::mem::take(&mut *listing);
+        drop(listing);
+        self.list(&full.file)
+    }
+
+    /// Lists what was stored and is not listed yet.
+    pub(super) fn finish(&self) -> Result<(), RepositoryError> {
+        let rest = std::mem::take(&mut *lock(&self.listing));
+        if rest.file.packs.is_empty() { Ok(()) } else { self.list(&rest.file) }
+    }
+
+    fn list(&self, file: &IndexFile) -> Result<(), RepositoryError> {
+        self.repository.save_index(file)?;
+        let mut unlisted = lock(&self.unlisted);
+        for blob in file.packs.iter().flat_map(|pack| &pack.blobs) {
+            unlisted.remove(&(blob.kind, blob.id));
+        }
+        Ok(())
+    }
+
+    /// Tells whether a blob is new, and if so takes note of it; who asks first has to store it.
+    fn is_new(&self, kind: BlobKind, id: BlobId) -> bool {
+        // The index is asked while the set is locked: a blob is taken out of the set only after it
+        // was put into the index, so it is in one of them.
+        let mut unlisted = lock(&self.unlisted);
+        !self.repository.contains(kind, &id) && unlisted.insert((kind, id))
+    }
+}
+
+/// Takes blobs.
+pub(super) struct Sink<'a> {
+    shelf: &'a Shelf<'a>,
+    data: OpenPacks,
+    trees: OpenPacks,
+    packs: Sender<FinishedPack>,
+    zeros: OnceLock<BlobId>,
+    pub(super) added: Added,
+}
+
+impl<'a> Sink<'a> {
+    pub(super) fn new(
+        shelf: &'a Shelf<'a>,
+        packs: Sender<FinishedPack>,
+        data_pack_size: usize,
+    ) -> Self {
+        Self {
+            shelf,
+            data: OpenPacks::new(data_pack_size),
+            trees: OpenPacks::new(TREE_PACK_SIZE),
+            packs,
+            zeros: OnceLock::new(),
+            added: Added::default(),
+        }
+    }
+
+    /// Makes sure that a blob is, or will be, in the repository.
+    pub(super) fn store(
+        &self,
+        sealer: &mut BlobSealer<'_>,
+        kind: BlobKind,
+        plaintext: &[u8],
+    ) -> Result<BlobId, RepositoryError> {
+        let id = blob_id(plaintext);
+        self.store_as(sealer, kind, id, plaintext)?;
+        Ok(id)
+    }
+
+    /// Makes sure that the blob of a hole is, or will be, in the repository.
+    pub(super) fn store_zeros(
+        &self,
+        sealer: &mut BlobSealer<'_>,
+    ) -> Result<BlobId, RepositoryError> {
+        if let Some(id) = self.zeros.get() {
+            return Ok(*id);
+        }
+        let id = self.store(sealer, BlobKind::Data, &vec![0; ZERO_PIECE])?;
+        Ok(*self.zeros.get_or_init(|| id))
+    }
+
+    fn store_as(
+        &self,
+        sealer: &mut BlobSealer<'_>,
+        kind: BlobKind,
+        id: BlobId,
+        plaintext: &[u8],
+    ) -> Result<(), RepositoryError> {
+        if !self.shelf.is_new(kind, id) {
+            return Ok(());
+        }
+        let blob = sealer.seal(kind, id, plaintext)?;
+        let counter = match kind {
+            BlobKind::Data => &self.added.data_blobs,
+            BlobKind::Tree => &self.added.tree_blobs,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        self.added.bytes.fetch_add(plaintext.len() as u64, Ordering::Relaxed);
+        self.added.stored.fetch_add(blob.bytes.len() as u64, Ordering::Relaxed);
+        self.put(&blob)
+    }
+
+    fn put(&self, blob: &SealedBlob) -> Result<(), RepositoryError> {
+        let open = match blob.kind {
+            BlobKind::Data => &self.data,
+            BlobKind::Tree => &self.trees,
+        };
+        let mut pack = open.take();
+        let full = pack.size() + blob.bytes.len() > open.size || pack.add(blob).is_err();
+        if full {
+            let next = PackBuilder::with_capacity(open.size.max(blob.bytes.len()));
+            let finished = std::mem::replace(&mut pack, next);
+            let added = pack.add(blob);
+            open.give_back(pack);
+            self.send(finished);
+            added.map(drop).map_err(|_| RepositoryError::TooLarge {
+                what: "a blob",
+                length: blob.bytes.len() as u64,
+                limit: u64::from(u32::MAX),
+            })
+        } else {
+            open.give_back(pack);
+            Ok(())
+        }
+    }
+
+    fn send(&self, pack: PackBuilder) {
+        if !pack.is_empty() {
+            let finished = pack.finish(self.shelf.repository.key());
+            // Nobody listens only if the uploads panicked, which ends the backup anyway.
+            drop(self.packs.send(finished));
+        }
+    }
+
+    /// Sends the packs that are not full.
+    pub(super) fn flush(&self) {
+        for open in [&self.data, &self.trees] {
+            let idle = std::mem::take(&mut lock(&open.state).idle);
+            for pack in idle {
+                self.send(pack);
+            }
+        }
+    }
+}
+
+/// The packs of one kind that are being filled. One that a worker took is his until he gives it
+/// back, so that he hashes into it without a lock.
+struct OpenPacks {
+    size: usize,
+    state: Mutex<Idle>,
+    given_back: Condvar,
+}
+
+#[derive(Default)]
+struct Idle {
+    idle: Vec<PackBuilder>,
+    taken: usize,
+}
+
+impl OpenPacks {
+    fn new(size: usize) -> Self {
+        Self { size, state: Mutex::default(), given_back: Condvar::new() }
+    }
+
+    fn take(&self) -> PackBuilder {
+        let mut state = lock(&self.state);
+        loop {
+            // The one used last first: a small backup fills one pack.
+            if let Some(pack) = state.idle.pop() {
+                state.taken += 1;
+                return pack;
+            }
+            if state.taken < OPEN_PACKS_MAX {
+                state.taken += 1;
+                return PackBuilder::default();
+            }
+            state = self.given_back.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn give_back(&self, pack: PackBuilder) {
+        let mut state = lock(&self.state);
+        state.taken -= 1;
+        state.idle.push(pack);
+        drop(state);
+        self.given_back.notify_one();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

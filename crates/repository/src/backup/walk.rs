@@ -1,0 +1,455 @@
+//! Listing one directory: what is in it, what of it the parent snapshot has already, what is left to
+//! be read.
+
+use std::ffi::{OsStr, OsString};
+use std::iter::Peekable;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use lifeboat_model::BlobId;
+use rustix::fs::{AtFlags, FileType, Stat, fstat, readlinkat, statat};
+use rustix::io::Errno;
+
+use super::assemble::{Directory, Slot};
+use super::engine::Worker;
+use super::file::{FileJob, reason};
+use super::{BackupError, SkipReason};
+use crate::node::{Metadata, Node, NodeKind};
+use crate::source::attributes::Holder;
+use crate::source::directory::{self, Links};
+use crate::source::exclude::EntryKind;
+use crate::source::layout::{Place, Role, Rules};
+use crate::source::metadata;
+
+/// A directory that exists only because a stream's path leads through it.
+const VIRTUAL_MODE: u32 = 0o040_755;
+
+/// A directory to list.
+pub(super) struct DirectoryJob {
+    /// Where it belongs; the root directory belongs nowhere.
+    slot: Option<Slot>,
+    /// What was given at or below it.
+    place: Option<Arc<Place>>,
+    /// The given path that it lies in; outside of one, only the way to such paths is walked.
+    territory: Option<Territory>,
+    links: Links,
+    before: Before,
+}
+
+/// What the parent snapshot has of a directory.
+#[derive(Default)]
+struct Before {
+    metadata: Option<Metadata>,
+    subtree: Option<BlobId>,
+}
+
+/// A path that was given, and all below it.
+#[derive(Clone)]
+struct Territory {
+    rules: Arc<Rules>,
+    /// The file system that it begins on, once that is known.
+    device: Option<u64>,
+}
+
+impl Territory {
+    fn begin(rules: &Arc<Rules>) -> Self {
+        Self { rules: Arc::clone(rules), device: None }
+    }
+
+    /// Tells whether something on `device` is left out since it lies on another file system.
+    fn ends_before(&self, device: u64) -> bool {
+        self.rules.one_file_system && self.device.is_some_and(|own| own != device)
+    }
+}
+
+impl DirectoryJob {
+    /// Begins with the root directory.
+    pub(super) fn top(place: Arc<Place>, parent_tree: Option<BlobId>) -> Self {
+        let territory = match &place.role {
+            Role::Root(rules) => Some(Territory::begin(rules)),
+            _ => None,
+        };
+        let before = Before { metadata: None, subtree: parent_tree };
+        Self { slot: None, place: Some(place), territory, links: Links::Follow, before }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.slot.as_ref().map_or_else(|| PathBuf::from("/"), Slot::path)
+    }
+
+    fn is_virtual(&self) -> bool {
+        self.place.as_ref().is_some_and(|place| matches!(place.role, Role::Virtual))
+    }
+
+    /// Opens it, unless it is on no disk.
+    fn open(&self) -> Result<Option<OwnedFd>, Errno> {
+        match &self.slot {
+            _ if self.is_virtual() => Ok(None),
+            None => directory::open_top().map(Some),
+            Some(slot) => {
+                let parent = slot.directory.handle.as_ref().ok_or(Errno::NOENT)?;
+                directory::open(parent.as_fd(), &slot.name, self.links).map(Some)
+            }
+        }
+    }
+}
+
+/// What an entry of a directory needs to become known.
+enum Pending {
+    File(Option<Metadata>),
+    Directory(Box<Below>),
+    Stream(usize),
+}
+
+/// A directory in the one that is being listed.
+struct Below {
+    place: Option<Arc<Place>>,
+    territory: Option<Territory>,
+    links: Links,
+    before: Before,
+}
+
+/// An entry of a directory.
+enum Entry {
+    /// It is not in the snapshot.
+    LeftOut,
+    /// All is known.
+    Known(Node),
+    /// Something is to be done.
+    Pending(Pending),
+}
+
+/// A directory that is being listed.
+struct Scene<'s> {
+    path: &'s Path,
+    handle: Option<BorrowedFd<'s>>,
+    territory: Option<Territory>,
+    /// Files that were taken over from the parent, and their size.
+    kept: (u64, u64),
+}
+
+impl Worker<'_> {
+    /// Lists a directory: entries that are known at once are set, the others become jobs.
+    pub(super) fn list(&mut self, job: DirectoryJob) -> Result<(), BackupError> {
+        if !self.engine.work.goes_on() {
+            return Ok(());
+        }
+        let path = job.path();
+        match self.open_and_describe(&job, &path) {
+            Ok((handle, metadata, stat)) => self.list_opened(job, path, handle, metadata, stat),
+            Err(error) => match &job.slot {
+                None => Err(BackupError::Top(error.into())),
+                Some(slot) => {
+                    self.skip_directory(&job, path, error);
+                    self.set(slot, None)
+                }
+            },
+        }
+    }
+
+    fn open_and_describe(
+        &self,
+        job: &DirectoryJob,
+        path: &Path,
+    ) -> Result<(Option<OwnedFd>, Metadata, Option<Stat>), Errno> {
+        let Some(handle) = job.open()? else {
+            return Ok((None, metadata::made_up(VIRTUAL_MODE, self.engine.now), None));
+        };
+        let stat = fstat(&handle)?;
+        let mut metadata = metadata::read(&stat, &self.engine.owners);
+        metadata.extended_attributes = self.engine.attributes(
+            Holder::Open(handle.as_fd()),
+            &stat,
+            job.before.metadata.as_ref(),
+            || path.to_owned(),
+        );
+        Ok((Some(handle), metadata, Some(stat)))
+    }
+
+    /// Names a directory that cannot be opened, or the given paths that it would have led to.
+    fn skip_directory(&self, job: &DirectoryJob, path: PathBuf, error: Errno) {
+        let reason = reason("open", error);
+        match &job.place {
+            Some(place) if job.territory.is_none() => self.skip_roots(place, &path, &reason),
+            _ => self.engine.tally.skip(path, reason),
+        }
+    }
+
+    /// Names the given paths at and below a place.
+    fn skip_roots(&self, place: &Place, path: &Path, reason: &SkipReason) {
+        if matches!(place.role, Role::Root(_)) {
+            let reason = match reason {
+                SkipReason::Vanished | SkipReason::Replaced => SkipReason::Missing,
+                other => other.clone(),
+            };
+            self.engine.tally.skip(path.to_owned(), reason);
+        }
+        for (name, below) in &place.below {
+            self.skip_roots(below, &path.join(name), reason);
+        }
+    }
+
+    fn list_opened(
+        &mut self,
+        job: DirectoryJob,
+        path: PathBuf,
+        handle: Option<OwnedFd>,
+        metadata: Metadata,
+        stat: Option<Stat>,
+    ) -> Result<(), BackupError> {
+        let mut territory = job.territory;
+        let device = stat.map(|stat| stat.st_dev);
+        let foreign = territory.as_ref().zip(device).is_some_and(|(t, d)| t.ends_before(d));
+        if let Some(territory) = &mut territory {
+            territory.device = territory.device.or(device);
+        }
+        let place = job.place.as_deref();
+        let walked = handle.as_ref().filter(|_| territory.is_some() && !foreign);
+        let names = self.names(walked, place, &path);
+        let before = job.before.subtree.map(|tree| self.engine.parent_nodes(&tree));
+        let mut before = before.unwrap_or_default().into_iter().peekable();
+        let mut scene = Scene {
+            path: &path,
+            handle: handle.as_ref().map(AsFd::as_fd),
+            territory,
+            kept: (0, 0),
+        };
+        let (mut nodes, mut pending) = (Vec::with_capacity(names.len()), Vec::new());
+        for name in names {
+            let before = take_named(&mut before, &name);
+            let was_file = matches!(&before, Some(Node { kind: NodeKind::File { .. }, .. }));
+            let below = place.and_then(|place| place.below.get(&name));
+            match self.look(&mut scene, &name, below, before) {
+                Entry::LeftOut => {}
+                Entry::Known(node) => nodes.push(Some(node)),
+                Entry::Pending(entry) => {
+                    pending.push((nodes.len(), name, was_file, entry));
+                    nodes.push(None);
+                }
+            }
+        }
+        let kept = scene.kept;
+        self.engine.tally.files_were_kept(kept.0, kept.1);
+        self.engine.advance(kept.0, kept.1);
+        let unknown = pending.len();
+        let directory = Directory::new(
+            job.slot,
+            path,
+            (handle, metadata),
+            job.before.subtree,
+            (nodes, unknown),
+        );
+        if unknown == 0 {
+            let known = directory.known();
+            return self.complete(directory, known);
+        }
+        self.hand_out(&directory, pending)
+    }
+
+    /// Returns the names to look at: those in the directory, and those that were given.
+    fn names(&self, walked: Option<&OwnedFd>, place: Option<&Place>, path: &Path) -> Vec<OsString> {
+        let mut names = Vec::new();
+        if let Some(walked) = walked {
+            let listing = directory::list(walked);
+            names = listing.names;
+            if let Some(error) = listing.broken_off {
+                self.engine.tally.skip(path.to_owned(), reason("list", error));
+            }
+            self.engine.witness.directory_was_listed(path);
+        }
+        if let Some(place) = place.filter(|place| !place.below.is_empty()) {
+            names.extend(place.below.keys().cloned());
+            names.sort_unstable();
+            names.dedup();
+        }
+        names
+    }
+
+    /// Makes jobs of the entries that are not known yet.
+    fn hand_out(
+        &mut self,
+        directory: &Arc<Directory>,
+        pending: Vec<(usize, OsString, bool, Pending)>,
+    ) -> Result<(), BackupError> {
+        let (mut files, mut directories, mut met) = (Vec::new(), Vec::new(), Vec::new());
+        for (number, name, was_file, entry) in pending {
+            let slot = Slot { directory: Arc::clone(directory), number, name, was_file };
+            match entry {
+                Pending::File(before) => files.push(FileJob { slot, before }),
+                Pending::Stream(stream) => {
+                    met.extend(self.engine.streams.slot_is_known(stream, slot));
+                }
+                Pending::Directory(below) => {
+                    let Below { place, territory, links, before } = *below;
+                    let slot = Some(slot);
+                    directories.push(DirectoryJob { slot, place, territory, links, before });
+                }
+            }
+        }
+        // The last one is taken first; so the first in the order of names comes first.
+        self.engine.work.add(files, directories.into_iter().rev());
+        met.into_iter().try_for_each(|pair| self.finish_met(pair))
+    }
+
+    /// Looks at an entry, which may be the way to a path that was given or such a path itself.
+    fn look(
+        &mut self,
+        scene: &mut Scene<'_>,
+        name: &OsStr,
+        place: Option<&Arc<Place>>,
+        before: Option<Node>,
+    ) -> Entry {
+        let role = place.map(|place| &place.role);
+        match role {
+            Some(Role::Stream(number)) => return Entry::Pending(Pending::Stream(*number)),
+            Some(Role::Virtual) => return below(place, None, Links::Refuse, before),
+            Some(Role::Passage) if scene.territory.is_none() => {
+                return below(place, None, Links::Follow, before);
+            }
+            _ => {}
+        }
+        let Some(handle) = scene.handle else { return Entry::LeftOut };
+        let path = scene.path.join(name);
+        let stat = match statat(handle, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(error) => {
+                match place {
+                    Some(place) => self.skip_roots(place, &path, &reason("look at", error)),
+                    None => self.engine.tally.skip(path, reason("look at", error)),
+                }
+                return Entry::LeftOut;
+            }
+        };
+        let territory = match role {
+            Some(Role::Root(rules)) => Some(Territory::begin(rules)),
+            _ => scene.territory.clone().filter(|territory| !leaves_out(territory, &path, &stat)),
+        };
+        match (territory, metadata::file_type(&stat)) {
+            // The way to another given path is walked through what is left out.
+            (None, FileType::Directory) if place.is_some() => {
+                below(place, None, Links::Refuse, before)
+            }
+            (None, _) | (_, FileType::Socket) => Entry::LeftOut,
+            (territory, FileType::Directory) => below(place, territory, Links::Refuse, before),
+            (_, FileType::RegularFile) => self.look_at_file(scene, name, &stat, before),
+            _ => match self.look_at_other(scene, name, &stat, before) {
+                Ok(node) => {
+                    self.name_links_to_given_paths(place, &path, &node);
+                    Entry::Known(node)
+                }
+                Err(error) => {
+                    self.engine.tally.skip(path, reason("read", error));
+                    Entry::LeftOut
+                }
+            },
+        }
+    }
+
+    /// Takes a file over from the parent, or leaves it to be read.
+    fn look_at_file(
+        &self,
+        scene: &mut Scene<'_>,
+        name: &OsStr,
+        stat: &Stat,
+        before: Option<Node>,
+    ) -> Entry {
+        match before {
+            Some(Node { kind: NodeKind::File { size, content }, metadata: before, .. }) => {
+                let unchanged = size == metadata::size(stat)
+                    && before.mtime.is_same_instant(metadata::mtime(stat))
+                    && metadata::has_inode_of(stat, &before)
+                    && self.engine.has_all(&content);
+                let Some(handle) = scene.handle.filter(|_| unchanged) else {
+                    return Entry::Pending(Pending::File(Some(before)));
+                };
+                scene.kept.0 += 1;
+                scene.kept.1 += size;
+                let metadata = self.entry_metadata(handle, name, stat, Some(&before), scene.path);
+                let kind = NodeKind::File { size, content };
+                Entry::Known(Node { name: name.to_owned(), kind, metadata })
+            }
+            _ => Entry::Pending(Pending::File(None)),
+        }
+    }
+
+    fn look_at_other(
+        &self,
+        scene: &Scene<'_>,
+        name: &OsStr,
+        stat: &Stat,
+        before: Option<Node>,
+    ) -> Result<Node, Errno> {
+        let handle = scene.handle.ok_or(Errno::NOENT)?;
+        let kind = match metadata::file_type(stat) {
+            FileType::Symlink => {
+                let target = readlinkat(handle, name, Vec::new())?;
+                NodeKind::Symlink { target: OsString::from_vec(target.into_bytes()) }
+            }
+            FileType::BlockDevice => NodeKind::BlockDevice { device: stat.st_rdev },
+            FileType::CharacterDevice => NodeKind::CharDevice { device: stat.st_rdev },
+            FileType::Fifo => NodeKind::Fifo,
+            _ => return Err(Errno::NOTSUP),
+        };
+        let before = before.map(|node| node.metadata);
+        let metadata = self.entry_metadata(handle, name, stat, before.as_ref(), scene.path);
+        Ok(Node { name: name.to_owned(), kind, metadata })
+    }
+
+    fn entry_metadata(
+        &self,
+        handle: BorrowedFd<'_>,
+        name: &OsStr,
+        stat: &Stat,
+        before: Option<&Metadata>,
+        directory: &Path,
+    ) -> Metadata {
+        let mut metadata = metadata::read(stat, &self.engine.owners);
+        let holder = Holder::Entry(handle, name);
+        metadata.extended_attributes =
+            self.engine.attributes(holder, stat, before, || directory.join(name));
+        metadata
+    }
+
+    /// A given path that is a link, or that a link below another given path hides, holds less than
+    /// the operator may think.
+    fn name_links_to_given_paths(&self, place: Option<&Arc<Place>>, path: &Path, node: &Node) {
+        if let (Some(place), NodeKind::Symlink { target }) = (place, &node.kind) {
+            self.skip_roots(place, path, &SkipReason::OnlyLink { target: target.into() });
+        }
+    }
+}
+
+fn below(
+    place: Option<&Arc<Place>>,
+    territory: Option<Territory>,
+    links: Links,
+    before: Option<Node>,
+) -> Entry {
+    let before = match before {
+        Some(Node { kind: NodeKind::Directory { subtree }, metadata, .. }) => {
+            Before { metadata: Some(metadata), subtree: Some(subtree) }
+        }
+        _ => Before::default(),
+    };
+    let place = place.map(Arc::clone);
+    Entry::Pending(Pending::Directory(Box::new(Below { place, territory, links, before })))
+}
+
+/// Tells whether an entry is left out by its territory's rules.
+fn leaves_out(territory: &Territory, path: &Path, stat: &Stat) -> bool {
+    let kind = match metadata::file_type(stat) {
+        FileType::Directory => EntryKind::Directory,
+        _ => EntryKind::Other,
+    };
+    // What is mounted on a directory is left out, but not the directory.
+    territory.rules.exclude.excludes(path, kind)
+        || (kind == EntryKind::Other && territory.ends_before(stat.st_dev))
+}
+
+/// Takes the node with a name out of nodes in the order of their names.
+fn take_named(nodes: &mut Peekable<impl Iterator<Item = Node>>, name: &OsStr) -> Option<Node> {
+    while nodes.next_if(|node| node.name.as_os_str() < name).is_some() {}
+    nodes.next_if(|node| node.name == name)
+}
