@@ -1,0 +1,39 @@
+# What a developer runs. `make help` lists it; every target installs what it needs.
+
+CARGO ?= cargo
+# How long each fuzz target runs.
+FUZZ_SECONDS ?= 60
+
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help test lint demo fuzz docs deny
+
+help: ## list what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+test: lint ## install what the tests need, check format and lints, run every test
+	dev/install-needs postgresql restic cargo-nextest
+	$(CARGO) nextest run --workspace --locked
+	$(CARGO) test --doc --workspace --locked --quiet
+
+lint: ## check the format, and every lint as an error
+	dev/install-needs build rust
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+demo: ## back up the reference platform, destroy it, bring it back, prove it
+	dev/install-needs build postgresql
+	$(CARGO) build --release --locked --package lifeboat --package techit
+	$(CARGO) run --release --locked --quiet --package techit -- demo
+
+fuzz: ## feed every parser of stored bytes with garbage, FUZZ_SECONDS each
+	dev/install-needs build cargo-fuzz
+	@set -e; for target in $$(RUSTC_BOOTSTRAP=1 $(CARGO) fuzz list); do \
+	  echo "fuzzing $$target for $(FUZZ_SECONDS) s"; \
+	  RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run "$$target" -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048; \
+	done
+
+deny: ## check licences, sources and known weaknesses of all dependencies
+	dev/install-needs build cargo-deny
+	$(CARGO) deny --locked check
