@@ -129,6 +129,8 @@ impl<'k> BlobSealer<'k> {
     /// Returns room for the nonce, then the bytes to be sealed, and whether they are compressed.
     fn compress(&mut self, kind: BlobKind, plaintext: &[u8]) -> (Vec<u8>, bool) {
         let room = match (kind, self.compressor.compression()) {
+            // A length of zero could not be told from none; such a blob is not worth compressing.
+            _ if plaintext.is_empty() => 0,
             (BlobKind::Tree, _) => compressed_length_max(plaintext.len()),
             (BlobKind::Data, Compression::Off) => 0,
             // What does not become smaller finds no room and is stored as it is.
@@ -178,5 +180,58 @@ impl<'k> BlobOpener<'k> {
         };
         let actual: [u8; 32] = Sha256::digest(&plaintext).into();
         if actual == *id.as_bytes() { Ok(plaintext) } else { Err(Defect::Hash { actual }) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noise(length: usize) -> Vec<u8> {
+        let blocks = (0_u64..).flat_map(|i| Sha256::digest(i.to_le_bytes()));
+        blocks.take(length).collect()
+    }
+
+    fn round_trip(kind: BlobKind, compression: Compression, plaintext: &[u8]) -> SealedBlob {
+        let key = MasterKey::generate();
+        let id = blob_id(plaintext);
+        let sealed = BlobSealer::new(&key, compression).seal(kind, id, plaintext).unwrap();
+        let mut bytes = sealed.bytes.clone();
+        let opened = BlobOpener::new(&key).open(&id, &mut bytes, sealed.uncompressed_length);
+        assert_eq!(opened.unwrap(), plaintext);
+        sealed
+    }
+
+    #[test]
+    fn text_is_compressed_and_noise_is_not() {
+        let text = round_trip(BlobKind::Data, Compression::Auto, &[b'a'; 5000]);
+        assert_eq!(text.uncompressed_length, NonZeroU32::new(5000));
+        assert!(text.bytes.len() < 200);
+        let noise = round_trip(BlobKind::Data, Compression::Auto, &noise(5000));
+        assert_eq!(noise.uncompressed_length, None);
+        assert_eq!(noise.bytes.len(), 5000 + OVERHEAD);
+        for length in 0..3 {
+            round_trip(BlobKind::Data, Compression::Max, &vec![1; length]);
+        }
+    }
+
+    #[test]
+    fn trees_are_compressed_whatever_the_setting() {
+        let tree = round_trip(BlobKind::Tree, Compression::Off, &noise(1));
+        assert_eq!(tree.uncompressed_length, NonZeroU32::new(1));
+        let data = round_trip(BlobKind::Data, Compression::Off, &[0; 5000]);
+        assert_eq!(data.uncompressed_length, None);
+    }
+
+    #[test]
+    fn a_blob_under_another_name_is_refused() {
+        let key = MasterKey::generate();
+        let sealed = BlobSealer::new(&key, Compression::Auto)
+            .seal(BlobKind::Data, blob_id(b"one"), b"two")
+            .unwrap();
+        let error = BlobOpener::new(&key)
+            .open(&sealed.id, &mut sealed.bytes.clone(), sealed.uncompressed_length)
+            .unwrap_err();
+        assert!(matches!(error, Defect::Hash { actual } if actual == *blob_id(b"two").as_bytes()));
     }
 }

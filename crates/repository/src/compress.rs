@@ -176,3 +176,49 @@ pub fn decompress_document(stored: &[u8]) -> Result<Vec<u8>, CompressionError> {
     }
     Ok(document)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blob_decompresses_to_the_promised_length_or_not_at_all() {
+        let text = vec![7; 100_000];
+        let stored = compress_document(&text);
+        let mut decompressor = Decompressor::new();
+        assert_eq!(decompressor.decompress(&stored, 100_000).unwrap(), text);
+        let error = decompressor.decompress(&stored, 100_001).unwrap_err();
+        assert!(matches!(error, CompressionError::Length { expected: 100_001, actual: 100_000 }));
+        assert!(decompressor.decompress(&stored, 99_999).is_err());
+        assert!(decompressor.decompress(&stored, 0).is_err());
+        assert!(decompressor.decompress(&stored[..stored.len() - 1], 100_000).is_err());
+        assert_eq!(decompressor.decompress(&stored, 100_000).unwrap(), text);
+    }
+
+    #[test]
+    fn a_document_that_is_a_bomb_is_given_up() {
+        let mut bomb = Vec::new();
+        let mut encoder = zstd::stream::write::Encoder::new(&mut bomb, 1).unwrap();
+        let zeros = vec![0; 1 << 20];
+        for _ in 0..=DOCUMENT_LENGTH_MAX >> 20 {
+            std::io::Write::write_all(&mut encoder, &zeros).unwrap();
+        }
+        encoder.finish().unwrap();
+        let error = decompress_document(&bomb).unwrap_err();
+        assert!(matches!(error, CompressionError::Length { .. }), "{error}");
+    }
+
+    #[test]
+    fn frames_need_no_larger_window_than_restics() {
+        let text: Vec<u8> = (0..3_000_000_u32).flat_map(|i| (i / 7).to_le_bytes()).collect();
+        for compression in [Compression::Fastest, Compression::Auto, Compression::Max] {
+            let mut target = vec![0; compressed_length_max(text.len())];
+            let length = Compressor::new(compression).compress_into(&text, &mut target).unwrap();
+            let mut decoder = zstd::stream::read::Decoder::new(&target[..length]).unwrap();
+            decoder.window_log_max(WINDOW_LOG).unwrap();
+            let mut back = Vec::new();
+            decoder.take(text.len() as u64).read_to_end(&mut back).unwrap();
+            assert!(back == text, "{compression:?}");
+        }
+    }
+}

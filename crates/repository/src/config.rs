@@ -76,3 +76,44 @@ impl Config {
         serde_json::to_vec(self).expect("a config is plain data")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "5956a3f67a6230d4a92cefb29529f10196c7d92582ec305fd71ff6d331d6271b";
+
+    fn parse(version: u32, polynomial: &str, more: &str) -> Result<Config, ConfigError> {
+        let text = format!(
+            r#"{{"version":{version},"id":"{ID}","chunker_polynomial":"{polynomial}"{more}}}"#
+        );
+        Config::parse(text.as_bytes())
+    }
+
+    #[test]
+    fn a_config_is_written_as_restic_does() {
+        let config = parse(2, "25b468838dcb75", r#","chunk_size":1048576"#).unwrap();
+        let written = String::from_utf8(config.to_document()).unwrap();
+        assert_eq!(
+            written,
+            format!(r#"{{"version":2,"id":"{ID}","chunker_polynomial":"25b468838dcb75"}}"#)
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused() {
+        let version_1 = parse(1, "25b468838dcb75", "").unwrap_err();
+        assert!(matches!(version_1, ConfigError::Version { version: 1 }));
+        for polynomial in ["25b468838dcb76", "1", "0", "ffffffffffffffff"] {
+            let error = parse(2, polynomial, "").unwrap_err();
+            assert!(matches!(error, ConfigError::Polynomial { .. }), "{polynomial}");
+        }
+        assert!(matches!(Config::parse(b"{}"), Err(ConfigError::Json(_))));
+    }
+
+    #[test]
+    fn a_new_config_can_be_read() {
+        let config = Config::new(Polynomial::random_irreducible());
+        assert_eq!(Config::parse(&config.to_document()).unwrap(), config);
+    }
+}

@@ -244,3 +244,97 @@ impl<'de> Deserialize<'de> for MasterKey {
         key.filter(Self::is_valid).ok_or_else(|| serde::de::Error::custom("not a master key"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key() -> MasterKey {
+        MasterKey::from_bytes(&std::array::from_fn(|i| u8::try_from(i).unwrap() + 1))
+    }
+
+    /// D. J. Bernstein, "The Poly1305-AES message-authentication code", appendix B.
+    #[test]
+    fn the_mac_is_that_of_the_paper() {
+        let bytes = |text: &str| hex::decode(text).unwrap();
+        let mut material = vec![0; 32];
+        material.extend(bytes("ec074c835580741701425b623235add6"));
+        material.extend(bytes("851fc40c3467ac0be05cc20404f3f700"));
+        let key = MasterKey::from_bytes(material.as_slice().try_into().unwrap());
+        let nonce = bytes("fb447350c4e868c52ac3275cf9d4327e").try_into().unwrap();
+        let (_, mac) = key.ciphers(&nonce);
+        assert_eq!(
+            finish_mac(mac, &bytes("f3f6")).to_vec(),
+            bytes("f4c633c3044fc145f84f335cb81953de")
+        );
+    }
+
+    /// NIST SP 800-38A, F.5.5: CTR-AES256, whose counter begins with f0f1…ff.
+    #[test]
+    fn the_cipher_is_that_of_the_standard() {
+        let bytes = |text: &str| hex::decode(text).unwrap();
+        let mut material =
+            bytes("603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4");
+        material.extend([1; 32]);
+        let key = MasterKey::from_bytes(material.as_slice().try_into().unwrap());
+        let nonce = bytes("f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff").try_into().unwrap();
+        let mut text = bytes("6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e51");
+        key.ciphers(&nonce).0.apply_keystream(&mut text);
+        assert_eq!(
+            hex::encode(text),
+            "601ec313775789a5b7a7f504bbf3d228f443e3ca4d62b59aca84e990cacaf5c5"
+        );
+    }
+
+    /// The low 64 bits overflow into the high ones.
+    #[test]
+    fn the_counter_is_one_number_of_128_bits() {
+        let key = key();
+        let mut nonce = [0xff; NONCE_LENGTH];
+        nonce[..8].fill(0);
+        let mut text = [0; 32];
+        key.ciphers(&nonce).0.apply_keystream(&mut text);
+        let mut next = [0; NONCE_LENGTH];
+        next[7] = 1;
+        let mut second = [0; 16];
+        key.ciphers(&next).0.apply_keystream(&mut second);
+        assert_eq!(text[16..], second);
+    }
+
+    #[test]
+    fn every_change_of_a_sealed_object_is_noticed() {
+        let sealed = key().seal(b"a small secret");
+        for position in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[position] ^= 0x20;
+            assert_eq!(key().open(&changed), Err(OpenError::Unauthenticated), "{position}");
+        }
+        assert_eq!(MasterKey::generate().open(&sealed), Err(OpenError::Unauthenticated));
+        assert_eq!(key().open(&sealed[..31]), Err(OpenError::TooShort { length: 31 }));
+    }
+
+    #[test]
+    fn a_key_survives_its_document_and_hides_in_debug() {
+        let document = serde_json::to_string(&key()).unwrap();
+        assert!(document.starts_with(r#"{"mac":{"k":"ISIjJCUmJygpKissLS4vMA==","r":"#));
+        assert_eq!(serde_json::from_str::<MasterKey>(&document).unwrap(), key());
+        assert_eq!(format!("{:?}", key()), "MasterKey(…)");
+        let zero = r#"{"mac":{"k":"AAAAAAAAAAAAAAAAAAAAAA==","r":"AAAAAAAAAAAAAAAAAAAAAA=="},"encrypt":"AAAA"}"#;
+        assert!(serde_json::from_str::<MasterKey>(zero).is_err());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn what_was_sealed_opens(length in 0..40_000_usize, seed in any::<u8>()) {
+            let plaintext: Vec<u8> =
+                (0..length).map(|i| seed.wrapping_add(i.to_le_bytes()[0])).collect();
+            let sealed = key().seal(&plaintext);
+            prop_assert_eq!(sealed.len(), length + OVERHEAD);
+            prop_assert_eq!(key().open(&sealed), Ok(plaintext));
+        }
+    }
+}

@@ -154,11 +154,12 @@ struct Table {
 
 impl Table {
     fn insert(&mut self, mut run: Vec<Slot>) {
+        run.sort_unstable();
+        run.dedup();
+        run.retain(|slot| self.runs.iter().all(|known| known.binary_search(slot).is_err()));
         if run.is_empty() {
             return;
         }
-        run.sort_unstable();
-        run.dedup();
         while let Some(longer) = self.runs.pop_if(|last| last.len() < 2 * run.len()) {
             run = merge(longer, run);
         }
@@ -177,16 +178,12 @@ impl Table {
     }
 }
 
-/// Merges two sorted runs and drops what stands in both.
+/// Merges two sorted runs.
 fn merge(a: Vec<Slot>, b: Vec<Slot>) -> Vec<Slot> {
     let mut merged = Vec::with_capacity(a.len() + b.len());
     let (mut a, mut b) = (a.into_iter().peekable(), b.into_iter().peekable());
     while let (Some(x), Some(y)) = (a.peek(), b.peek()) {
-        if x == y {
-            b.next();
-        } else {
-            merged.extend(if x < y { a.next() } else { b.next() });
-        }
+        merged.extend(if x < y { a.next() } else { b.next() });
     }
     merged.extend(a);
     merged.extend(b);
@@ -314,6 +311,158 @@ impl Index {
             offset: slot.offset,
             length: slot.length,
             uncompressed_length: NonZeroU32::new(slot.uncompressed_length),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn pack_id(number: u8) -> PackId {
+        PackId::from_bytes([number; 32])
+    }
+
+    fn blob_id(number: u8) -> BlobId {
+        BlobId::from_bytes([number; 32])
+    }
+
+    fn blob(kind: BlobKind, number: u8, offset: u32) -> PackedBlob {
+        let uncompressed_length = NonZeroU32::new(u32::from(number % 3));
+        PackedBlob { kind, id: blob_id(number), offset, length: 40, uncompressed_length }
+    }
+
+    fn file(packs: Vec<(u8, Vec<PackedBlob>)>) -> IndexFile {
+        let packs = packs.into_iter().map(|(id, blobs)| PackEntry {
+            id: pack_id(id),
+            blobs,
+            time: None,
+            size: None,
+        });
+        IndexFile { packs: packs.collect(), ..IndexFile::default() }
+    }
+
+    #[test]
+    fn a_slot_takes_48_bytes() {
+        assert_eq!(size_of::<Slot>(), 48);
+    }
+
+    #[test]
+    fn a_file_is_written_as_restic_does() {
+        let file = file(vec![(9, vec![blob(BlobKind::Data, 1, 0), blob(BlobKind::Tree, 3, 40)])]);
+        let (pack, one, three) = (pack_id(9).to_hex(), blob_id(1).to_hex(), blob_id(3).to_hex());
+        assert_eq!(
+            String::from_utf8(file.to_document()).unwrap(),
+            format!(
+                r#"{{"packs":[{{"id":"{pack}","blobs":[{{"id":"{one}","type":"data","offset":0,"length":40,"uncompressed_length":1}},{{"id":"{three}","type":"tree","offset":40,"length":40}}]}}]}}"#
+            )
+        );
+    }
+
+    #[test]
+    fn packs_that_rustic_will_delete_are_kept_and_never_used() {
+        let (pack, one) = (pack_id(9).to_hex(), blob_id(1).to_hex());
+        let entry = format!(
+            r#"{{"id":"{pack}","blobs":[{{"id":"{one}","type":"data","offset":0,"length":40}}],"time":"2024-10-23T02:00:00+02:00","size":113}}"#
+        );
+        let document = format!(r#"{{"packs":[],"packs_to_delete":[{entry}]}}"#);
+        let file = IndexFile::parse(document.as_bytes()).unwrap();
+        assert_eq!(String::from_utf8(file.to_document()).unwrap(), document);
+        let mut index = Index::default();
+        index.add(&file);
+        assert!(!index.contains(BlobKind::Data, &blob_id(1)));
+        assert!(index.packs().is_empty() && index.is_empty());
+    }
+
+    #[test]
+    fn a_blob_is_found_in_every_pack_that_has_it() {
+        let mut index = Index::default();
+        index.add(&file(vec![(9, vec![blob(BlobKind::Data, 1, 0)])]));
+        index.add(&file(vec![(8, vec![blob(BlobKind::Data, 1, 0), blob(BlobKind::Tree, 2, 40)])]));
+        // Said twice, as two indexes may after an interrupted repair.
+        index.add(&file(vec![(9, vec![blob(BlobKind::Data, 1, 0)])]));
+        let mut packs: Vec<PackId> =
+            index.locations(BlobKind::Data, &blob_id(1)).map(|l| l.pack).collect();
+        packs.sort_unstable();
+        assert_eq!(packs, [pack_id(8), pack_id(9)]);
+        assert_eq!(index.get(BlobKind::Tree, &blob_id(1)), None);
+        assert_eq!((index.len(BlobKind::Data), index.len(BlobKind::Tree)), (2, 1));
+        let by_pack = index.by_pack();
+        assert_eq!(by_pack.len(), 2);
+        assert_eq!(by_pack[1].blobs.len(), 2);
+        assert_eq!(by_pack[1].blobs[1], blob(BlobKind::Tree, 2, 40));
+    }
+
+    #[test]
+    fn there_are_few_runs() {
+        let mut table = Table::default();
+        for number in 0..1000_u32 {
+            let mut id = [0; 32];
+            id[..4].copy_from_slice(&number.to_le_bytes());
+            let id = BlobId::from_bytes(id);
+            table.insert(vec![Slot { id, pack: 0, offset: 0, length: 0, uncompressed_length: 0 }]);
+        }
+        assert_eq!(table.len(), 1000);
+        assert!(table.runs.len() <= 10, "{}", table.runs.len());
+        assert!(table.runs.iter().all(|run| run.is_sorted_by(|a, b| a < b)));
+    }
+
+    fn any_blob() -> impl Strategy<Value = PackedBlob> {
+        (any::<bool>(), any::<u8>(), any::<u32>(), any::<u32>(), any::<u32>()).prop_map(
+            |(tree, number, offset, length, uncompressed)| PackedBlob {
+                kind: if tree { BlobKind::Tree } else { BlobKind::Data },
+                id: blob_id(number),
+                offset,
+                length,
+                uncompressed_length: NonZeroU32::new(uncompressed),
+            },
+        )
+    }
+
+    fn any_file() -> impl Strategy<Value = IndexFile> {
+        vec((any::<u8>(), vec(any_blob(), 0..30)), 0..6).prop_map(file)
+    }
+
+    proptest! {
+        #[test]
+        fn a_file_reads_as_it_was_written(file in any_file()) {
+            prop_assert_eq!(IndexFile::parse(&file.to_document()).unwrap(), file);
+        }
+
+        #[test]
+        fn the_index_finds_what_a_map_would(files in vec(any_file(), 0..6)) {
+            let mut index = Index::default();
+            let mut map: HashMap<(BlobKind, BlobId), Vec<BlobLocation>> = HashMap::new();
+            for file in &files {
+                index.add(file);
+                for pack in &file.packs {
+                    for blob in &pack.blobs {
+                        let places = map.entry((blob.kind, blob.id)).or_default();
+                        if !places.contains(&blob.location(pack.id)) {
+                            places.push(blob.location(pack.id));
+                        }
+                    }
+                }
+            }
+            for kind in [BlobKind::Data, BlobKind::Tree] {
+                for number in 0..=255 {
+                    let id = blob_id(number);
+                    let found: Vec<_> = index.locations(kind, &id).collect();
+                    let expected = map.remove(&(kind, id)).unwrap_or_default();
+                    prop_assert_eq!(found.len(), expected.len());
+                    prop_assert!(expected.iter().all(|place| found.contains(place)));
+                }
+            }
+        }
+
+        #[test]
+        fn no_document_makes_the_parser_panic(text in r#"[\[\]{}":,a-f0-9 packsblobs]{0,200}"#) {
+            let _ = IndexFile::parse(text.as_bytes());
         }
     }
 }

@@ -240,3 +240,99 @@ pub mod base64_bytes {
         STANDARD.decode(text.unwrap_or_default()).map_err(serde::de::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn text(bytes: &[u8]) -> String {
+        let mut buffer = Vec::new();
+        write_text(&mut buffer, bytes);
+        String::from_utf8(buffer).unwrap()
+    }
+
+    /// Each right side is what Go 1.22 prints for `json.Marshal` of the left.
+    #[test]
+    fn texts_are_escaped_as_go_escapes_them() {
+        for (raw, escaped) in [
+            (&b"plain"[..], r#""plain""#),
+            (b"a\"b\\c/d", r#""a\"b\\c/d""#),
+            (b"<a href=x>&", r#""\u003ca href=x\u003e\u0026""#),
+            (
+                b"\0\x01\x08\x09\x0a\x0b\x0c\x0d\x1f\x7f",
+                "\"\\u0000\\u0001\\b\\t\\n\\u000b\\f\\r\\u001f\x7f\"",
+            ),
+            (
+                "\u{2028}\u{2029}\u{200b}é😀\u{fffd}".as_bytes(),
+                "\"\\u2028\\u2029\u{200b}é😀\u{fffd}\"",
+            ),
+            (b"a\xffb", r#""a\ufffdb""#),
+            (b"\xe2\x82", r#""\ufffd\ufffd""#),
+        ] {
+            assert_eq!(text(raw), escaped);
+        }
+    }
+
+    /// Each right side is what Go prints for `strconv.Quote` of the left, without the quotes.
+    #[test]
+    fn names_are_quoted_as_go_quotes_them() {
+        for (raw, quoted) in [
+            (&b"plain <&> 'x'"[..], "plain <&> 'x'"),
+            (b"a\"b\\c", r#"a\"b\\c"#),
+            (b"\0\x07\x08\x09\x0a\x0b\x0c\x0d\x1b\x7f", r"\x00\a\b\t\n\v\f\r\x1b\x7f"),
+            (
+                "\u{80}\u{a0}\u{ad}\u{200b}\u{2028}\u{e000}".as_bytes(),
+                r"\u0080\u00a0\u00ad\u200b\u2028\ue000",
+            ),
+            ("é中😀\u{fffd}\u{e0001}\u{10ffff}".as_bytes(), "é中😀\u{fffd}\\U000e0001\\U0010ffff"),
+            (b"\xff\xe2\x82x\xf0\x9f\x98", r"\xff\xe2\x82x\xf0\x9f\x98"),
+        ] {
+            assert_eq!(quote(raw), quoted);
+            assert_eq!(unquote(quoted).as_deref(), Some(raw));
+        }
+    }
+
+    #[test]
+    fn unquoting_takes_what_go_takes() {
+        assert_eq!(unquote(r"\101\x41\u0041\U00000041").as_deref(), Some(&b"AAAA"[..]));
+        for bad in [
+            r"\",
+            r"\x",
+            r"\x4",
+            r"\x4g",
+            r"\400",
+            r"\18",
+            r"\ud800",
+            r"\U00110000",
+            r"\'",
+            r"\q",
+            "a\"b",
+            "a\nb",
+            r"\x+1",
+            r"\é",
+        ] {
+            assert_eq!(unquote(bad), None, "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_name_survives(name in vec(any::<u8>(), 0..60)) {
+            prop_assert_eq!(unquote(&quote(&name)), Some(name));
+        }
+
+        #[test]
+        fn every_text_is_json(name in any::<String>()) {
+            let back: String = serde_json::from_str(&text(name.as_bytes())).unwrap();
+            prop_assert_eq!(back, name);
+        }
+
+        #[test]
+        fn no_text_makes_unquoting_panic(quoted in r#"[\\xuU0-9a-f"é]{0,40}"#) {
+            let _ = unquote(&quoted);
+        }
+    }
+}

@@ -239,3 +239,84 @@ impl KeyFile {
         (KeyId::from_bytes(Sha256::digest(&bytes).into()), bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Weaker than anything that is ever written, so that the test is quick.
+    const QUICK: KdfParameters = KdfParameters { log_n: 4, r: 1, p: 1 };
+
+    fn origin() -> KeyOrigin {
+        KeyOrigin {
+            created: "2024-10-23T02:00:00Z".parse().unwrap(),
+            username: "root".to_owned(),
+            hostname: "web".to_owned(),
+        }
+    }
+
+    fn document(n: u64, r: u32, p: u32) -> String {
+        let salt = "A".repeat(86);
+        format!(r#"{{"kdf":"scrypt","N":{n},"r":{r},"p":{p},"salt":"{salt}==","data":"AAAA"}}"#)
+    }
+
+    #[test]
+    fn only_the_password_opens_a_key_file() {
+        let key = MasterKey::generate();
+        let password = Secret::new("correct horse");
+        let (id, bytes) = KeyFile::seal(&key, &password, QUICK, &origin());
+        assert_eq!(*id.as_bytes(), <[u8; 32]>::from(Sha256::digest(&bytes)));
+        let file = KeyFile::parse(&bytes).unwrap();
+        assert_eq!(file.open(&password).unwrap(), Some(key));
+        assert_eq!(file.open(&Secret::new("correct mule")).unwrap(), None);
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(text.starts_with(
+            r#"{"created":"2024-10-23T02:00:00Z","username":"root","hostname":"web","kdf":"scrypt","N":16,"r":1,"p":1,"salt":""#
+        ));
+    }
+
+    #[test]
+    fn a_key_file_that_asks_for_gigabytes_is_refused_before_it_gets_them() {
+        let error = KeyFile::parse(document(1 << 25, 8, 1).as_bytes()).unwrap_err();
+        assert!(matches!(error, KeyFileError::Memory { .. }));
+        assert_eq!(
+            error.to_string(),
+            "its scrypt parameters N=33554432, r=8, p=1 ask for 32.0 GiB of memory, more than 512.0 MiB"
+        );
+        for (n, r, p) in [(1 << 63, u32::MAX, 1), (2, 1 << 30, 1), (2, 1, u32::MAX)] {
+            let error = KeyFile::parse(document(n, r, p).as_bytes()).unwrap_err();
+            assert!(matches!(error, KeyFileError::Memory { .. }), "{n} {r} {p}");
+        }
+        let error = KeyFile::parse(document(1 << 15, 8, 1 << 15).as_bytes()).unwrap_err();
+        assert!(matches!(error, KeyFileError::Work { .. }), "{error}");
+    }
+
+    #[test]
+    fn parameters_of_restic_are_taken() {
+        for (n, p) in [(32_768, 1), (32_768, 7), (65_536, 5), (131_072, 6), (262_144, 4)] {
+            let file = KeyFile::parse(document(n, 8, p).as_bytes()).unwrap();
+            assert_eq!(file.parameters().work(), n * 8 * u64::from(p));
+        }
+    }
+
+    #[test]
+    fn senseless_key_files_are_refused() {
+        for (n, r, p) in [(0, 8, 1), (1, 8, 1), (3, 8, 1), (32_768, 0, 1), (32_768, 8, 0)] {
+            let error = KeyFile::parse(document(n, r, p).as_bytes()).unwrap_err();
+            assert!(matches!(error, KeyFileError::Invalid { .. }), "{n} {r} {p}");
+        }
+        let other = document(32_768, 8, 1).replace("scrypt", "argon2");
+        assert!(matches!(KeyFile::parse(other.as_bytes()), Err(KeyFileError::Kdf { .. })));
+        let short = document(32_768, 8, 1).replace(&format!("{}==", "A".repeat(86)), "AAAA");
+        let error = KeyFile::parse(short.as_bytes()).unwrap_err();
+        assert!(matches!(error, KeyFileError::Salt { length: 3 }), "{error}");
+    }
+
+    #[test]
+    fn a_password_is_stretched_further_than_a_recovery_key() {
+        let parameters = KdfParameters::for_password();
+        assert!(parameters.work() >= 4 * KdfParameters::RECOVERY_KEY.work());
+        let (n, r, p) = (1 << parameters.log_n, parameters.r, parameters.p);
+        assert_eq!(KdfParameters::new(n, r, p).unwrap(), parameters);
+    }
+}

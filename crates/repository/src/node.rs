@@ -418,3 +418,28 @@ impl NodeDocument {
         Ok(Node { name: OsString::from_vec(name), kind, metadata })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_have_the_bits_of_go() {
+        for (unix, go) in [
+            (0o100_644, 0o644),
+            (0o040_755, 0x8000_01ed),
+            (0o120_777, 0x0800_01ff),
+            (0o060_660, 0x0400_01b0),
+            (0o020_620, 0x0420_0190),
+            (0o010_600, 0x0200_0180),
+            (0o140_755, 0x0100_01ed),
+            (0o104_755, 0x0080_01ed),
+            (0o102_755, 0x0040_01ed),
+            (0o041_777, 0x8010_01ff),
+        ] {
+            let mode = FileMode::from_unix(unix);
+            assert_eq!(mode.bits(), go, "{unix:o}");
+            assert_eq!(mode.permissions(), unix & 0o7777, "{unix:o}");
+        }
+    }
+}

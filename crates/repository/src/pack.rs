@@ -302,3 +302,129 @@ fn parse_entry(bytes: &[u8], index: usize) -> Result<(PackedBlob, &[u8]), Header
     };
     Ok((blob, rest))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::blob::{BlobSealer, blob_id};
+    use crate::compress::Compression;
+
+    fn pack(key: &MasterKey, contents: &[(BlobKind, Vec<u8>)]) -> FinishedPack {
+        let mut sealer = BlobSealer::new(key, Compression::Auto);
+        let mut builder = PackBuilder::default();
+        for (kind, content) in contents {
+            builder.add(&sealer.seal(*kind, blob_id(content), content).unwrap()).unwrap();
+        }
+        let size = builder.size();
+        let pack = builder.finish(key);
+        assert_eq!(pack.bytes.len(), size);
+        assert_eq!(pack_size(&pack.blobs), size as u64);
+        pack
+    }
+
+    fn two_blobs() -> (MasterKey, FinishedPack) {
+        let key = MasterKey::generate();
+        let contents = [(BlobKind::Data, vec![1; 300]), (BlobKind::Tree, vec![2; 5])];
+        let pack = pack(&key, &contents);
+        (key, pack)
+    }
+
+    #[test]
+    fn a_pack_is_named_by_its_bytes() {
+        let (_, pack) = two_blobs();
+        assert_eq!(*pack.id.as_bytes(), <[u8; 32]>::from(Sha256::digest(&pack.bytes)));
+    }
+
+    #[test]
+    fn a_header_that_claims_too_much_takes_no_memory() {
+        let (key, pack) = two_blobs();
+        let size = pack.bytes.len() as u64;
+        let too_long = u32::try_from(size).unwrap() - 3;
+        for claim in [0, 31, too_long, 1 << 24, u32::MAX] {
+            let mut bytes = pack.bytes.to_vec();
+            let field = bytes.len() - LENGTH_FIELD_LENGTH;
+            bytes[field..].copy_from_slice(&claim.to_le_bytes());
+            let error = PackHeader::open(&key, &bytes, size).unwrap_err();
+            assert_eq!(error, HeaderError::Length { length: claim, size });
+        }
+        for length in 0..LENGTH_FIELD_LENGTH {
+            let error = PackHeader::open(&key, &pack.bytes[..length], length as u64).unwrap_err();
+            assert_eq!(error, HeaderError::TooShort { size: length as u64 });
+        }
+    }
+
+    #[test]
+    fn a_header_describes_its_pack_without_gaps() {
+        let entry = |kind: u8, length: u32| {
+            let mut entry = vec![kind];
+            entry.extend(length.to_le_bytes());
+            entry.extend([0; 36]);
+            entry
+        };
+        let header = [entry(2, 50), entry(3, 70)].concat();
+        assert_eq!(PackHeader::parse(&header, 120).unwrap().blobs[1].offset, 50);
+        let error = PackHeader::parse(&header, 121).unwrap_err();
+        assert_eq!(error, HeaderError::Sum { described: 120, actual: 121 });
+        let error = PackHeader::parse(&header[..81], 120).unwrap_err();
+        assert_eq!(error, HeaderError::CutOff { index: 1 });
+        let error = PackHeader::parse(&entry(4, 50), 50).unwrap_err();
+        assert_eq!(error, HeaderError::Kind { index: 0, kind: 4 });
+        let huge = [entry(2, u32::MAX), entry(2, u32::MAX)].concat();
+        let described = 2 * u64::from(u32::MAX);
+        let error = PackHeader::parse(&huge, described).unwrap_err();
+        assert_eq!(error, HeaderError::Sum { described, actual: described });
+    }
+
+    #[test]
+    fn a_pack_that_is_full_refuses_and_stays_whole() {
+        let mut builder = PackBuilder::default();
+        let entries = (HEADER_LENGTH_MAX - OVERHEAD) / ENTRY_LENGTH;
+        let blob = SealedBlob {
+            kind: BlobKind::Data,
+            id: blob_id(b""),
+            bytes: Vec::new(),
+            uncompressed_length: None,
+        };
+        for _ in 0..entries {
+            builder.add(&blob).unwrap();
+        }
+        assert!(builder.add(&blob).is_err());
+        assert_eq!(builder.blobs().len(), entries);
+        let key = MasterKey::generate();
+        let pack = builder.finish(&key);
+        let header = PackHeader::open(&key, &pack.bytes, pack.bytes.len() as u64).unwrap();
+        assert_eq!(header.blobs.len(), entries);
+    }
+
+    proptest! {
+        #[test]
+        fn the_header_lists_what_was_added(
+            contents in vec((any::<bool>(), vec(any::<u8>(), 0..200)), 0..20),
+        ) {
+            let kind = |tree| if tree { BlobKind::Tree } else { BlobKind::Data };
+            let contents: Vec<_> =
+                contents.into_iter().map(|(tree, content)| (kind(tree), content)).collect();
+            let key = MasterKey::generate();
+            let pack = pack(&key, &contents);
+            let header = PackHeader::open(&key, &pack.bytes, pack.bytes.len() as u64).unwrap();
+            prop_assert_eq!(&header.blobs, &pack.blobs);
+            for (blob, (kind, content)) in header.blobs.iter().zip(&contents) {
+                prop_assert_eq!((blob.kind, blob.id), (*kind, blob_id(content)));
+                let end = (blob.offset + blob.length) as usize;
+                let mut sealed = pack.bytes[blob.offset as usize..end].to_vec();
+                let mut opener = crate::blob::BlobOpener::new(&key);
+                let opened = opener.open(&blob.id, &mut sealed, blob.uncompressed_length).unwrap();
+                prop_assert_eq!(&opened, content);
+            }
+        }
+
+        #[test]
+        fn no_header_makes_the_parser_panic(bytes in vec(any::<u8>(), 0..300), size: u64) {
+            let _ = PackHeader::parse(&bytes, size);
+            let _ = PackHeader::open(&MasterKey::from_bytes(&[1; 64]), &bytes, size);
+        }
+    }
+}

@@ -142,3 +142,56 @@ impl<'de> Deserialize<'de> for Polynomial {
         text.parse().map_err(serde::de::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_polynomials_are_told_apart() {
+        let irreducible: Vec<u64> =
+            (0..32).filter(|bits| Polynomial::from_bits(*bits).is_irreducible()).collect();
+        // x, x+1, x²+x+1, x³+x+1, x³+x²+1, x⁴+x+1, x⁴+x³+1, x⁴+x³+x²+x+1
+        assert_eq!(irreducible, [2, 3, 7, 11, 13, 19, 25, 31]);
+    }
+
+    /// Of restic's tests for its chunker, and of the example in its description of the format.
+    #[test]
+    fn polynomials_of_restic_are_irreducible() {
+        for bits in [0x003D_A335_8B4D_C173, 0x0025_B468_838D_CB75] {
+            let polynomial = Polynomial::from_bits(bits);
+            assert_eq!(polynomial.degree(), Polynomial::DEGREE);
+            assert!(polynomial.is_irreducible(), "{polynomial}");
+        }
+    }
+
+    #[test]
+    fn products_are_reducible() {
+        let multiply = |a: u64, b: u64| {
+            (0..64).filter(|i| a >> i & 1 == 1).fold(0, |product, i| product ^ (b << i))
+        };
+        let factor = Polynomial::random_irreducible().bits();
+        for (small, degree) in [(2, 54), (3, 54), (7, 55), (0b10_0011_0001, 62)] {
+            let product = Polynomial::from_bits(multiply(small, factor));
+            assert_eq!(product.degree(), degree);
+            assert!(!product.is_irreducible(), "{small}");
+        }
+    }
+
+    #[test]
+    fn random_polynomials_are_as_restic_wants_them() {
+        for _ in 0..20 {
+            let polynomial = Polynomial::random_irreducible();
+            assert_eq!(polynomial.degree(), Polynomial::DEGREE);
+            assert!(polynomial.is_irreducible());
+            assert_eq!(polynomial.to_string().parse(), Ok(polynomial));
+        }
+    }
+
+    #[test]
+    fn other_texts_are_refused() {
+        for bad in ["", "+3", "-3", "0x3", "g", "11112222333344445"] {
+            assert!(bad.parse::<Polynomial>().is_err(), "{bad}");
+        }
+    }
+}

@@ -140,3 +140,46 @@ where
 const fn is_zero(number: &u32) -> bool {
     *number == 0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOCUMENT: &str = concat!(
+        r#"{"time":"2024-10-23T02:00:00.123456789Z","parent":"1111111111111111111111111111111111111111111111111111111111111111","#,
+        r#""tree":"2222222222222222222222222222222222222222222222222222222222222222","paths":["/srv/media"],"hostname":"shop","username":"root","uid":1,"gid":2,"#,
+        r#""excludes":["*.tmp"],"tags":["asset=media"],"original":"3333333333333333333333333333333333333333333333333333333333333333","program_version":"restic 0.18.0","#,
+        r#""summary":{"backup_start":"2024-10-23T02:00:00Z","backup_end":"2024-10-23T02:00:09Z","files_new":1,"files_changed":2,"files_unmodified":3,"dirs_new":4,"dirs_changed":5,"dirs_unmodified":6,"data_blobs":7,"tree_blobs":8,"data_added":9,"data_added_packed":10,"total_files_processed":11,"total_bytes_processed":12}}"#
+    );
+
+    #[test]
+    fn fields_stand_in_restics_order() {
+        let snapshot = Snapshot::parse(DOCUMENT.as_bytes()).unwrap();
+        assert_eq!(String::from_utf8(snapshot.to_document()).unwrap(), DOCUMENT);
+    }
+
+    #[test]
+    fn what_is_empty_is_left_out() {
+        let tree = BlobId::from_bytes([0x22; 32]);
+        let snapshot = Snapshot::new(Timestamp::UNIX_EPOCH, tree, vec!["/a".to_owned()]);
+        assert_eq!(
+            String::from_utf8(snapshot.to_document()).unwrap(),
+            format!(
+                r#"{{"time":"1970-01-01T00:00:00Z","tree":"{}","paths":["/a"]}}"#,
+                tree.to_hex()
+            )
+        );
+        assert_eq!(Snapshot::parse(&snapshot.to_document()).unwrap(), snapshot);
+    }
+
+    #[test]
+    fn a_snapshot_of_a_host_in_another_zone_is_read() {
+        let tree = "2".repeat(64);
+        let document = format!(
+            r#"{{"time":"2024-10-23T04:00:00.5+02:00","tree":"{tree}","paths":null,"tags":null,"label":"x"}}"#
+        );
+        let snapshot = Snapshot::parse(document.as_bytes()).unwrap();
+        assert_eq!(snapshot.time, "2024-10-23T02:00:00.5Z".parse().unwrap());
+        assert!(snapshot.paths.is_empty() && snapshot.tags.is_empty());
+    }
+}

@@ -225,3 +225,107 @@ fn parse_file_name(name: &str) -> Option<[u8; 32]> {
     let lower = !name.bytes().any(|b| b.is_ascii_uppercase());
     (lower && hex::decode_to_slice(name, &mut bytes).is_ok()).then_some(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use lifeboat_tiers::MemoryTier;
+    use tokio::runtime::Runtime;
+
+    use super::*;
+
+    fn store(prefix: &str) -> (Runtime, Arc<MemoryTier>, Store) {
+        let runtime = Runtime::new().unwrap();
+        let tier = Arc::new(MemoryTier::new());
+        let store = Store::new(tier.clone(), runtime.handle().clone(), prefix.parse().unwrap());
+        (runtime, tier, store)
+    }
+
+    fn pack(number: u8) -> PackId {
+        PackId::from_bytes([number; 32])
+    }
+
+    #[test]
+    fn files_lie_where_restic_looks_for_them() {
+        let (_runtime, tier, store) = store("repo");
+        store.put(&pack(0xab), Bytes::from_static(b"p")).unwrap();
+        store.put(&SnapshotId::from_bytes([1; 32]), Bytes::from_static(b"s")).unwrap();
+        store.create_config(Bytes::from_static(b"c")).unwrap();
+        let paths: Vec<String> = tier.contents().keys().map(ToString::to_string).collect();
+        let (ab, one) = ("ab".repeat(32), "01".repeat(32));
+        assert_eq!(
+            paths,
+            [
+                "repo/config".to_owned(),
+                format!("repo/data/ab/{ab}"),
+                format!("repo/snapshots/{one}")
+            ]
+        );
+    }
+
+    #[test]
+    fn threads_of_their_own_use_one_store() {
+        let (_runtime, _tier, store) = store("");
+        std::thread::scope(|scope| {
+            for number in 0..8 {
+                let store = &store;
+                scope.spawn(move || {
+                    store.put(&pack(number), Bytes::from(vec![number; 10])).unwrap();
+                    let part = ReadRange::Bounded { offset: 8, length: 2 };
+                    assert_eq!(store.get_range(&pack(number), part).unwrap(), vec![number; 2]);
+                });
+            }
+        });
+        let listed: Vec<PackId> = store.list().unwrap().into_iter().map(|file| file.id).collect();
+        assert_eq!(listed, (0..8).map(pack).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_blocking_task_of_a_runtime_may_use_the_store() {
+        let (runtime, _tier, store) = store("repo");
+        let task = runtime.spawn_blocking(move || {
+            store.put(&pack(1), Bytes::from_static(b"x")).unwrap();
+            store.size(&pack(1)).unwrap()
+        });
+        assert_eq!(runtime.block_on(task).unwrap(), 1);
+    }
+
+    #[test]
+    fn strangers_are_not_listed() {
+        let (runtime, tier, store) = store("repo");
+        let name = "ab".repeat(32);
+        for path in [
+            format!("repo/data/{name}"),
+            format!("repo/data/cd/{name}"),
+            format!("repo/data/ab/{}", name.to_uppercase()),
+            "repo/data/ab/ab".to_owned(),
+            format!("repo/data/ab/{name}.tmp"),
+            format!("other/data/ab/{name}"),
+            format!("repo/index/{name}"),
+        ] {
+            let path = path.parse().unwrap();
+            runtime.block_on(tier.put(&path, Bytes::new(), PutMode::Create)).unwrap();
+        }
+        assert_eq!(store.list::<PackId>().unwrap(), []);
+        assert_eq!(store.list::<IndexId>().unwrap().len(), 1);
+        assert_eq!(store.list::<KeyId>().unwrap(), []);
+    }
+
+    #[test]
+    fn a_config_is_never_replaced() {
+        let (_runtime, _tier, store) = store("repo");
+        assert_eq!(store.get_config().unwrap(), None);
+        store.create_config(Bytes::from_static(b"one")).unwrap();
+        let error = store.create_config(Bytes::from_static(b"two")).unwrap_err();
+        assert!(matches!(error, TierError::AlreadyExists { .. }));
+        assert_eq!(store.get_config().unwrap().unwrap(), "one");
+    }
+
+    #[test]
+    fn what_was_deleted_is_gone() {
+        let (_runtime, _tier, store) = store("repo");
+        store.put(&pack(1), Bytes::from_static(b"x")).unwrap();
+        store.delete(&pack(1)).unwrap();
+        store.delete(&pack(1)).unwrap();
+        assert!(matches!(store.get(&pack(1)), Err(TierError::NotFound { .. })));
+    }
+}

@@ -170,3 +170,103 @@ const fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let year = year_of_era + era * 400 + if month <= 2 { 1 } else { 0 };
     (year, month, day)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_go_writes_them() {
+        for (seconds, nanoseconds, text) in [
+            (0, 0, "1970-01-01T00:00:00Z"),
+            (1_729_648_800, 120_000_000, "2024-10-23T02:00:00.12Z"),
+            (-1, 999_999_999, "1969-12-31T23:59:59.999999999Z"),
+            (-62_135_596_800, 0, "0001-01-01T00:00:00Z"),
+            (951_782_400, 1, "2000-02-29T00:00:00.000000001Z"),
+            (253_402_300_799, 0, "9999-12-31T23:59:59Z"),
+        ] {
+            let time = NodeTime::from_unix(seconds, nanoseconds);
+            assert_eq!(time.to_string(), text);
+            assert_eq!(NodeTime::parse(text), Some(time));
+        }
+    }
+
+    #[test]
+    fn years_that_cannot_be_written_become_the_nearest() {
+        for (seconds, text) in
+            [(253_402_300_800, "9999-01-01T00:00:00Z"), (-62_167_219_201, "0000-12-31T23:59:59Z")]
+        {
+            assert_eq!(NodeTime::from_unix(seconds, 0).to_string(), text);
+        }
+        for seconds in [i64::MIN, i64::MAX] {
+            assert!(NodeTime::parse(&NodeTime::from_unix(seconds, 0).to_string()).is_some());
+        }
+    }
+
+    #[test]
+    fn the_zone_is_kept() {
+        for text in [
+            "2024-10-23T02:00:00.5+02:00",
+            "2024-10-23T02:00:00-03:30",
+            "2024-02-29T23:59:59.000000001+14:00",
+        ] {
+            let time = NodeTime::parse(text).unwrap();
+            assert_eq!(time.to_string(), text);
+            assert_eq!(time.to_timestamp(), Some(text.parse().unwrap()));
+        }
+        let utc = NodeTime::parse("2024-10-23T00:00:00Z").unwrap();
+        let local = NodeTime::parse("2024-10-23T02:00:00+02:00").unwrap();
+        assert!(utc != local && utc.is_same_instant(local));
+    }
+
+    #[test]
+    fn what_is_no_time_is_refused() {
+        for bad in [
+            "",
+            "2024-10-23",
+            "2024-10-23T02:00:00",
+            "2024-13-23T02:00:00Z",
+            "2023-02-29T00:00:00Z",
+            "2024-10-23T24:00:00Z",
+            "2024-10-23T02:60:00Z",
+            "2024-10-23 02:00:00Z",
+            "2024-10-23T02:00:00.Z",
+            "2024-10-23T02:00:00+2:00",
+            "2024-10-23T02:00:00+02:60",
+            "2024-10-23T02:00:00x02:00",
+            "+024-10-23T02:00:00Z",
+            "2024-10-23T02:00:00ZZ",
+            "2024-00-10T02:00:00Z",
+            "2024-01-00T02:00:00Z",
+            "2024-10-23T02:00:0éZ",
+        ] {
+            assert_eq!(NodeTime::parse(bad), None, "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_calendar_is_that_of_the_library(
+            seconds in -62_135_596_800..253_370_000_000_i64,
+            nanoseconds in 0..NANOSECONDS,
+        ) {
+            let time = NodeTime::from_unix(seconds, nanoseconds);
+            let timestamp = time.to_timestamp().unwrap();
+            prop_assert_eq!(time.to_string(), timestamp.to_string());
+            prop_assert_eq!(NodeTime::from(timestamp), time);
+        }
+
+        #[test]
+        fn every_time_survives(seconds: i64, nanoseconds in 0..NANOSECONDS) {
+            let text = NodeTime::from_unix(seconds, nanoseconds).to_string();
+            prop_assert_eq!(NodeTime::parse(&text).unwrap().to_string(), text);
+        }
+
+        #[test]
+        fn no_text_makes_the_parser_panic(text in "[-0-9T:.Z+é]{0,40}") {
+            let _ = NodeTime::parse(&text);
+        }
+    }
+}
