@@ -1,0 +1,93 @@
+//! Holds the documents to the code: what they name exists, and what must be argued for is.
+
+mod project;
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use project::{root, sources};
+
+fn document(name: &str) -> String {
+    let path = root().join("docs").join(name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Returns what stands between backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+fn is_identifier(text: &str) -> bool {
+    text.contains('_')
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+}
+
+/// The outside libraries of the workspace's table.
+fn dependencies() -> BTreeSet<String> {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("it can be read");
+    let manifest: toml::Table = manifest.parse().expect("it is TOML");
+    let table = manifest["workspace"]["dependencies"].as_table().expect("it is a table");
+    table.keys().filter(|name| !name.starts_with("lifeboat-")).cloned().collect()
+}
+
+#[test]
+fn every_dependency_is_argued_for() {
+    let argued: BTreeSet<String> = document("dependencies.md")
+        .lines()
+        .filter_map(|line| line.strip_prefix("- **")?.split_once("**"))
+        .flat_map(|(names, _)| quoted(names).map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    let known = dependencies();
+    assert_eq!(
+        known.difference(&argued).collect::<Vec<_>>(),
+        Vec::<&String>::new(),
+        "not argued for"
+    );
+    assert_eq!(argued.difference(&known).collect::<Vec<_>>(), Vec::<&String>::new(), "gone");
+}
+
+#[test]
+fn every_dependency_is_used() {
+    let mut manifests = String::new();
+    for folder in ["crates", "examples"] {
+        for entry in fs::read_dir(root().join(folder)).unwrap() {
+            manifests += &fs::read_to_string(entry.unwrap().path().join("Cargo.toml")).unwrap();
+        }
+    }
+    let is_used = |name: &str| {
+        let plain = format!("\n{name}.workspace");
+        let extended = format!("\n{name} = {{ workspace");
+        manifests.contains(&plain) || manifests.contains(&extended)
+    };
+    let unused: Vec<_> = dependencies().into_iter().filter(|name| !is_used(name)).collect();
+    assert!(unused.is_empty(), "nobody uses {unused:?}");
+}
+
+#[test]
+fn the_tests_that_the_invariants_name_exist() {
+    let code: String = sources().into_iter().map(|source| source.text).collect();
+    let invariants = document("INVARIANTS.md");
+    let named = quoted(&invariants).map(|text| text.rsplit("::").next().unwrap_or(text));
+    let named: BTreeSet<&str> = named.filter(|text| is_identifier(text)).collect();
+    assert!(!named.is_empty(), "INVARIANTS.md names no test");
+    let gone: Vec<_> = named.iter().filter(|name| !code.contains(&format!("fn {name}("))).collect();
+    assert!(gone.is_empty(), "INVARIANTS.md names tests that do not exist: {gone:?}");
+}
+
+#[test]
+fn every_error_code_has_its_page() {
+    let code: String = sources().iter().map(|source| source.without_tests().to_owned()).collect();
+    let used: BTreeSet<String> = code
+        .split("ErrorCode(\"")
+        .skip(1)
+        .filter_map(|rest| Some(rest.split_once('"')?.0.to_owned()))
+        .collect();
+    let pages: BTreeSet<String> = fs::read_dir(root().join("docs/errors"))
+        .unwrap()
+        .filter_map(|entry| {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            name.strip_suffix(".md").filter(|name| *name != "README").map(str::to_owned)
+        })
+        .collect();
+    assert_eq!(used, pages, "codes in the sources and pages below docs/errors");
+}
