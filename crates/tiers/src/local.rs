@@ -546,6 +546,16 @@ mod tests {
         assert_eq!(tier.get(&path("a"), ReadRange::Full).await.unwrap(), "body");
     }
 
+    /// Nobody can create a file in `/sys`, not even root.
+    #[tokio::test]
+    async fn a_tier_that_cannot_be_written_says_so() {
+        let tier = LocalTier::open(Path::new("/sys")).unwrap();
+        let refused = put(&tier, "kernel/a").await;
+        assert!(matches!(refused, Err(TierError::Denied { .. })), "{refused:?}");
+        let deleted = tier.delete(&path("kernel/mm/absent")).await;
+        assert!(deleted.is_ok(), "{deleted:?}");
+    }
+
     #[test]
     fn the_systems_word_decides_what_a_failure_means() {
         let told = |errno: Errno| refused("file:///x", "write a".to_owned(), errno.into());
