@@ -63,6 +63,34 @@ pub enum RepositoryError {
         /// Who holds the lock, since when.
         holder: String,
     },
+    /// The lock that is held could not be refreshed, so that others may take it for stale.
+    #[error("the lock on the repository at {address} was not refreshed for {minutes} minutes")]
+    LockLost {
+        /// The repository's address.
+        address: String,
+        /// For how long.
+        minutes: u64,
+    },
+    /// A snapshot has no such path.
+    #[error("{} is not in the snapshot", path.display())]
+    NoSuchPath {
+        /// What was asked for.
+        path: PathBuf,
+        /// The root of the snapshot.
+        tree: BlobId,
+    },
+    /// What was asked for as a file is something else.
+    #[error("{} is not a file in the snapshot", path.display())]
+    NotAFile {
+        /// What was asked for.
+        path: PathBuf,
+    },
+    /// A restore's target holds something already.
+    #[error("{} is not empty", path.display())]
+    TargetNotEmpty {
+        /// The target.
+        path: PathBuf,
+    },
     /// Stored bytes are not what they should be.
     #[error(transparent)]
     Corrupt(#[from] Box<Corruption>),
@@ -123,11 +151,16 @@ pub enum RepositoryError {
 impl Classify for RepositoryError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoRepository { .. } | Self::NoSnapshot { .. } => ErrorKind::NotFound,
-            Self::AlreadyExists { .. } | Self::Locked { .. } => ErrorKind::Conflict,
+            Self::NoRepository { .. } | Self::NoSnapshot { .. } | Self::NoSuchPath { .. } => {
+                ErrorKind::NotFound
+            }
+            Self::AlreadyExists { .. } | Self::Locked { .. } | Self::TargetNotEmpty { .. } => {
+                ErrorKind::Conflict
+            }
+            Self::LockLost { .. } => ErrorKind::Unavailable,
             Self::WrongKey { .. } | Self::UnusableKey { .. } | Self::Io { .. } => ErrorKind::Denied,
             Self::Corrupt(_) => ErrorKind::Corrupt,
-            Self::AmbiguousSnapshot { .. } => ErrorKind::Usage,
+            Self::AmbiguousSnapshot { .. } | Self::NotAFile { .. } => ErrorKind::Usage,
             Self::UnstorableTree { .. } | Self::TooLarge { .. } => ErrorKind::Bug,
             Self::Tier(source) => source.kind(),
             Self::Cancelled(_) => ErrorKind::Cancelled,
@@ -159,6 +192,15 @@ impl Classify for RepositoryError {
             )),
             Self::Locked { .. } => Some(Hint::new(
                 "wait for it to end; if its process is gone, `restic unlock` removes stale locks",
+            )),
+            Self::LockLost { .. } => Some(Hint::new(
+                "see why the repository could not be written for so long, then run the command again: it goes on from what was stored",
+            )),
+            Self::NoSuchPath { .. } | Self::NotAFile { .. } => {
+                Some(Hint::new("`lifeboat repo ls` lists what is in a snapshot"))
+            }
+            Self::TargetNotEmpty { .. } => Some(Hint::new(
+                "restore into an empty or new directory, or say that files may be overwritten",
             )),
             Self::NoSnapshot { .. } => {
                 Some(Hint::new("`lifeboat repo snapshots` lists what is there"))

@@ -20,6 +20,7 @@ pub mod error;
 pub mod index;
 mod json;
 pub mod key;
+pub mod listing;
 pub mod lock;
 pub mod node;
 pub mod pack;
@@ -32,6 +33,7 @@ pub mod source;
 pub mod store;
 mod time;
 pub mod tree;
+mod walk;
 
 pub use backup::{BackupError, BackupOptions, BackupReport, ParentChoice, backup};
 pub use blob::{BlobKind, BlobLocation, SealedBlob};

@@ -1,3 +1,341 @@
-//! Locks that restic honours and whose locks honour restic.
+//! Locks: restic's own, so that lifeboat and restic can work in one repository.
+//!
+//! [`LockGuard::acquire`] takes one; it is refreshed until the guard is dropped, which releases it.
+//!
+//! | beside → | backup, copy into | restore, list, check | prune, rewrite |
+//! |---|---|---|---|
+//! | **backup, copy into** (shared) | yes | yes | no |
+//! | **restore, list, check** (shared) | yes | yes | no |
+//! | **prune, rewrite, delete** (exclusive) | no | no | no |
+//!
+//! stock `restic` takes the same: `backup`, `restore`, `copy` shared; `prune`, `forget`, `check`
+//! exclusive. rustic neither takes nor honours locks: do not let it prune beside others.
+//!
+//! # Invariants
+//!
+//! - A lock is taken by writing it and then looking again: of two that write at the same time at
+//!   least one sees the other and gives way.
+//! - A lock file that cannot be read stands in the way, since nobody knows what it says; one of no
+//!   bytes does not, since restic ignores it.
+//! - Work under a lock that was not refreshed for [`ABORT_AFTER`] is cancelled, well before others
+//!   may take the lock for stale.
+//! - Locks are removed by their holder, or by anybody once they are stale.
+//!
+//! # Crash consistency
+//!
+//! A refresh writes the new file and then removes the old one, so there is always at least one.
+//! After a kill a lock file is left; it counts as stale at once on this machine (its process is
+//! gone) and after [`record::STALE_AFTER`] on others, and the next to take a lock removes it.
+//!
+//! # Limits
+//!
+//! Staleness compares the clocks of machines: keep them within a few minutes of each other.
+//!
+//! Sources: restic `internal/restic/lock.go`, `doc/design.rst`, section "Locks".
 
 pub mod record;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+use jiff::{SignedDuration, Timestamp};
+use lifeboat_model::{Cancel, Classify, Clock, Exit, LockId};
+use lifeboat_tiers::TierError;
+use sha2::{Digest, Sha256};
+
+use crate::crypto::MasterKey;
+use crate::error::RepositoryError;
+use crate::repository::{Repository, State, open_document, save_document};
+use crate::store::Store;
+
+use record::LockSurvey;
+pub use record::{LockKind, LockOwner, LockRecord};
+
+/// How old a lock gets before it is refreshed.
+pub const REFRESH_AFTER: Duration = Duration::from_mins(5);
+
+/// How old a lock may get before work under it is cancelled: three quarters of the age at which
+/// others take it for stale.
+pub const ABORT_AFTER: Duration = Duration::from_secs(22 * 60 + 30);
+
+/// How long to wait before looking again after a lock was written, as restic does: a listing that
+/// lags must have had time to show the other's.
+const SETTLE: Duration = Duration::from_millis(200);
+
+/// How often an unreadable lock is looked at before it counts as a conflict; the first wait is
+/// [`RETRY_FIRST`], each further one twice as long.
+const RETRIES: u32 = 4;
+const RETRY_FIRST: Duration = Duration::from_secs(5);
+
+/// How often to try again while waiting for another's lock.
+const POLL: Duration = Duration::from_secs(10);
+
+/// How often the guard's thread looks at the clock.
+const TICK: Duration = Duration::from_secs(5);
+
+/// How a lock is taken.
+#[derive(Debug, Clone)]
+pub struct LockOptions {
+    /// Which kind.
+    pub kind: LockKind,
+    /// Who takes it.
+    pub owner: LockOwner,
+    /// How long to wait for others to release theirs.
+    pub wait: Duration,
+}
+
+impl LockOptions {
+    /// A lock of this process that does not wait.
+    pub fn new(kind: LockKind) -> Self {
+        Self { kind, owner: LockOwner::this_process(), wait: Duration::ZERO }
+    }
+}
+
+/// A lock that is held, refreshed by a thread of its own, and released on drop.
+#[derive(Debug)]
+pub struct LockGuard {
+    held: Arc<Held>,
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl LockGuard {
+    /// Takes a lock.
+    ///
+    /// If it cannot be refreshed later on, `cancel` is set, and [`LockGuard::check`] tells why.
+    /// Must not be dropped within asynchronous code, as nothing of a [`Store`] must be called there.
+    ///
+    /// # Errors
+    ///
+    /// [`RepositoryError::Locked`] if another lock stands in the way for longer than the wait.
+    pub fn acquire<S: State>(
+        repository: &Repository<S>,
+        options: &LockOptions,
+        clock: &Arc<dyn Clock>,
+        cancel: &Cancel,
+    ) -> Result<Self, RepositoryError> {
+        let locks = Locks {
+            store: repository.store().clone(),
+            key: repository.key().clone(),
+            owner: options.owner.clone(),
+            kind: options.kind,
+            clock: Arc::clone(clock),
+            cancel: cancel.clone(),
+        };
+        let state = Mutex::new(locks.acquire(options.wait)?);
+        let held = Arc::new(Held { locks, state });
+        let (stop, stopped) = bounded::<()>(0);
+        let refresher = Arc::clone(&held);
+        let thread = std::thread::spawn(move || {
+            while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+                refresher.tick();
+            }
+        });
+        Ok(Self { held, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Refreshes the lock if that is due; the guard's own thread does the same every few seconds.
+    pub fn tick(&self) {
+        self.held.tick();
+    }
+
+    /// Fails if the lock was lost, so that what was done since may not be relied on.
+    pub fn check(&self) -> Result<(), RepositoryError> {
+        let state = self.held.state();
+        match state.lost_after {
+            None => Ok(()),
+            Some(age) => Err(RepositoryError::LockLost {
+                address: self.held.locks.store.address().to_owned(),
+                minutes: age.as_secs() / 60,
+            }),
+        }
+    }
+
+    /// Returns the lock's current file.
+    pub fn id(&self) -> LockId {
+        self.held.state().id
+    }
+}
+
+impl Drop for LockGuard {
+    fn drop(&mut self) {
+        // Without its sender the thread's wait ends at once.
+        self.stop = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("The thread that refreshes a lock panicked.");
+        }
+        let id = self.id();
+        if let Err(error) = self.held.locks.store.delete(&id) {
+            tracing::warn!(%error, lock = %id.to_hex(), "A lock could not be removed; it goes stale.");
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Held {
+    locks: Locks,
+    state: Mutex<LockState>,
+}
+
+#[derive(Debug)]
+struct LockState {
+    id: LockId,
+    refreshed: Timestamp,
+    lost_after: Option<Duration>,
+}
+
+impl Held {
+    fn tick(&self) {
+        // Held while the tier is asked: two refreshes at once would leave a file behind.
+        let mut state = self.state();
+        let now = self.locks.clock.now();
+        let age = Duration::try_from(now.duration_since(state.refreshed)).unwrap_or_default();
+        if age < REFRESH_AFTER || state.lost_after.is_some() {
+            return;
+        }
+        if age >= ABORT_AFTER {
+            // Also after the machine slept: somebody may have removed the lock and gone to work.
+            state.lost_after = Some(age);
+            self.locks.cancel.cancel();
+            return;
+        }
+        match self.locks.write(now) {
+            Ok(id) => {
+                let old = std::mem::replace(&mut state.id, id);
+                state.refreshed = now;
+                if let Err(error) = self.locks.store.delete(&old) {
+                    tracing::warn!(%error, lock = %old.to_hex(), "An old lock file could not be removed.");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "A lock could not be refreshed; trying again."),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, LockState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The locks of a repository, as one who wants one sees them.
+#[derive(Debug)]
+struct Locks {
+    store: Store,
+    key: MasterKey,
+    owner: LockOwner,
+    kind: LockKind,
+    clock: Arc<dyn Clock>,
+    cancel: Cancel,
+}
+
+impl Locks {
+    fn acquire(&self, wait: Duration) -> Result<LockState, RepositoryError> {
+        let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
+        let deadline = self.clock.now().saturating_add(wait).unwrap_or(Timestamp::MAX);
+        loop {
+            match self.try_acquire() {
+                Err(error) if error.exit() == Exit::Locked && self.clock.now() < deadline => {
+                    self.sleep(POLL)?;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn try_acquire(&self) -> Result<LockState, RepositoryError> {
+        for stale in self.refuse_conflicts(None)?.stale {
+            tracing::info!(lock = %stale.to_hex(), "A stale lock was removed.");
+            self.store.delete(&stale)?;
+        }
+        let refreshed = self.clock.now();
+        let id = self.write(refreshed)?;
+        let settled = self.sleep(SETTLE).and_then(|()| self.refuse_conflicts(Some(id)));
+        match settled {
+            Ok(_) => Ok(LockState { id, refreshed, lost_after: None }),
+            Err(error) => {
+                // If this fails, the lock goes stale with this process.
+                let _ = self.store.delete(&id);
+                Err(error)
+            }
+        }
+    }
+
+    /// Looks at all locks but our own, patiently at what cannot be read.
+    fn refuse_conflicts(&self, own: Option<LockId>) -> Result<LockSurvey, RepositoryError> {
+        let mut pause = RETRY_FIRST;
+        for attempt in 0.. {
+            let survey = self.survey(own)?;
+            let holder = match (survey.conflicts.first(), survey.unreadable.first()) {
+                (Some((_, lock)), _) => self.describe(lock),
+                (None, Some(id)) if attempt == RETRIES => {
+                    format!("lock file {}, which cannot be read", id.to_hex())
+                }
+                (None, Some(_)) => {
+                    self.sleep(pause)?;
+                    pause *= 2;
+                    continue;
+                }
+                (None, None) => return Ok(survey),
+            };
+            let address = self.store.address().to_owned();
+            return Err(RepositoryError::Locked { address, holder });
+        }
+        unreachable!("the loop ends by its last retry")
+    }
+
+    fn survey(&self, own: Option<LockId>) -> Result<LockSurvey, RepositoryError> {
+        let mut survey = LockSurvey::default();
+        let now = self.clock.now();
+        for file in self.store.list::<LockId>()? {
+            if Some(file.id) == own || file.size == 0 {
+                continue;
+            }
+            let bytes = match self.store.get(&file.id) {
+                Ok(bytes) => bytes,
+                // Released since it was listed.
+                Err(TierError::NotFound { .. }) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            survey.add(self.kind, file.id, self.read(file.id, &bytes), now, &self.owner);
+        }
+        Ok(survey)
+    }
+
+    fn read(&self, id: LockId, bytes: &[u8]) -> Option<LockRecord> {
+        if Sha256::digest(bytes).as_slice() != id.as_bytes() {
+            return None;
+        }
+        let document = open_document(&self.key, &mut BytesMut::from(bytes)).ok()?;
+        serde_json::from_slice(&document).ok()
+    }
+
+    fn write(&self, now: Timestamp) -> Result<LockId, TierError> {
+        let record = LockRecord::new(self.kind, &self.owner, now);
+        let document = serde_json::to_vec(&record).expect("a lock is plain data");
+        save_document(&self.store, &self.key, &document)
+    }
+
+    fn describe(&self, lock: &LockRecord) -> String {
+        let age = lock.age(self.clock.now());
+        format!(
+            "process {} of {} on {} ({} lock, refreshed {}m{:02}s ago)",
+            lock.pid,
+            lock.username,
+            lock.hostname,
+            if lock.exclusive { "an exclusive" } else { "a shared" },
+            age.as_secs() / 60,
+            age.as_secs() % 60,
+        )
+    }
+
+    fn sleep(&self, duration: Duration) -> Result<(), RepositoryError> {
+        self.cancel.check()?;
+        // Within the runtime, since a real clock asks it for a timer when the future is made.
+        self.store.runtime().block_on(async { self.clock.sleep(duration).await });
+        Ok(self.cancel.check()?)
+    }
+}

@@ -244,6 +244,32 @@ fn get_verified<I: FileId>(store: &Store, id: &I) -> Result<Bytes, RepositoryErr
     }
 }
 
+/// Compresses, seals and stores a document durably; returns its name.
+pub(crate) fn save_document<I: FileId>(
+    store: &Store,
+    key: &MasterKey,
+    document: &[u8],
+) -> Result<I, TierError> {
+    let mut sealed = vec![0; NONCE_LENGTH];
+    sealed.push(COMPRESSED);
+    sealed.extend_from_slice(&compress_document(document));
+    key.seal_in_place(&mut sealed);
+    let id = I::from_bytes(Sha256::digest(&sealed).into());
+    store.put(&id, sealed.into())?;
+    Ok(id)
+}
+
+/// Opens and decompresses the sealed bytes of a document.
+pub(crate) fn open_document(key: &MasterKey, sealed: &mut [u8]) -> Result<Vec<u8>, Defect> {
+    let opened = key.open_in_place(sealed)?;
+    match opened.first() {
+        Some(b'{' | b'[') => Ok(opened.to_vec()),
+        Some(&COMPRESSED) => Ok(decompress_document(&opened[1..])?),
+        Some(first) => Err(Defect::Encoding { first: *first }),
+        None => Err(Defect::Length { expected: 1, actual: 0 }),
+    }
+}
+
 impl<S: State> Repository<S> {
     /// Returns how people call the place where it lies.
     pub fn address(&self) -> &str {
@@ -300,24 +326,12 @@ impl<S: State> Repository<S> {
 
     /// Opens and decompresses the sealed bytes of a document.
     pub fn open_document(&self, sealed: &mut [u8]) -> Result<Vec<u8>, Defect> {
-        let opened = self.key.open_in_place(sealed)?;
-        match opened.first() {
-            Some(b'{' | b'[') => Ok(opened.to_vec()),
-            Some(&COMPRESSED) => Ok(decompress_document(&opened[1..])?),
-            Some(first) => Err(Defect::Encoding { first: *first }),
-            None => Err(Defect::Length { expected: 1, actual: 0 }),
-        }
+        open_document(&self.key, sealed)
     }
 
     /// Stores a document durably and returns its name.
     pub fn save_document<I: FileId>(&self, document: &[u8]) -> Result<I, RepositoryError> {
-        let mut sealed = vec![0; NONCE_LENGTH];
-        sealed.push(COMPRESSED);
-        sealed.extend_from_slice(&compress_document(document));
-        self.key.seal_in_place(&mut sealed);
-        let id = I::from_bytes(Sha256::digest(&sealed).into());
-        self.store.put(&id, sealed.into())?;
-        Ok(id)
+        Ok(save_document(&self.store, &self.key, document)?)
     }
 
     /// Reads an index file.

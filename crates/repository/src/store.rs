@@ -26,6 +26,7 @@ use futures::TryStreamExt;
 use lifeboat_model::{IndexId, KeyId, LockId, PackId, SnapshotId};
 use lifeboat_tiers::{ObjectPath, ObjectPrefix, PutMode, ReadRange, Tier, TierError};
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 
 use crate::error::StoredObject;
 
@@ -162,6 +163,16 @@ impl Store {
     /// Reads a part of a file.
     pub fn get_range<I: FileId>(&self, id: &I, range: ReadRange) -> Result<Bytes, TierError> {
         self.runtime.block_on(self.tier.get(&self.path(id), range))
+    }
+
+    /// Begins to read a part of a file, for whoever needs it later; aborting the task is harmless.
+    pub fn begin_get_range<I: FileId>(
+        &self,
+        id: &I,
+        range: ReadRange,
+    ) -> JoinHandle<Result<Bytes, TierError>> {
+        let (tier, path) = (Arc::clone(&self.tier), self.path(id));
+        self.runtime.spawn(async move { tier.get(&path, range).await })
     }
 
     /// Returns the size of a file in bytes.

@@ -10,15 +10,19 @@
 //! without following a link; without `/proc` nothing but the content is restored, and it says so.
 
 use std::collections::HashMap;
-use std::ffi::{CStr, OsStr};
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::sync::{Mutex, PoisonError};
 
-use jiff::Timestamp;
 use nix::unistd::{Group, User};
-use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
-use rustix::io::Errno;
+use rustix::fs::{
+    AtFlags, CWD, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags,
+};
+
+use crate::node::{ExtendedAttribute, Metadata, Node, NodeKind};
+use crate::time::NodeTime;
 
 /// Whose a restored file becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,27 +32,6 @@ pub enum Ownership {
     ById,
     /// The user and group of the recorded names on this machine; the numbers where there is none.
     ByName,
-}
-
-/// What is known of a file beside its content.
-#[derive(Debug, Clone)]
-pub struct Attributes<'a> {
-    /// Owner.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-    /// Owner's name, empty if it had none.
-    pub user: &'a str,
-    /// Group's name, empty if it had none.
-    pub group: &'a str,
-    /// Permission bits with set-user-id, set-group-id and sticky; `None` for a symbolic link.
-    pub mode: Option<u32>,
-    /// When its content changed.
-    pub modified: Timestamp,
-    /// When it was read.
-    pub accessed: Timestamp,
-    /// Extended attributes, ACLs among them.
-    pub xattrs: Vec<(&'a [u8], &'a [u8])>,
 }
 
 /// Something about a restored file that is not as it was.
@@ -92,9 +75,9 @@ impl Owners {
         Self { ownership, ..Self::default() }
     }
 
-    fn resolve(&self, attributes: &Attributes<'_>, shortfalls: &mut Vec<Shortfall>) -> (u32, u32) {
+    fn resolve(&self, metadata: &Metadata, shortfalls: &mut Vec<Shortfall>) -> (u32, u32) {
         if self.ownership == Ownership::ById {
-            return (attributes.uid, attributes.gid);
+            return (metadata.uid, metadata.gid);
         }
         let mut by_name = |name: &str, number: u32, found: Option<u32>| {
             if found.is_none() && !name.is_empty() {
@@ -102,16 +85,13 @@ impl Owners {
             }
             found.unwrap_or(number)
         };
-        let uid = cached(&self.users, attributes.user, |name| {
+        let uid = cached(&self.users, &metadata.user, |name| {
             Some(User::from_name(name).ok()??.uid.as_raw())
         });
-        let gid = cached(&self.groups, attributes.group, |name| {
+        let gid = cached(&self.groups, &metadata.group, |name| {
             Some(Group::from_name(name).ok()??.gid.as_raw())
         });
-        (
-            by_name(attributes.user, attributes.uid, uid),
-            by_name(attributes.group, attributes.gid, gid),
-        )
+        (by_name(&metadata.user, metadata.uid, uid), by_name(&metadata.group, metadata.gid, gid))
     }
 }
 
@@ -128,29 +108,27 @@ fn cached(
 }
 
 /// Makes one restored file what it was, as far as this process may; returns what it could not.
-pub fn apply(
-    parent: &OwnedFd,
-    name: &OsStr,
-    attributes: &Attributes<'_>,
-    owners: &Owners,
-) -> Vec<Shortfall> {
+pub fn apply(parent: &OwnedFd, name: &OsStr, node: &Node, owners: &Owners) -> Vec<Shortfall> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match rustix::fs::openat(parent, name, flags, Mode::empty()) {
-        Ok(fd) => apply_to(&fd, attributes, owners),
+        Ok(fd) => apply_to(&fd, node, owners),
         Err(error) => vec![Shortfall::Other("owner, mode and times", error.into())],
     }
 }
 
-/// Does the work of [`apply`] on a descriptor that may be a mere `O_PATH` one.
-pub fn apply_to(fd: &OwnedFd, attributes: &Attributes<'_>, owners: &Owners) -> Vec<Shortfall> {
+/// Does the work of [`apply`] on a descriptor, which may be a mere `O_PATH` one.
+fn apply_to(fd: &OwnedFd, node: &Node, owners: &Owners) -> Vec<Shortfall> {
+    let metadata = &node.metadata;
     let mut shortfalls = Vec::new();
     let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
-    let (uid, gid) = owners.resolve(attributes, &mut shortfalls);
+    let (uid, gid) = owners.resolve(metadata, &mut shortfalls);
     let owned = set_owner(fd, uid, gid);
-    set_xattrs(&path, &attributes.xattrs, &mut shortfalls);
-    if let Some(mut mode) = attributes.mode {
-        if owned.is_err() && mode & 0o6000 != 0 {
-            mode &= !0o6000;
+    set_xattrs(&path, &metadata.extended_attributes, &mut shortfalls);
+    // A symbolic link has no mode of its own on Linux.
+    if !matches!(node.kind, NodeKind::Symlink { .. }) {
+        let mut mode = metadata.mode.permissions();
+        if owned.is_err() && mode & SET_ID != 0 {
+            mode &= !SET_ID;
             shortfalls.push(Shortfall::Privilege);
         }
         let mode = Mode::from_raw_mode(mode);
@@ -162,14 +140,17 @@ pub fn apply_to(fd: &OwnedFd, attributes: &Attributes<'_>, owners: &Owners) -> V
         shortfalls.push(Shortfall::Owner(error.into()));
     }
     let times = Timestamps {
-        last_access: timespec(attributes.accessed),
-        last_modification: timespec(attributes.modified),
+        last_access: timespec(metadata.atime),
+        last_modification: timespec(metadata.mtime),
     };
     if let Err(error) = rustix::fs::utimensat(CWD, &path, &times, AtFlags::empty()) {
         shortfalls.push(Shortfall::Other("times", error.into()));
     }
     shortfalls
 }
+
+/// The set-user-id and set-group-id bits.
+const SET_ID: u32 = 0o6000;
 
 /// Sets owner and group; where both are refused, the group alone if that is allowed.
 fn set_owner(fd: &OwnedFd, uid: u32, gid: u32) -> rustix::io::Result<()> {
@@ -181,21 +162,21 @@ fn set_owner(fd: &OwnedFd, uid: u32, gid: u32) -> rustix::io::Result<()> {
     })
 }
 
-fn set_xattrs(path: &str, wanted: &[(&[u8], &[u8])], shortfalls: &mut Vec<Shortfall>) {
-    for name in inherited(path) {
-        if !wanted.iter().any(|(wanted, _)| *wanted == name) {
-            // An ACL that the target's own directory handed down would widen the recorded mode.
-            if let Err(error) = rustix::fs::removexattr(path, name.as_slice()) {
-                let name = String::from_utf8_lossy(&name).into_owned();
-                shortfalls.push(Shortfall::Xattr(name, error.into()));
-            }
-        }
-    }
-    for (name, value) in wanted {
-        if let Err(error) = rustix::fs::setxattr(path, *name, value, XattrFlags::empty()) {
-            let name = String::from_utf8_lossy(name).into_owned();
+fn set_xattrs(path: &str, wanted: &[ExtendedAttribute], shortfalls: &mut Vec<Shortfall>) {
+    let mut note = |name: &OsStr, result: rustix::io::Result<()>| {
+        if let Err(error) = result {
+            let name = name.to_string_lossy().into_owned();
             shortfalls.push(Shortfall::Xattr(name, error.into()));
         }
+    };
+    for name in inherited(path) {
+        if !wanted.iter().any(|wanted| wanted.name == name) {
+            // An ACL that the target's own directory handed down would widen the recorded mode.
+            note(&name, rustix::fs::removexattr(path, &*name));
+        }
+    }
+    for ExtendedAttribute { name, value } in wanted {
+        note(name, rustix::fs::setxattr(path, &**name, value, XattrFlags::empty()));
     }
 }
 
@@ -203,28 +184,26 @@ fn set_xattrs(path: &str, wanted: &[(&[u8], &[u8])], shortfalls: &mut Vec<Shortf
 const XATTR_LIST_MAX: usize = 65_536;
 
 /// Returns the names of attributes that a file has already and that a backup would have recorded.
-fn inherited(path: &str) -> Vec<Vec<u8>> {
-    let length = match rustix::fs::listxattr(path, &mut [0_u8; 0][..]) {
-        Ok(length) if length > 0 => length.min(XATTR_LIST_MAX),
-        Ok(_) | Err(Errno::NOTSUP | _) => return Vec::new(),
-    };
-    let mut list = vec![0_u8; length];
+fn inherited(path: &str) -> Vec<OsString> {
+    let length = rustix::fs::listxattr_query(path).unwrap_or(0);
+    if length == 0 {
+        return Vec::new();
+    }
+    let mut list = vec![0_u8; length.min(XATTR_LIST_MAX)];
     let Ok(length) = rustix::fs::listxattr(path, &mut list[..]) else { return Vec::new() };
     list[..length]
-        .split_inclusive(|byte| *byte == 0)
-        .filter_map(|name| Some(CStr::from_bytes_with_nul(name).ok()?.to_bytes().to_vec()))
+        .split(|byte| *byte == 0)
         .filter(|name| name.starts_with(b"user.") || name.starts_with(b"system.posix_acl_"))
+        .map(|name| OsString::from_vec(name.to_vec()))
         .collect()
 }
 
-/// Splits a time into seconds and nanoseconds after them, also before 1970.
-fn timespec(time: Timestamp) -> Timespec {
-    const NANOS: i128 = 1_000_000_000;
-    let nanos = time.as_nanosecond();
-    Timespec {
-        tv_sec: i64::try_from(nanos.div_euclid(NANOS)).expect("a timestamp's seconds fit i64"),
-        tv_nsec: i64::try_from(nanos.rem_euclid(NANOS)).expect("less than a second"),
+/// Translates a time; one that nobody knew is left as it is.
+fn timespec(time: NodeTime) -> Timespec {
+    if time.is_same_instant(NodeTime::UNKNOWN) {
+        return Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
     }
+    Timespec { tv_sec: time.seconds(), tv_nsec: time.nanoseconds().into() }
 }
 
 #[cfg(test)]
@@ -233,27 +212,24 @@ mod tests {
 
     #[test]
     fn times_before_1970_keep_their_nanoseconds() {
-        let spec = timespec("1969-12-31T23:59:58.25Z".parse().unwrap());
+        let time = NodeTime::parse("1969-12-31T23:59:58.25Z").unwrap();
+        let spec = timespec(time);
         assert_eq!((spec.tv_sec, spec.tv_nsec), (-2, 250_000_000));
-        let spec = timespec("2026-11-23T12:00:00.123456789Z".parse().unwrap());
-        assert_eq!(spec.tv_nsec, 123_456_789);
+        assert_eq!(timespec(NodeTime::UNKNOWN).tv_nsec, UTIME_OMIT);
     }
 
     #[test]
     fn unknown_names_fall_back_to_numbers_and_say_so() {
-        let attributes = Attributes {
+        let metadata = Metadata {
             uid: 4711,
             gid: 4712,
-            user: "no-such-user-here",
-            group: "root",
-            mode: Some(0o644),
-            modified: Timestamp::UNIX_EPOCH,
-            accessed: Timestamp::UNIX_EPOCH,
-            xattrs: Vec::new(),
+            user: "no-such-user-here".to_owned(),
+            group: "root".to_owned(),
+            ..Metadata::default()
         };
         let mut shortfalls = Vec::new();
         let owners = Owners::new(Ownership::ByName);
-        assert_eq!(owners.resolve(&attributes, &mut shortfalls), (4711, 0));
+        assert_eq!(owners.resolve(&metadata, &mut shortfalls), (4711, 0));
         assert_eq!(shortfalls.len(), 1);
         assert_eq!(
             shortfalls[0].to_string(),

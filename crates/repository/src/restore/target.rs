@@ -11,7 +11,6 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,6 +18,7 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::name::Component;
+use crate::error::RepositoryError;
 
 /// What a restore does with a target that already holds something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -62,12 +62,12 @@ impl Target {
     /// Opens the directory at `path`, making it and its parents where they lack.
     ///
     /// The path itself is the operator's word and may lead through symbolic links.
-    pub fn open(path: &Path, existing: Existing) -> io::Result<Self> {
-        make_with_parents(path)?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::openat(CWD, path, flags, Mode::empty())?;
-        if existing == Existing::Refuse && !is_empty(&root)? {
-            return Err(io::Error::from(io::ErrorKind::DirectoryNotEmpty));
+    pub fn open(path: &Path, existing: Existing) -> Result<Self, RepositoryError> {
+        let failed = |source| io_error("restore into", path, source);
+        make_with_parents(path).map_err(failed)?;
+        let root = open_root(path).map_err(failed)?;
+        if existing == Existing::Refuse && !is_empty(&root).map_err(failed)? {
+            return Err(RepositoryError::TargetNotEmpty { path: path.to_owned() });
         }
         let parents = Mutex::new(HashMap::new());
         Ok(Self { root: Arc::new(root), path: path.to_owned(), parents })
@@ -78,9 +78,9 @@ impl Target {
         &self.path
     }
 
-    /// Returns the descriptor of the target itself.
-    pub fn root(&self) -> &OwnedFd {
-        &self.root
+    /// Makes the error that names the target.
+    pub fn error(&self, action: &'static str, source: io::Error) -> RepositoryError {
+        io_error(action, &self.path, source)
     }
 
     /// Opens a directory of the plan.
@@ -116,6 +116,29 @@ impl Target {
     pub fn sync(&self) -> io::Result<()> {
         Ok(rustix::fs::syncfs(&*self.root)?)
     }
+}
+
+fn io_error(action: &'static str, path: &Path, source: io::Error) -> RepositoryError {
+    RepositoryError::Io { action, path: path.to_owned(), source }
+}
+
+fn open_root(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?)
+}
+
+/// Refuses a target that holds something, if that is wanted, without making it.
+pub fn refuse_occupied(path: &Path, existing: Existing) -> Result<(), RepositoryError> {
+    let occupied = match open_root(path) {
+        Ok(root) => is_empty(&root).map(|empty| !empty),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    };
+    let occupied = occupied.map_err(|source| io_error("restore into", path, source))?;
+    if occupied && existing == Existing::Refuse {
+        return Err(RepositoryError::TargetNotEmpty { path: path.to_owned() });
+    }
+    Ok(())
 }
 
 fn make_with_parents(path: &Path) -> io::Result<()> {
@@ -169,8 +192,8 @@ pub fn reopen_file(parent: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {
 }
 
 /// Makes a symbolic link; whatever had the name is removed.
-pub fn make_symlink(parent: &OwnedFd, name: &OsStr, text: &[u8]) -> io::Result<()> {
-    replacing(parent, name, || rustix::fs::symlinkat(OsStr::from_bytes(text), parent, name))
+pub fn make_symlink(parent: &OwnedFd, name: &OsStr, text: &OsStr) -> io::Result<()> {
+    replacing(parent, name, || rustix::fs::symlinkat(text, parent, name))
 }
 
 /// Makes a device or fifo; whatever had the name is removed.

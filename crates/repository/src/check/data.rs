@@ -1,0 +1,74 @@
+//! Reads packs back, several at a time.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use lifeboat_model::{Cancel, Cancelled, Event, EventSink, PackId, Stage, Work};
+use lifeboat_tiers::TierError;
+
+use super::pack::{PackVerdict, check_bytes};
+use crate::pack::PackedBlob;
+use crate::repository::{Repository, State};
+
+/// How many packs are read at a time. Each is in memory whole: 128 MiB for the largest that stock
+/// restic makes.
+pub const READERS: usize = 4;
+
+/// A pack that is to be read.
+#[derive(Debug, Clone)]
+pub(super) struct PackToRead {
+    pub id: PackId,
+    pub size: u64,
+    /// What the index says is in it, in the order of the offsets.
+    pub blobs: Vec<PackedBlob>,
+}
+
+/// What reading a pack showed.
+#[derive(Debug)]
+pub(super) struct ReadPack {
+    pub id: PackId,
+    pub size: u64,
+    pub result: Result<PackVerdict, TierError>,
+}
+
+/// Reads packs and checks all of their bytes; the results come in the order of the packs.
+pub(super) fn read_packs<S: State>(
+    repository: &Repository<S>,
+    packs: &[PackToRead],
+    events: &dyn EventSink,
+    cancel: &Cancel,
+) -> Result<Vec<ReadPack>, Cancelled> {
+    if packs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let bytes = packs.iter().map(|pack| pack.size).sum();
+    let total = Work { items: packs.len() as u64, bytes };
+    events.emit(Event::Started { stage: Stage::Data, total: Some(total) });
+    let next = AtomicUsize::new(0);
+    let results = Mutex::new(Vec::new());
+    let work = || {
+        while !cancel.is_cancelled() {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(pack) = packs.get(number) else { break };
+            let result = repository
+                .store()
+                .get(&pack.id)
+                .map(|bytes| check_bytes(repository.key(), &pack.id, &bytes, &pack.blobs));
+            let read = ReadPack { id: pack.id, size: pack.size, result };
+            results.lock().unwrap_or_else(PoisonError::into_inner).push((number, read));
+            let work = Work { items: 1, bytes: pack.size };
+            events.emit(Event::Advanced { stage: Stage::Data, work });
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..READERS.min(packs.len()) {
+            scope.spawn(work);
+        }
+    });
+    cancel.check()?;
+    events.emit(Event::Finished { stage: Stage::Data });
+    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    results.sort_by_key(|(number, _)| *number);
+    Ok(results.into_iter().map(|(_, read)| read).collect())
+}

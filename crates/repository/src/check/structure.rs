@@ -1,0 +1,422 @@
+//! Whether indexes, packs, snapshots and directories fit together.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt::Write;
+use std::path::Path;
+
+use bytes::BytesMut;
+use lifeboat_model::{
+    BlobId, Cancel, Classify, ErrorKind, Event, EventSink, IndexId, PackId, SnapshotId, Stage, Work,
+};
+use lifeboat_tiers::TierError;
+
+use super::ReadData;
+use super::data::{PackToRead, ReadPack};
+use super::finding::{CheckReport, Finding, Severity, explain};
+use super::pack::check_layout;
+use crate::blob::BlobKind;
+use crate::error::RepositoryError;
+use crate::index::{Index, IndexFile};
+use crate::node::{Node, NodeKind};
+use crate::pack::PackedBlob;
+use crate::repository::{Repository, State};
+use crate::snapshot::Snapshot;
+use crate::store::FileId;
+use crate::tree::Tree;
+use crate::walk::{Visit, walk_trees};
+
+/// A pack's problems are named up to this many; the rest is counted.
+const PROBLEMS_MAX: usize = 3;
+
+const LOST_PACK: &str = "copy this pack back from another tier; if there is none, `restic repair index` and `restic repair snapshots --forget` give up what it held";
+
+/// What is known of a repository while it is checked.
+pub(super) struct Structure<'r, S: State> {
+    repository: &'r Repository<S>,
+    index: Index,
+    layout: BTreeMap<PackId, Vec<PackedBlob>>,
+    listed: BTreeMap<PackId, u64>,
+    /// The newest first, so that files are named in the snapshot that people look for first.
+    snapshots: Vec<(SnapshotId, Snapshot)>,
+    findings: Vec<Finding>,
+    /// Blobs that cannot be had, and the finding that says so.
+    bad: HashMap<(BlobKind, BlobId), usize>,
+    /// The finding about data that no index lists, and how much there is of it.
+    unindexed: Option<(usize, HashSet<BlobId>)>,
+    report: CheckReport,
+}
+
+impl<'r, S: State> Structure<'r, S> {
+    pub(super) fn load(
+        repository: &'r Repository<S>,
+        events: &dyn EventSink,
+        cancel: &Cancel,
+    ) -> Result<Self, RepositoryError> {
+        let mut structure = Self {
+            repository,
+            index: Index::default(),
+            layout: BTreeMap::new(),
+            listed: BTreeMap::new(),
+            snapshots: Vec::new(),
+            findings: Vec::new(),
+            bad: HashMap::new(),
+            unindexed: None,
+            report: CheckReport::default(),
+        };
+        // This order is the one in which nothing can seem lost that is only new.
+        structure.load_snapshots(cancel)?;
+        let doomed = structure.load_indexes(events, cancel)?;
+        structure.check_packs(&doomed)?;
+        Ok(structure)
+    }
+
+    fn load_snapshots(&mut self, cancel: &Cancel) -> Result<(), RepositoryError> {
+        let files = self.repository.store().list::<SnapshotId>()?;
+        self.report.snapshots = files.len() as u64;
+        for file in files {
+            cancel.check()?;
+            match self.read(&file.id, Snapshot::parse) {
+                Ok(snapshot) => self.snapshots.push((file.id, snapshot)),
+                Err(error) => self.add_error(&file.id, &error),
+            }
+        }
+        self.snapshots.sort_by_key(|(id, snapshot)| Reverse((snapshot.time, *id)));
+        Ok(())
+    }
+
+    /// Returns the packs that rustic marked to be deleted: neither used nor orphans.
+    fn load_indexes(
+        &mut self,
+        events: &dyn EventSink,
+        cancel: &Cancel,
+    ) -> Result<HashSet<PackId>, RepositoryError> {
+        let files = self.repository.store().list::<IndexId>()?;
+        let total =
+            Work { items: files.len() as u64, bytes: files.iter().map(|file| file.size).sum() };
+        events.emit(Event::Started { stage: Stage::Index, total: Some(total) });
+        let mut doomed = HashSet::new();
+        for file in files {
+            cancel.check()?;
+            match self.read(&file.id, IndexFile::parse) {
+                Ok(index) => {
+                    self.index.add(&index);
+                    doomed.extend(index.packs_to_delete.iter().map(|pack| pack.id));
+                    self.add_layout(&file.id, index);
+                }
+                Err(error) => self.add_error(&file.id, &error),
+            }
+            let work = Work { items: 1, bytes: file.size };
+            events.emit(Event::Advanced { stage: Stage::Index, work });
+        }
+        events.emit(Event::Finished { stage: Stage::Index });
+        Ok(doomed)
+    }
+
+    /// Reads a document from the tier itself.
+    fn read<I: FileId, T>(
+        &self,
+        id: &I,
+        parse: impl Fn(&[u8]) -> Result<T, serde_json::Error>,
+    ) -> Result<T, RepositoryError> {
+        let mut sealed = BytesMut::from(self.repository.load_raw(id)?);
+        let document = self.repository.open_document(&mut sealed);
+        let document = document.map_err(|defect| self.repository.corrupt(id.object(), defect))?;
+        parse(&document).map_err(|error| self.repository.corrupt(id.object(), error))
+    }
+
+    fn add_layout(&mut self, file: &IndexId, index: IndexFile) {
+        for mut pack in index.packs {
+            pack.blobs.sort_by_key(|blob| blob.offset);
+            let known = self.layout.entry(pack.id).or_insert_with(|| pack.blobs.clone());
+            if *known != pack.blobs {
+                let problem =
+                    format!("it lists pack {} otherwise than another index", pack.id.to_hex());
+                let finding = Finding::new(Severity::Error, file.object(), problem)
+                    .hinted("`restic repair index` makes the index anew from the packs");
+                self.findings.push(finding);
+            }
+        }
+    }
+
+    fn check_packs(&mut self, doomed: &HashSet<PackId>) -> Result<(), RepositoryError> {
+        let files = self.repository.store().list::<PackId>()?;
+        self.listed = files.into_iter().map(|file| (file.id, file.size)).collect();
+        self.report.packs = self.listed.len() as u64;
+        let mut found = Vec::new();
+        for (id, blobs) in &self.layout {
+            let Some(size) = self.listed.get(id) else {
+                let finding = Finding::new(Severity::Error, id.object(), "it is missing");
+                found.push((finding.hinted(LOST_PACK), blobs.as_slice()));
+                continue;
+            };
+            let problems = check_layout(blobs, *size);
+            if !problems.is_empty() {
+                let finding = Finding::new(Severity::Error, id.object(), summary(&problems));
+                // Which of its blobs are lost is known only after it was read.
+                found.push((finding.hinted(LOST_PACK), &[]));
+            }
+            let kinds: HashSet<BlobKind> = blobs.iter().map(|blob| blob.kind).collect();
+            if kinds.len() > 1 {
+                let problem = "it holds both data and trees, which slows reading down";
+                found.push((Finding::new(Severity::Hint, id.object(), problem), &[]));
+            }
+        }
+        for (finding, lost) in found {
+            let number = self.findings.len();
+            self.findings.push(finding);
+            self.bad.extend(lost.iter().map(|blob| ((blob.kind, blob.id), number)));
+        }
+        let is_orphan = |id: &PackId| !self.layout.contains_key(id) && !doomed.contains(id);
+        for id in self.listed.keys().filter(|id| is_orphan(id)) {
+            let finding = Finding::new(Severity::Hint, id.object(), "no index lists it")
+                .hinted("an interrupted backup left it; `restic prune` removes it");
+            self.findings.push(finding);
+        }
+        Ok(())
+    }
+
+    /// Returns the packs that are to be read back.
+    pub(super) fn packs_to_read(
+        &self,
+        data: &ReadData,
+        cancel: &Cancel,
+    ) -> Result<Vec<PackToRead>, RepositoryError> {
+        let needed = match data {
+            ReadData::Snapshots(ids) => self.packs_of(ids, cancel)?,
+            ReadData::None | ReadData::All | ReadData::Share(_) => HashSet::new(),
+        };
+        let is_chosen = |id: &PackId| match data {
+            ReadData::None => false,
+            ReadData::All => true,
+            ReadData::Share(share) => share.contains(id),
+            ReadData::Snapshots(_) => needed.contains(id),
+        };
+        let chosen = self.layout.iter().filter(|(id, _)| is_chosen(id));
+        let chosen = chosen.filter_map(|(id, blobs)| {
+            let size = *self.listed.get(id)?;
+            Some(PackToRead { id: *id, size, blobs: blobs.clone() })
+        });
+        Ok(chosen.collect())
+    }
+
+    fn packs_of(
+        &self,
+        ids: &[SnapshotId],
+        cancel: &Cancel,
+    ) -> Result<HashSet<PackId>, RepositoryError> {
+        let mut packs = HashSet::new();
+        let mut need = |kind, id: &BlobId| {
+            packs.extend(self.index.get(kind, id).map(|location| location.pack));
+        };
+        let roots = self.snapshots.iter().filter(|(id, _)| ids.contains(id));
+        let roots = roots.map(|(id, snapshot)| (*id, snapshot.tree));
+        walk_trees(self.repository, &self.index, roots, cancel, |visit, tree| {
+            need(BlobKind::Tree, &visit.tree);
+            // What cannot be read is found when the structure is checked.
+            for node in tree.iter().flat_map(|tree| &tree.nodes) {
+                if let NodeKind::File { content, .. } = &node.kind {
+                    for id in content {
+                        need(BlobKind::Data, id);
+                    }
+                }
+            }
+        })?;
+        Ok(packs)
+    }
+
+    /// Adds what reading the data showed.
+    pub(super) fn add_verdicts(&mut self, packs: Vec<ReadPack>) {
+        for pack in packs {
+            let finding = |severity, problem| Finding::new(severity, pack.id.object(), problem);
+            let number = self.findings.len();
+            match pack.result {
+                Ok(verdict) => {
+                    self.report.packs_read += 1;
+                    self.report.bytes_read += pack.size;
+                    if verdict.problems.is_empty() {
+                        continue;
+                    }
+                    let problem = summary(&verdict.problems);
+                    self.findings.push(finding(Severity::Error, problem).hinted(LOST_PACK));
+                    self.bad.extend(verdict.bad_blobs.into_iter().map(|blob| (blob, number)));
+                }
+                Err(TierError::NotFound { .. }) => {
+                    let problem = "it was listed and is missing now".to_owned();
+                    self.findings.push(finding(Severity::Error, problem).hinted(LOST_PACK));
+                    let lost = self.layout.get(&pack.id).into_iter().flatten();
+                    self.bad.extend(lost.map(|blob| ((blob.kind, blob.id), number)));
+                }
+                Err(error) => {
+                    let problem = format!("could not be read: {}", explain(&error));
+                    self.findings.push(finding(Severity::Unverified, problem));
+                }
+            }
+        }
+    }
+
+    /// Looks at every directory of every snapshot.
+    pub(super) fn check_trees(
+        &mut self,
+        events: &dyn EventSink,
+        cancel: &Cancel,
+    ) -> Result<(), RepositoryError> {
+        events.emit(Event::Started { stage: Stage::Structure, total: None });
+        self.drop_copies_from_bad();
+        let index = std::mem::take(&mut self.index);
+        let roots: Vec<_> = self.snapshots.iter().map(|(id, s)| (*id, s.tree)).collect();
+        let repository = self.repository;
+        walk_trees(repository, &index, roots.into_iter(), cancel, |visit, tree| {
+            self.report.trees += 1;
+            match tree {
+                Ok(tree) => self.check_tree(&index, visit, &tree),
+                Err(error) => self.add_lost_tree(visit, &error),
+            }
+            let work = Work { items: 1, bytes: 0 };
+            events.emit(Event::Advanced { stage: Stage::Structure, work });
+        })?;
+        self.index = index;
+        events.emit(Event::Finished { stage: Stage::Structure });
+        Ok(())
+    }
+
+    /// A blob that lies in several packs is lost only if it cannot be had from any.
+    fn drop_copies_from_bad(&mut self) {
+        let (index, findings, listed) = (&self.index, &self.findings, &self.listed);
+        self.bad.retain(|(kind, id), finding| {
+            let bad_pack = &findings[*finding].object;
+            !index.locations(*kind, id).any(|location| {
+                listed.contains_key(&location.pack)
+                    && location.pack.object().to_string() != *bad_pack
+            })
+        });
+    }
+
+    fn check_tree(&mut self, index: &Index, visit: &Visit, tree: &Tree) {
+        if !tree.is_ordered() {
+            let mut names = HashSet::new();
+            let twice = tree.nodes.iter().find(|node| !names.insert(&node.name));
+            let (severity, problem) = match twice {
+                Some(node) => {
+                    (Severity::Error, format!("it has two entries named `{}`", node.name.display()))
+                }
+                None => (Severity::Hint, "its entries are not in order".to_owned()),
+            };
+            let mut finding = Finding::new(severity, directory(visit), problem);
+            finding.affects(in_snapshot(&visit.snapshot, &visit.path));
+            self.findings.push(finding);
+        }
+        for node in &tree.nodes {
+            if let NodeKind::File { size, content } = &node.kind {
+                self.check_file(index, visit, node, *size, content);
+            }
+        }
+    }
+
+    fn check_file(
+        &mut self,
+        index: &Index,
+        visit: &Visit,
+        node: &Node,
+        size: u64,
+        content: &[BlobId],
+    ) {
+        let path = visit.path.join(&node.name);
+        let mut sum = Some(0_u64);
+        let mut named = HashSet::new();
+        for id in content {
+            let location = index.get(BlobKind::Data, id);
+            sum = sum.zip(location).map(|(sum, at)| sum + u64::from(at.plaintext_length()));
+            let finding = match (location, self.bad.get(&(BlobKind::Data, *id))) {
+                (None, _) => self.unindexed(id),
+                (Some(_), Some(finding)) => *finding,
+                (Some(_), None) => continue,
+            };
+            if named.insert(finding) {
+                self.findings[finding].affects(in_snapshot(&visit.snapshot, &path));
+            }
+        }
+        if let Some(sum) = sum
+            && sum != size
+        {
+            let problem = format!("recorded as {size} bytes, its content has {sum}");
+            let object = in_snapshot(&visit.snapshot, &path);
+            self.findings.push(Finding::new(Severity::Error, object, problem));
+        }
+    }
+
+    /// Returns the finding about data that no index lists: one for all of it, since a lost index
+    /// file takes thousands of blobs with it.
+    fn unindexed(&mut self, id: &BlobId) -> usize {
+        let findings = &mut self.findings;
+        let (number, blobs) = self.unindexed.get_or_insert_with(|| {
+            let finding = Finding::new(Severity::Error, "index", "")
+                .hinted("if the packs are there, `restic repair index` finds the data in them");
+            findings.push(finding);
+            (findings.len() - 1, HashSet::new())
+        });
+        blobs.insert(*id);
+        *number
+    }
+
+    fn add_lost_tree(&mut self, visit: &Visit, error: &RepositoryError) {
+        let severity = severity_of(error);
+        let path = in_snapshot(&visit.snapshot, &visit.path);
+        let mut finding = Finding::new(severity, directory(visit), explain_cause(error));
+        finding.affects(format!("{path} and all below it"));
+        let hint =
+            "restore it from another tier; `restic repair snapshots` sets what is lost aside";
+        self.findings.push(finding.hinted(hint));
+    }
+
+    fn add_error<I: FileId>(&mut self, id: &I, error: &RepositoryError) {
+        let mut finding = Finding::new(severity_of(error), id.object(), explain_cause(error));
+        finding.hint = error.hint().map(|hint| hint.to_string());
+        self.findings.push(finding);
+    }
+
+    /// Ends the check.
+    pub(super) fn into_report(mut self) -> CheckReport {
+        if let Some((number, blobs)) = &self.unindexed {
+            let first = blobs.iter().min().map(BlobId::to_hex).unwrap_or_default();
+            self.findings[*number].problem = format!(
+                "files need {} data blobs that no index lists, among them {first}",
+                blobs.len()
+            );
+        }
+        self.report.findings = self.findings;
+        self.report
+            .findings
+            .sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.object.cmp(&b.object)));
+        self.report
+    }
+}
+
+/// Tells damage from what could not be looked at.
+fn severity_of(error: &RepositoryError) -> Severity {
+    if error.kind() == ErrorKind::Corrupt { Severity::Error } else { Severity::Unverified }
+}
+
+/// Says what is the matter; the object stands in the finding already.
+fn explain_cause(error: &RepositoryError) -> String {
+    match error {
+        RepositoryError::Corrupt(corruption) => explain(&corruption.defect),
+        other => format!("could not be read: {}", explain(other)),
+    }
+}
+
+fn directory(visit: &Visit) -> String {
+    format!("tree blob {}", visit.tree.to_hex())
+}
+
+fn in_snapshot(snapshot: &SnapshotId, path: &Path) -> String {
+    format!("snapshot {snapshot}: {}", path.display())
+}
+
+fn summary(problems: &[String]) -> String {
+    let mut text = problems.iter().take(PROBLEMS_MAX).cloned().collect::<Vec<_>>().join("; ");
+    if problems.len() > PROBLEMS_MAX {
+        let _ = write!(text, "; and {} more", problems.len() - PROBLEMS_MAX);
+    }
+    text
+}

@@ -1,0 +1,92 @@
+//! What a restore did, and what it could not.
+
+use std::path::PathBuf;
+
+use lifeboat_model::Exit;
+use serde::Serialize;
+
+/// Something of a restore that did not come out as it was, in words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Remark {
+    /// Which file, by its path in the snapshot.
+    pub path: PathBuf,
+    /// What is the matter.
+    pub what: String,
+}
+
+/// A report names at most this many warnings, so that a restore without root of a million files of
+/// other owners stays readable; failures are named without limit.
+pub const WARNINGS_MAX: usize = 1000;
+
+/// What a restore did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct RestoreReport {
+    /// How many files are whole.
+    pub files: u64,
+    /// How many directories were made or taken over.
+    pub directories: u64,
+    /// How many links, devices and fifos were made.
+    pub others: u64,
+    /// How many bytes the whole files have, holes included.
+    pub bytes: u64,
+    /// How many bytes were fetched.
+    pub bytes_fetched: u64,
+    /// What is whole but not in all as it was, up to a limit.
+    pub warnings: Vec<Remark>,
+    /// How many more warnings there were.
+    pub warnings_more: u64,
+    /// How many files have another owner than they had.
+    pub owners_not_set: u64,
+    /// What is not there or not whole, all of it.
+    pub failed: Vec<Remark>,
+    /// Whether an owner that could not be set makes the restore incomplete.
+    pub strict_owner: bool,
+}
+
+impl RestoreReport {
+    /// Tells whether everything is there, as far as was asked.
+    pub fn is_complete(&self) -> bool {
+        self.failed.is_empty() && !(self.strict_owner && self.owners_not_set > 0)
+    }
+
+    /// Returns how a command that did this ends.
+    pub fn exit(&self) -> Exit {
+        if self.is_complete() { Exit::Done } else { Exit::Incomplete }
+    }
+
+    pub(super) fn warn(&mut self, path: PathBuf, what: impl std::fmt::Display) {
+        if self.warnings.len() < WARNINGS_MAX {
+            self.warnings.push(Remark { path, what: what.to_string() });
+        } else {
+            self.warnings_more += 1;
+        }
+    }
+
+    pub(super) fn fail(&mut self, path: PathBuf, what: impl std::fmt::Display) {
+        self.failed.push(Remark { path, what: what.to_string() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners_make_it_incomplete_only_when_asked() {
+        let mut report = RestoreReport { owners_not_set: 3, ..RestoreReport::default() };
+        assert_eq!(report.exit(), Exit::Done);
+        report.strict_owner = true;
+        assert_eq!(report.exit(), Exit::Incomplete);
+    }
+
+    #[test]
+    fn warnings_are_bounded_and_failures_are_not() {
+        let mut report = RestoreReport::default();
+        for _ in 0..=WARNINGS_MAX {
+            report.warn("/a".into(), "odd");
+            report.fail("/a".into(), "lost");
+        }
+        assert_eq!((report.warnings.len(), report.warnings_more), (WARNINGS_MAX, 1));
+        assert_eq!(report.failed.len(), WARNINGS_MAX + 1);
+    }
+}

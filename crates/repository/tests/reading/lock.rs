@@ -1,0 +1,226 @@
+//! Locks: between ours, between ours and stock restic's, and over simulated time.
+
+use std::io::Write;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lifeboat_model::{Cancel, Classify, Clock, Exit, LockId, SimClock, SystemClock, Timestamp};
+use lifeboat_repository::lock::record::LockRecord;
+use lifeboat_repository::lock::{LockGuard, LockKind, LockOptions, LockOwner};
+use lifeboat_repository::{Indexed, Repository};
+use lifeboat_testing::tree::Sample;
+use lifeboat_tiers::fault::{Fault, Moment, Rule, Target};
+use lifeboat_tiers::{FaultTier, MemoryTier};
+
+use crate::support::{ResticRepository, init, memory};
+
+fn sim() -> Arc<SimClock> {
+    Arc::new(SimClock::new("2026-11-23T02:00:00Z".parse().unwrap()))
+}
+
+fn options(kind: LockKind, hostname: &str) -> LockOptions {
+    let owner = LockOwner {
+        hostname: hostname.to_owned(),
+        username: "anna".to_owned(),
+        pid: 4711,
+        uid: 1000,
+        gid: 1000,
+    };
+    LockOptions { kind, owner, wait: Duration::ZERO }
+}
+
+fn acquire(
+    repository: &Repository<Indexed>,
+    options: &LockOptions,
+    clock: &Arc<SimClock>,
+) -> Result<LockGuard, lifeboat_repository::RepositoryError> {
+    let clock: Arc<dyn Clock> = clock.clone();
+    LockGuard::acquire(repository, options, &clock, &Cancel::new())
+}
+
+fn lock_count(repository: &Repository<Indexed>) -> usize {
+    repository.store().list::<LockId>().unwrap().len()
+}
+
+#[test]
+fn shared_locks_stand_side_by_side_and_an_exclusive_one_alone() {
+    let (repository, clock) = (memory(), sim());
+    let first = acquire(&repository, &options(LockKind::Shared, "db1"), &clock).unwrap();
+    let second = acquire(&repository, &options(LockKind::Shared, "db2"), &clock).unwrap();
+    assert_eq!(lock_count(&repository), 2);
+
+    let error = acquire(&repository, &options(LockKind::Exclusive, "db3"), &clock).unwrap_err();
+    assert_eq!(error.exit(), Exit::Locked);
+    assert_eq!(lock_count(&repository), 2, "the loser leaves nothing behind");
+    drop((first, second));
+    assert_eq!(lock_count(&repository), 0);
+
+    let exclusive = acquire(&repository, &options(LockKind::Exclusive, "db3"), &clock).unwrap();
+    clock.advance(Duration::from_secs(125));
+    let error = acquire(&repository, &options(LockKind::Shared, "db1"), &clock).unwrap_err();
+    insta::assert_snapshot!(error.to_string().replace(repository.address(), "[address]"));
+    insta::assert_snapshot!(error.hint().unwrap());
+    drop(exclusive);
+}
+
+#[test]
+fn a_guard_refreshes_its_lock_and_leaves_one_file() {
+    let (repository, clock) = (memory(), sim());
+    let guard = acquire(&repository, &options(LockKind::Exclusive, "db1"), &clock).unwrap();
+    let first = guard.id();
+    clock.advance(Duration::from_mins(4));
+    guard.tick();
+    assert_eq!(guard.id(), first, "it is not due yet");
+    clock.advance(Duration::from_secs(61));
+    guard.tick();
+    assert_ne!(guard.id(), first);
+    assert_eq!(lock_count(&repository), 1);
+    // Refreshed every few minutes, it is never stale for others.
+    for _ in 0..20 {
+        clock.advance(Duration::from_mins(6));
+        guard.tick();
+    }
+    guard.check().unwrap();
+    acquire(&repository, &options(LockKind::Shared, "db2"), &clock).unwrap_err();
+}
+
+#[test]
+fn work_is_cancelled_before_others_may_take_its_lock_for_stale() {
+    let clock = sim();
+    let tier = Arc::new(FaultTier::new(Arc::new(MemoryTier::new())));
+    let repository = init(tier.clone(), None);
+    let cancel = Cancel::new();
+    let shared: Arc<dyn Clock> = clock.clone();
+    let options = options(LockKind::Shared, "db1");
+    let guard = LockGuard::acquire(&repository, &options, &shared, &cancel).unwrap();
+    tier.add(Rule::new(Target::Writes, Fault::Fail(Moment::Before)));
+    clock.advance(Duration::from_mins(22));
+    guard.tick();
+    assert!(!cancel.is_cancelled(), "a refresh that fails is tried again");
+    clock.advance(Duration::from_secs(31));
+    guard.tick();
+    assert!(cancel.is_cancelled());
+    let error = guard.check().unwrap_err();
+    insta::assert_snapshot!(error.to_string().replace(repository.address(), "[address]"));
+    tier.heal();
+    guard.tick();
+    guard.check().unwrap_err();
+}
+
+#[test]
+fn a_stale_lock_is_swept_away() {
+    let (repository, clock) = (memory(), sim());
+    let left_behind = LockRecord::new(
+        LockKind::Exclusive,
+        &options(LockKind::Exclusive, "gone").owner,
+        clock.now(),
+    );
+    let document = serde_json::to_vec(&left_behind).unwrap();
+    repository.save_document::<LockId>(&document).unwrap();
+    clock.advance(Duration::from_mins(29));
+    acquire(&repository, &options(LockKind::Shared, "db1"), &clock).unwrap_err();
+    clock.advance(Duration::from_mins(2));
+    let guard = acquire(&repository, &options(LockKind::Shared, "db1"), &clock).unwrap();
+    assert_eq!(lock_count(&repository), 1);
+    drop(guard);
+}
+
+#[test]
+fn an_unreadable_lock_stands_in_the_way_and_an_empty_one_does_not() {
+    let (repository, clock) = (memory(), sim());
+    let id = LockId::from_bytes([3; 32]);
+    repository.store().put(&id, bytes::Bytes::new()).unwrap();
+    drop(acquire(&repository, &options(LockKind::Exclusive, "db1"), &clock).unwrap());
+
+    repository.store().put(&id, bytes::Bytes::from_static(b"torn")).unwrap();
+    let before = clock.now();
+    let error = acquire(&repository, &options(LockKind::Shared, "db1"), &clock).unwrap_err();
+    assert!(error.to_string().contains("cannot be read"), "{error}");
+    assert_eq!(error.exit(), Exit::Locked);
+    let waited = clock.now().duration_since(before);
+    assert_eq!(waited.as_secs(), 5 + 10 + 20 + 40, "it was looked at again and again");
+}
+
+#[test]
+fn waiting_ends_at_its_limit() {
+    let (repository, clock) = (memory(), sim());
+    let holder = acquire(&repository, &options(LockKind::Exclusive, "db1"), &clock).unwrap();
+    let mut patient = options(LockKind::Shared, "db2");
+    patient.wait = Duration::from_mins(2);
+    let before = clock.now();
+    acquire(&repository, &patient, &clock).unwrap_err();
+    assert_eq!(clock.now().duration_since(before).as_secs(), 120);
+    drop(holder);
+}
+
+fn system_clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock)
+}
+
+#[test]
+fn our_exclusive_lock_stops_restic_and_a_shared_one_does_not() {
+    let restic = ResticRepository::of(&Sample::new(1).files(3));
+    let repository = restic.open();
+    let options = LockOptions::new(LockKind::Exclusive);
+    let guard = LockGuard::acquire(&repository, &options, &system_clock(), &Cancel::new()).unwrap();
+    let error = restic.restic.backup(&restic.source).unwrap_err();
+    let shown = format!("{error} {error:?}");
+    assert!(shown.contains("repository is already locked exclusively"), "{shown}");
+    assert!(shown.contains(&format!("PID {}", std::process::id())), "{shown}");
+    drop(guard);
+
+    let shared = LockOptions::new(LockKind::Shared);
+    let guard = LockGuard::acquire(&repository, &shared, &system_clock(), &Cancel::new()).unwrap();
+    restic.restic.backup(&restic.source).unwrap();
+    let error = restic.restic.run(["prune"]).unwrap_err();
+    assert!(format!("{error} {error:?}").contains("already locked"), "{error:?}");
+    drop(guard);
+    restic.restic.run(["prune"]).unwrap();
+}
+
+#[test]
+fn the_lock_of_a_running_restic_is_seen() {
+    let restic = ResticRepository::of(&Sample::new(2).files(3));
+    let repository = restic.open();
+    // Reading from standard input, it holds its lock until the input ends.
+    let mut child = restic
+        .restic
+        .command()
+        .args(["backup", "--stdin"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    child.stdin.as_mut().unwrap().write_all(b"something to back up").unwrap();
+    let mut attempts = 0;
+    while repository.store().list::<LockId>().unwrap().is_empty() {
+        attempts += 1;
+        assert!(attempts < 1000, "restic took no lock within ten seconds");
+        let _ = crossbeam_channel::never::<()>().recv_timeout(Duration::from_millis(10));
+    }
+    let options = LockOptions::new(LockKind::Exclusive);
+    let error =
+        LockGuard::acquire(&repository, &options, &system_clock(), &Cancel::new()).unwrap_err();
+    assert_eq!(error.exit(), Exit::Locked);
+    assert!(error.to_string().contains(&format!("process {}", child.id())), "{error}");
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().success());
+    LockGuard::acquire(&repository, &options, &system_clock(), &Cancel::new()).unwrap();
+}
+
+#[test]
+fn what_we_write_restic_reads_field_by_field() {
+    let restic = ResticRepository::of(&Sample::new(3).files(1));
+    let repository = restic.open();
+    let options = LockOptions::new(LockKind::Shared);
+    let guard = LockGuard::acquire(&repository, &options, &system_clock(), &Cancel::new()).unwrap();
+    let shown = restic.restic.cat(["lock", &guard.id().to_hex()]).unwrap();
+    let theirs: LockRecord = serde_json::from_slice(&shown).unwrap();
+    assert_eq!(theirs.hostname, options.owner.hostname);
+    assert_eq!(theirs.pid, options.owner.pid);
+    assert!(!theirs.exclusive);
+    let age = SystemClock.now().duration_since(theirs.time);
+    assert!(age.as_secs() < 60, "{age}");
+    assert!(theirs.time > Timestamp::UNIX_EPOCH);
+}

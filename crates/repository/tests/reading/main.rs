@@ -1,0 +1,9 @@
+//! Reading repositories: restore, list, check, copy and lock, on what restic wrote and on what
+//! nobody should have written.
+
+#![cfg(test)]
+
+mod check;
+mod lock;
+mod restore;
+mod support;
