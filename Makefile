@@ -3,11 +3,15 @@
 CARGO ?= cargo
 # How long each fuzz target runs.
 FUZZ_SECONDS ?= 60
+# Where `make docs` writes.
+DOCS ?= target/docs
+
+LIFEBOAT := $(CARGO) run --locked --quiet --package lifeboat --
 
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help test lint demo fuzz docs deny
+.PHONY: help test lint demo docs fuzz deny
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -17,15 +21,26 @@ test: lint ## install what the tests need, check format and lints, run every tes
 	$(CARGO) nextest run --workspace --locked
 	$(CARGO) test --doc --workspace --locked --quiet
 
-lint: ## check the format, and every lint as an error
+lint: ## check the format, the links in the documentation, and every lint as an error
 	dev/install-needs build rust
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked --quiet
 
 demo: ## back up the reference platform, destroy it, bring it back, prove it
 	dev/install-needs build postgresql
 	$(CARGO) build --release --locked --package lifeboat --package techit
 	$(CARGO) run --release --locked --quiet --package techit -- demo
+
+docs: ## write man pages, completions and the plan's JSON Schema into target/docs
+	dev/install-needs build
+	mkdir -p $(DOCS)/man $(DOCS)/completions
+	$(CARGO) build --locked --package lifeboat
+	$(LIFEBOAT) man $(DOCS)/man
+	$(LIFEBOAT) completions bash > $(DOCS)/completions/lifeboat.bash
+	$(LIFEBOAT) completions zsh > $(DOCS)/completions/_lifeboat
+	$(LIFEBOAT) completions fish > $(DOCS)/completions/lifeboat.fish
+	$(LIFEBOAT) plan schema > $(DOCS)/plan.schema.json
 
 fuzz: ## feed every parser of stored bytes with garbage, FUZZ_SECONDS each
 	dev/install-needs build cargo-fuzz
