@@ -15,6 +15,7 @@ use std::process::{ChildStdout, Stdio};
 use std::sync::Arc;
 
 use lifeboat_model::{Lsn, Timestamp};
+use lifeboat_repository::source::StreamReader;
 
 use crate::error::PostgresError;
 use crate::name::{DatabaseName, quote_literal};
@@ -134,5 +135,11 @@ impl DumpStream {
             return Err(PostgresError::SnapshotLost { database: session.database().to_string() });
         }
         Ok(())
+    }
+}
+
+impl StreamReader for DumpStream {
+    fn finish(self: Box<Self>) -> io::Result<()> {
+        Self::finish(*self).map_err(io::Error::other)
     }
 }

@@ -124,6 +124,7 @@ pub struct Cluster {
     data: PathBuf,
     port: u16,
     server_user: Option<User>,
+    options: ClusterOptions,
     lifeline: Option<Lifeline>,
     /// Holds the socket, the log and, unless put elsewhere, the data.
     directory: TempDir,
@@ -149,21 +150,28 @@ impl Cluster {
         let directory = tempfile::Builder::new().prefix("lifeboat-pg-").tempdir_in("/tmp");
         let directory = directory.map_err(prepare)?;
         let data = options.data.clone().unwrap_or_else(|| directory.path().join("data"));
-        for path in [directory.path(), &data, &directory.path().join("socket")] {
+        for path in [directory.path(), &directory.path().join("socket")] {
             make_private(path, server_user.as_ref()).map_err(prepare)?;
         }
         let port = match options.listen {
             Listen::Socket => SOCKET_PORT,
             Listen::Loopback => free_port().map_err(prepare)?,
         };
-        let mut cluster = Self { bin, data, port, server_user, lifeline: None, directory };
-        cluster.initialise(options)?;
-        cluster.start_again()?;
+        let options = options.clone();
+        let mut cluster = Self { bin, data, port, server_user, options, lifeline: None, directory };
+        cluster.make_anew()?;
         Ok(cluster)
     }
 
-    fn initialise(&self, options: &ClusterOptions) -> Result<(), ProgramError> {
+    /// Makes and starts an empty cluster at the place of one that was destroyed.
+    pub fn make_anew(&mut self) -> Result<(), ProgramError> {
+        self.initialise()?;
+        self.start_again()
+    }
+
+    fn initialise(&self) -> Result<(), ProgramError> {
         let fail = |source| ProgramError::Run { program: "initdb".to_owned(), source };
+        make_private(&self.data, self.server_user.as_ref()).map_err(fail)?;
         let password = self.directory.path().join("password");
         let mut initdb = self.command("initdb");
         initdb.arg("--pgdata").arg(&self.data).args([
@@ -173,7 +181,7 @@ impl Cluster {
             "--username",
             SUPERUSER,
         ]);
-        match &options.authentication {
+        match &self.options.authentication {
             Authentication::Trust => initdb.arg("--auth=trust"),
             Authentication::Peer => initdb.args(["--auth-local=peer", "--auth-host=reject"]),
             Authentication::Password(text) => {
@@ -184,12 +192,12 @@ impl Cluster {
         };
         program::run(&mut initdb, b"")?;
         let file = File::options().append(true).open(self.data.join("postgresql.conf"));
-        file.and_then(|mut file| file.write_all(self.settings(options).as_bytes())).map_err(fail)
+        file.and_then(|mut file| file.write_all(self.settings().as_bytes())).map_err(fail)
     }
 
-    fn settings(&self, options: &ClusterOptions) -> String {
+    fn settings(&self) -> String {
         let mut text = SETTINGS.to_owned();
-        let listen = match options.listen {
+        let listen = match self.options.listen {
             Listen::Socket => "",
             Listen::Loopback => "127.0.0.1",
         };
@@ -200,7 +208,7 @@ impl Cluster {
             ("unix_socket_directories", &socket.to_string_lossy()),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
-        for (name, value) in own.iter().chain(&options.settings) {
+        for (name, value) in own.iter().chain(&self.options.settings) {
             writeln!(text, "{name} = '{}'", value.replace('\'', "''"))
                 .expect("a string takes whatever is written");
         }
@@ -437,6 +445,8 @@ mod tests {
         assert_eq!(cluster.psql("postgres", "SELECT n FROM t").unwrap(), "42");
         cluster.destroy().unwrap();
         assert!(cluster.start_again().is_err());
+        cluster.make_anew().unwrap();
+        assert!(cluster.psql("postgres", "SELECT n FROM t").is_err());
     }
 
     #[test]

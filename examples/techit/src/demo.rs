@@ -1,0 +1,245 @@
+//! The story, chapter by chapter.
+
+use std::path::Path;
+use std::time::Instant;
+
+use jiff::Timestamp;
+use lifeboat_model::{ByteSize, Clock as _, SystemClock};
+
+use crate::disaster;
+use crate::failure::{DemoError, file};
+use crate::files::{self, Look};
+use crate::folder::{Folder, bytes_below};
+use crate::interrupt::Interrupt;
+use crate::lifeboat::Lifeboat;
+use crate::media;
+use crate::plan::{self, ASSETS, SITE};
+use crate::platform::{self, Platform};
+use crate::proof::Record;
+use crate::report::{self, Measured};
+use crate::schema;
+use crate::screen;
+
+/// The tiers of the plan.
+const TIERS: [&str; 2] = ["primary", "secondary"];
+
+/// How much of the first backup the second may add at most: it stores only what changed.
+const GROWTH_PERCENT_MAX: u64 = 25;
+
+/// Everything that the story needs; dropping it stops the server and removes the folder.
+pub struct Story<'a> {
+    // The server stops before its folder goes: fields are dropped in this order.
+    platform: Platform,
+    folder: Folder,
+    lifeboat: Lifeboat<'a>,
+    interrupt: &'a Interrupt,
+    keep: bool,
+    began: Instant,
+}
+
+/// What was there at the last backup, and when that began.
+struct Before {
+    record: Record,
+    captured: Timestamp,
+}
+
+/// When the disaster struck.
+struct Struck {
+    at: Timestamp,
+    instant: Instant,
+}
+
+impl<'a> Story<'a> {
+    /// Makes the folder and starts the database server.
+    pub fn begin(
+        binary: &Path,
+        below: &Path,
+        keep: bool,
+        interrupt: &'a Interrupt,
+    ) -> Result<Self, DemoError> {
+        let began = Instant::now();
+        let folder = Folder::make(below, keep)?;
+        screen::say(
+            "This is lifeboat's demo: a platform is backed up, destroyed and brought back.",
+        );
+        screen::say(format_args!("Everything happens in {}", folder.path().display()));
+        screen::chapter(1, "A platform");
+        let platform = Platform::start(&folder)?;
+        let lifeboat = Lifeboat::new(binary, &folder, interrupt);
+        Ok(Self { platform, folder, lifeboat, interrupt, keep, began })
+    }
+
+    /// Tells it from the first chapter to the last.
+    pub fn tell(mut self) -> Result<(), DemoError> {
+        self.fill()?;
+        self.write_plan()?;
+        self.first_backup()?;
+        let before = self.second_backup()?;
+        let struck = self.disaster()?;
+        let measured = self.recover(&before, &struck)?;
+        self.prove(&before, &struck, &measured)?;
+        self.end();
+        Ok(())
+    }
+
+    fn fill(&self) -> Result<(), DemoError> {
+        let user = self.platform.cluster().os_user().unwrap_or("you");
+        screen::say(format_args!(
+            "PostgreSQL runs as the user {user} on a socket of its own. Filling it with users,"
+        ));
+        screen::say("services, orders, payments and tickets …");
+        self.platform.fill_database()?;
+        self.interrupt.check()?;
+        let uploads = platform::fill_files(&self.folder, self.interrupt)?;
+        let rows = crate::tables::total_rows(&crate::tables::read(self.platform.cluster())?);
+        let bytes = ByteSize(bytes_below(&self.folder.media())?);
+        screen::say(format_args!("{rows} rows are in the database,"));
+        screen::say(format_args!("{uploads} uploads with {bytes} lie in its media folder,"));
+        screen::say("and it has a .env, a web server's settings, certificates and logs.");
+        let pictures = self.platform.open_the_doors(&self.folder)?;
+        screen::say(format_args!(
+            "The application is up: it reads its .env, logs in, and finds all {pictures} pictures."
+        ));
+        Ok(())
+    }
+
+    fn write_plan(&self) -> Result<(), DemoError> {
+        screen::chapter(2, "A plan");
+        for tier in TIERS {
+            let path = self.folder.tier(tier);
+            std::fs::create_dir_all(&path).map_err(file("make", path))?;
+        }
+        let key = self.lifeboat.make_key(&self.folder)?;
+        let text = plan::text(&self.folder, self.platform.cluster(), &key);
+        let look = Look { mode: 0o644, is_web: false, age: std::time::Duration::ZERO };
+        files::write(&self.folder.plan(), text.as_bytes(), look)?;
+        screen::say("What matters, where its copies live, and when they are made:\n");
+        for line in text.lines() {
+            screen::say(format_args!("│ {line}"));
+        }
+        screen::say("");
+        screen::say("The recovery key opens every copy. Somebody keeps it away from this machine,");
+        screen::say("and proves it by reading it back:");
+        let key = self.folder.key();
+        self.lifeboat.run(&["key", "confirm", "--from", &key.to_string_lossy()])?;
+        screen::say("");
+        screen::say("Is the plan sound, and could it run now?");
+        self.lifeboat.run(&["check"])
+    }
+
+    fn first_backup(&self) -> Result<(), DemoError> {
+        screen::chapter(3, "The first backup");
+        screen::say(
+            "The database is streamed from pg_dump, the files are read as they lie; both go",
+        );
+        screen::say("encrypted into a repository on each tier.");
+        self.lifeboat.run(&["backup"])?;
+        screen::say("");
+        screen::say("Are the copies whole? Every byte is read back:");
+        self.lifeboat.run(&["verify"])?;
+        self.lifeboat.run(&["status"])?;
+        self.lifeboat.run(&["points"])
+    }
+
+    fn second_backup(&self) -> Result<Before, DemoError> {
+        screen::chapter(4, "Life goes on");
+        self.platform.work(schema::A_DAY)?;
+        let uploads = media::write_more(&self.folder.media(), 1)?;
+        platform::write_settings(&self.folder, "rotated-secret")?;
+        screen::say(format_args!(
+            "1500 orders come in, tickets are closed, {uploads} pictures change, a secret is rotated."
+        ));
+        let record = Record::take(&self.platform, &self.folder)?;
+        let first = bytes_below(&self.folder.tier(TIERS[0]))?;
+        let captured = SystemClock.now();
+        screen::say("The second backup stores only what changed:");
+        self.lifeboat.run(&["backup"])?;
+        let grown = bytes_below(&self.folder.tier(TIERS[0]))?.saturating_sub(first);
+        screen::say("");
+        screen::say(format_args!(
+            "Measured on its disk, the primary tier grew by {}, from {}.",
+            ByteSize(grown),
+            ByteSize(first)
+        ));
+        if grown * 100 > first * GROWTH_PERCENT_MAX {
+            let what = "the second backup stored much more than what changed".to_owned();
+            return Err(DemoError::NotProven { what });
+        }
+        Ok(Before { record, captured })
+    }
+
+    fn disaster(&mut self) -> Result<Struck, DemoError> {
+        screen::chapter(5, "The disaster");
+        self.platform.work(schema::LAST_MINUTES)?;
+        screen::say(
+            "40 more orders come in. Then the machine is lost: the database server is killed,",
+        );
+        screen::say("its data, the media, the settings, certificates and logs are deleted.");
+        let struck = Struck { at: SystemClock.now(), instant: Instant::now() };
+        disaster::strike(&mut self.platform, &self.folder)?;
+        match self.platform.open_the_doors(&self.folder) {
+            Ok(_) => Err(DemoError::NotProven { what: "the platform survived".to_owned() }),
+            Err(error) => {
+                screen::say(format_args!("The application is down: {error}."));
+                Ok(struck)
+            }
+        }
+    }
+
+    fn recover(&mut self, before: &Before, struck: &Struck) -> Result<Vec<Measured>, DemoError> {
+        screen::chapter(6, "The recovery");
+        screen::say("A new, empty PostgreSQL is started. Everything else comes from the backup:");
+        self.platform.cluster_mut().make_anew()?;
+        let mut measured = Vec::new();
+        for asset in ASSETS {
+            self.lifeboat.run(&["restore", asset, "--in-place", "--confirm", SITE])?;
+            let recovered_after = struck.instant.elapsed();
+            measured.push(Measured { asset, captured: before.captured, recovered_after });
+        }
+        let pictures = self.platform.open_the_doors(&self.folder)?;
+        screen::say("");
+        screen::say(format_args!(
+            "The application is up again: it logs in and finds all {pictures} pictures, {} after the disaster.",
+            report::seconds(struck.instant.elapsed())
+        ));
+        Ok(measured)
+    }
+
+    fn prove(
+        &self,
+        before: &Before,
+        struck: &Struck,
+        measured: &[Measured],
+    ) -> Result<(), DemoError> {
+        screen::chapter(7, "The proof");
+        screen::say("Compared without lifeboat's help: PostgreSQL counts and hashes the tables,");
+        screen::say("files are read, and the kernel tells their owners, modes and times.");
+        screen::say("");
+        let now = Record::take(&self.platform, &self.folder)?;
+        before.record.compare(&now)?;
+        let (files, bytes) = now.files();
+        screen::say("");
+        screen::say(format_args!(
+            "All {} rows and all {files} files ({}) are as they were at the backup.",
+            now.rows(),
+            ByteSize(bytes)
+        ));
+        screen::say("Lost are the 40 orders that came in after it. Beside the plan's objectives:");
+        screen::say("");
+        if report::show(struck.at, measured) {
+            Ok(())
+        } else {
+            Err(DemoError::NotProven { what: "an objective of the plan was missed".to_owned() })
+        }
+    }
+
+    fn end(&self) {
+        screen::say("");
+        screen::say(format_args!("The demo took {}.", report::seconds(self.began.elapsed())));
+        if self.keep {
+            screen::say(format_args!("Its folder stays: {}", self.folder.path().display()));
+        } else {
+            screen::say("Nothing is left running, and its folder is removed (`--keep` leaves it).");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The real `lifeboat`, run as a person would run it, with its output on the screen.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::failure::{DemoError, file};
+use crate::folder::Folder;
+use crate::interrupt::Interrupt;
+use crate::screen;
+
+/// Finds the program that was built together with this one.
+pub fn beside_this_program() -> Result<PathBuf, DemoError> {
+    let this = std::env::current_exe()
+        .map_err(|source| DemoError::System { action: "find this program", source })?;
+    Ok(this.with_file_name("lifeboat"))
+}
+
+/// Runs the program in the demo's folder, where it finds the plan by itself.
+#[derive(Debug)]
+pub struct Lifeboat<'a> {
+    binary: PathBuf,
+    folder: PathBuf,
+    state: PathBuf,
+    interrupt: &'a Interrupt,
+}
+
+impl<'a> Lifeboat<'a> {
+    /// Names the program and the folder.
+    pub fn new(binary: &Path, folder: &Folder, interrupt: &'a Interrupt) -> Self {
+        Self {
+            binary: binary.to_owned(),
+            folder: folder.path().to_owned(),
+            state: folder.state(),
+            interrupt,
+        }
+    }
+
+    /// Shows a command, runs it, and fails unless it ends with 0.
+    pub fn run(&self, arguments: &[&str]) -> Result<(), DemoError> {
+        self.interrupt.check()?;
+        let command = arguments.join(" ");
+        screen::command(format_args!("lifeboat {command}"));
+        let fail = |source| DemoError::System { action: "run lifeboat", source };
+        let mut child = Command::new(&self.binary)
+            .args(arguments)
+            .current_dir(&self.folder)
+            .env("XDG_STATE_HOME", &self.state)
+            .spawn()
+            .map_err(fail)?;
+        self.interrupt.watch(Some(child.id()));
+        let ended = child.wait();
+        self.interrupt.watch(None);
+        self.interrupt.check()?;
+        let status = ended.map_err(fail)?;
+        if status.success() { Ok(()) } else { Err(DemoError::Lifeboat { command, status }) }
+    }
+
+    /// Lets lifeboat make the recovery key, and returns the `[key]` table that it writes for it.
+    pub fn make_key(&self, folder: &Folder) -> Result<String, DemoError> {
+        let draft = folder.path().join("draft.toml");
+        self.run(&["init", "--plan", &draft.to_string_lossy()])?;
+        let text = std::fs::read_to_string(&draft).map_err(file("read", &draft))?;
+        let table = text.lines().skip_while(|line| *line != "[key]");
+        let table = table.take_while(|line| *line == "[key]" || !line.starts_with('['));
+        Ok(table.collect::<Vec<_>>().join("\n"))
+    }
+}
