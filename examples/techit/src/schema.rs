@@ -46,7 +46,7 @@ FROM generate_series(1, 100000) n;
 INSERT INTO services (slug, title, hourly_rate)
 SELECT 'service-' || n, 'IT service number ' || n, 40 + n FROM generate_series(1, 120) n;
 INSERT INTO orders (user_id, service_id, hours, status, note, placed_at)
-SELECT (n * 7919) % 100000 + 1, n % 120 + 1, n % 40 + 0.5,
+SELECT (n::bigint * 7919) % 100000 + 1, n % 120 + 1, n % 40 + 0.5,
        (ARRAY['placed', 'running', 'done', 'done', 'done'])[n % 5 + 1],
        CASE WHEN n % 3 = 0 THEN 'Please call before ' || md5(n::text) END,
        timestamptz '2022-01-01 00:00:00+00' + n * interval '4 minutes'
@@ -56,7 +56,7 @@ SELECT n, (n % 40 + 0.5) * (41 + n % 120), (ARRAY['card', 'transfer', 'invoice']
        md5('payment ' || n)::uuid, timestamptz '2022-01-01 06:00:00+00' + n * interval '4 minutes'
 FROM generate_series(1, 380000) n;
 INSERT INTO tickets (user_id, order_id, subject, body, priority, opened_at, closed_at)
-SELECT (n * 104729) % 100000 + 1, CASE WHEN n % 2 = 0 THEN n END, 'Question ' || n,
+SELECT (n::bigint * 104729) % 100000 + 1, CASE WHEN n % 2 = 0 THEN n END, 'Question ' || n,
        'Dear support, ' || repeat('about my order, ', n % 6) || md5('ticket ' || n), n % 4,
        timestamptz '2023-01-01 00:00:00+00' + n * interval '9 minutes',
        CASE WHEN n % 10 > 0 THEN timestamptz '2023-01-02 00:00:00+00' + n * interval '9 minutes' END
