@@ -9,6 +9,8 @@ use lifeboat_model::{SiteName, TierName};
 use lifeboat_plan::Rejected;
 use lifeboat_postgres::PostgresError;
 use lifeboat_repository::RepositoryError;
+use lifeboat_repository::backup::BackupError;
+use lifeboat_repository::source::ExcludeError;
 use lifeboat_tiers::TierError;
 use serde::Serialize;
 
@@ -45,6 +47,12 @@ pub enum OpsError {
     /// A repository failed.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
+    /// A backup made no snapshot.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    /// A pattern of the plan cannot be used.
+    #[error("an `exclude` of the plan cannot be used")]
+    Exclude(#[from] ExcludeError),
     /// A tier failed.
     #[error(transparent)]
     Tier(#[from] TierError),
@@ -181,6 +189,12 @@ pub enum OpsError {
         /// What is missing.
         what: String,
     },
+    /// The plan lacks what this needs.
+    #[error("there is no {what}")]
+    NotInPlan {
+        /// What is missing.
+        what: String,
+    },
     /// What came back is not what was recorded at the backup.
     #[error("what was restored of `{database}` differs from what was recorded: {differences}")]
     Differs {
@@ -223,6 +237,7 @@ impl OpsError {
             Self::Envelope(error) => Some(error),
             Self::Command(error) => Some(error),
             Self::Repository(error) => Some(error),
+            Self::Backup(error) => Some(error),
             Self::Tier(error) => Some(error),
             Self::Postgres(error) => Some(error),
             Self::Plan(error) => Some(error),
@@ -243,7 +258,9 @@ impl Classify for OpsError {
             | Self::BadAddress { .. }
             | Self::Unconfirmed { .. }
             | Self::NotOneDatabase { .. } => ErrorKind::Usage,
-            Self::NoDestination { .. } => ErrorKind::Config,
+            Self::NoDestination { .. } | Self::NotInPlan { .. } | Self::Exclude(_) => {
+                ErrorKind::Config
+            }
             Self::AnotherKey { .. } | Self::AnotherSite { .. } | Self::Io { .. } => {
                 ErrorKind::Denied
             }

@@ -1,21 +1,27 @@
 //! The operations: wire, keys, catalog, jobs, backup, verification, status, restore.
 
+pub mod backup;
+pub mod bare_machine;
 pub mod catalog;
 pub mod command;
 pub mod ending;
 pub mod envelope;
 pub mod error;
+pub mod holdings;
 pub mod key;
 pub mod named_tier;
 pub mod plan_archive;
 pub mod point;
 mod random;
+pub mod readiness;
 pub mod recovery_key;
+pub mod restore;
 pub mod secret;
 pub mod state;
 pub mod status;
 pub mod surroundings;
 pub mod tier_mark;
+pub mod verification;
 pub mod wire;
 pub mod writer;
 

@@ -212,8 +212,12 @@ pub fn assess(
         })
         .collect();
     let mut risks = Vec::new();
-    assets.iter().for_each(|asset| asset_risks(asset, &mut risks));
-    tiers.iter().for_each(|tier| tier_risks(tier, plan, now, &mut risks));
+    for asset in &assets {
+        asset_risks(asset, &mut risks);
+    }
+    for tier in &tiers {
+        tier_risks(tier, plan, now, &mut risks);
+    }
     if history.key_confirmed.is_none() {
         risks.push(Risk {
             verdict: Verdict::Unknown,

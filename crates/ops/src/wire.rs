@@ -120,12 +120,11 @@ impl Site {
 
     /// Reads the recovery key and holds it against the public halves in the plan.
     pub fn recovery_key(&self, cancel: &Cancel) -> Result<RecoveryKey, OpsError> {
-        let key = match &self.key {
-            Some(key) => key.clone(),
-            None => {
-                let place = &self.plan.key().secret;
-                RecoveryKey::parse(&secret::resolve(place, &self.surroundings, cancel)?)?
-            }
+        let key = if let Some(key) = &self.key {
+            key.clone()
+        } else {
+            let place = &self.plan.key().secret;
+            RecoveryKey::parse(&secret::resolve(place, &self.surroundings, cancel)?)?
         };
         let halves = key.public_halves();
         let verifier = (self.plan.key().verifier.clone(), halves.verifier.to_string());
@@ -223,16 +222,12 @@ impl Site {
             },
         };
         let mark = self.surroundings.runtime.block_on(TierMark::read(tier.as_ref()))?;
-        Ok(match mark {
-            Some(mark) => {
-                mark.expect(self.name(), &address)?;
-                Reached::Ready(NamedTier { name: name.clone(), tier })
-            }
-            None => {
-                let place = Place::Empty(tier);
-                Reached::Vacant(Vacancy { name: name.clone(), address, place })
-            }
-        })
+        let Some(mark) = mark else {
+            let place = Place::Empty(tier);
+            return Ok(Reached::Vacant(Vacancy { name: name.clone(), address, place }));
+        };
+        mark.expect(self.name(), &address)?;
+        Ok(Reached::Ready(NamedTier { name: name.clone(), tier }))
     }
 
     /// Returns the folders of this host that hold what lifeboat itself writes.

@@ -1,0 +1,402 @@
+//! Backing up: every asset that was asked for, onto every tier that the plan sends it to.
+//!
+//! ```text
+//! for each asset: before ── store on the first tier ── copy to the others ── after | on_failure
+//! then for each tier that got something: verify
+//! ```
+//!
+//! What goes wrong with one asset or one tier is its own outcome and does not spoil the rest; each
+//! outcome is computed once, here, and the report, the records and the exit code are made of it.
+//!
+//! # Locks
+//!
+//! The state directory's lock makes this the only job of its host; a shared lock in each repository
+//! keeps `prune` away, also restic's and another host's.
+//!
+//! # Crash consistency
+//!
+//! A kill leaves the snapshots that were made, their records as far as they were written, and a job
+//! that began and never ended, which the next run of this host marks as interrupted. What was
+//! stored without a snapshot is found again by the next backup. A point is computed from snapshots,
+//! so one without a record still counts.
+
+mod capture;
+mod command;
+mod copies;
+mod database;
+mod files;
+mod hooks;
+
+pub use command::output_path;
+pub use database::DumpPaths;
+pub use hooks::HookReport;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lifeboat_model::instant::compact_instant;
+use lifeboat_model::{AssetName, Cancel, Event, EventSink, Exit, JobId, SnapshotId, TierName};
+use lifeboat_model::{SiteName, Timestamp};
+use lifeboat_plan::plan::asset::Asset;
+use lifeboat_repository::backup::{Counts, Skipped};
+use lifeboat_repository::lock::{LockGuard, LockKind, LockOptions};
+use serde::Serialize;
+
+use crate::catalog::TierSync;
+use crate::catalog::body::{AssetBackedUp, Body, JobEnded, JobStarted, SKIPPED_MAX, TierSnapshot};
+use crate::ending::{Ending, JobStage, StageOutcome};
+use crate::error::{OpsError, Trouble};
+use crate::holdings::Holdings;
+use crate::point::{Role, roles};
+use crate::verification::{Share, TierVerification, verify_tier};
+use crate::wire::Site;
+use crate::wire::open::{NewTiers, OpenSite, OpenTier};
+
+/// The version of [`BackupJobReport`] as JSON.
+pub const SCHEMA: u32 = 1;
+
+/// What is backed up.
+#[derive(Debug, Clone, Default)]
+pub struct BackupOptions {
+    /// These assets; all, if empty.
+    pub assets: Vec<AssetName>,
+    /// Onto these tiers; where the plan sends each asset, if empty.
+    pub to: Vec<TierName>,
+}
+
+/// What a backup did.
+#[derive(Debug, Serialize)]
+pub struct BackupJobReport {
+    /// The version of this document.
+    pub schema: u32,
+    /// Which site.
+    pub site: SiteName,
+    /// Which job.
+    pub job: JobId,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it ended.
+    pub ended: Timestamp,
+    /// How it ended: as its worst part did.
+    pub ending: Ending,
+    /// The assets, in the order in which they were done.
+    pub assets: Vec<AssetReport>,
+    /// The verification of each tier that got something.
+    pub verifications: Vec<TierVerification>,
+    /// What happened to the catalog on each tier, where something was put there.
+    pub catalog: Vec<TierSync>,
+    #[serde(skip)]
+    exits: BTreeSet<u8>,
+}
+
+impl BackupJobReport {
+    /// Returns how the command ends.
+    pub fn exit(&self) -> Exit {
+        // Where all that failed failed for one reason, its code says more than `failed`.
+        match (self.ending, self.exits.iter().copied().collect::<Vec<_>>().as_slice()) {
+            (Ending::Failed, [only]) => {
+                [Exit::Locked, Exit::WrongKey, Exit::NoRepository, Exit::Usage]
+                    .into_iter()
+                    .find(|exit| exit.code() == *only)
+                    .unwrap_or(Exit::Failed)
+            }
+            (ending, _) => ending.exit(),
+        }
+    }
+}
+
+/// What became of an asset.
+#[derive(Debug, Serialize)]
+pub struct AssetReport {
+    /// Which asset.
+    pub asset: AssetName,
+    /// How it ended: as its worst stage did.
+    pub ending: Ending,
+    /// Up to when every change was captured; absent if it is incomplete.
+    pub captured: Option<Timestamp>,
+    /// The application's revision.
+    pub revision: Option<String>,
+    /// Its snapshot on each tier.
+    pub snapshots: Vec<TierSnapshotReport>,
+    /// What was read and stored.
+    pub counts: Option<Counts>,
+    /// What was left out, and why.
+    pub skipped: Vec<Skipped>,
+    /// How each stage ended on each tier.
+    pub stages: Vec<StageOutcome>,
+    /// What the hooks wrote.
+    pub hooks: Vec<HookReport>,
+    #[serde(skip)]
+    exits: BTreeSet<u8>,
+}
+
+/// A snapshot on a tier.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TierSnapshotReport {
+    /// Which tier.
+    pub tier: TierName,
+    /// Which snapshot.
+    pub snapshot: SnapshotId,
+}
+
+impl AssetReport {
+    fn new(asset: &AssetName) -> Self {
+        Self {
+            asset: asset.clone(),
+            ending: Ending::Succeeded,
+            captured: None,
+            revision: None,
+            snapshots: Vec::new(),
+            counts: None,
+            skipped: Vec::new(),
+            stages: Vec::new(),
+            hooks: Vec::new(),
+            exits: BTreeSet::new(),
+        }
+    }
+
+    fn worst(&self) -> Ending {
+        self.stages.iter().map(|stage| stage.ending).max().unwrap_or(Ending::Failed)
+    }
+
+    fn to_record(&self, job: JobId) -> AssetBackedUp {
+        let counts = self.counts.unwrap_or_default();
+        let snapshots = self.snapshots.iter();
+        AssetBackedUp {
+            job,
+            asset: self.asset.clone(),
+            captured: self.captured,
+            snapshots: snapshots
+                .map(|on| TierSnapshot { tier: on.tier.clone(), snapshot: on.snapshot })
+                .collect(),
+            revision: self.revision.clone(),
+            bytes_read: counts.bytes_read,
+            bytes_stored: counts.bytes_stored,
+            skipped: self.skipped.iter().take(SKIPPED_MAX).map(ToString::to_string).collect(),
+            stages: self.stages.clone(),
+        }
+    }
+}
+
+/// Backs up.
+pub fn backup(
+    site: &Site,
+    options: &BackupOptions,
+    events: &dyn EventSink,
+    cancel: &Cancel,
+) -> Result<BackupJobReport, OpsError> {
+    let assets = in_order(site, &options.assets)?;
+    let mut tiers: BTreeSet<TierName> = options.to.iter().cloned().collect();
+    for asset in &assets {
+        // An asset without a destination is that asset's outcome, unless a tier was misspelt.
+        match site.tiers_of(asset, &options.to) {
+            Ok(found) => tiers.extend(found),
+            Err(OpsError::NoDestination { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let open = OpenSite::open(site, &tiers, NewTiers::SetUp, events, cancel)?;
+    Holdings::of_open(&open).record_missing(&open)?;
+    let surroundings = site.surroundings();
+    let (job, started) = (surroundings.new_job(), surroundings.now());
+    open.record(Body::JobStarted(JobStarted {
+        job,
+        command: "backup".to_owned(),
+        assets: assets.clone(),
+    }))?;
+    open.deliver()?;
+    let mut work =
+        Job { open: &open, id: job, started, options, events, cancel, locks: BTreeMap::new() };
+    work.take_locks();
+    let mut reports = Vec::new();
+    for asset in &assets {
+        let report = work.back_up(asset)?;
+        open.record(Body::AssetBackedUp(report.to_record(job)))?;
+        open.deliver()?;
+        reports.push(report);
+    }
+    let verifications = work.verify(&reports)?;
+    drop(work);
+    let endings = reports.iter().map(|report| report.ending);
+    let ending = endings.chain(verifications.iter().map(TierVerification::ending)).max();
+    let ending = ending.unwrap_or(Ending::Succeeded);
+    open.record(Body::JobEnded(JobEnded { job, ending }))?;
+    let catalog = open.deliver()?;
+    let exits = reports.iter().flat_map(|report| report.exits.iter().copied()).collect();
+    Ok(BackupJobReport {
+        schema: SCHEMA,
+        site: site.name().clone(),
+        job,
+        started,
+        ended: surroundings.now(),
+        ending,
+        assets: reports,
+        verifications,
+        catalog,
+        exits,
+    })
+}
+
+/// Puts configuration before databases and media after them, so that the job makes a whole point.
+fn in_order(site: &Site, wanted: &[AssetName]) -> Result<Vec<AssetName>, OpsError> {
+    let roles = roles(site.plan());
+    let mut assets = site.assets(wanted)?;
+    assets.sort_by_key(|asset| match roles.get(asset) {
+        Some(Role::Configuration) | None => 0,
+        Some(Role::Database) => 1,
+        Some(Role::Media) => 2,
+    });
+    Ok(assets)
+}
+
+/// A backup while it runs.
+struct Job<'a> {
+    open: &'a OpenSite<'a>,
+    id: JobId,
+    started: Timestamp,
+    options: &'a BackupOptions,
+    events: &'a dyn EventSink,
+    cancel: &'a Cancel,
+    locks: BTreeMap<TierName, Result<LockGuard, Trouble>>,
+}
+
+impl Job<'_> {
+    fn site(&self) -> &Site {
+        self.open.site()
+    }
+
+    fn now(&self) -> Timestamp {
+        self.site().surroundings().now()
+    }
+
+    fn take_locks(&mut self) {
+        let clock = &self.site().surroundings().clock;
+        let options = LockOptions::new(LockKind::Shared);
+        let locks = self.open.open_tiers().map(|tier| {
+            let lock = LockGuard::acquire(&tier.repository, &options, clock, self.cancel);
+            (tier.named.name.clone(), lock.map_err(|error| Trouble::of(&error)))
+        });
+        self.locks = locks.collect();
+    }
+
+    /// Returns a tier that is open and locked.
+    fn tier(&self, name: &TierName) -> Result<&OpenTier, Trouble> {
+        let tier = self.open.tier(name)?;
+        match self.locks.get(name) {
+            Some(Err(trouble)) => Err(trouble.clone()),
+            _ => Ok(tier),
+        }
+    }
+
+    /// Adds how a stage that began at `started` ended.
+    fn note(
+        &self,
+        report: &mut AssetReport,
+        (stage, tier): (JobStage, Option<&TierName>),
+        started: Timestamp,
+        result: Result<(), Trouble>,
+    ) {
+        let trouble = result.err();
+        report.exits.extend(trouble.as_ref().map(|trouble| trouble.exit));
+        report.stages.push(StageOutcome {
+            stage,
+            tier: tier.cloned(),
+            ending: trouble.as_ref().map_or(Ending::Succeeded, |trouble| trouble.ending),
+            hint: trouble.as_ref().and_then(|trouble| trouble.hint.clone()),
+            message: trouble.map(|trouble| trouble.message),
+            started,
+            ended: self.now(),
+        });
+    }
+
+    fn back_up(&self, name: &AssetName) -> Result<AssetReport, OpsError> {
+        let asset = self.site().asset(name)?;
+        let mut report = AssetReport::new(name);
+        let started = self.now();
+        match self.site().tiers_of(name, &self.options.to) {
+            Err(error) => {
+                self.note(&mut report, (JobStage::Store, None), started, Err(Trouble::of(&error)));
+            }
+            Ok(tiers) => {
+                if self.run_before(asset, &mut report) {
+                    self.store(asset, &tiers, &mut report);
+                } else {
+                    self.skip(&tiers, "the hook before it failed", &mut report);
+                }
+            }
+        }
+        self.run_after(asset, &mut report);
+        report.ending = report.worst();
+        Ok(report)
+    }
+
+    /// Stores an asset on the first tier that can take it, and copies it to the others.
+    fn store(&self, asset: &Asset, tiers: &[TierName], report: &mut AssetReport) {
+        let mut usable = Vec::new();
+        for name in tiers {
+            match self.tier(name) {
+                Ok(tier) => usable.push(tier),
+                Err(trouble) => {
+                    self.note(report, (JobStage::Copy, Some(name)), self.now(), Err(trouble));
+                }
+            }
+        }
+        let Some((first, others)) = usable.split_first() else { return };
+        let started = self.now();
+        let stored = self.capture(asset, first, report);
+        self.note(report, (JobStage::Store, Some(&first.named.name)), started, stored);
+        let Some(snapshot) = report.snapshots.first().map(|on| on.snapshot) else {
+            let names: Vec<_> = others.iter().map(|tier| tier.named.name.clone()).collect();
+            return self.skip(&names, "there is nothing to copy", report);
+        };
+        for tier in others {
+            let started = self.now();
+            let copied = self.copy(first, tier, snapshot, report);
+            self.note(report, (JobStage::Copy, Some(&tier.named.name)), started, copied);
+        }
+    }
+
+    fn skip(&self, tiers: &[TierName], why: &str, report: &mut AssetReport) {
+        for tier in tiers {
+            let trouble = Trouble {
+                ending: Ending::Skipped,
+                message: why.to_owned(),
+                hint: None,
+                exit: Exit::Failed.code(),
+            };
+            self.note(report, (JobStage::Copy, Some(tier)), self.now(), Err(trouble));
+        }
+    }
+
+    /// The tags of this job's snapshot of an asset.
+    fn tags(&self, asset: &AssetName) -> Vec<String> {
+        use crate::point::tag;
+        let point = compact_instant(self.started);
+        vec![tag("asset", asset), tag("job", &self.id), tag("point", &point)]
+    }
+
+    /// Verifies every tier that got something.
+    fn verify(&self, reports: &[AssetReport]) -> Result<Vec<TierVerification>, OpsError> {
+        let reached: BTreeSet<_> =
+            reports.iter().flat_map(|report| &report.snapshots).map(|on| &on.tier).collect();
+        let mut verified = Vec::new();
+        for name in reached {
+            if let Ok(tier) = self.tier(name) {
+                let share = Share::AfterBackup;
+                verified.push(verify_tier(
+                    self.open,
+                    tier,
+                    self.id,
+                    share,
+                    self.events,
+                    self.cancel,
+                )?);
+            }
+        }
+        Ok(verified)
+    }
+
+    /// Tells listeners of a stage that has no progress of its own.
+    fn emit(&self, event: Event) {
+        self.events.emit(event);
+    }
+}

@@ -1,0 +1,86 @@
+//! Storing one asset on a tier: its sources, one snapshot, and what that proves.
+
+use lifeboat_model::Timestamp;
+use lifeboat_plan::plan::asset::{Asset, AssetKind};
+use lifeboat_repository::backup::{self, BackupReport, ParentChoice};
+use lifeboat_repository::source::Source;
+
+use super::{AssetReport, Job, TierSnapshotReport};
+use crate::ending::Ending;
+use crate::error::{OpsError, Trouble};
+use crate::wire::open::OpenTier;
+
+/// What is read for an asset.
+pub(super) struct Reading {
+    /// The sources.
+    pub sources: Vec<Source>,
+    /// The moment that they show, where it is not the start of reading.
+    pub moment: Option<Timestamp>,
+    /// The application's revision.
+    pub revision: Option<String>,
+    /// What the plan asks for beyond it that is not there.
+    pub lacking: Option<Trouble>,
+}
+
+impl Job<'_> {
+    /// Makes the snapshot of an asset; what it shows is added to the report.
+    pub(super) fn capture(
+        &self,
+        asset: &Asset,
+        tier: &OpenTier,
+        report: &mut AssetReport,
+    ) -> Result<(), Trouble> {
+        let reading = self.read(asset, report).map_err(|error| Trouble::of(&error))?;
+        let Reading { sources, moment, revision, lacking } = reading;
+        report.revision = revision;
+        let options = backup::BackupOptions {
+            tags: self.tags(&report.asset),
+            time: moment,
+            parent: ParentChoice::Latest,
+            ..backup::BackupOptions::new(self.site().name().as_str())
+        };
+        let clock = self.site().surroundings().clock.as_ref();
+        let made =
+            backup::backup(&tier.repository, sources, &options, self.events, self.cancel, clock)
+                .map_err(|error| Trouble::of(&error))?;
+        take_over(made, moment, tier, report);
+        match (incomplete(report), lacking) {
+            (Some(trouble), _) | (None, Some(trouble)) => Err(trouble),
+            (None, None) => Ok(()),
+        }
+    }
+
+    fn read(&self, asset: &Asset, report: &AssetReport) -> Result<Reading, OpsError> {
+        match &asset.kind {
+            AssetKind::Files(files) => self.read_files(files),
+            AssetKind::Postgres(postgres) => self.read_database(&report.asset, postgres),
+            AssetKind::Command(command) => Ok(self.read_command(&report.asset, command)),
+        }
+    }
+}
+
+fn take_over(
+    made: BackupReport,
+    moment: Option<Timestamp>,
+    tier: &OpenTier,
+    report: &mut AssetReport,
+) {
+    let complete = made.is_complete();
+    let (tier, snapshot) = (tier.named.name.clone(), made.snapshot);
+    report.captured = complete.then_some(moment.unwrap_or(made.started));
+    report.snapshots.push(TierSnapshotReport { tier, snapshot });
+    report.counts = Some(made.counts);
+    report.skipped = made.skipped;
+}
+
+/// A backup that left something out is not a success.
+fn incomplete(report: &AssetReport) -> Option<Trouble> {
+    let first = report.skipped.first()?;
+    let message = match report.skipped.len() {
+        1 => format!("left out {first}"),
+        count => format!("left out {first}, and {} more", count - 1),
+    };
+    let hint = "make it readable, exclude it in the plan, or stop what writes to it meanwhile";
+    let exit = Ending::Incomplete.exit().code();
+    Some(Trouble { ending: Ending::Incomplete, message, hint: Some(hint.to_owned()), exit })
+}

@@ -1,0 +1,77 @@
+//! File assets: the plan's paths, without what lifeboat itself writes there.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lifeboat_plan::plan::asset::FileSet;
+use lifeboat_plan::value::command::Command;
+use lifeboat_repository::source::{Excludes, FilesSource, Source};
+
+use super::Job;
+use super::capture::Reading;
+use crate::command::CommandLine;
+use crate::ending::Ending;
+use crate::error::{OpsError, Trouble};
+
+/// How long the command that prints a revision may take.
+const REVISION_TIMEOUT: Duration = Duration::from_mins(1);
+
+impl Job<'_> {
+    pub(super) fn read_files(&self, files: &FileSet) -> Result<Reading, OpsError> {
+        let paths: Vec<PathBuf> =
+            files.paths.iter().map(|path| path.as_path().to_owned()).collect();
+        let mut patterns = files.exclude.clone();
+        for folder in self.site().own_folders() {
+            if paths.iter().any(|path| folder.starts_with(path) && folder != *path) {
+                patterns.push(as_pattern(&folder));
+            }
+        }
+        let exclude = Excludes::new(&patterns)?;
+        let (revision, lacking) = match &files.revision {
+            None => (None, None),
+            Some(command) => match self.revision(command, paths.first()) {
+                Ok(revision) => (Some(revision), None),
+                Err(trouble) => (None, Some(trouble)),
+            },
+        };
+        let one_file_system = files.one_file_system;
+        let sources = vec![Source::Files(FilesSource { paths, exclude, one_file_system })];
+        Ok(Reading { sources, moment: None, revision, lacking })
+    }
+
+    /// Asks for the application's revision, in its first directory.
+    fn revision(&self, command: &Command, path: Option<&PathBuf>) -> Result<String, Trouble> {
+        let argv = command.words().into_iter().map(str::to_owned).collect();
+        let mut line = CommandLine::new(argv, REVISION_TIMEOUT);
+        line.directory = path.filter(|path| path.is_dir()).cloned();
+        let output = line.run(self.cancel).map_err(|error| Trouble {
+            ending: Ending::CouldNotVerify,
+            exit: Ending::CouldNotVerify.exit().code(),
+            message: format!("cannot tell the revision: {}", crate::error::explain(&error)),
+            hint: None,
+        })?;
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+}
+
+/// Writes a path as a pattern that matches it alone.
+fn as_pattern(path: &Path) -> String {
+    let mut pattern = String::new();
+    for symbol in path.to_string_lossy().chars() {
+        if matches!(symbol, '*' | '?' | '[' | ']' | '{' | '}' | '\\' | '!') {
+            pattern.push('\\');
+        }
+        pattern.push(symbol);
+    }
+    pattern
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_mean_their_path_alone() {
+        assert_eq!(as_pattern(Path::new("/a[1]/b*")), "/a\\[1\\]/b\\*");
+    }
+}

@@ -1,0 +1,89 @@
+//! Starting from nothing: a tier's address and the recovery key lead to the plan and the data.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use lifeboat_model::{Cancel, PlanId, RepositoryId, Silent, TierName};
+use lifeboat_plan::{Facts, SourceFile, load};
+use lifeboat_tiers::{LocalTier, Tier};
+
+use crate::catalog::body::Body;
+use crate::catalog::record::Record;
+use crate::catalog::{CatalogKeys, read_tier};
+use crate::error::OpsError;
+use crate::named_tier::NamedTier;
+use crate::plan_archive::ArchivedPlan;
+use crate::recovery_key::RecoveryKey;
+use crate::surroundings::Surroundings;
+use crate::tier_mark::TierMark;
+use crate::wire::{Site, repositories};
+
+/// Opens the tier at an address, like `file:///mnt/backups` or `/mnt/backups`.
+pub fn open_address(address: &str) -> Result<Arc<dyn Tier>, OpsError> {
+    let path = match address.split_once("://") {
+        Some(("file", path)) => path,
+        Some(("s3" | "azure" | "sftp", _)) => {
+            return Err(OpsError::NotBuilt { what: format!("reaching {address}") });
+        }
+        Some(_) => return Err(OpsError::BadAddress { address: address.to_owned() }),
+        None => address,
+    };
+    if !path.starts_with('/') {
+        return Err(OpsError::BadAddress { address: address.to_owned() });
+    }
+    Ok(Arc::new(LocalTier::open(Path::new(path))?))
+}
+
+/// Finds the plan that was last in force at a tier, and returns its site; the tier is used where it
+/// was found, wherever the plan says that it is.
+pub fn find_site(
+    tier: &Arc<dyn Tier>,
+    key: &RecoveryKey,
+    surroundings: Surroundings,
+    cancel: &Cancel,
+) -> Result<Site, OpsError> {
+    let runtime = surroundings.runtime.clone();
+    let no_plan = || OpsError::NoPlan { address: tier.address().to_owned() };
+    let mark = runtime.block_on(TierMark::read(tier.as_ref()))?.ok_or_else(no_plan)?;
+    let keys = CatalogKeys::from(key);
+    let (expected, found) = (mark.verifier.clone(), keys.verifier.to_string());
+    if expected != found {
+        return Err(OpsError::AnotherKey { expected, found });
+    }
+    // Before its name is known the tier needs one to be spoken of.
+    let name: TierName = "found".parse().expect("it is a valid name");
+    let named = NamedTier { name, tier: Arc::clone(tier) };
+    let records = runtime.block_on(read_tier(&mark.site, &keys, &named))?;
+    let plan = last_plan(&records).ok_or_else(no_plan)?;
+    let archived = runtime.block_on(ArchivedPlan::read(plan, &key.opener(), tier.as_ref()))?;
+    let ArchivedPlan { name, text, runbooks, .. } = archived;
+    let runbooks: BTreeMap<String, String> = runbooks;
+    let source = SourceFile { path: name, text };
+    let checked = load(source, &runbooks, &Facts::default(), surroundings.now())?;
+    let site = Site::new(checked, surroundings).with_key(key.clone());
+    let repository =
+        repositories::open(&named, key, site.surroundings(), &Silent, cancel)?.config().id;
+    match adopted_as(&records, repository) {
+        Some(name) if site.plan().tiers().contains_key(&name) => {
+            Ok(site.with_tier(name, named.tier))
+        }
+        _ => Err(no_plan()),
+    }
+}
+
+fn last_plan(records: &[Record]) -> Option<PlanId> {
+    records.iter().rev().find_map(|record| match record.body() {
+        Body::PlanAdopted(adopted) => Some(adopted.plan),
+        _ => None,
+    })
+}
+
+fn adopted_as(records: &[Record], repository: RepositoryId) -> Option<TierName> {
+    records.iter().rev().find_map(|record| match record.body() {
+        Body::TierAdopted(adopted) if adopted.repository == repository => {
+            Some(adopted.tier.clone())
+        }
+        _ => None,
+    })
+}

@@ -1,0 +1,188 @@
+//! What the tiers hold now: their snapshots, tied to captures and points, and what is gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lifeboat_model::{AssetName, Cancel, EventSink, SiteName, SnapshotId, TierName};
+use lifeboat_repository::{Repository, Snapshot};
+use serde::Serialize;
+
+use crate::catalog::body::{Body, SnapshotsMissing};
+use crate::catalog::view::{View, Wanted};
+use crate::error::{OpsError, Trouble};
+use crate::point::{Capture, Point, captures, points, roles};
+use crate::state::State;
+use crate::wire::open::OpenSite;
+use crate::wire::{Reached, Site, repositories};
+
+/// The version of [`PointsReport`] as JSON.
+pub const SCHEMA: u32 = 1;
+
+/// Snapshots that were recorded and are gone from a tier.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Missing {
+    /// From which tier.
+    pub tier: TierName,
+    /// Which snapshots.
+    pub snapshots: Vec<SnapshotId>,
+}
+
+/// What the tiers of a site hold.
+#[derive(Debug, Default)]
+pub struct Holdings {
+    /// Captures, the oldest first.
+    pub captures: Vec<Capture>,
+    /// Points, the newest first.
+    pub points: Vec<Point>,
+    /// What could not be looked at.
+    pub troubles: BTreeMap<TierName, Trouble>,
+    /// What each tier holds.
+    present: BTreeMap<TierName, BTreeSet<SnapshotId>>,
+}
+
+type Snapshots = Vec<(SnapshotId, Snapshot)>;
+
+impl Holdings {
+    fn new(site: &Site, found: BTreeMap<TierName, Result<Snapshots, Trouble>>) -> Self {
+        let mut holdings = Self::default();
+        let mut readable = BTreeMap::new();
+        for (tier, snapshots) in found {
+            match snapshots {
+                Err(trouble) => {
+                    holdings.troubles.insert(tier, trouble);
+                }
+                Ok(snapshots) => {
+                    let ids = snapshots.iter().map(|(id, _)| *id).collect();
+                    holdings.present.insert(tier.clone(), ids);
+                    readable.insert(tier, snapshots);
+                }
+            }
+        }
+        let tiers = readable.iter().map(|(tier, snapshots)| (tier, snapshots.as_slice()));
+        holdings.captures = captures(site.name().as_str(), tiers);
+        holdings.points = points(&roles(site.plan()), &holdings.captures);
+        holdings
+    }
+
+    /// Looks into the tiers of a site that is open.
+    pub fn of_open(open: &OpenSite<'_>) -> Self {
+        let tiers = open.site().plan().tiers().keys();
+        let look = |name: &TierName| {
+            let tier = open.tier(name)?;
+            tier.repository.snapshots().map_err(|error| Trouble::of(&error))
+        };
+        let found = tiers.map(|name| (name.clone(), look(name))).collect();
+        Self::new(open.site(), found)
+    }
+
+    /// Looks into all tiers of a site without taking a lock or writing anything.
+    pub fn look(site: &Site, events: &dyn EventSink, cancel: &Cancel) -> Result<Self, OpsError> {
+        let key = site.recovery_key(cancel)?;
+        let look = |name: &TierName| -> Result<Snapshots, Trouble> {
+            match site.reach(name) {
+                Reached::Trouble(trouble) => Err(trouble),
+                Reached::Vacant(vacancy) => {
+                    let (tier, address) = (name.clone(), vacancy.address().to_owned());
+                    Err(Trouble::of(&OpsError::TierNew { tier, address }))
+                }
+                Reached::Ready(tier) => {
+                    let opened =
+                        repositories::open(&tier, &key, site.surroundings(), events, cancel);
+                    let snapshots = opened
+                        .and_then(|opened| Repository::snapshots(&opened).map_err(OpsError::from));
+                    snapshots.map_err(|error| Trouble::of(&error))
+                }
+            }
+        };
+        let tiers = site.plan().tiers().keys();
+        Ok(Self::new(site, tiers.map(|name| (name.clone(), look(name))).collect()))
+    }
+
+    /// Finds what was recorded and is gone, tier by tier; of tiers that could not be looked at
+    /// nothing is said.
+    pub fn missing(&self, view: &View) -> Result<Vec<Missing>, OpsError> {
+        let mut missing = Vec::new();
+        for (tier, present) in &self.present {
+            let wanted =
+                Wanted { kind: "asset-backed-up", asset: None, tier: Some(tier), good_only: false };
+            let records = view.latest(wanted, u32::MAX)?;
+            let recorded = records.iter().filter_map(|record| match record.body() {
+                Body::AssetBackedUp(body) => Some(&body.snapshots),
+                _ => None,
+            });
+            let recorded = recorded.flatten().filter(|there| there.tier == *tier);
+            let gone: BTreeSet<_> = recorded
+                .map(|there| there.snapshot)
+                .filter(|snapshot| !present.contains(snapshot))
+                .collect();
+            if !gone.is_empty() {
+                let snapshots = gone.into_iter().collect();
+                missing.push(Missing { tier: tier.clone(), snapshots });
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Records what is gone, once.
+    pub(crate) fn record_missing(&self, open: &OpenSite<'_>) -> Result<(), OpsError> {
+        for Missing { tier, snapshots } in self.missing(open.catalog().view())? {
+            let wanted = Wanted {
+                kind: "snapshots-missing",
+                asset: None,
+                tier: Some(&tier),
+                good_only: false,
+            };
+            let told: BTreeSet<SnapshotId> = open
+                .catalog()
+                .view()
+                .latest(wanted, u32::MAX)?
+                .iter()
+                .filter_map(|record| match record.body() {
+                    Body::SnapshotsMissing(body) => Some(body.snapshots.clone()),
+                    _ => None,
+                })
+                .flatten()
+                .collect();
+            let snapshots: Vec<_> =
+                snapshots.into_iter().filter(|snapshot| !told.contains(snapshot)).collect();
+            if !snapshots.is_empty() {
+                open.record(Body::SnapshotsMissing(SnapshotsMissing { tier, snapshots }))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The recovery points of a site.
+#[derive(Debug, Serialize)]
+pub struct PointsReport {
+    /// The version of this document.
+    pub schema: u32,
+    /// Which site.
+    pub site: SiteName,
+    /// The points, the newest first.
+    pub points: Vec<Point>,
+    /// Tiers that could not be looked at, so that what only they hold is not shown.
+    pub troubles: BTreeMap<TierName, Trouble>,
+    /// Snapshots that were recorded and are gone.
+    pub missing: Vec<Missing>,
+}
+
+/// Lists recovery points; those that hold an asset, if one is named.
+pub fn recovery_points(
+    site: &Site,
+    asset: Option<&AssetName>,
+    events: &dyn EventSink,
+    cancel: &Cancel,
+) -> Result<PointsReport, OpsError> {
+    if let Some(asset) = asset {
+        site.asset(asset)?;
+    }
+    let holdings = Holdings::look(site, events, cancel)?;
+    let state = State::open(&site.surroundings().state_directory)?;
+    let missing = holdings.missing(&View::open(&state.view_path())?)?;
+    let Holdings { mut points, troubles, .. } = holdings;
+    if let Some(asset) = asset {
+        points.retain(|point| point.members.iter().any(|m| m.capture.asset == *asset));
+    }
+    Ok(PointsReport { schema: SCHEMA, site: site.name().clone(), points, troubles, missing })
+}

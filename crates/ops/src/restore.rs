@@ -1,0 +1,290 @@
+//! Restoring an asset: beside what is there, or in its place with the old state kept aside.
+//!
+//! [`preview`] says what would be restored and what it replaces; [`restore`] does it. What replaces
+//! something needs the site's name as confirmation, handed in as a value.
+//!
+//! # Crash consistency
+//!
+//! A restore into a directory touches nothing else. In place, files are first renamed aside, all or
+//! none, and stay there; a database is loaded and compared under another name, and only then takes
+//! the place of the old one in one transaction. After a kill the old state is where it was or
+//! aside under a name that ends with the time.
+
+mod database;
+mod files;
+mod output;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lifeboat_model::Timestamp;
+use lifeboat_model::{AssetName, Cancel, EventSink, Exit, JobId, SiteName, SnapshotId, TierName};
+use lifeboat_plan::plan::asset::AssetKind;
+use lifeboat_repository::Snapshot;
+use lifeboat_repository::lock::{LockGuard, LockKind, LockOptions};
+use lifeboat_repository::restore::RestoreReport as FilesReport;
+use serde::Serialize;
+
+pub use database::DatabaseReport;
+
+use crate::catalog::body::{Body, JobEnded, JobStarted, Restored};
+use crate::ending::Ending;
+use crate::error::{OpsError, Trouble};
+use crate::holdings::Holdings;
+use crate::point::{At, Capture, capture_at};
+use crate::wire::Site;
+use crate::wire::open::{NewTiers, OpenSite, OpenTier};
+
+/// The version of [`RestoreJobReport`] as JSON.
+pub const SCHEMA: u32 = 1;
+
+/// Where a restore goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// Below this directory, which is created or has to be empty.
+    Directory(PathBuf),
+    /// Where it came from; what is there is kept aside.
+    InPlace,
+}
+
+/// What is restored.
+#[derive(Debug, Clone)]
+pub struct RestoreOptions {
+    /// Which asset.
+    pub asset: AssetName,
+    /// Which moment.
+    pub at: At,
+    /// From which tier; the first in the plan's order that has it, if absent.
+    pub tier: Option<TierName>,
+    /// Where to.
+    pub to: Destination,
+    /// The site's name, which confirms that its data may be replaced.
+    pub confirm: Option<SiteName>,
+    /// Whether an owner that could not be set makes the restore incomplete.
+    pub strict_owner: bool,
+}
+
+/// What a restore is going to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RestorePreview {
+    /// The version of this document.
+    pub schema: u32,
+    /// Which site.
+    pub site: SiteName,
+    /// What was captured when.
+    #[serde(flatten)]
+    pub capture: Capture,
+    /// From which tier.
+    pub tier: TierName,
+    /// Which snapshot.
+    pub snapshot: SnapshotId,
+    /// Where to, as a person says it.
+    pub target: String,
+    /// What it replaces, which is kept aside.
+    pub replaces: Vec<String>,
+}
+
+/// What a restore did.
+#[derive(Debug, Serialize)]
+pub struct RestoreJobReport {
+    /// What it set out to do.
+    #[serde(flatten)]
+    pub preview: RestorePreview,
+    /// Which job.
+    pub job: JobId,
+    /// How it ended.
+    pub ending: Ending,
+    /// Files that were restored.
+    pub files: Option<FilesReport>,
+    /// The database that was restored.
+    pub database: Option<DatabaseReport>,
+    /// Where the old files are kept.
+    pub kept_aside: Vec<PathBuf>,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it ended.
+    pub ended: Timestamp,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+}
+
+impl RestoreJobReport {
+    /// Returns how the command ends.
+    pub fn exit(&self) -> Exit {
+        self.ending.exit()
+    }
+}
+
+/// Returns the plan's only database, which `--database-only` means.
+pub fn only_database(site: &Site) -> Result<AssetName, OpsError> {
+    let databases: Vec<_> = site.databases().map(|(name, _)| name.clone()).collect();
+    match <[AssetName; 1]>::try_from(databases) {
+        Ok([only]) => Ok(only),
+        Err(databases) => Err(OpsError::NotOneDatabase { count: databases.len() }),
+    }
+}
+
+/// Says what a restore would do; changes nothing but the catalog's view.
+pub fn preview(
+    site: &Site,
+    options: &RestoreOptions,
+    events: &dyn EventSink,
+    cancel: &Cancel,
+) -> Result<RestorePreview, OpsError> {
+    let open = open(site, options, events, cancel)?;
+    Ok(choose(&open, options)?.preview)
+}
+
+/// Restores.
+pub fn restore(
+    site: &Site,
+    options: &RestoreOptions,
+    events: &dyn EventSink,
+    cancel: &Cancel,
+) -> Result<RestoreJobReport, OpsError> {
+    site.asset(&options.asset)?;
+    if options.to == Destination::InPlace && options.confirm.as_ref() != Some(site.name()) {
+        return Err(OpsError::Unconfirmed { site: site.name().clone() });
+    }
+    let open = open(site, options, events, cancel)?;
+    let chosen = choose(&open, options)?;
+    let (job, started) = (site.surroundings().new_job(), site.surroundings().now());
+    let asset = options.asset.clone();
+    let (command, assets) = ("restore".to_owned(), vec![asset]);
+    open.record(Body::JobStarted(JobStarted { job, command, assets }))?;
+    open.deliver()?;
+    let clock = &site.surroundings().clock;
+    let lock = LockOptions::new(LockKind::Shared);
+    let work = Restoration { site, options, chosen: &chosen, started, events, cancel };
+    let done = LockGuard::acquire(&chosen.tier.repository, &lock, clock, cancel)
+        .map_err(OpsError::from)
+        .and_then(|_held| work.run());
+    let ended = site.surroundings().now();
+    let took = Duration::try_from(ended.duration_since(started)).unwrap_or_default();
+    let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    let ending = match &done {
+        Ok(done) => done.ending(),
+        Err(error) => Trouble::of(error).ending,
+    };
+    let preview = chosen.preview.clone();
+    open.record(Body::Restored(Restored {
+        job,
+        asset: options.asset.clone(),
+        tier: preview.tier.clone(),
+        snapshot: preview.snapshot,
+        target: preview.target.clone(),
+        in_place: options.to == Destination::InPlace,
+        ending,
+        duration_ms,
+    }))?;
+    open.record(Body::JobEnded(JobEnded { job, ending }))?;
+    open.deliver()?;
+    let Done { files, database, kept_aside } = done?;
+    Ok(RestoreJobReport {
+        preview,
+        job,
+        ending,
+        files,
+        database,
+        kept_aside,
+        started,
+        ended,
+        duration_ms,
+    })
+}
+
+fn open<'s>(
+    site: &'s Site,
+    options: &RestoreOptions,
+    events: &dyn EventSink,
+    cancel: &Cancel,
+) -> Result<OpenSite<'s>, OpsError> {
+    if let Some(tier) = &options.tier {
+        site.address(tier)?;
+    }
+    let all = site.plan().tiers().keys();
+    let wanted = |tier: &&TierName| options.tier.as_ref().is_none_or(|only| only == *tier);
+    let tiers: BTreeSet<_> = all.filter(wanted).cloned().collect();
+    OpenSite::open(site, &tiers, NewTiers::Leave, events, cancel)
+}
+
+/// What was chosen to restore.
+struct Chosen<'o> {
+    tier: &'o OpenTier,
+    snapshot: Snapshot,
+    preview: RestorePreview,
+}
+
+fn choose<'o>(open: &'o OpenSite<'_>, options: &RestoreOptions) -> Result<Chosen<'o>, OpsError> {
+    let (site, asset) = (open.site(), &options.asset);
+    let kind = &site.asset(asset)?.kind;
+    let holdings = Holdings::of_open(open);
+    let capture = capture_at(asset, options.at, &holdings.captures, &holdings.points);
+    let none = || OpsError::NoPoint { asset: asset.clone(), when: options.at.to_string() };
+    let capture = capture.ok_or_else(none)?;
+    let mut order = site.tiers_of(asset, &[]).unwrap_or_default();
+    order.extend(capture.copies.keys().cloned());
+    let usable = order.iter().find_map(|name| {
+        let snapshot = capture.copies.get(name)?;
+        Some((open.tier(name).ok()?, *snapshot))
+    });
+    let (tier, id) = usable.ok_or_else(none)?;
+    let snapshot = tier.repository.snapshot(&id)?;
+    let (target, replaces) = match &options.to {
+        Destination::Directory(directory) => (directory.display().to_string(), Vec::new()),
+        Destination::InPlace => match kind {
+            AssetKind::Files(_) => files::replaced(&snapshot),
+            AssetKind::Postgres(postgres) => database::replaced(postgres),
+            AssetKind::Command(command) => output::replaced(command),
+        },
+    };
+    let preview = RestorePreview {
+        schema: SCHEMA,
+        site: site.name().clone(),
+        capture: capture.clone(),
+        tier: tier.named.name.clone(),
+        snapshot: id,
+        target,
+        replaces,
+    };
+    Ok(Chosen { tier, snapshot, preview })
+}
+
+/// A restore while it runs.
+struct Restoration<'a> {
+    site: &'a Site,
+    options: &'a RestoreOptions,
+    chosen: &'a Chosen<'a>,
+    started: Timestamp,
+    events: &'a dyn EventSink,
+    cancel: &'a Cancel,
+}
+
+/// What was done.
+#[derive(Default)]
+struct Done {
+    files: Option<FilesReport>,
+    database: Option<DatabaseReport>,
+    kept_aside: Vec<PathBuf>,
+}
+
+impl Done {
+    fn ending(&self) -> Ending {
+        match &self.files {
+            Some(files) if !files.is_complete() => Ending::Incomplete,
+            _ => Ending::Succeeded,
+        }
+    }
+}
+
+impl Restoration<'_> {
+    fn run(&self) -> Result<Done, OpsError> {
+        match (&self.options.to, &self.site.asset(&self.options.asset)?.kind) {
+            (Destination::Directory(directory), _) => self.files_into(directory),
+            (Destination::InPlace, AssetKind::Files(_)) => self.files_in_place(),
+            (Destination::InPlace, AssetKind::Postgres(postgres)) => self.database(postgres),
+            (Destination::InPlace, AssetKind::Command(command)) => self.output(command),
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Restoring a database: beside the old one, compared, then in its place.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use lifeboat_model::{Event, Stage};
+use lifeboat_plan::plan::asset::Postgres;
+use lifeboat_postgres::{Beside, DatabaseRecord, Server, TableDifference, globals};
+use lifeboat_repository::RepositoryError;
+use lifeboat_repository::restore::read_file;
+use serde::Serialize;
+
+use super::{Done, Restoration};
+use crate::backup::DumpPaths;
+use crate::error::OpsError;
+
+/// No document beside a dump is larger: a record has some hundred bytes a table.
+const DOCUMENT_SIZE_MAX: u64 = 256 << 20;
+
+/// How many differing tables an error names.
+const DIFFERENCES_MAX: usize = 5;
+
+/// What restoring a database did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DatabaseReport {
+    /// Which database.
+    pub database: String,
+    /// Under which name the one before is kept.
+    pub kept_as: Option<String>,
+    /// How many tables were compared with what was recorded.
+    pub tables: usize,
+    /// How many rows they have.
+    pub rows: u64,
+    /// Roles that were made.
+    pub roles_created: Vec<String>,
+    /// What could not be done with roles and settings of the cluster.
+    pub globals_failed: Vec<String>,
+}
+
+/// Says what a restore in place replaces.
+pub(super) fn replaced(postgres: &Postgres) -> (String, Vec<String>) {
+    let target = format!("the database that `{}` names", postgres.connect.as_str());
+    (target.clone(), vec![target])
+}
+
+impl Restoration<'_> {
+    fn document(&self, path: &Path) -> Result<Vec<u8>, OpsError> {
+        let (tier, snapshot) = (self.chosen.tier, &self.chosen.snapshot);
+        let reader = read_file(&tier.repository, snapshot, path).map_err(|error| match error {
+            RepositoryError::NoSuchPath { .. } | RepositoryError::NotAFile { .. } => {
+                OpsError::NotInSnapshot {
+                    snapshot: self.chosen.preview.snapshot.to_string(),
+                    what: path.display().to_string(),
+                }
+            }
+            other => other.into(),
+        })?;
+        let mut bytes = Vec::new();
+        reader.take(DOCUMENT_SIZE_MAX).read_to_end(&mut bytes).map_err(|source| OpsError::Io {
+            action: "read from the tier",
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(bytes)
+    }
+
+    pub(super) fn database(&self, postgres: &Postgres) -> Result<Done, OpsError> {
+        let runtime = &self.site.surroundings().runtime;
+        let (conninfo, environment) = self.site.connection(postgres, self.cancel)?;
+        let server = runtime.block_on(Server::connect_without_database(&conninfo, &environment))?;
+        let database = server.database();
+        let paths = DumpPaths::new(&self.options.asset, database.as_str());
+        let record = DatabaseRecord::from_json(&self.document(&paths.tables)?)?;
+        let roles = String::from_utf8_lossy(&self.document(&paths.globals)?).into_owned();
+        let applied = runtime.block_on(globals::apply(&server, &roles))?;
+        self.cancel.check()?;
+        let beside = Beside::create(&server, &database, &record.properties, self.started);
+        let beside = runtime.block_on(beside)?;
+        self.events.emit(Event::Started { stage: Stage::Database, total: None });
+        let loaded = self.load(&beside, &paths.dump, &record);
+        self.events.emit(Event::Finished { stage: Stage::Database });
+        if let Err(error) = loaded {
+            // The failure is what counts; what is left beside has the time in its name.
+            _ = runtime.block_on(beside.discard());
+            return Err(error);
+        }
+        let swapped = runtime.block_on(beside.swap(self.started))?;
+        let report = DatabaseReport {
+            database: swapped.database.to_string(),
+            kept_as: swapped.kept_as.map(|name| name.to_string()),
+            tables: record.tables.len(),
+            rows: record.total_rows(),
+            roles_created: applied.created,
+            globals_failed: applied.failed,
+        };
+        Ok(Done { database: Some(report), ..Done::default() })
+    }
+
+    /// Loads the dump and holds what came of it against what was recorded.
+    fn load(&self, beside: &Beside, dump: &Path, record: &DatabaseRecord) -> Result<(), OpsError> {
+        let runtime = &self.site.surroundings().runtime;
+        let (tier, snapshot) = (self.chosen.tier, &self.chosen.snapshot);
+        let mut reader = read_file(&tier.repository, snapshot, dump)?;
+        beside.load(&mut reader)?;
+        self.cancel.check()?;
+        runtime.block_on(beside.complete())?;
+        let differences = runtime.block_on(beside.compare(record))?;
+        if differences.is_empty() {
+            return Ok(());
+        }
+        Err(OpsError::Differs {
+            database: record.database.to_string(),
+            differences: name(&differences),
+        })
+    }
+}
+
+fn name(differences: &[TableDifference]) -> String {
+    let named = differences.iter().take(DIFFERENCES_MAX).map(|difference| &difference.table);
+    let text = named.cloned().collect::<Vec<_>>().join(", ");
+    match differences.len().saturating_sub(DIFFERENCES_MAX) {
+        0 => text,
+        more => format!("{text} and {more} more tables"),
+    }
+}

@@ -1,0 +1,222 @@
+//! Verifying what a tier holds: after each backup, and when asked.
+//!
+//! The structure is always checked. Of the data a share is read, chosen so that everything is read
+//! once in the plan's cycle: the packs that fell due since the last verification, and at least the
+//! share that the plan names.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use lifeboat_model::{Cancel, EventSink, Exit, JobId, Outcome, SiteName, TierName, Timestamp};
+use lifeboat_repository::check::{self, CheckOptions, CheckReport, ReadData, RollingShare};
+use lifeboat_repository::lock::{LockGuard, LockKind, LockOptions};
+use serde::Serialize;
+
+use crate::catalog::body::{Body, JobEnded, JobStarted, SKIPPED_MAX, TierVerified};
+use crate::catalog::view::Wanted;
+use crate::ending::Ending;
+use crate::error::{OpsError, Trouble};
+use crate::wire::Site;
+use crate::wire::open::{NewTiers, OpenSite, OpenTier};
+
+/// The version of [`VerifyReport`] as JSON.
+pub const SCHEMA: u32 = 1;
+
+/// How much data is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Share {
+    /// What the plan says for after a backup.
+    AfterBackup,
+    /// All.
+    All,
+    /// None: only the structure.
+    None,
+}
+
+/// What a tier's verification showed.
+#[derive(Debug, Serialize)]
+pub struct TierVerification {
+    /// Which tier.
+    pub tier: TierName,
+    /// The verdict.
+    pub outcome: Outcome,
+    /// Why it could not run, if so.
+    pub trouble: Option<Trouble>,
+    /// Whether all data was read.
+    pub all_data: bool,
+    /// What was looked at and found.
+    #[serde(flatten)]
+    pub report: CheckReport,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it ended.
+    pub ended: Timestamp,
+}
+
+impl TierVerification {
+    /// Returns the same as an ending.
+    pub fn ending(&self) -> Ending {
+        match (&self.trouble, self.outcome) {
+            (Some(trouble), _) if trouble.ending != Ending::Failed => trouble.ending,
+            (_, Outcome::Passed) => Ending::Succeeded,
+            (_, Outcome::CouldNotVerify) => Ending::CouldNotVerify,
+            (_, Outcome::Failed) => Ending::Failed,
+        }
+    }
+
+    fn unreached(tier: TierName, trouble: Trouble, now: Timestamp) -> Self {
+        let report = CheckReport::default();
+        let outcome = Outcome::CouldNotVerify;
+        let trouble = Some(trouble);
+        Self { tier, outcome, trouble, all_data: false, report, started: now, ended: now }
+    }
+}
+
+/// What is verified.
+#[derive(Debug, Clone)]
+pub struct VerifyOptions {
+    /// These tiers; all, if empty.
+    pub tiers: Vec<TierName>,
+    /// How much data is read.
+    pub share: Share,
+}
+
+/// What a verification showed.
+#[derive(Debug, Serialize)]
+pub struct VerifyReport {
+    /// The version of this document.
+    pub schema: u32,
+    /// Which site.
+    pub site: SiteName,
+    /// Which job.
+    pub job: JobId,
+    /// The verdict over all tiers.
+    pub outcome: Outcome,
+    /// How it ended.
+    pub ending: Ending,
+    /// The tiers.
+    pub tiers: Vec<TierVerification>,
+}
+
+impl VerifyReport {
+    /// Returns how the command ends.
+    pub fn exit(&self) -> Exit {
+        self.ending.exit()
+    }
+}
+
+/// Verifies tiers.
+pub fn verify(
+    site: &Site,
+    options: &VerifyOptions,
+    events: &dyn EventSink,
+    cancel: &Cancel,
+) -> Result<VerifyReport, OpsError> {
+    for tier in &options.tiers {
+        site.address(tier)?;
+    }
+    let all = site.plan().tiers().keys();
+    let wanted = |tier: &&TierName| options.tiers.is_empty() || options.tiers.contains(tier);
+    let tiers: BTreeSet<TierName> = all.filter(wanted).cloned().collect();
+    let open = OpenSite::open(site, &tiers, NewTiers::Leave, events, cancel)?;
+    let job = site.surroundings().new_job();
+    open.record(Body::JobStarted(JobStarted {
+        job,
+        command: "verify".to_owned(),
+        assets: Vec::new(),
+    }))?;
+    let mut verified = Vec::new();
+    for name in tiers {
+        let now = site.surroundings().now();
+        verified.push(match open.tier(&name) {
+            Err(trouble) => TierVerification::unreached(name, trouble, now),
+            Ok(tier) => {
+                let clock = &site.surroundings().clock;
+                let lock = LockOptions::new(LockKind::Shared);
+                match LockGuard::acquire(&tier.repository, &lock, clock, cancel) {
+                    Err(error) => TierVerification::unreached(name, Trouble::of(&error), now),
+                    Ok(_held) => verify_tier(&open, tier, job, options.share, events, cancel)?,
+                }
+            }
+        });
+    }
+    let ending = verified.iter().map(TierVerification::ending).max().unwrap_or(Ending::Succeeded);
+    open.record(Body::JobEnded(JobEnded { job, ending }))?;
+    open.deliver()?;
+    let outcome = verified.iter().map(|tier| tier.outcome).max().unwrap_or(Outcome::Passed);
+    let site = site.name().clone();
+    Ok(VerifyReport { schema: SCHEMA, site, job, outcome, ending, tiers: verified })
+}
+
+/// Verifies one tier and records what it showed; the caller holds a lock on its repository.
+pub(crate) fn verify_tier(
+    open: &OpenSite<'_>,
+    tier: &OpenTier,
+    job: JobId,
+    share: Share,
+    events: &dyn EventSink,
+    cancel: &Cancel,
+) -> Result<TierVerification, OpsError> {
+    let surroundings = open.site().surroundings();
+    let (name, started) = (tier.named.name.clone(), surroundings.now());
+    let data = chosen(open, &name, share, started)?;
+    let all_data = data == ReadData::All;
+    let checked = check::check(&tier.repository, &CheckOptions { data }, events, cancel);
+    let verification = match checked {
+        Err(error) => TierVerification::unreached(name, Trouble::of(&error), started),
+        Ok(report) => TierVerification {
+            tier: name,
+            outcome: report.outcome(),
+            trouble: None,
+            all_data,
+            report,
+            started,
+            ended: surroundings.now(),
+        },
+    };
+    open.record(Body::TierVerified(to_record(&verification, job)))?;
+    open.deliver()?;
+    Ok(verification)
+}
+
+fn to_record(verification: &TierVerification, job: JobId) -> TierVerified {
+    let findings = verification.report.findings.iter();
+    let hindered = verification.trouble.iter().map(|trouble| trouble.message.clone());
+    let findings = findings.map(|finding| format!("{}: {}", finding.object, finding.problem));
+    TierVerified {
+        job,
+        tier: verification.tier.clone(),
+        outcome: verification.outcome,
+        packs_read: verification.report.packs_read,
+        bytes_read: verification.report.bytes_read,
+        all_data: verification.all_data,
+        findings: hindered.chain(findings).take(SKIPPED_MAX).collect(),
+    }
+}
+
+/// Chooses what is read, so that everything is read once in a cycle.
+fn chosen(
+    open: &OpenSite<'_>,
+    tier: &TierName,
+    share: Share,
+    now: Timestamp,
+) -> Result<ReadData, OpsError> {
+    match share {
+        Share::All => return Ok(ReadData::All),
+        Share::None => return Ok(ReadData::None),
+        Share::AfterBackup => {}
+    }
+    let plan = open.site().plan();
+    let rules = plan.verification();
+    let kept = plan.tiers().get(tier).and_then(|tier| tier.keep.reach());
+    let cycle = Duration::from(rules.full_within);
+    let cycle = kept.map_or(cycle, |kept| kept.min(cycle));
+    let least = cycle.mul_f64(rules.after_backup.read_data.fraction());
+    let wanted = Wanted { kind: "tier-verified", asset: None, tier: Some(tier), good_only: false };
+    let last = open.catalog().view().latest(wanted, 1)?.pop();
+    let elapsed =
+        last.and_then(|record| Duration::try_from(now.duration_since(record.header().time)).ok());
+    let window = elapsed.unwrap_or_default().max(least);
+    let since = now.checked_sub(window).unwrap_or(Timestamp::MIN);
+    Ok(ReadData::Share(RollingShare::since(since, now, cycle)))
+}
