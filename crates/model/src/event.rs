@@ -18,6 +18,8 @@ pub enum Stage {
     Data,
     /// Writing restored files.
     Restore,
+    /// Copying a snapshot from one repository into another.
+    Copy,
     /// Dumping or restoring a database.
     Database,
 }
@@ -30,6 +32,7 @@ impl fmt::Display for Stage {
             Self::Structure => "checking structure",
             Self::Data => "reading data",
             Self::Restore => "restoring",
+            Self::Copy => "copying",
             Self::Database => "database",
         })
     }

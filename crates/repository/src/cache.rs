@@ -16,7 +16,7 @@
 //!
 //! # Limits
 //!
-//! It holds at most what the repository lists: [`Cache::retain`] drops the rest. Tree packs are a
+//! It holds at most what the repository lists: [`Cache::trim`] drops the rest. Tree packs are a
 //! few per cent of a repository.
 
 use std::collections::HashSet;
@@ -120,8 +120,14 @@ impl Cache {
         }
     }
 
-    /// Removes all files of a kind that `listed` does not name; returns how many.
-    pub fn retain(&self, kind: CacheKind, listed: &HashSet<[u8; 32]>) -> io::Result<u64> {
+    /// Removes all files of a kind that `listed` does not name, as far as that works.
+    pub fn trim(&self, kind: CacheKind, listed: impl Iterator<Item = [u8; 32]>) {
+        if let Err(error) = self.retain(kind, &listed.collect()) {
+            tracing::debug!(%error, "The cache could not be trimmed.");
+        }
+    }
+
+    fn retain(&self, kind: CacheKind, listed: &HashSet<[u8; 32]>) -> io::Result<u64> {
         let mut removed = 0;
         for bucket in fs::read_dir(self.directory.join(kind.directory()))? {
             let bucket = bucket?.path();

@@ -27,7 +27,8 @@
 //! restic `internal/repository/repository.go`.
 
 use std::ops::Deref;
-use std::sync::{PoisonError, RwLock};
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::{Bytes, BytesMut};
 use lifeboat_model::{
@@ -37,6 +38,7 @@ use lifeboat_tiers::{ReadRange, TierError};
 use sha2::{Digest, Sha256};
 
 use crate::blob::{BlobKind, BlobLocation, BlobOpener};
+use crate::cache::{Cache, CacheKind};
 use crate::compress::{compress_document, decompress_document};
 use crate::config::Config;
 use crate::crypto::{MasterKey, NONCE_LENGTH};
@@ -46,7 +48,7 @@ use crate::key::{KdfParameters, KeyFile, KeyOrigin};
 use crate::pack::{FinishedPack, HeaderError, PackHeader};
 use crate::polynomial::Polynomial;
 use crate::snapshot::Snapshot;
-use crate::store::{FileId, Store};
+use crate::store::{FileId, FileKind, Store};
 use crate::tree::Tree;
 
 /// How many key files are tried; as restic does.
@@ -109,6 +111,7 @@ pub struct Repository<S: State = Open> {
     key: MasterKey,
     key_id: KeyId,
     config: Config,
+    cache: Option<Arc<Cache>>,
     state: S,
 }
 
@@ -133,7 +136,7 @@ impl Repository<Open> {
                 Err(RepositoryError::AlreadyExists { address: store.address().to_owned() })
             }
             Err(error) => Err(error.into()),
-            Ok(()) => Ok(Self { store, key, key_id, config, state: Open(()) }),
+            Ok(()) => Ok(Self { store, key, key_id, config, cache: None, state: Open(()) }),
         }
     }
 
@@ -148,7 +151,13 @@ impl Repository<Open> {
             return Err(RepositoryError::NoRepository { address: store.address().to_owned() });
         };
         let (key, key_id, config) = unlock(&store, password, options, &sealed_config)?;
-        Ok(Self { store, key, key_id, config, state: Open(()) })
+        Ok(Self { store, key, key_id, config, cache: None, state: Open(()) })
+    }
+
+    /// Keeps what is read most below a local directory; one cache serves many repositories.
+    pub fn with_cache(mut self, base: &Path) -> std::io::Result<Self> {
+        self.cache = Some(Arc::new(Cache::open(base, self.config.id)?));
+        Ok(self)
     }
 
     /// Loads all index files.
@@ -161,6 +170,7 @@ impl Repository<Open> {
         let total =
             Work { items: files.len() as u64, bytes: files.iter().map(|file| file.size).sum() };
         events.emit(Event::Started { stage: Stage::Index, total: Some(total) });
+        let listed: Vec<IndexId> = files.iter().map(|file| file.id).collect();
         let mut index = Index::default();
         for file in files {
             cancel.check()?;
@@ -169,9 +179,13 @@ impl Repository<Open> {
             events.emit(Event::Advanced { stage: Stage::Index, work });
         }
         events.emit(Event::Finished { stage: Stage::Index });
+        if let Some(cache) = &self.cache {
+            cache.trim(CacheKind::Index, listed.iter().map(|id| *id.as_bytes()));
+            cache.trim(CacheKind::TreePack, index.packs().iter().map(|id| *id.as_bytes()));
+        }
         let state = Indexed(RwLock::new(index));
-        let Self { store, key, key_id, config, state: Open(()) } = self;
-        Ok(Repository { store, key, key_id, config, state })
+        let Self { store, key, key_id, config, cache, state: Open(()) } = self;
+        Ok(Repository { store, key, key_id, config, cache, state })
     }
 }
 
@@ -313,14 +327,24 @@ impl<S: State> Repository<S> {
         Ok(id)
     }
 
-    /// Reads a file as it is stored and holds it against its name.
+    /// Reads a file as it is stored on the tier and holds it against its name.
     pub fn load_raw<I: FileId>(&self, id: &I) -> Result<Bytes, RepositoryError> {
         get_verified(&self.store, id)
     }
 
-    /// Reads a document: a snapshot, an index or a lock.
+    /// Reads a document: a snapshot, an index or a lock; the first two from the cache, if there is
+    /// one.
     pub fn load_document<I: FileId>(&self, id: &I) -> Result<Vec<u8>, RepositoryError> {
-        let mut sealed = BytesMut::from(self.load_raw(id)?);
+        let kind = match I::KIND {
+            FileKind::Index => Some(CacheKind::Index),
+            FileKind::Snapshot => Some(CacheKind::Snapshot),
+            FileKind::Key | FileKind::Lock | FileKind::Pack => None,
+        };
+        let sealed = match self.cache.as_ref().zip(kind) {
+            Some((cache, kind)) => cache.read_through(kind, id.as_bytes(), || self.load_raw(id)),
+            None => self.load_raw(id),
+        };
+        let mut sealed = BytesMut::from(sealed?);
         self.open_document(&mut sealed).map_err(|defect| self.corrupt(id.object(), defect))
     }
 
@@ -349,6 +373,9 @@ impl<S: State> Repository<S> {
         let mut snapshots = Vec::new();
         for id in self.snapshot_ids()? {
             snapshots.push((id, self.snapshot(&id)?));
+        }
+        if let Some(cache) = &self.cache {
+            cache.trim(CacheKind::Snapshot, snapshots.iter().map(|(id, _)| *id.as_bytes()));
         }
         snapshots.sort_by_key(|(id, snapshot)| (snapshot.time, *id));
         Ok(snapshots)
@@ -478,12 +505,33 @@ impl Repository<Indexed> {
         let mut result =
             Err(self.corrupt(StoredObject::Blob { kind, id: *id, at: None }, Defect::NotIndexed));
         for location in &locations {
+            if kind == BlobKind::Tree
+                && let Some(plaintext) = self.read_cached(opener, id, location)
+            {
+                return Ok(plaintext);
+            }
             result = self.read_blob_at(opener, kind, id, location).map(Bytes::from);
             if !matches!(result, Err(RepositoryError::Corrupt(_))) {
                 break;
             }
         }
         result
+    }
+
+    /// Reads a directory from the cache, into which its whole pack goes: its neighbours are asked
+    /// for next. Whatever goes wrong, the directory alone is read from the tier instead.
+    fn read_cached(
+        &self,
+        opener: &mut BlobOpener<'_>,
+        id: &BlobId,
+        location: &BlobLocation,
+    ) -> Option<Bytes> {
+        let (cache, pack) = (self.cache.as_ref()?, &location.pack);
+        let fetch = || self.load_raw(pack);
+        let bytes = cache.read_through(CacheKind::TreePack, pack.as_bytes(), fetch).ok()?;
+        let begin = location.offset as usize;
+        let mut sealed = bytes.get(begin..begin.checked_add(location.length as usize)?)?.to_vec();
+        opener.open(id, &mut sealed, location.uncompressed_length).ok().map(Bytes::from)
     }
 
     /// Reads a directory.

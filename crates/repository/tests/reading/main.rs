@@ -3,7 +3,9 @@
 
 #![cfg(test)]
 
+mod cache;
 mod check;
+mod copy;
 mod lock;
 mod restore;
 mod support;
