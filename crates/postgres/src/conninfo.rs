@@ -167,6 +167,7 @@ fn wrong(message: impl Into<String>) -> PostgresError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn parse(text: &str) -> Conninfo {
         Conninfo::parse(text, &ClientEnvironment::default()).unwrap()
@@ -236,6 +237,21 @@ mod tests {
         let conninfo = parse(r"dbname='it\'s a \\ name'");
         assert_eq!(conninfo.database().as_str(), r"it's a \ name");
         assert_eq!(conninfo.argument(), r"dbname='it\'s a \\ name'");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_parsers_panic(text in ".*", url in "postgres(ql)?://.*") {
+            drop(Conninfo::parse(&text, &ClientEnvironment::default()));
+            drop(Conninfo::parse(&url, &ClientEnvironment::default()));
+        }
+
+        #[test]
+        fn what_programs_are_given_means_what_was_read(name in "\\PC*", host in "[a-z/.]+") {
+            let first = Conninfo { parameters: Parameters::new(), password: None, password_file: None };
+            let first = first.with("dbname", &name).with("host", &host);
+            prop_assert_eq!(parse(&first.argument()).parameters, first.parameters);
+        }
     }
 
     #[test]

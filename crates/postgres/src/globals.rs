@@ -173,6 +173,17 @@ fn without_password(statement: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_script_makes_the_parsers_panic(script in "(CREATE ROLE |ALTER ROLE |[\"';\n]|.)*") {
+            for statement in statements(&script) {
+                role_of(&statement);
+                without_password(&statement);
+            }
+        }
+    }
 
     #[test]
     fn a_script_is_parted_into_statements() {

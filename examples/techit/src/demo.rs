@@ -137,7 +137,10 @@ impl<'a> Story<'a> {
         screen::say("");
         screen::say("Are the copies whole? Every byte is read back:");
         self.lifeboat.run(&["verify"])?;
+        screen::say("");
+        screen::say("How do things stand, and what can be gone back to?");
         self.lifeboat.run(&["status"])?;
+        screen::say("");
         self.lifeboat.run(&["points"])
     }
 
@@ -192,6 +195,7 @@ impl<'a> Story<'a> {
         self.platform.cluster_mut().make_anew()?;
         let mut measured = Vec::new();
         for asset in ASSETS {
+            screen::say("");
             self.lifeboat.run(&["restore", asset, "--in-place", "--confirm", SITE])?;
             let recovered_after = struck.instant.elapsed();
             measured.push(Measured { asset, captured: before.captured, recovered_after });

@@ -123,8 +123,7 @@ fn write_certificates(certificates: &Path) -> Result<(), DemoError> {
     {
         let mut text = String::from("-----BEGIN DEMO-----\n");
         for line in 0..24 {
-            let digits =
-                format!("{:016x}", (line + 1_u64) * 0x9e37_79b9_7f4a_7c15_u64.rotate_left(7));
+            let digits = format!("{:016x}", 0x9e37_79b9_7f4a_7c15_u64.rotate_left(line));
             writeln!(text, "{}", digits.repeat(4)).expect("a string takes whatever is written");
         }
         text.push_str("-----END DEMO-----\n");
