@@ -37,7 +37,7 @@ pub enum RepositoryError {
         address: String,
     },
     /// No key file opened with the given key.
-    #[error("none of the {tried} key files at {address} opens with this key")]
+    #[error("none of the {tried} key files tried at {address} opens with this key")]
     WrongKey {
         /// The repository's address.
         address: String,

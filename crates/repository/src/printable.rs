@@ -4,6 +4,9 @@
 //! A table of its own, since the libraries for Rust follow newer versions of Unicode: a character
 //! that only they know must be escaped, or the tree's bytes would differ from restic's.
 //!
+//! restic writes other bytes for the same name if it was compiled by a Go of another Unicode version;
+//! a tree with a character that came in between is stable under neither's `rewrite` but its own.
+//!
 //! Source: the Unicode Character Database 15.0 (general categories L, M, N, P, S); Go
 //! `strconv/makeisprint.go` for the rule.
 

@@ -201,43 +201,70 @@ fn corrupt(store: &Store, object: StoredObject, defect: impl Into<Defect>) -> Re
 }
 
 /// Finds the key file that the password opens and whose master key opens the config.
+///
+/// A key file that cannot be used is passed over, since another one may be whole.
 fn unlock(
     store: &Store,
     password: &Secret,
     options: &OpenOptions,
     sealed_config: &[u8],
 ) -> Result<(MasterKey, KeyId, Config), RepositoryError> {
+    let (files, unusable) = usable_key_files(store, options)?;
+    let mut failure = None;
+    for (id, file) in &files {
+        let key = match file.open(password) {
+            Ok(None) => continue,
+            Ok(Some(key)) => key,
+            Err(error) => {
+                failure = Some(corrupt(store, StoredObject::Key(*id), error));
+                continue;
+            }
+        };
+        match key.open(sealed_config) {
+            Ok(document) => {
+                let config = Config::parse(&document)
+                    .map_err(|error| corrupt(store, StoredObject::Config, error))?;
+                return Ok((key, *id, config));
+            }
+            Err(error) => failure = Some(corrupt(store, StoredObject::Config, error)),
+        }
+    }
+    let unusable = unusable.filter(|_| files.is_empty());
+    Err(failure.or(unusable).unwrap_or_else(|| RepositoryError::WrongKey {
+        address: store.address().to_owned(),
+        tried: files.len(),
+    }))
+}
+
+/// Key files in the order in which they are tried, and why one of the others cannot be.
+type KeyFiles = (Vec<(KeyId, KeyFile)>, Option<RepositoryError>);
+
+fn usable_key_files(store: &Store, options: &OpenOptions) -> Result<KeyFiles, RepositoryError> {
+    let mut ids: Vec<KeyId> = store.list()?.into_iter().map(|file| file.id).collect();
+    ids.sort_by_key(|id| Some(*id) != options.key_hint);
+    ids.truncate(KEY_FILES_MAX);
     let mut files = Vec::new();
     let mut unusable = None;
-    for file in store.list::<KeyId>()?.into_iter().take(KEY_FILES_MAX) {
-        match KeyFile::parse(&get_verified(store, &file.id)?) {
-            Ok(key_file) => files.push((file.id, key_file)),
-            Err(error) => unusable = Some((file.id, error)),
+    for id in ids {
+        match read_key_file(store, id) {
+            Ok(file) => files.push((id, file)),
+            Err(error @ (RepositoryError::UnusableKey { .. } | RepositoryError::Corrupt(_))) => {
+                tracing::warn!(key = id.to_hex(), "passing over a key file that cannot be used");
+                unusable = Some(error);
+            }
+            Err(error) => return Err(error),
         }
     }
     files.sort_by_key(|(id, file)| (Some(*id) != options.key_hint, file.parameters().work()));
-    let mut damaged = None;
-    for (id, file) in &files {
-        match file.open(password) {
-            Ok(None) => {}
-            Err(error) => unusable = Some((*id, error)),
-            Ok(Some(key)) => match key.open(sealed_config) {
-                Ok(document) => {
-                    let config = Config::parse(&document)
-                        .map_err(|error| corrupt(store, StoredObject::Config, error))?;
-                    return Ok((key, *id, config));
-                }
-                Err(error) => damaged = Some(error),
-            },
-        }
-    }
-    let address = store.address().to_owned();
-    Err(match (damaged, unusable) {
-        (Some(error), _) => corrupt(store, StoredObject::Config, error),
-        (None, Some((id, source))) => {
-            RepositoryError::UnusableKey { address, key: id.to_hex(), source }
-        }
-        (None, None) => RepositoryError::WrongKey { address, tried: files.len() },
+    Ok((files, unusable))
+}
+
+fn read_key_file(store: &Store, id: KeyId) -> Result<KeyFile, RepositoryError> {
+    let bytes = get_verified(store, &id)?;
+    KeyFile::parse(&bytes).map_err(|source| RepositoryError::UnusableKey {
+        address: store.address().to_owned(),
+        key: id.to_hex(),
+        source,
     })
 }
 

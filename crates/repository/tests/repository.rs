@@ -121,7 +121,7 @@ fn a_new_repository_opens_with_its_password_only() {
     let wrong = Repository::open(place.store(), &Secret::new("guess"), &OpenOptions::default())
         .unwrap_err();
     assert_eq!((wrong.kind(), wrong.exit()), (ErrorKind::Denied, Exit::WrongKey));
-    assert!(wrong.to_string().contains("none of the 1 key files"), "{wrong}");
+    assert!(wrong.to_string().contains("none of the 1 key files tried"), "{wrong}");
 }
 
 #[test]
@@ -183,15 +183,33 @@ fn a_key_file_that_asks_for_gigabytes_is_refused() {
     let name = blob_id(bomb.as_bytes()).to_hex();
     place.put(&format!("repo/keys/{name}"), bomb);
     // The genuine key file opens the repository all the same.
-    place.open().unwrap();
+    let genuine = place.open().unwrap().key_id();
     let wrong = Secret::new("guess");
     let error = Repository::open(place.store(), &wrong, &OpenOptions::default()).unwrap_err();
-    match &error {
+    assert_eq!(error.exit(), Exit::WrongKey);
+    place.delete(&format!("repo/keys/{}", genuine.to_hex()));
+    match &place.open().unwrap_err() {
         RepositoryError::UnusableKey { key, source: KeyFileError::Memory { .. }, .. } => {
             assert_eq!(*key, name);
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn a_damaged_key_file_does_not_keep_another_from_opening() {
+    let place = Place::new();
+    let origin = KeyOrigin {
+        created: Timestamp::UNIX_EPOCH,
+        username: String::new(),
+        hostname: String::new(),
+    };
+    let repository = place.init();
+    let first = format!("repo/keys/{}", repository.key_id().to_hex());
+    let second = Secret::new("second");
+    repository.add_key(&second, KdfParameters::new(16, 1, 1).unwrap(), &origin).unwrap();
+    place.damage(&first, 20);
+    Repository::open(place.store(), &second, &OpenOptions::default()).unwrap();
 }
 
 #[test]
