@@ -9,3 +9,4 @@ mod copy;
 mod lock;
 mod restore;
 mod support;
+mod unprivileged;

@@ -4,18 +4,22 @@ use std::fs::{self, File, Permissions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
+use std::sync::Arc;
 
-use lifeboat_model::{Cancel, Classify, ErrorKind, Exit, Silent};
+use lifeboat_model::{Cancel, Classify, ErrorKind, Exit, Silent, SystemClock};
 use lifeboat_repository::listing::{Depth, list};
 use lifeboat_repository::restore::{
     Existing, RestoreOptions, RestorePlan, RestoreReport, read_file, restore,
 };
-use lifeboat_repository::{BlobKind, NodeKind, RepositoryError};
+use lifeboat_repository::source::{Excludes, FilesSource, Source};
+use lifeboat_repository::{BackupOptions, BlobKind, NodeKind, RepositoryError, backup};
+use lifeboat_testing::restic::Restic;
 use lifeboat_testing::tree::{Aspect, Sample, capture};
+use lifeboat_tiers::LocalTier;
 
 use crate::support::{
-    ResticRepository, directory, file, memory, node, restore_all, save_pack, save_raw_tree,
-    save_tree, snapshot_of,
+    PASSWORD, ResticRepository, directory, file, index, memory, node, open, restore_all, save_pack,
+    save_raw_tree, save_tree, snapshot_of,
 };
 
 /// Chunks of restic do not end where holes do, so part of a hole may come back as zeros.
@@ -158,7 +162,7 @@ fn a_bad_blob_costs_only_the_files_that_need_it() {
 
 #[test]
 fn a_blob_that_lies_in_two_packs_is_had_from_the_other() {
-    let tier = std::sync::Arc::new(lifeboat_tiers::MemoryTier::new());
+    let tier = Arc::new(lifeboat_tiers::MemoryTier::new());
     let repository = crate::support::init(tier.clone(), None);
     let first = save_pack(&repository, BlobKind::Data, &[b"twice"]);
     save_pack(&repository, BlobKind::Data, &[b"other", b"twice"]);
@@ -316,4 +320,61 @@ fn directories_do_not_hand_their_acl_down() {
     let acl = rustix::fs::getxattr_query(&path, "system.posix_acl_access");
     assert_eq!(acl, Err(rustix::io::Errno::NODATA));
     assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o644);
+}
+
+#[test]
+fn what_we_backed_up_comes_back_as_restic_would_bring_it_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("source");
+    Sample::everything(16).build(&source).unwrap();
+    let restic = Restic::new(folder.path().join("repo"), PASSWORD);
+    restic.init().unwrap();
+    let tier = Arc::new(LocalTier::open(restic.path()).unwrap());
+    let repository = index(open(tier));
+    let before = capture(&source).unwrap();
+    let files = FilesSource {
+        paths: vec![source.clone()],
+        exclude: Excludes::default(),
+        one_file_system: false,
+    };
+    let report = backup(
+        &repository,
+        vec![Source::Files(files)],
+        &BackupOptions::new("site"),
+        &Silent,
+        &Cancel::new(),
+        &SystemClock,
+    )
+    .unwrap();
+
+    let snapshot = repository.snapshot(&report.snapshot).unwrap();
+    let ours = folder.path().join("ours");
+    let restored = restore_all(&repository, &snapshot, &ours);
+    assert_eq!((restored.failed, restored.warnings), (vec![], vec![]));
+    let relative = source.strip_prefix("/").unwrap();
+    let after = capture(ours.join(relative)).unwrap();
+    assert_eq!(before.differences(&after, &NOT_HOLES), []);
+
+    let theirs = folder.path().join("theirs");
+    restic.restore(&report.snapshot.to_hex(), &theirs).unwrap();
+    let theirs = capture(theirs.join(relative)).unwrap();
+    assert_eq!(theirs.differences(&after, &NOT_HOLES), []);
+}
+
+#[test]
+fn a_repeated_restore_replaces_what_a_killed_one_left() {
+    let repository = memory();
+    save_pack(&repository, BlobKind::Data, &[b"whole"]);
+    let inner = save_tree(&repository, &[file("a", &[b"whole"])]);
+    let snapshot = snapshot_of(save_tree(&repository, &[directory("d", inner)]));
+    let target = tempfile::tempdir().unwrap();
+    fs::create_dir(target.path().join("d")).unwrap();
+    File::create(target.path().join("d/a")).unwrap().set_len(5).unwrap();
+    File::create(target.path().join("d/kept")).unwrap().write_all(b"kept").unwrap();
+    let mut options = RestoreOptions::new(target.path());
+    options.existing = Existing::Overwrite;
+    let report = restore(&repository, &snapshot, &options, &Silent, &Cancel::new()).unwrap();
+    assert!(report.is_complete());
+    assert_eq!(fs::read(target.path().join("d/a")).unwrap(), b"whole");
+    assert_eq!(fs::read(target.path().join("d/kept")).unwrap(), b"kept");
 }

@@ -1,0 +1,77 @@
+//! A restore without root: everything that this user may set is set, the rest is listed.
+
+use std::env;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use lifeboat_model::{Cancel, Exit, Silent};
+use lifeboat_repository::node::FileMode;
+use lifeboat_repository::restore::{RestoreOptions, restore};
+use lifeboat_repository::{BlobKind, NodeKind};
+use nix::unistd::Uid;
+
+use crate::support::{file, memory, node, save_pack, save_tree, snapshot_of};
+
+/// Set in the process that runs the test's body as somebody else.
+const CHILD: &str = "LIFEBOAT_TEST_UNPRIVILEGED";
+
+/// Debian's `nobody`; any number that owns nothing will do.
+const NOBODY: u32 = 65_534;
+
+#[test]
+fn without_root_what_may_be_set_is_set_and_the_rest_is_listed() {
+    if !Uid::effective().is_root() {
+        return restore_foreign_files();
+    }
+    assert!(env::var_os(CHILD).is_none(), "the child must not be root");
+    // Copied, since the way to the build directory may be root's alone.
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    let program = folder.path().join("test");
+    fs::copy(env::current_exe().unwrap(), &program).unwrap();
+    let name = "unprivileged::without_root_what_may_be_set_is_set_and_the_rest_is_listed";
+    let output = Command::new(program)
+        .args(["--exact", name])
+        .current_dir("/")
+        .env(CHILD, "1")
+        .gid(NOBODY)
+        .uid(NOBODY)
+        .output()
+        .unwrap();
+    let shown = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && shown.contains("1 passed"), "{shown}{errors}");
+}
+
+fn restore_foreign_files() {
+    let repository = memory();
+    save_pack(&repository, BlobKind::Data, &[b"mine", b"of root"]);
+    let mut foreign = file("foreign", &[b"of root"]);
+    foreign.metadata.uid = 0;
+    foreign.metadata.gid = 0;
+    foreign.metadata.mode = FileMode::from_unix(0o104_755);
+    let device = node("device", NodeKind::CharDevice { device: rustix::fs::makedev(1, 3) });
+    let nodes = [device, foreign, file("mine", &[b"mine"])];
+    let snapshot = snapshot_of(save_tree(&repository, &nodes));
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("target");
+    let mut options = RestoreOptions::new(&target);
+    options.strict_owner = true;
+    let report = restore(&repository, &snapshot, &options, &Silent, &Cancel::new()).unwrap();
+
+    assert_eq!(fs::read(target.join("foreign")).unwrap(), b"of root");
+    let metadata = fs::metadata(target.join("foreign")).unwrap();
+    assert_eq!(metadata.uid(), Uid::effective().as_raw());
+    assert_eq!(metadata.mode() & 0o7777, 0o755, "set-user-id would now serve another user");
+    assert_eq!(metadata.mtime(), 0);
+    assert_eq!(report.owners_not_set, 1);
+    let warnings: Vec<_> = report.warnings.iter().map(|warning| warning.what.as_str()).collect();
+    assert!(warnings[0].starts_with("set-user-id and set-group-id left out"), "{warnings:?}");
+    assert!(warnings[1].starts_with("owner not set"), "{warnings:?}");
+    assert_eq!(report.failed.len(), 1, "{:?}", report.failed);
+    assert!(report.failed[0].path.ends_with("device"));
+    assert_eq!(report.exit(), Exit::Incomplete);
+    assert_eq!(report.files, 2);
+}
