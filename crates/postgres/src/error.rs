@@ -7,7 +7,6 @@ use std::process::ExitStatus;
 use lifeboat_model::{Classify, ErrorKind, Hint};
 use tokio_postgres::error::SqlState;
 
-use crate::record::TableDifference;
 use crate::tools::Tool;
 
 /// An operation on a PostgreSQL server failed.
@@ -141,34 +140,12 @@ pub enum PostgresError {
         /// What is wrong.
         message: String,
     },
-    /// The restored database differs from what was recorded.
-    #[error(
-        "`{database}` was restored but differs from its record in {} tables: {}",
-        differences.len(),
-        shown(differences)
-    )]
-    Differs {
-        /// The restored database, which stays for a look.
-        database: String,
-        /// Each difference.
-        differences: Vec<TableDifference>,
-    },
     /// Others kept connecting to the database that was to be replaced.
     #[error("`{database}` could not be replaced: others kept connecting to it")]
     Busy {
         /// The database.
         database: String,
     },
-}
-
-/// Shows the first differences; a report lists all.
-fn shown(differences: &[TableDifference]) -> String {
-    const SHOWN_MAX: usize = 5;
-    let mut words: Vec<_> = differences.iter().take(SHOWN_MAX).map(ToString::to_string).collect();
-    if differences.len() > SHOWN_MAX {
-        words.push(format!("and {} more", differences.len() - SHOWN_MAX));
-    }
-    words.join("; ")
 }
 
 impl Classify for PostgresError {
@@ -184,9 +161,7 @@ impl Classify for PostgresError {
             Self::DatabaseExists { .. } => ErrorKind::Conflict,
             Self::Query { source, .. } => query_kind(source),
             Self::ToolFailed { message, .. } => tool_kind(message),
-            Self::DumpUnreadable { .. } | Self::Record { .. } | Self::Differs { .. } => {
-                ErrorKind::Corrupt
-            }
+            Self::DumpUnreadable { .. } | Self::Record { .. } => ErrorKind::Corrupt,
         }
     }
 
@@ -208,9 +183,6 @@ impl Classify for PostgresError {
                 "a dump needs a role that may read everything: a superuser, or `GRANT pg_read_all_data TO …`"
                     .to_owned()
             }
-            Self::Differs { database, .. } => format!(
-                "nothing was replaced; look at `{database}` with psql, and drop it when done"
-            ),
             Self::Busy { .. } => {
                 "stop the application that uses the database, then run the command again".to_owned()
             }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use lifeboat_model::{ByteSize, Clock as _, SystemClock};
+use lifeboat_testing::postgres::SUPERUSER;
 
 use crate::disaster;
 use crate::failure::{DemoError, file};
@@ -109,22 +110,58 @@ impl<'a> Story<'a> {
             let path = self.folder.tier(tier);
             std::fs::create_dir_all(&path).map_err(file("make", path))?;
         }
-        let key = self.lifeboat.make_key(&self.folder)?;
-        let text = plan::text(&self.folder, self.platform.cluster(), &key);
+        screen::say("A first plan and the recovery key are made by lifeboat:");
+        let cluster = self.platform.cluster();
+        let connect = format!(
+            "host={} port={} user={SUPERUSER} dbname={}",
+            cluster.socket_dir().display(),
+            cluster.port(),
+            schema::DATABASE
+        );
+        let key = self.make_key(&connect)?;
+        let text = plan::text(&self.folder, &connect, &key);
         let look = Look { mode: 0o644, is_web: false, age: std::time::Duration::ZERO };
         files::write(&self.folder.plan(), text.as_bytes(), look)?;
-        screen::say("What matters, where its copies live, and when they are made:\n");
+        screen::say("");
+        screen::say(
+            "The operators complete it: what matters, where copies live, when they are made.\n",
+        );
         for line in text.lines() {
             screen::say(format_args!("│ {line}"));
         }
         screen::say("");
         screen::say("The recovery key opens every copy. Somebody keeps it away from this machine,");
         screen::say("and proves it by reading it back:");
-        let key = self.folder.key();
-        self.lifeboat.run(&["key", "confirm", "--from", &key.to_string_lossy()])?;
+        self.lifeboat.run(&["key", "confirm", "--from", "recovery.key"])?;
         screen::say("");
         screen::say("Is the plan sound, and could it run now?");
         self.lifeboat.run(&["check"])
+    }
+
+    /// Lets lifeboat make the recovery key, and returns the `[key]` table that it writes for it.
+    fn make_key(&self, connect: &str) -> Result<String, DemoError> {
+        let tier = |name: &str| format!("{name}=file://{}", self.folder.tier(name).display());
+        let media = format!("media={}", self.folder.media().display());
+        let database = format!("database={connect}");
+        self.lifeboat.run(&[
+            "init",
+            "--no-discovery",
+            "--site",
+            SITE,
+            "--tier",
+            &tier(TIERS[0]),
+            "--tier",
+            &tier(TIERS[1]),
+            "--database",
+            &database,
+            "--asset-path",
+            &media,
+        ])?;
+        let path = self.folder.plan();
+        let text = std::fs::read_to_string(&path).map_err(file("read", &path))?;
+        let table = text.lines().skip_while(|line| *line != "[key]");
+        let table = table.take_while(|line| *line == "[key]" || !line.starts_with('['));
+        Ok(table.collect::<Vec<_>>().join("\n"))
     }
 
     fn first_backup(&self) -> Result<(), DemoError> {

@@ -91,11 +91,6 @@ impl Folder {
         self.path().join("plan.toml")
     }
 
-    /// Returns the recovery key.
-    pub fn key(&self) -> PathBuf {
-        self.path().join("recovery.key")
-    }
-
     /// Returns where lifeboat keeps what it can rebuild.
     pub fn state(&self) -> PathBuf {
         self.path().join("state")

@@ -1,9 +1,9 @@
 //! The real `lifeboat`, run as a person would run it, with its output on the screen.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use crate::failure::{DemoError, file};
+use crate::failure::DemoError;
 use crate::folder::Folder;
 use crate::interrupt::Interrupt;
 use crate::screen;
@@ -38,13 +38,16 @@ impl<'a> Lifeboat<'a> {
     /// Shows a command, runs it, and fails unless it ends with 0.
     pub fn run(&self, arguments: &[&str]) -> Result<(), DemoError> {
         self.interrupt.check()?;
-        let command = arguments.join(" ");
+        let command = shown(arguments);
         screen::command(format_args!("lifeboat {command}"));
         let fail = |source| DemoError::System { action: "run lifeboat", source };
         let mut child = Command::new(&self.binary)
             .args(arguments)
             .current_dir(&self.folder)
             .env("XDG_STATE_HOME", &self.state)
+            .env("XDG_CACHE_HOME", &self.state)
+            // Nobody types in a demo.
+            .stdin(Stdio::null())
             .spawn()
             .map_err(fail)?;
         self.interrupt.watch(Some(child.id()));
@@ -54,14 +57,12 @@ impl<'a> Lifeboat<'a> {
         let status = ended.map_err(fail)?;
         if status.success() { Ok(()) } else { Err(DemoError::Lifeboat { command, status }) }
     }
+}
 
-    /// Lets lifeboat make the recovery key, and returns the `[key]` table that it writes for it.
-    pub fn make_key(&self, folder: &Folder) -> Result<String, DemoError> {
-        let draft = folder.path().join("draft.toml");
-        self.run(&["init", "--plan", &draft.to_string_lossy()])?;
-        let text = std::fs::read_to_string(&draft).map_err(file("read", &draft))?;
-        let table = text.lines().skip_while(|line| *line != "[key]");
-        let table = table.take_while(|line| *line == "[key]" || !line.starts_with('['));
-        Ok(table.collect::<Vec<_>>().join("\n"))
-    }
+/// Writes arguments as a shell would want them.
+fn shown(arguments: &[&str]) -> String {
+    let quoted = arguments.iter().map(|argument| {
+        if argument.contains(' ') { format!("'{argument}'") } else { (*argument).to_owned() }
+    });
+    quoted.collect::<Vec<_>>().join(" ")
 }

@@ -1,9 +1,6 @@
 //! The platform's plan, in lifeboat's own words.
 
-use lifeboat_testing::postgres::Cluster;
-
 use crate::folder::Folder;
-use crate::schema::DATABASE;
 
 /// The name of the platform on its tiers.
 pub const SITE: &str = "techit-demo";
@@ -20,8 +17,8 @@ pub const OBJECTIVES: [(&str, &str, &str); 5] = [
     ("logs", "24h", "24h"),
 ];
 
-/// Writes the plan for a platform; `key` is its `[key]` table.
-pub fn text(folder: &Folder, cluster: &Cluster, key: &str) -> String {
+/// Writes the plan for a platform; `connect` leads to its database, `key` is the `[key]` table.
+pub fn text(folder: &Folder, connect: &str, key: &str) -> String {
     let quoted = |path: std::path::PathBuf| format!("\"{}\"", path.display());
     let files = |name: &str, paths: &[std::path::PathBuf]| {
         let paths: Vec<_> = paths.iter().cloned().map(quoted).collect();
@@ -45,7 +42,7 @@ owner = "Operations Team"
 
 [assets.database]
 kind    = "postgres"
-connect = "host={socket} port={port} user=postgres dbname={DATABASE}"
+connect = "{connect}"
 base    = "logical"
 rpo     = "{rpo}"
 rto     = "{rto}"
@@ -76,8 +73,6 @@ to     = ["primary", "secondary"]
 after_backup = {{ read_data = "5%" }}
 full_within  = "7d"
 "#,
-        socket = cluster.socket_dir().display(),
-        port = cluster.port(),
         media = files("media", &[folder.media()]),
         configuration = files("configuration", &[folder.settings(), folder.nginx()]),
         certificates = files("certificates", &[folder.certificates()]),
@@ -93,4 +88,30 @@ pub fn objectives(name: &str) -> (&'static str, &'static str, &'static str) {
         .into_iter()
         .find(|(asset, ..)| *asset == name)
         .expect("every asset of the plan has its objectives")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    use lifeboat_model::Timestamp;
+    use lifeboat_plan::{Colour, Facts, SourceFile, load};
+
+    #[test]
+    fn lifeboat_has_nothing_to_say_about_the_plan() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::make(dir.path(), false).unwrap();
+        let key = "[key]\nfile = \"recovery.key\"\n";
+        let text = text(&folder, "host=/tmp/x port=5432 user=postgres dbname=techit_db", key);
+        let source = SourceFile { path: "plan.toml".to_owned(), text };
+        let files = BTreeMap::<String, String>::new();
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let said = match load(source, &files, &Facts::default(), now) {
+            Ok(checked) => checked.diagnostics,
+            Err(rejected) => rejected.diagnostics,
+        };
+        let said: Vec<_> = said.iter().map(|found| found.render(Colour::Never)).collect();
+        assert!(said.is_empty(), "{}", said.join("\n"));
+    }
 }
