@@ -102,7 +102,7 @@ mod tests {
     fn lifeboat_has_nothing_to_say_about_the_plan() {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::make(dir.path(), false).unwrap();
-        let key = "[key]\nfile = \"recovery.key\"\n";
+        let key = "[key]\nfile = \"/demo/recovery.key\"\n";
         let text = text(&folder, "host=/tmp/x port=5432 user=postgres dbname=techit_db", key);
         let source = SourceFile { path: "plan.toml".to_owned(), text };
         let files = BTreeMap::<String, String>::new();
