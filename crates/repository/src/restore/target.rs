@@ -27,6 +27,8 @@ pub enum Existing {
     #[default]
     Refuse,
     /// Replaces files of the same name; keeps directories and whatever the snapshot does not name.
+    /// Where a directory of the snapshot is a symbolic link in the target, or a file of the
+    /// snapshot a directory, that part fails and what is there stays.
     Overwrite,
 }
 
@@ -163,15 +165,25 @@ fn is_empty(dir: &OwnedFd) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Makes a directory, or takes the one that is there; anything else in its place is removed.
+/// Makes a directory, or takes the one that is there; a file in its place is removed.
+///
+/// A symbolic link is neither followed, since it leads out of the target, nor removed, since a
+/// platform whose `/srv` lies elsewhere would lose sight of all that is there.
 pub fn make_directory(parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
-    match rustix::fs::mkdirat(parent, name, PRIVATE_DIRECTORY) {
-        Err(Errno::EXIST) if file_type(parent, name)? == FileType::Directory => Ok(()),
-        Err(Errno::EXIST) => {
+    let made = rustix::fs::mkdirat(parent, name, PRIVATE_DIRECTORY);
+    if made != Err(Errno::EXIST) {
+        return Ok(made?);
+    }
+    match file_type(parent, name)? {
+        FileType::Directory => Ok(()),
+        FileType::Symlink => Err(io::Error::new(
+            io::ErrorKind::NotADirectory,
+            "a symbolic link stands in its place, which is neither followed nor replaced",
+        )),
+        _ => {
             rustix::fs::unlinkat(parent, name, AtFlags::empty())?;
             Ok(rustix::fs::mkdirat(parent, name, PRIVATE_DIRECTORY)?)
         }
-        other => Ok(other?),
     }
 }
 

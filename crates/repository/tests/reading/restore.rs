@@ -208,23 +208,29 @@ fn a_target_that_holds_something_is_refused_before_anything_is_written() {
 }
 
 #[test]
-fn a_symlink_in_the_target_is_replaced_never_followed() {
+fn a_symlink_in_the_target_is_never_followed_nor_replaced_by_a_directory() {
     let repository = memory();
     save_pack(&repository, BlobKind::Data, &[b"evil"]);
     let inner = save_tree(&repository, &[file("passwd", &[b"evil"])]);
-    let snapshot = snapshot_of(save_tree(&repository, &[directory("etc", inner)]));
+    let nodes = [directory("etc", inner), file("passwd", &[b"evil"])];
+    let snapshot = snapshot_of(save_tree(&repository, &nodes));
     let outside = tempfile::tempdir().unwrap();
-    File::create(outside.path().join("passwd")).unwrap().write_all(b"good").unwrap();
+    let good = outside.path().join("passwd");
+    File::create(&good).unwrap().write_all(b"good").unwrap();
     let target = tempfile::tempdir().unwrap();
     symlink(outside.path(), target.path().join("etc")).unwrap();
+    symlink(&good, target.path().join("passwd")).unwrap();
 
     let mut options = RestoreOptions::new(target.path());
     options.existing = Existing::Overwrite;
     let report = restore(&repository, &snapshot, &options, &Silent, &Cancel::new()).unwrap();
-    assert!(report.is_complete());
-    assert_eq!(fs::read(outside.path().join("passwd")).unwrap(), b"good");
-    assert_eq!(fs::read(target.path().join("etc/passwd")).unwrap(), b"evil");
-    assert!(fs::symlink_metadata(target.path().join("etc")).unwrap().is_dir());
+    assert_eq!(fs::read(&good).unwrap(), b"good");
+    assert_eq!(failed_paths(&report), ["/etc", "/etc/passwd"]);
+    assert!(report.failed[0].what.contains("a symbolic link stands in its place"));
+    assert!(fs::symlink_metadata(target.path().join("etc")).unwrap().is_symlink());
+    // A link that has the name of a file is replaced by the file.
+    assert_eq!(fs::read(target.path().join("passwd")).unwrap(), b"evil");
+    assert!(fs::symlink_metadata(target.path().join("passwd")).unwrap().is_file());
 }
 
 #[test]
