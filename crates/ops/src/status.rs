@@ -88,6 +88,13 @@ pub struct AssetStatus {
     pub tiers: Vec<AssetOnTier>,
 }
 
+impl AssetStatus {
+    /// Returns the newest instant up to which everything is captured on some tier.
+    pub fn captured_anywhere(&self) -> Option<Timestamp> {
+        self.tiers.iter().filter_map(|on| on.captured).max()
+    }
+}
+
 /// A tier.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TierStatus {

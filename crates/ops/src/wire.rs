@@ -91,6 +91,13 @@ impl Site {
         self
     }
 
+    /// Stands in other surroundings.
+    #[must_use]
+    pub fn with_surroundings(mut self, surroundings: Surroundings) -> Self {
+        self.surroundings = surroundings;
+        self
+    }
+
     /// Finds a tier here instead of at the plan's address: for a copy, another mount, a test.
     #[must_use]
     pub fn with_tier(mut self, name: TierName, tier: Arc<dyn Tier>) -> Self {

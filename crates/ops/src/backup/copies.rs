@@ -1,19 +1,25 @@
 //! Copying a snapshot from the tier where it was made to the others.
 
 use lifeboat_model::SnapshotId;
+use lifeboat_repository::copy::copy_snapshot;
 
-use super::{AssetReport, Job};
-use crate::error::{OpsError, Trouble};
+use super::{AssetReport, Job, TierSnapshotReport};
+use crate::error::Trouble;
 use crate::wire::open::OpenTier;
 
 impl Job<'_> {
     pub(super) fn copy(
         &self,
-        _from: &OpenTier,
-        _to: &OpenTier,
-        _snapshot: SnapshotId,
-        _report: &mut AssetReport,
+        from: &OpenTier,
+        to: &OpenTier,
+        snapshot: SnapshotId,
+        report: &mut AssetReport,
     ) -> Result<(), Trouble> {
-        Err(Trouble::of(&OpsError::NotBuilt { what: "copying".to_owned() }))
+        let (from, repository) = (&from.repository, &to.repository);
+        let copied = copy_snapshot(from, repository, &snapshot, self.events, self.cancel);
+        let copied = copied.map_err(|error| Trouble::of(&error))?;
+        let tier = to.named.name.clone();
+        report.snapshots.push(TierSnapshotReport { tier, snapshot: copied.snapshot });
+        Ok(())
     }
 }

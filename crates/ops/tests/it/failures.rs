@@ -1,0 +1,173 @@
+//! What goes wrong with one thing and must not spoil the rest.
+
+use std::fs;
+use std::sync::Arc;
+
+use lifeboat_model::{Cancel, Exit, Silent};
+use lifeboat_ops::OpsError;
+use lifeboat_ops::backup::{BackupOptions, backup};
+use lifeboat_ops::ending::Ending;
+use lifeboat_ops::point::At;
+use lifeboat_tiers::fault::{Fault, FaultTier, Rule, Target};
+use lifeboat_tiers::{MemoryTier, Tier};
+
+use crate::ground::{Ground, MEDIA_ON_TWO, back_up, messages, restore_to, stages};
+
+#[test]
+fn a_tier_that_is_gone_is_an_error_and_not_made_anew() {
+    let ground = Ground::new();
+    ground.write("media/a", "a");
+    let site = ground.site(MEDIA_ON_TWO);
+    back_up(&site).unwrap();
+    fs::remove_dir_all(ground.path("first")).unwrap();
+    let report = back_up(&site).unwrap();
+    assert_eq!(stages(&report, "media"), ["copy primary failed", "store secondary done"]);
+    assert!(messages(&report)[0].contains("is not there any more"), "{:?}", messages(&report));
+    assert!(!ground.path("first").exists());
+    assert_eq!(report.exit(), Exit::NoRepository);
+    // An empty directory in its place, as when a disk is not mounted, hides nothing either.
+    fs::create_dir(ground.path("first")).unwrap();
+    let report = back_up(&site).unwrap();
+    assert_eq!(stages(&report, "media"), ["copy primary failed", "store secondary done"]);
+    assert_eq!(fs::read_dir(ground.path("first")).unwrap().count(), 0);
+}
+
+#[test]
+fn another_sites_tier_is_refused() {
+    let ground = Ground::new();
+    ground.write("media/a", "a");
+    back_up(&ground.site(MEDIA_ON_TWO)).unwrap();
+    let other = ground.plan_text(MEDIA_ON_TWO).replace("site = \"shop\"", "site = \"bank\"");
+    let mut site = ground.site_from(other);
+    // Another site has a state directory of its own.
+    let mut surroundings = ground.surroundings.clone();
+    surroundings.state_directory = ground.path("other-state");
+    site = site.with_surroundings(surroundings);
+    let before = fs::read_dir(ground.path("first/catalog")).unwrap().count();
+    let report = back_up(&site).unwrap();
+    assert_eq!(report.ending, Ending::Failed);
+    assert!(messages(&report)[0].contains("belongs to site `shop`"), "{:?}", messages(&report));
+    assert_eq!(fs::read_dir(ground.path("first/catalog")).unwrap().count(), before);
+}
+
+#[test]
+fn somebody_elses_folder_is_not_written_to() {
+    let ground = Ground::new();
+    ground.write("media/a", "a");
+    ground.write("first/holiday.jpg", "x");
+    let report = back_up(&ground.site(MEDIA_ON_TWO)).unwrap();
+    assert_eq!(stages(&report, "media"), ["copy primary failed", "store secondary done"]);
+    assert_eq!(fs::read_dir(ground.path("first")).unwrap().count(), 1);
+}
+
+#[test]
+fn what_is_not_built_says_so_and_the_rest_goes_on() {
+    let ground = Ground::new();
+    ground.write("media/a", "a");
+    let plan = MEDIA_ON_TWO.replace("file://HOME/second", "s3://shop-backups");
+    let site = ground.site(&plan);
+    let report = back_up(&site).unwrap();
+    assert_eq!(stages(&report, "media"), ["copy secondary not built yet", "store primary done"]);
+    assert_eq!(report.exit(), Exit::NotBuilt);
+    restore_to(&site, "media", At::Latest, &ground.path("back")).unwrap();
+}
+
+#[test]
+fn a_full_tier_does_not_spoil_the_other() {
+    let ground = Ground::new();
+    ground.write("media/a", "a");
+    let full = Arc::new(FaultTier::new(Arc::new(MemoryTier::new())));
+    let (first, second) = (Arc::new(MemoryTier::new()), Arc::<FaultTier>::clone(&full));
+    let site = ground
+        .site(MEDIA_ON_TWO)
+        .with_tier("primary".parse().unwrap(), first)
+        .with_tier("secondary".parse().unwrap(), second);
+    back_up(&site).unwrap();
+    ground.write("media/b", "b");
+    full.add(Rule::new(Target::Writes, Fault::Full).below("repo/data".parse().unwrap()));
+    let report = back_up(&site).unwrap();
+    assert_eq!(stages(&report, "media"), ["store primary done", "copy secondary failed"]);
+    assert!(messages(&report)[0].contains("no space is left"), "{:?}", messages(&report));
+    full.heal();
+    let report = back_up(&site).unwrap();
+    assert_eq!(report.ending, Ending::Succeeded, "{report:#?}");
+}
+
+#[test]
+fn a_read_only_tier_is_named() {
+    let ground = Ground::new();
+    ground.write("media/a", "a");
+    let tier = Arc::new(FaultTier::new(Arc::new(MemoryTier::new())));
+    let site = ground
+        .site(MEDIA_ON_TWO)
+        .with_tier("primary".parse().unwrap(), Arc::<FaultTier>::clone(&tier) as Arc<dyn Tier>)
+        .with_tier("secondary".parse().unwrap(), Arc::new(MemoryTier::new()));
+    tier.add(Rule::new(Target::Writes, Fault::Denied));
+    let report = back_up(&site).unwrap();
+    assert_eq!(report.ending, Ending::Failed);
+    assert!(messages(&report)[0].contains("refused to"), "{:?}", messages(&report));
+    assert_eq!(stages(&report, "media")[1], "store secondary done");
+}
+
+const HOOKED: &str = r#"
+[assets.media]
+kind = "files"
+paths = ["HOME/media"]
+before = ["sh", "-c", "echo before $LIFEBOAT_ASSET >> HOME/hooks; exit BEFORE"]
+after = ["sh", "-c", "echo after $LIFEBOAT_OUTCOME >> HOME/hooks; echo written"]
+on_failure = ["sh", "-c", "echo on_failure $LIFEBOAT_OUTCOME >> HOME/hooks"]
+[tiers.primary]
+url = "file://HOME/first"
+[schedules.daily]
+cron = "0 2 * * *"
+assets = ["media"]
+to = ["primary"]
+"#;
+
+#[test]
+fn hooks_run_for_what_happened() {
+    let ground = Ground::new();
+    ground.write("media/a", "a");
+    let report = back_up(&ground.site(&HOOKED.replace("BEFORE", "0"))).unwrap();
+    assert_eq!(stages(&report, "media"), ["before - done", "store primary done", "after - done"]);
+    assert_eq!(report.assets[0].hooks[1].stdout, "written\n");
+    let report = back_up(&ground.site(&HOOKED.replace("BEFORE", "7"))).unwrap();
+    assert_eq!(
+        stages(&report, "media"),
+        ["before - failed", "copy primary skipped", "after - done"]
+    );
+    assert!(messages(&report)[0].contains("exit code 7"), "{:?}", messages(&report));
+    assert!(report.assets[0].snapshots.is_empty());
+    let told = fs::read_to_string(ground.path("hooks")).unwrap();
+    assert_eq!(told, "before media\nafter succeeded\nbefore media\non_failure failed\n");
+}
+
+#[test]
+fn a_cancelled_backup_says_so_and_the_next_one_goes_on() {
+    let ground = Ground::new();
+    ground.write("media/a", "a");
+    let site = ground.site(MEDIA_ON_TWO);
+    back_up(&site).unwrap();
+    let cancel = Cancel::new();
+    cancel.cancel();
+    let cancelled = backup(&site, &BackupOptions::default(), &Silent, &cancel);
+    match cancelled {
+        Ok(report) => assert_eq!(report.exit(), Exit::Cancelled),
+        Err(error) => assert_eq!(lifeboat_model::Classify::exit(&error), Exit::Cancelled),
+    }
+    assert_eq!(back_up(&site).unwrap().ending, Ending::Succeeded);
+}
+
+#[test]
+fn names_that_the_plan_lacks_are_refused() {
+    let ground = Ground::new();
+    let site = ground.site(MEDIA_ON_TWO);
+    let assets = vec!["music".parse().unwrap()];
+    let options = BackupOptions { assets, to: Vec::new() };
+    let error = backup(&site, &options, &Silent, &Cancel::new()).unwrap_err();
+    assert!(matches!(error, OpsError::NoAsset { .. }), "{error}");
+    let options = BackupOptions { assets: Vec::new(), to: vec!["moon".parse().unwrap()] };
+    let error = backup(&site, &options, &Silent, &Cancel::new()).unwrap_err();
+    assert!(matches!(error, OpsError::NoTier { .. }), "{error}");
+    assert!(!ground.path("state").join("catalog.sqlite").exists());
+}

@@ -1,0 +1,155 @@
+//! Restoring: beside, in place, from a bare machine.
+
+use std::fs;
+
+use lifeboat_model::{Cancel, Exit, Silent};
+use lifeboat_ops::bare_machine::{find_site, open_address};
+use lifeboat_ops::ending::Ending;
+use lifeboat_ops::point::At;
+use lifeboat_ops::restore::{Destination, RestoreOptions, only_database, preview, restore};
+use lifeboat_ops::{OpsError, Site};
+use lifeboat_testing::tree::{Sample, capture};
+
+use crate::ground::{Ground, MEDIA_ON_TWO, back_up, restore_in_place, restore_to};
+
+fn below(ground: &Ground, target: &str, name: &str) -> std::path::PathBuf {
+    let path = ground.path(name);
+    ground.path(target).join(path.strip_prefix("/").unwrap())
+}
+
+#[test]
+fn a_tree_comes_back_as_it_was() {
+    let ground = Ground::new();
+    let sample = Sample::everything(7);
+    sample.build(ground.path("media")).unwrap();
+    let site = ground.site(MEDIA_ON_TWO);
+    let before = capture(ground.path("media")).unwrap();
+    back_up(&site).unwrap();
+    let report = restore_to(&site, "media", At::Latest, &ground.path("back")).unwrap();
+    assert_eq!(report.ending, Ending::Succeeded, "{report:#?}");
+    let after = capture(below(&ground, "back", "media")).unwrap();
+    let differences = before.differences(&after, &[]);
+    assert!(differences.is_empty(), "{differences:#?}");
+}
+
+#[test]
+fn an_older_state_comes_back_by_its_time() {
+    let ground = Ground::new();
+    ground.write("media/a.txt", "old");
+    let site = ground.site(MEDIA_ON_TWO);
+    back_up(&site).unwrap();
+    ground.pass(3600);
+    ground.write("media/a.txt", "newer");
+    back_up(&site).unwrap();
+    for (at, target, expected) in [
+        ("20261123_020000", "one", "old"),
+        ("2026-11-23T02:59:59Z", "two", "old"),
+        ("latest", "three", "newer"),
+    ] {
+        restore_to(&site, "media", At::parse(at).unwrap(), &ground.path(target)).unwrap();
+        let text = fs::read_to_string(below(&ground, target, "media/a.txt")).unwrap();
+        assert_eq!(text, expected, "{at}");
+    }
+    let early = At::parse("20261123_015959").unwrap();
+    let error = restore_to(&site, "media", early, &ground.path("four")).unwrap_err();
+    assert!(matches!(error, OpsError::NoPoint { .. }), "{error}");
+}
+
+#[test]
+fn in_place_keeps_the_old_state_aside_and_wants_the_sites_name() {
+    let ground = Ground::new();
+    ground.write("media/a.txt", "good");
+    let site = ground.site(MEDIA_ON_TWO);
+    back_up(&site).unwrap();
+    ground.write("media/a.txt", "spoilt");
+    ground.pass(60);
+    let mut options = RestoreOptions {
+        asset: "media".parse().unwrap(),
+        at: At::Latest,
+        tier: None,
+        to: Destination::InPlace,
+        confirm: Some("another".parse().unwrap()),
+        strict_owner: false,
+    };
+    let shown = preview(&site, &options, &Silent, &Cancel::new()).unwrap();
+    assert_eq!(shown.replaces, [ground.path("media").display().to_string()]);
+    for confirm in [None, options.confirm.clone()] {
+        options.confirm = confirm;
+        let refused = restore(&site, &options, &Silent, &Cancel::new()).unwrap_err();
+        assert!(matches!(refused, OpsError::Unconfirmed { .. }), "{refused}");
+    }
+    assert_eq!(fs::read_to_string(ground.path("media/a.txt")).unwrap(), "spoilt");
+    let report = restore_in_place(&site, "media", At::Latest).unwrap();
+    assert_eq!(fs::read_to_string(ground.path("media/a.txt")).unwrap(), "good");
+    assert_eq!(report.kept_aside, [ground.path("media.before-20261123_020100")]);
+    assert_eq!(fs::read_to_string(report.kept_aside[0].join("a.txt")).unwrap(), "spoilt");
+}
+
+#[test]
+fn the_second_tier_serves_when_the_first_is_gone() {
+    let ground = Ground::new();
+    ground.write("media/a.txt", "kept");
+    let site = ground.site(MEDIA_ON_TWO);
+    back_up(&site).unwrap();
+    fs::remove_dir_all(ground.path("first")).unwrap();
+    let report = restore_to(&site, "media", At::Latest, &ground.path("back")).unwrap();
+    assert_eq!(report.preview.tier.as_str(), "secondary");
+    assert!(below(&ground, "back", "media/a.txt").exists());
+    assert!(!ground.path("first").exists(), "a tier that is lost is not made anew");
+}
+
+#[test]
+fn a_bare_machine_needs_a_tier_and_the_key_alone() {
+    let ground = Ground::new();
+    ground.write("media/a.txt", "kept");
+    back_up(&ground.site(MEDIA_ON_TWO)).unwrap();
+    // The tier was carried elsewhere, and nothing else is left.
+    let bare = Ground::with_key(ground.key.clone());
+    let moved = bare.path("mounted");
+    let mut copy = std::process::Command::new("cp");
+    assert!(copy.arg("-a").arg(ground.path("second")).arg(&moved).status().unwrap().success());
+    drop(ground);
+    let tier = open_address(&format!("file://{}", moved.display())).unwrap();
+    let site: Site =
+        find_site(&tier, &bare.key, bare.surroundings.clone(), &Cancel::new()).unwrap();
+    assert_eq!(site.name().as_str(), "shop");
+    let report = restore_to(&site, "media", At::Latest, &bare.path("back")).unwrap();
+    assert_eq!(report.files.as_ref().unwrap().files, 1);
+    let stranger = Ground::new();
+    let refused = find_site(&tier, &stranger.key, stranger.surroundings.clone(), &Cancel::new());
+    assert!(matches!(refused, Err(OpsError::AnotherKey { .. })));
+}
+
+#[test]
+fn a_command_asset_goes_through_its_commands() {
+    let ground = Ground::new();
+    ground.write("queue", "three jobs");
+    let plan = r#"
+[assets.queue]
+kind = "command"
+backup = ["cat", "HOME/queue"]
+restore = ["sh", "-c", "cat > HOME/queue.back"]
+[tiers.primary]
+url = "file://HOME/first"
+[schedules.daily]
+cron = "0 2 * * *"
+assets = ["queue"]
+to = ["primary"]
+"#;
+    let site = ground.site(plan);
+    let report = back_up(&site).unwrap();
+    assert_eq!(report.ending, Ending::Succeeded, "{report:#?}");
+    restore_in_place(&site, "queue", At::Latest).unwrap();
+    assert_eq!(fs::read_to_string(ground.path("queue.back")).unwrap(), "three jobs");
+    let failing = plan.replace(r#"["cat", "HOME/queue"]"#, r#"["sh", "-c", "echo half; exit 3"]"#);
+    let report = back_up(&ground.site(&failing)).unwrap();
+    assert_eq!((report.ending, report.exit()), (Ending::Failed, Exit::Failed));
+    assert!(report.assets[0].snapshots.is_empty());
+}
+
+#[test]
+fn database_only_wants_one_database() {
+    let ground = Ground::new();
+    let error = only_database(&ground.site(MEDIA_ON_TWO)).unwrap_err();
+    assert!(matches!(error, OpsError::NotOneDatabase { count: 0 }), "{error}");
+}
