@@ -102,15 +102,20 @@ impl<'a> Work<'a> {
         None
     }
 
-    /// Waits for the next job; there is none once all is done or something failed.
+    /// Waits for the next job; there is none once all is done or something failed, but for pieces:
+    /// what was read already is stored, so that the next backup finds it.
     pub(super) fn next(&self) -> Option<(Job, Running<'_, 'a>)> {
         let mut state = self.lock();
         loop {
-            if state.open == 0 || state.failure.is_some() {
-                return None;
-            }
-            if let Some(job) = take(&mut state) {
+            let job = match state.failure {
+                None => take(&mut state),
+                Some(_) => Some(take_piece(&mut state)?),
+            };
+            if let Some(job) = job {
                 return Some((job, Running(self)));
+            }
+            if state.open == 0 {
+                return None;
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -136,10 +141,15 @@ impl<'a> Work<'a> {
     }
 }
 
+fn take_piece(state: &mut State) -> Option<Job> {
+    let piece = state.pieces.pop_front()?;
+    state.piece_bytes -= piece.len();
+    Some(Job::Piece(piece))
+}
+
 fn take(state: &mut State) -> Option<Job> {
-    if let Some(piece) = state.pieces.pop_front() {
-        state.piece_bytes -= piece.len();
-        return Some(Job::Piece(piece));
+    if let Some(piece) = take_piece(state) {
+        return Some(piece);
     }
     if let Some(file) = state.files.pop_front() {
         return Some(Job::File(file));

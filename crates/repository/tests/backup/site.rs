@@ -1,0 +1,119 @@
+//! A directory with a source tree and a repository on a tier, and backups of one into the other.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use lifeboat_model::{BlobId, Cancel, Secret, Silent, SystemClock, Timestamp};
+use lifeboat_repository::backup::{BackupError, BackupOptions, BackupReport, backup};
+use lifeboat_repository::key::{KdfParameters, KeyOrigin};
+use lifeboat_repository::source::{FilesSource, Source};
+use lifeboat_repository::{Indexed, InitOptions, NodeKind, OpenOptions, Repository, Store};
+use lifeboat_testing::restic::Restic;
+use lifeboat_tiers::local::LocalTier;
+use lifeboat_tiers::{ObjectPrefix, Tier};
+use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
+
+const PASSWORD: &str = "correct horse battery staple";
+
+pub(crate) struct Site {
+    dir: TempDir,
+    runtime: Runtime,
+}
+
+impl Site {
+    /// Makes a site with an empty repository.
+    pub(crate) fn new() -> Self {
+        let site = Self {
+            dir: tempfile::tempdir().unwrap(),
+            runtime: Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap(),
+        };
+        let options = InitOptions {
+            password: &Secret::new(PASSWORD),
+            kdf: KdfParameters::new(1 << 10, 8, 1).unwrap(),
+            master_key: None,
+            polynomial: None,
+            origin: KeyOrigin {
+                created: Timestamp::UNIX_EPOCH,
+                username: String::new(),
+                hostname: String::new(),
+            },
+        };
+        let tier = LocalTier::create(&site.dir.path().join("tier")).unwrap();
+        Repository::init(site.store(Arc::new(tier)), &options).unwrap();
+        site
+    }
+
+    /// Returns where the files that are backed up belong; nothing is there yet.
+    pub(crate) fn source(&self) -> PathBuf {
+        self.dir.path().join("source")
+    }
+
+    /// Returns a path for whatever a test needs.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn restic(&self) -> Restic {
+        Restic::new(self.dir.path().join("tier/repo"), PASSWORD)
+    }
+
+    pub(crate) fn tier(&self) -> Arc<dyn Tier> {
+        Arc::new(LocalTier::open(&self.dir.path().join("tier")).unwrap())
+    }
+
+    fn store(&self, tier: Arc<dyn Tier>) -> Store {
+        let prefix: ObjectPrefix = "repo".parse().unwrap();
+        Store::new(tier, self.runtime.handle().clone(), prefix)
+    }
+
+    pub(crate) fn repository(&self) -> Repository<Indexed> {
+        self.repository_on(self.tier())
+    }
+
+    pub(crate) fn repository_on(&self, tier: Arc<dyn Tier>) -> Repository<Indexed> {
+        let password = Secret::new(PASSWORD);
+        let options = OpenOptions::default();
+        Repository::open(self.store(tier), &password, &options)
+            .unwrap()
+            .load_index(&Cancel::new(), &Silent)
+            .unwrap()
+    }
+
+    /// Backs the source directory up.
+    pub(crate) fn backup(&self) -> BackupReport {
+        self.backup_of(vec![files(&[&self.source()])]).unwrap()
+    }
+
+    /// Returns the tree of the source directory below the root of a snapshot.
+    pub(crate) fn subtree(&self, repository: &Repository<Indexed>, root: BlobId) -> BlobId {
+        self.source().strip_prefix("/").unwrap().iter().fold(root, |tree, name| {
+            match repository.tree(&tree).unwrap().get(name).unwrap().kind {
+                NodeKind::Directory { subtree } => subtree,
+                _ => panic!("{} is no directory", name.display()),
+            }
+        })
+    }
+
+    pub(crate) fn backup_of(&self, sources: Vec<Source>) -> Result<BackupReport, BackupError> {
+        run(&self.repository(), sources)
+    }
+}
+
+pub(crate) fn run(
+    repository: &Repository<Indexed>,
+    sources: Vec<Source>,
+) -> Result<BackupReport, BackupError> {
+    let options = BackupOptions::new("site");
+    backup(repository, sources, &options, &Silent, &Cancel::new(), &SystemClock)
+}
+
+pub(crate) fn files(paths: &[&Path]) -> Source {
+    let paths = paths.iter().map(|path| path.to_path_buf()).collect();
+    Source::Files(FilesSource { paths, ..FilesSource::default() })
+}
+
+/// Returns the place of an absolute path below a restore's target.
+pub(crate) fn restored(target: &Path, path: &Path) -> PathBuf {
+    target.join(path.strip_prefix("/").unwrap())
+}
