@@ -10,6 +10,8 @@ use lifeboat_postgres::{
     PostgresError, Server, SnapshotDump, globals,
 };
 use lifeboat_testing::postgres::{Authentication, Cluster, ClusterOptions, Listen};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);
 
@@ -54,6 +56,10 @@ SELECT lo_from_bytea(4711, decode(repeat('00ff10', 500000), 'hex'));
 CREATE VIEW glad AS SELECT * FROM customers WHERE mood = 'glad';
 GRANT SELECT ON customers TO app;
 "#;
+
+/// More than fits into a pipe, so that a program that writes it still runs when it is hit.
+const A_LOT: &str = "INSERT INTO events
+    SELECT '2025-02-02', repeat('x', 2000) FROM generate_series(1, 20000)";
 
 struct Shop {
     cluster: Cluster,
@@ -220,8 +226,7 @@ async fn each_changed_table_is_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dump_whose_connection_is_killed_is_not_whole() {
     let shop = shop("shop").await;
-    // More than fits into the pipe, so that the program still works when it is hit.
-    shop.cluster.psql("shop", "INSERT INTO events SELECT '2025-02-02', repeat('x', 2000) FROM generate_series(1, 20000)").unwrap();
+    shop.cluster.psql("shop", A_LOT).unwrap();
     let snapshot = SnapshotDump::begin(&shop.server).await.unwrap();
     let mut stream = snapshot.stream().unwrap();
     let mut start = [0; 4096];
@@ -235,6 +240,44 @@ async fn a_dump_whose_connection_is_killed_is_not_whole() {
     assert!(matches!(error, PostgresError::ToolFailed { .. }), "{error}");
     assert!(error.to_string().contains("pg_dump"), "{error}");
     assert_eq!(error.kind(), ErrorKind::Unavailable);
+}
+
+/// Finds the `pg_dump` that dumps this cluster, by its arguments.
+fn running_dump(cluster: &Cluster) -> Option<i32> {
+    let socket = cluster.socket_dir().display().to_string();
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let mut ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    ids.find(|id| {
+        // Processes come and go while they are looked at.
+        let arguments = std::fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+        let arguments = String::from_utf8_lossy(&arguments).into_owned();
+        arguments.contains("pg_dump\0") && arguments.contains(&socket)
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dump_whose_program_is_killed_is_not_whole() {
+    let shop = shop("shop").await;
+    shop.cluster.psql("shop", A_LOT).unwrap();
+    let snapshot = SnapshotDump::begin(&shop.server).await.unwrap();
+    let mut stream = snapshot.stream().unwrap();
+    stream.read_exact(&mut [0; 4096]).unwrap();
+    let id = running_dump(&shop.cluster).unwrap();
+    kill(Pid::from_raw(id), Signal::SIGKILL).unwrap();
+    let error = read(stream).unwrap_err();
+    assert!(error.to_string().contains("signal: 9"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_dropped_leaves_no_program() {
+    let shop = shop("shop").await;
+    shop.cluster.psql("shop", A_LOT).unwrap();
+    let snapshot = SnapshotDump::begin(&shop.server).await.unwrap();
+    let mut stream = snapshot.stream().unwrap();
+    stream.read_exact(&mut [0; 4096]).unwrap();
+    assert!(running_dump(&shop.cluster).is_some());
+    drop(stream);
+    assert_eq!(running_dump(&shop.cluster), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
