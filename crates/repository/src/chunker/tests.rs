@@ -135,6 +135,11 @@ proptest! {
         let inner = &lengths[..lengths.len().saturating_sub(1)];
         prop_assert!(inner.iter().all(|length| *length >= PIECE_MIN));
     }
+}
+
+proptest! {
+    // Each case cuts 32 MB.
+    #![proptest_config(ProptestConfig::with_cases(8))]
 
     #[test]
     fn an_edit_changes_only_the_pieces_around_it(
