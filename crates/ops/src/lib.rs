@@ -19,6 +19,7 @@ pub mod restore;
 pub mod secret;
 pub mod state;
 pub mod status;
+pub mod step_order;
 pub mod surroundings;
 pub mod tier_mark;
 pub mod verification;

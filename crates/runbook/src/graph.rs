@@ -9,32 +9,32 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use lifeboat_model::{Classify, ErrorKind};
+use lifeboat_model::{Classify, ErrorKind, StepName};
 
-use crate::{Progress, Step, StepId};
+use crate::{Progress, Step};
 
 /// Steps are no graph that can be carried out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GraphError {
     /// Two steps have one name.
-    #[error("the name `{id}` is given to two steps")]
+    #[error("the name `{name}` is given to two steps")]
     Duplicate {
         /// The name.
-        id: StepId,
+        name: StepName,
     },
     /// A step needs one that is not there.
     #[error("`{step}` needs `{need}`, which is no step of this runbook")]
     UnknownNeed {
         /// Who needs.
-        step: StepId,
+        step: StepName,
         /// What is needed.
-        need: StepId,
+        need: StepName,
     },
     /// Steps wait for each other.
     #[error("steps need each other in a circle: {}", Circle(.steps))]
     Cycle {
         /// The steps of the circle, each needing the next, the last the first.
-        steps: Vec<StepId>,
+        steps: Vec<StepName>,
     },
 }
 
@@ -44,7 +44,7 @@ impl Classify for GraphError {
     }
 }
 
-struct Circle<'a>(&'a [StepId]);
+struct Circle<'a>(&'a [StepName]);
 
 impl fmt::Display for Circle<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -71,10 +71,10 @@ impl Graph {
         let mut errors = Vec::new();
         let mut indexes = HashMap::with_capacity(steps.len());
         for (index, step) in steps.iter().enumerate() {
-            if indexes.contains_key(&step.id) {
-                errors.push(GraphError::Duplicate { id: step.id.clone() });
+            if indexes.contains_key(&step.name) {
+                errors.push(GraphError::Duplicate { name: step.name.clone() });
             } else {
-                indexes.insert(&step.id, index);
+                indexes.insert(&step.name, index);
             }
         }
         let mut needs = Vec::with_capacity(steps.len());
@@ -84,7 +84,7 @@ impl Graph {
                 match indexes.get(need) {
                     Some(index) => known.push(*index),
                     None => errors.push(GraphError::UnknownNeed {
-                        step: step.id.clone(),
+                        step: step.name.clone(),
                         need: need.clone(),
                     }),
                 }
@@ -95,7 +95,7 @@ impl Graph {
         }
         let depths = depths(&needs);
         if let Some(circle) = circle(&needs, &depths) {
-            let steps = circle.into_iter().map(|index| steps[index].id.clone()).collect();
+            let steps = circle.into_iter().map(|index| steps[index].name.clone()).collect();
             errors.push(GraphError::Cycle { steps });
         }
         if !errors.is_empty() {
@@ -123,16 +123,16 @@ impl Graph {
 
     /// Returns the steps that can be begun: they wait, and all that they need is done, or failed
     /// without being critical.
-    pub fn ready(&self, progress: impl Fn(&StepId) -> Progress) -> Vec<&Step> {
+    pub fn ready(&self, progress: impl Fn(&StepName) -> Progress) -> Vec<&Step> {
         let is_behind = |index: &usize| {
             let step = &self.steps[*index];
-            match progress(&step.id) {
+            match progress(&step.name) {
                 Progress::Done => true,
                 Progress::Failed => !step.is_critical,
                 Progress::Waiting | Progress::Running => false,
             }
         };
-        let waits = |step: &Step| progress(&step.id) == Progress::Waiting;
+        let waits = |step: &Step| progress(&step.name) == Progress::Waiting;
         let steps = self.steps.iter().zip(&self.needs);
         steps
             .filter(|(step, needs)| waits(step) && needs.iter().all(is_behind))
@@ -141,15 +141,15 @@ impl Graph {
     }
 
     /// Returns the waiting steps that can never be begun, since a critical one before them failed.
-    pub fn blocked(&self, progress: impl Fn(&StepId) -> Progress) -> Vec<&Step> {
+    pub fn blocked(&self, progress: impl Fn(&StepName) -> Progress) -> Vec<&Step> {
         let mut is_stuck = vec![false; self.steps.len()];
         let mut order: Vec<usize> = (0..self.steps.len()).collect();
         order.sort_by_key(|index| self.depths[*index]);
         for index in order {
-            is_stuck[index] = progress(&self.steps[index].id) == Progress::Waiting
+            is_stuck[index] = progress(&self.steps[index].name) == Progress::Waiting
                 && self.needs[index].iter().any(|need| {
                     let step = &self.steps[*need];
-                    let has_failed = progress(&step.id) == Progress::Failed;
+                    let has_failed = progress(&step.name) == Progress::Failed;
                     is_stuck[*need] || (has_failed && step.is_critical)
                 });
         }
@@ -204,16 +204,20 @@ fn circle(needs: &[Vec<usize>], depths: &[Option<usize>]) -> Option<Vec<usize>> 
 mod tests {
     use super::*;
 
-    fn id(text: &str) -> StepId {
+    fn id(text: &str) -> StepName {
         text.parse().unwrap()
     }
 
     fn step(name: &str, needs: &[&str]) -> Step {
-        Step { id: id(name), needs: needs.iter().map(|need| id(need)).collect(), is_critical: true }
+        Step {
+            name: id(name),
+            needs: needs.iter().map(|need| id(need)).collect(),
+            is_critical: true,
+        }
     }
 
     fn names(steps: &[&Step]) -> Vec<String> {
-        steps.iter().map(|step| step.id.to_string()).collect()
+        steps.iter().map(|step| step.name.to_string()).collect()
     }
 
     fn reference() -> Graph {
@@ -276,7 +280,7 @@ mod tests {
     #[test]
     fn a_critical_failure_blocks_what_needs_it_and_nothing_else() {
         let graph = reference();
-        let progress = |id: &StepId| match id.as_str() {
+        let progress = |id: &StepName| match id.as_str() {
             "provision" => Progress::Done,
             "restore-database" => Progress::Failed,
             _ => Progress::Waiting,
@@ -289,7 +293,7 @@ mod tests {
     fn what_is_not_critical_may_fail() {
         let notify = Step { is_critical: false, ..step("notify", &[]) };
         let graph = Graph::build(vec![notify, step("go", &["notify"])]).unwrap();
-        let progress = |id: &StepId| match id.as_str() {
+        let progress = |id: &StepName| match id.as_str() {
             "notify" => Progress::Failed,
             _ => Progress::Waiting,
         };

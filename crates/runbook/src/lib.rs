@@ -8,4 +8,4 @@ pub mod graph;
 pub mod step;
 
 pub use graph::{Graph, GraphError};
-pub use step::{Progress, Step, StepId};
+pub use step::{Progress, Step};

@@ -2,16 +2,17 @@
 
 use std::collections::HashMap;
 
-use lifeboat_runbook::{Graph, GraphError, Progress, Step, StepId};
+use lifeboat_model::StepName;
+use lifeboat_runbook::{Graph, GraphError, Progress, Step};
 use proptest::prelude::*;
 
-fn id(index: usize) -> StepId {
+fn id(index: usize) -> StepName {
     format!("step-{index}").parse().expect("it is a slug")
 }
 
 fn steps(needs: Vec<Vec<usize>>, critical: &[bool]) -> Vec<Step> {
     let step = |(index, needs): (usize, Vec<usize>)| Step {
-        id: id(index),
+        name: id(index),
         needs: needs.into_iter().map(id).collect(),
         is_critical: critical.get(index).copied().unwrap_or(true),
     };
@@ -79,13 +80,13 @@ proptest! {
         let mut layer_of = HashMap::new();
         for (depth, layer) in graph.layers().into_iter().enumerate() {
             for step in layer {
-                prop_assert_eq!(layer_of.insert(step.id.clone(), depth), None);
+                prop_assert_eq!(layer_of.insert(step.name.clone(), depth), None);
             }
         }
         prop_assert_eq!(layer_of.len(), count);
         for step in graph.steps() {
             let latest = step.needs.iter().map(|need| layer_of[need]).max();
-            prop_assert_eq!(layer_of[&step.id], latest.map_or(0, |depth| depth + 1));
+            prop_assert_eq!(layer_of[&step.name], latest.map_or(0, |depth| depth + 1));
         }
     }
 
@@ -99,8 +100,8 @@ proptest! {
         choices in prop::collection::vec(any::<prop::sample::Index>(), 12),
     ) {
         let graph = Graph::build(steps(needs, &critical)).unwrap();
-        let mut progress: HashMap<StepId, Progress> = HashMap::new();
-        let of = |progress: &HashMap<StepId, Progress>, id: &StepId| {
+        let mut progress: HashMap<StepName, Progress> = HashMap::new();
+        let of = |progress: &HashMap<StepName, Progress>, id: &StepName| {
             progress.get(id).copied().unwrap_or_default()
         };
         for choice in choices {
@@ -112,9 +113,9 @@ proptest! {
                 let ended = of(&progress, need);
                 prop_assert!(matches!(ended, Progress::Done | Progress::Failed));
             }
-            let index = graph.steps().iter().position(|other| other.id == step.id).unwrap();
+            let index = graph.steps().iter().position(|other| other.name == step.name).unwrap();
             let ended = if fails[index] { Progress::Failed } else { Progress::Done };
-            progress.insert(step.id.clone(), ended);
+            progress.insert(step.name.clone(), ended);
         }
         prop_assert!(graph.ready(|id| of(&progress, id)).is_empty());
         let blocked = graph.blocked(|id| of(&progress, id)).len();
