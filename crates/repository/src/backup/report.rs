@@ -1,10 +1,10 @@
 //! What a backup did, and what it had to leave out.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use lifeboat_model::{BlobId, SnapshotId, Timestamp};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// What a backup did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -77,9 +77,15 @@ impl Counts {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Skipped {
     /// The path.
+    #[serde(serialize_with = "as_shown")]
     pub path: PathBuf,
     /// Why.
     pub reason: SkipReason,
+}
+
+/// Writes a path as it is shown: serde itself refuses one that is not UTF-8.
+fn as_shown<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
 }
 
 impl fmt::Display for Skipped {
@@ -141,5 +147,20 @@ impl fmt::Display for SkipReason {
                 target.display()
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    #[test]
+    fn a_name_that_is_no_text_is_reported_all_the_same() {
+        let path = PathBuf::from(OsStr::from_bytes(b"/srv/\xff"));
+        let skipped = Skipped { path, reason: SkipReason::Vanished };
+        let json = serde_json::to_string(&skipped).unwrap();
+        assert!(json.contains("/srv/\u{fffd}"), "{json}");
     }
 }
