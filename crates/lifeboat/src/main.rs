@@ -1,3 +1,25 @@
-//! The `lifeboat` command.
+//! The `lifeboat` command: hands the surroundings to one command and ends the process with its code.
+//!
+//! This is the only place where the process ends, but for a second Ctrl-C (`interrupt`). What a
+//! command does stands in `commands`, one file a command; what lifeboat does stands in `lifeboat-ops`.
 
-fn main() {}
+mod arguments;
+mod commands;
+mod failure;
+mod interrupt;
+mod logging;
+mod plan_file;
+mod progress;
+mod prompt;
+mod render;
+mod screen;
+mod session;
+mod surroundings;
+
+use std::process::ExitCode;
+
+use crate::surroundings::Process;
+
+fn main() -> ExitCode {
+    ExitCode::from(session::run(Process::current()).code())
+}

@@ -1,0 +1,162 @@
+//! The command line: its options, its commands, and the grouped list that `lifeboat --help` shows.
+//!
+//! Doc comments of arguments are the manual: imperative, without a full stop. Help, completions and
+//! man pages all come from [`command`].
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, Parser, ValueEnum};
+
+use crate::commands::Command;
+
+/// Make a disaster recovery plan executable: back up, prove that it can come back, bring it back
+#[derive(Debug, Parser)]
+#[command(
+    name = "lifeboat",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub struct Arguments {
+    /// What applies to every command.
+    #[command(flatten)]
+    pub global: GlobalArguments,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The options that every command takes.
+#[derive(Debug, Clone, Default, Args)]
+pub struct GlobalArguments {
+    /// Read the plan from this file [default: lifeboat.toml, plan.toml, /etc/lifeboat/plan.toml]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub plan: Option<PathBuf>,
+    /// Print one JSON document instead of text; an error is such a document too
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub json: bool,
+    /// Print no progress and no remarks, only answers and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Global options")]
+    pub quiet: bool,
+    /// Log what happens to standard error; twice for more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
+    pub verbose: u8,
+    /// Colour the output: auto, always or never
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_possible_values = true,
+        help_heading = "Global options"
+    )]
+    pub color: ColorChoice,
+}
+
+/// When the output is coloured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum ColorChoice {
+    /// On a terminal, unless `NO_COLOR` is set
+    #[default]
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// The headings of `lifeboat --help` and the commands below each; a test holds it complete.
+const GROUPS: [(&str, &[&str]); 6] = [
+    ("Begin", &["init", "check", "plan", "key"]),
+    ("Protect", &["backup", "status", "points", "verify", "catalog"]),
+    ("Bring back", &["restore"]),
+    ("Plumbing", &["repo"]),
+    ("This program", &["completions", "man"]),
+    (
+        "Not built yet (exit 5)",
+        &[
+            "query", "undelete", "test", "drill", "recover", "incident", "wal", "postgres",
+            "tiers", "forecast", "evidence", "notify", "serve", "install",
+        ],
+    ),
+];
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 done · 1 failed · 2 usage or plan · 3 incomplete · 4 could not verify · 5 not built \
+yet · 10 no repository · 11 locked · 12 wrong key · 130 cancelled
+
+Environment: LIFEBOAT_LOG sets what is logged (error, warn, info, debug, or filters like \
+lifeboat_ops=debug); NO_COLOR turns colours off; RESTIC_PASSWORD, RESTIC_PASSWORD_FILE and \
+RESTIC_PASSWORD_COMMAND open repositories for `lifeboat repo`. State is kept below STATE_DIRECTORY, \
+else XDG_STATE_HOME, else /var/lib/lifeboat for root and ~/.local/state/lifeboat for others; the \
+cache likewise (CACHE_DIRECTORY, XDG_CACHE_HOME, /var/cache/lifeboat, ~/.cache/lifeboat)";
+
+/// Returns the whole command line as clap knows it, with the commands listed in groups.
+pub fn command() -> clap::Command {
+    let command = Arguments::command();
+    let list = grouped_commands(&command);
+    command
+        .mut_subcommands(|below| below.disable_help_subcommand(true))
+        .help_template(format!(
+            "{{about}}\n\n{{usage-heading}} {{usage}}\n\n{list}Options:\n{{options}}\n\n{{after-help}}\n"
+        ))
+        .after_help(AFTER_HELP)
+}
+
+fn grouped_commands(command: &clap::Command) -> String {
+    let mut list = String::new();
+    for (heading, names) in GROUPS {
+        _ = writeln!(list, "{heading}:");
+        for name in names {
+            let about = command.find_subcommand(name).and_then(clap::Command::get_about);
+            _ = writeln!(list, "  {name:<12} {}", about.cloned().unwrap_or_default());
+        }
+        list.push('\n');
+    }
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definitions_hold_together() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_is_listed_once() {
+        let mut listed: Vec<&str> = GROUPS.iter().flat_map(|(_, names)| *names).copied().collect();
+        listed.sort_unstable();
+        let command = Arguments::command();
+        let mut defined: Vec<&str> =
+            command.get_subcommands().map(clap::Command::get_name).collect();
+        defined.sort_unstable();
+        assert_eq!(listed, defined);
+    }
+
+    #[test]
+    fn help_texts_are_imperative_sentences_without_a_full_stop() {
+        fn visit(command: &clap::Command) {
+            let texts = command
+                .get_arguments()
+                .filter_map(|a| a.get_help())
+                .chain(command.get_about())
+                .map(ToString::to_string);
+            for text in texts {
+                assert!(!text.ends_with('.'), "{}: {text}", command.get_name());
+                assert!(
+                    text.starts_with(|c: char| c.is_uppercase()),
+                    "{}: {text}",
+                    command.get_name()
+                );
+            }
+            command.get_subcommands().for_each(visit);
+        }
+        visit(&command());
+    }
+}

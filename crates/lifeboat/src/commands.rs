@@ -1,0 +1,83 @@
+//! The commands, one file each: its arguments, whose doc comments are the manual, and how it is run.
+
+mod backup;
+mod catalog;
+mod check;
+mod completions;
+mod init;
+mod key;
+mod man;
+mod plan;
+mod points;
+mod repo;
+mod restore;
+mod status;
+mod unbuilt;
+mod verify;
+
+use clap::Subcommand;
+use lifeboat_model::Exit;
+
+use crate::failure::Failure;
+use crate::session::Session;
+use unbuilt::Unbuilt;
+
+/// Every command of the language.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write a plan for what is found on this machine, and make its recovery key
+    Init(init::Init),
+    /// Lint the plan, then ask every tier, database and key whether it could run now
+    Check(check::Check),
+    /// Show the plan, its schema and its document
+    #[command(subcommand)]
+    Plan(plan::Plan),
+    /// Show, export and confirm the recovery key
+    #[command(subcommand)]
+    Key(key::Key),
+    /// Back up now
+    Backup(backup::Backup),
+    /// Show objectives, last outcomes and what is at risk
+    Status(status::Status),
+    /// List the moments to which one can go back
+    Points(points::Points),
+    /// Prove that copies are whole
+    Verify(verify::Verify),
+    /// Bring an asset back, beside what is there or in its place
+    Restore(restore::Restore),
+    /// List, verify and rebuild the signed records of what was done
+    #[command(subcommand)]
+    Catalog(catalog::Catalog),
+    /// Work on any restic repository by address and password, without a plan
+    #[command(subcommand, long_about = repo::LONG_ABOUT)]
+    Repo(repo::Repo),
+    /// Print a completion script for a shell
+    Completions(completions::Completions),
+    /// Write man pages for every command
+    Man(man::Man),
+    /// The commands of features to come.
+    #[command(flatten)]
+    Unbuilt(Unbuilt),
+}
+
+impl Command {
+    /// Runs the command.
+    pub fn run(self, session: &Session) -> Result<Exit, Failure> {
+        match self {
+            Self::Init(command) => command.run(session),
+            Self::Check(command) => command.run(session),
+            Self::Backup(command) => command.run(session),
+            Self::Points(command) => command.run(session),
+            Self::Verify(command) => command.run(session),
+            Self::Restore(command) => command.run(session),
+            Self::Plan(command) => command.run(session),
+            Self::Key(command) => command.run(session),
+            Self::Status(command) => command.run(session),
+            Self::Catalog(command) => command.run(session),
+            Self::Repo(command) => command.run(session),
+            Self::Completions(command) => command.run(session),
+            Self::Man(command) => command.run(session),
+            Self::Unbuilt(command) => Err(command.refusal().into()),
+        }
+    }
+}

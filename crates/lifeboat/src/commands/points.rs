@@ -1,0 +1,87 @@
+//! `lifeboat points`: the moments to which one can go back.
+
+use std::fmt::{self, Write as _};
+
+use clap::Args;
+use lifeboat_model::{AssetName, Exit, TierName};
+use lifeboat_ops::holdings::{self, PointsReport};
+use lifeboat_ops::point::Point;
+use serde::Serialize;
+
+use crate::failure::Failure;
+use crate::render::{Answer, Cell, Page, Table, Tone, time};
+use crate::session::Session;
+
+/// The arguments of `lifeboat points`.
+#[derive(Debug, Args)]
+pub struct Points {
+    /// List only the points that hold this asset
+    #[arg(value_name = "ASSET")]
+    asset: Option<AssetName>,
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Listed(PointsReport);
+
+impl Answer for Listed {
+    const SCHEMA: &'static str = "lifeboat.points/1";
+
+    fn write(&self, page: &mut Page) -> fmt::Result {
+        let PointsReport { points, troubles, missing, .. } = &self.0;
+        if points.is_empty() {
+            writeln!(page, "no recovery points; `lifeboat backup` makes one")?;
+        } else {
+            let mut table = Table::new(["Point", "Time", "Holds", "Lacks", "Whole on"]);
+            points.iter().for_each(|point| row(point, &mut table));
+            page.table(&table);
+        }
+        for (tier, trouble) in troubles {
+            let word = page.paint.warning("not looked at");
+            writeln!(page, "{word}: {tier}: {}", trouble.message)?;
+        }
+        for gone in missing {
+            let word = page.paint.bad("gone");
+            let count = gone.snapshots.len();
+            writeln!(
+                page,
+                "{word}: {count} snapshots that were recorded are not on {}",
+                gone.tier
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn row(point: &Point, table: &mut Table) {
+    let holds: Vec<String> = point
+        .members
+        .iter()
+        .map(|member| match member.skew.as_secs() {
+            0 => member.capture.asset.to_string(),
+            skew => format!("{} ({skew:+} s)", member.capture.asset),
+        })
+        .collect();
+    let lacks: Vec<&str> = point.missing.iter().map(AssetName::as_str).collect();
+    let whole: Vec<&str> = point.whole_on.iter().map(TierName::as_str).collect();
+    table.row([
+        Cell::new(point.name.as_str(), Tone::Strong),
+        time::instant(point.time).into(),
+        holds.join(", ").into(),
+        Cell::new(lacks.join(", "), Tone::Warning),
+        whole.join(", ").into(),
+    ]);
+}
+
+impl Points {
+    /// Lists the points, the newest first; ends with 4 when a tier could not be looked at.
+    pub fn run(self, session: &Session) -> Result<Exit, Failure> {
+        let site = session.site()?;
+        let events = session.events();
+        let report =
+            holdings::recovery_points(&site, self.asset.as_ref(), &*events, &session.cancel)?;
+        // What could not be looked at may hold points that are not listed.
+        let exit = if report.troubles.is_empty() { Exit::Done } else { Exit::CouldNotVerify };
+        session.end(&Listed(report), exit)
+    }
+}

@@ -1,0 +1,168 @@
+//! `lifeboat repo`: plumbing on any restic repository, by address and password and without a plan.
+
+mod cat;
+mod check;
+mod init;
+mod ls;
+mod password;
+mod restore;
+mod snapshots;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use lifeboat_model::Exit;
+use lifeboat_repository::lock::{LockGuard, LockKind, LockOptions};
+use lifeboat_repository::{OpenOptions, Repository, Store};
+use lifeboat_tiers::{LocalTier, ObjectPrefix, TierError};
+
+use crate::failure::{CommandError, Failure};
+use crate::session::Session;
+use password::Purpose;
+
+/// The manual's introduction to the plumbing.
+pub const LONG_ABOUT: &str = "\
+Work on any restic repository by address and password, without a plan
+
+The repository may have been made by lifeboat, restic or rustic. On a tier of a plan it lies below \
+`repo`, and its password is what `lifeboat key export --restic` prints.";
+
+/// The plumbing commands.
+#[derive(Debug, Subcommand)]
+pub enum Repo {
+    /// Make a new, empty repository
+    Init(init::Init),
+    /// List the snapshots
+    Snapshots(snapshots::Snapshots),
+    /// List what a snapshot contains
+    Ls(ls::Ls),
+    /// Restore a snapshot, or a part of it, into a directory
+    Restore(restore::Restore),
+    /// Check that a repository is whole
+    Check(check::Check),
+    /// Print an object of a repository, or a file of a snapshot, as it is
+    Cat(cat::Cat),
+}
+
+impl Repo {
+    /// Runs the command.
+    pub fn run(self, session: &Session) -> Result<Exit, Failure> {
+        match self {
+            Self::Init(command) => command.run(session),
+            Self::Snapshots(command) => command.run(session),
+            Self::Ls(command) => command.run(session),
+            Self::Restore(command) => command.run(session),
+            Self::Check(command) => command.run(session),
+            Self::Cat(command) => command.run(session),
+        }
+    }
+}
+
+/// Gives a lock back; fails if it was lost, so that what was read under it may have gone away.
+fn end_lock(lock: Option<LockGuard>) -> Result<(), Failure> {
+    Ok(lock.map_or(Ok(()), |lock| lock.check())?)
+}
+
+/// Where a repository is and what opens it.
+#[derive(Debug, Args)]
+pub struct Access {
+    /// The repository: a path, or an address like `file:///srv/backups`
+    #[arg(value_name = "REPOSITORY")]
+    pub address: String,
+    /// Read the password from the first line of this file
+    #[arg(long, value_name = "FILE", conflicts_with = "password_command")]
+    pub password_file: Option<PathBuf>,
+    /// Take the password from the first line that this shell command prints
+    #[arg(long, value_name = "COMMAND")]
+    pub password_command: Option<OsString>,
+    /// Write no lock: for a repository that can only be read
+    #[arg(long)]
+    pub no_lock: bool,
+}
+
+impl Access {
+    /// Opens the repository with its password and, unless told otherwise, locks it against deletion.
+    pub fn open(&self, session: &Session) -> Result<(Repository, Option<LockGuard>), Failure> {
+        let tier = LocalTier::open(&self.directory()?).map_err(|error| match error {
+            TierError::Missing { tier } => {
+                Failure::from(CommandError::NoRepository { address: tier })
+            }
+            error => error.into(),
+        })?;
+        let password = password::find(self, Purpose::Open, session)?;
+        let store = store(tier, session);
+        let repository = Repository::open(store, &password, &OpenOptions::default())?;
+        let lock = (!self.no_lock)
+            .then(|| {
+                let options = LockOptions::new(LockKind::Shared);
+                LockGuard::acquire(&repository, &options, &session.clock, &session.cancel)
+            })
+            .transpose()?;
+        Ok((repository, lock))
+    }
+
+    /// Makes the directory of a new repository, if it is not there.
+    fn create_store(&self, session: &Session) -> Result<Store, Failure> {
+        Ok(store(LocalTier::create(&self.directory()?)?, session))
+    }
+
+    /// Returns the directory that the address names.
+    fn directory(&self) -> Result<PathBuf, CommandError> {
+        let (scheme, rest) = self.address.split_once(':').unwrap_or(("", &self.address));
+        match scheme {
+            // `local:` is restic's spelling.
+            "local" => Ok(PathBuf::from(rest)),
+            "file" => match rest.strip_prefix("//") {
+                Some(path) if path.starts_with('/') => Ok(PathBuf::from(path)),
+                _ => Err(CommandError::usage(
+                    format!("`{}` is not an address", self.address),
+                    "write `file:///` and the path from the root, or the path alone",
+                )),
+            },
+            "s3" | "azure" | "b2" | "gs" | "rest" | "rclone" | "sftp" | "swift" => {
+                Err(CommandError::NotBuilt {
+                    command: "repo on an object store",
+                    feature: "object stores, retention and object lock",
+                })
+            }
+            _ => Ok(Path::new(&self.address).to_owned()),
+        }
+    }
+}
+
+fn store(tier: LocalTier, session: &Session) -> Store {
+    Store::new(Arc::new(tier), session.runtime.clone(), ObjectPrefix::ALL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory(address: &str) -> Result<PathBuf, CommandError> {
+        let (password_file, password_command) = (None, None);
+        Access { address: address.to_owned(), password_file, password_command, no_lock: false }
+            .directory()
+    }
+
+    #[test]
+    fn paths_and_file_addresses_name_directories() {
+        for (address, path) in [
+            ("/srv/restic", "/srv/restic"),
+            ("backups", "backups"),
+            ("file:///srv/restic", "/srv/restic"),
+            ("local:/srv/restic", "/srv/restic"),
+            ("odd:name", "odd:name"),
+        ] {
+            assert_eq!(directory(address).unwrap(), Path::new(path), "{address}");
+        }
+    }
+
+    #[test]
+    fn other_addresses_are_refused_by_what_they_are() {
+        use lifeboat_model::Classify;
+        assert_eq!(directory("file://host/srv").unwrap_err().exit(), Exit::Usage);
+        assert_eq!(directory("s3:bucket").unwrap_err().exit(), Exit::NotBuilt);
+    }
+}

@@ -1,0 +1,150 @@
+//! `lifeboat repo cat`: print an object of a repository, or a file of a snapshot, as it is.
+
+use std::fmt::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use clap::{Args, ValueEnum};
+use lifeboat_model::id::ParseIdError;
+use lifeboat_model::{BlobId, Classify, ErrorKind, Exit, IndexId, KeyId, PackId, Silent};
+use lifeboat_repository::restore::read_file;
+use lifeboat_repository::{BlobKind, Repository};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::Access;
+use crate::failure::{CommandError, Failure};
+use crate::render::{Answer, Page};
+use crate::session::Session;
+
+/// The arguments of `lifeboat repo cat`.
+#[derive(Debug, Args)]
+pub struct Cat {
+    #[command(flatten)]
+    access: Access,
+    /// What to print
+    #[arg(value_name = "KIND")]
+    kind: Kind,
+    /// All digits of its id; of a snapshot the first digits, or `latest`
+    #[arg(value_name = "ID", required_if_eq_any = [
+        ("kind", "snapshot"), ("kind", "index"), ("kind", "key"), ("kind", "tree"),
+        ("kind", "data"), ("kind", "pack"), ("kind", "file"),
+    ])]
+    id: Option<String>,
+    /// The file of the snapshot
+    #[arg(value_name = "PATH", required_if_eq("kind", "file"))]
+    path: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// The config
+    Config,
+    /// A snapshot
+    Snapshot,
+    /// An index
+    Index,
+    /// A key file, in which the master key is sealed
+    Key,
+    /// A directory, as a tree blob
+    Tree,
+    /// A piece of a file, as a data blob
+    Data,
+    /// A pack, sealed as it is stored
+    Pack,
+    /// The content of a file in a snapshot
+    File,
+}
+
+#[derive(Serialize)]
+struct Object {
+    object: Box<RawValue>,
+}
+
+impl Answer for Object {
+    const SCHEMA: &'static str = "lifeboat.repo.cat/1";
+
+    fn write(&self, page: &mut Page) -> fmt::Result {
+        writeln!(page, "{}", self.object)
+    }
+}
+
+impl Cat {
+    /// Prints the object.
+    pub fn run(self, session: &Session) -> Result<Exit, Failure> {
+        if session.screen.json && matches!(self.kind, Kind::Data | Kind::Pack | Kind::File) {
+            return Err(CommandError::usage(
+                "the bytes of a pack or a file are no JSON document",
+                "leave `--json` out",
+            )
+            .into());
+        }
+        let (repository, _lock) = self.access.open(session)?;
+        let id = self.id.as_deref().unwrap_or_default();
+        match self.kind {
+            Kind::Config => document(session, &repository.config().to_document()),
+            Kind::Snapshot => {
+                let (id, _) = repository.find_snapshot(id)?;
+                document(session, &repository.load_document(&id)?)
+            }
+            Kind::Index => document(session, &repository.load_document(&parse::<IndexId>(id)?)?),
+            Kind::Key => document(session, &repository.load_raw(&parse::<KeyId>(id)?)?),
+            Kind::Pack => bytes(session, &repository.load_raw(&parse::<PackId>(id)?)?),
+            Kind::Tree => document(session, &blob(repository, BlobKind::Tree, id, session)?),
+            Kind::Data => bytes(session, &blob(repository, BlobKind::Data, id, session)?),
+            Kind::File => self.file(repository, session),
+        }
+    }
+
+    /// Streams a file, piece by piece.
+    fn file(&self, repository: Repository, session: &Session) -> Result<Exit, Failure> {
+        let (_, snapshot) = repository.find_snapshot(self.id.as_deref().unwrap_or_default())?;
+        let repository = repository.load_index(&session.cancel, &Silent)?;
+        let path = self.path.as_deref().unwrap_or(Path::new("/"));
+        let mut reader = read_file(&repository, &snapshot, path)?;
+        session.screen.stream(&mut reader, &session.cancel)?;
+        Ok(Exit::Done)
+    }
+}
+
+fn parse<I: FromStr<Err = ParseIdError>>(id: &str) -> Result<I, CommandError> {
+    id.parse().map_err(|error: ParseIdError| {
+        CommandError::usage(error.to_string(), "give all digits of the id")
+    })
+}
+
+fn blob(
+    repository: Repository,
+    kind: BlobKind,
+    id: &str,
+    session: &Session,
+) -> Result<Vec<u8>, Failure> {
+    let id = parse::<BlobId>(id)?;
+    let repository = repository.load_index(&session.cancel, &Silent)?;
+    Ok(repository.read_blob(kind, &id)?.to_vec())
+}
+
+fn bytes(session: &Session, bytes: &[u8]) -> Result<Exit, Failure> {
+    session.screen.raw(bytes)?;
+    Ok(Exit::Done)
+}
+
+/// Prints a JSON document of the repository byte for byte, or inside of ours.
+fn document(session: &Session, text: &[u8]) -> Result<Exit, Failure> {
+    if !session.screen.json {
+        return bytes(session, &[text, b"\n"].concat());
+    }
+    let object = serde_json::from_slice(text).map_err(NotJson)?;
+    session.done(&Object { object })
+}
+
+/// A document of the repository is none.
+#[derive(Debug, thiserror::Error)]
+#[error("the document is not JSON")]
+struct NotJson(#[source] serde_json::Error);
+
+impl Classify for NotJson {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Corrupt
+    }
+}

@@ -1,0 +1,237 @@
+//! `lifeboat restore`: bring an asset back, beside what is there or in its place.
+
+use std::fmt::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{ArgGroup, Args};
+use lifeboat_model::{AssetName, Exit, JobId, SiteName, TierName, Timestamp};
+use lifeboat_ops::ending::Ending;
+use lifeboat_ops::point::At;
+use lifeboat_ops::recovery_key::RecoveryKey;
+use lifeboat_ops::restore::{
+    self, DatabaseReport, Destination, RestoreJobReport, RestoreOptions, RestorePreview,
+};
+use lifeboat_ops::tier_mark::TierMark;
+use lifeboat_ops::{OpsError, Site, bare_machine};
+use serde::Serialize;
+
+use super::key;
+use crate::failure::{CommandError, Failure};
+use crate::prompt::Terminal;
+use crate::render::{self, Answer, Page, RestoredFiles, ShownPath, time};
+use crate::session::Session;
+
+/// The arguments of `lifeboat restore`.
+#[derive(Debug, Args)]
+#[command(
+    group = ArgGroup::new("target").args(["to", "in_place", "database_only"]).required(true),
+    after_help = EXAMPLES
+)]
+pub struct Restore {
+    /// Restore this asset; with --database-only, go back to this time
+    #[arg(value_name = "ASSET|TIME")]
+    what: String,
+    /// Take what was captured last at or before this time, or `latest`
+    #[arg(long, value_name = "TIME", default_value = "latest", conflicts_with = "database_only")]
+    at: String,
+    /// Restore below this directory; it is created, or has to be empty
+    #[arg(long, value_name = "DIR")]
+    to: Option<PathBuf>,
+    /// Put it where it came from; what is there is kept aside
+    #[arg(long)]
+    in_place: bool,
+    /// Put the plan's only database back as it was at TIME
+    #[arg(long)]
+    database_only: bool,
+    /// Read from this tier; without it, from the first in the plan that holds it
+    #[arg(long, value_name = "TIER")]
+    tier: Option<TierName>,
+    /// Find plan and points at this tier's address: for a machine that has neither
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        requires = "key_file",
+        conflicts_with_all = ["plan", "tier"]
+    )]
+    from: Option<String>,
+    /// Read the recovery key from this file, `-` for standard input, not from where the plan says
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// End with 3 when an owner could not be set
+    #[arg(long)]
+    strict_owner: bool,
+    /// Confirm beforehand that this site's data may be replaced
+    #[arg(long, value_name = "SITE")]
+    confirm: Option<SiteName>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  lifeboat restore media --to /srv/restored
+  lifeboat restore media --at 2026-11-23T02:00:00Z --in-place
+  lifeboat restore 20261123_020000 --database-only --confirm techit-production
+  lifeboat restore media --from file:///mnt/backups --key-file recovery.key --to /srv/restored";
+
+/// What a restore did, as it is shown.
+#[derive(Serialize)]
+struct Restored {
+    #[serde(flatten)]
+    preview: RestorePreview,
+    job: JobId,
+    ending: Ending,
+    files: Option<RestoredFiles>,
+    database: Option<DatabaseReport>,
+    kept_aside: Vec<ShownPath>,
+    started: Timestamp,
+    ended: Timestamp,
+    duration_ms: u64,
+}
+
+impl From<RestoreJobReport> for Restored {
+    fn from(report: RestoreJobReport) -> Self {
+        Self {
+            preview: report.preview,
+            job: report.job,
+            ending: report.ending,
+            files: report.files.map(RestoredFiles::from),
+            database: report.database,
+            kept_aside: report.kept_aside.into_iter().map(ShownPath).collect(),
+            started: report.started,
+            ended: report.ended,
+            duration_ms: report.duration_ms,
+        }
+    }
+}
+
+impl Answer for Restored {
+    const SCHEMA: &'static str = "lifeboat.restore/1";
+
+    fn write(&self, page: &mut Page) -> fmt::Result {
+        let RestorePreview { capture, tier, target, .. } = &self.preview;
+        let captured = time::instant(capture.time);
+        writeln!(page, "{} of {captured} from {tier} to {target}", capture.asset)?;
+        if let Some(files) = &self.files {
+            files.write(page)?;
+        }
+        if let Some(database) = &self.database {
+            write_database(database, page)?;
+        }
+        for path in &self.kept_aside {
+            writeln!(page, "the old state is kept at {path}")?;
+        }
+        let ending = page.paint.tone(render::tone_of(self.ending), &self.ending.to_string());
+        writeln!(page, "{ending} in {}", time::duration(Duration::from_millis(self.duration_ms)))
+    }
+}
+
+fn write_database(report: &DatabaseReport, page: &mut Page) -> fmt::Result {
+    let DatabaseReport { database, kept_as, tables, rows, roles_created, globals_failed } = report;
+    writeln!(page, "{database}: {tables} tables with {rows} rows are as they were recorded")?;
+    if !roles_created.is_empty() {
+        writeln!(page, "roles made: {}", roles_created.join(", "))?;
+    }
+    for failed in globals_failed {
+        let word = page.paint.warning("warning");
+        writeln!(page, "{word}: {failed}")?;
+    }
+    match kept_as {
+        Some(name) => writeln!(page, "the old database is kept as {name}"),
+        None => Ok(()),
+    }
+}
+
+impl Restore {
+    /// Restores; what replaces something is shown first and has to be confirmed.
+    pub fn run(self, session: &Session) -> Result<Exit, Failure> {
+        let site = self.site(session)?;
+        let mut options = self.options(&site)?;
+        let events = session.events();
+        if options.to == Destination::InPlace {
+            let preview = restore::preview(&site, &options, &*events, &session.cancel)?;
+            // What was shown is what is restored, also if a backup ends in between.
+            options.at = At::Time(preview.capture.time);
+            options.tier = Some(preview.tier.clone());
+            show(&preview, session);
+            options.confirm = Some(self.confirmation(site.name(), session)?);
+        }
+        let report = restore::restore(&site, &options, &*events, &session.cancel)?;
+        let exit = report.exit();
+        session.end(&Restored::from(report), exit)
+    }
+
+    /// Returns the site of this machine's plan, or the one whose tier is named.
+    fn site(&self, session: &Session) -> Result<Site, Failure> {
+        let key = self.key_file.as_deref().map(recovery_key).transpose()?;
+        let (Some(address), Some(key)) = (&self.from, &key) else {
+            let site = session.site()?;
+            return Ok(match key {
+                Some(key) => site.with_key(key),
+                None => site,
+            });
+        };
+        let tier = bare_machine::open_address(address)?;
+        let mark = session.runtime.block_on(TierMark::read(tier.as_ref()))?;
+        let mark = mark.ok_or_else(|| OpsError::NoPlan { address: address.clone() })?;
+        let surroundings = session.surroundings(&mark.site);
+        Ok(bare_machine::find_site(&tier, key, surroundings, &session.cancel)?)
+    }
+
+    fn options(&self, site: &Site) -> Result<RestoreOptions, Failure> {
+        let (asset, at) = if self.database_only {
+            (restore::only_database(site)?, At::parse(&self.what)?)
+        } else {
+            let asset: AssetName = self.what.parse().map_err(|_| {
+                let message = format!("`{}` is not the name of an asset", self.what);
+                CommandError::usage(message, "to go back to a time, add `--database-only`")
+            })?;
+            (asset, At::parse(&self.at)?)
+        };
+        let to = match &self.to {
+            Some(directory) => Destination::Directory(directory.clone()),
+            None => Destination::InPlace,
+        };
+        let (tier, strict_owner) = (self.tier.clone(), self.strict_owner);
+        Ok(RestoreOptions { asset, at, tier, to, confirm: None, strict_owner })
+    }
+
+    /// Has the site's name typed, unless it was given.
+    fn confirmation(&self, site: &SiteName, session: &Session) -> Result<SiteName, Failure> {
+        if let Some(given) = &self.confirm {
+            return if given == site {
+                Ok(given.clone())
+            } else {
+                Err(CommandError::Declined { expected: site.to_string() }.into())
+            };
+        }
+        let terminal =
+            Terminal::open(&session.cancel).ok_or_else(|| CommandError::Unconfirmed {
+                question: format!("that the data of `{site}` may be replaced"),
+                hint: format!("add `--confirm {site}`"),
+            })?;
+        let typed = terminal.ask(&format!("Type the site's name, {site}, to go on: "))?;
+        if typed.trim() == site.as_str() {
+            Ok(site.clone())
+        } else {
+            Err(CommandError::Declined { expected: site.to_string() }.into())
+        }
+    }
+}
+
+fn recovery_key(path: &Path) -> Result<RecoveryKey, Failure> {
+    let text = key::from_file(path)?;
+    Ok(RecoveryKey::parse(&text).map_err(OpsError::from)?)
+}
+
+/// Says what is going to be replaced; also with `--quiet`, since it is what has to be confirmed.
+fn show(preview: &RestorePreview, session: &Session) {
+    let captured = time::instant(preview.capture.time);
+    let mut text = format!(
+        "{} of {captured} from {} replaces what is there, which is kept aside:\n",
+        preview.capture.asset, preview.tier
+    );
+    for replaced in &preview.replaces {
+        _ = writeln!(text, "    {replaced}");
+    }
+    session.screen.announce(&text);
+}

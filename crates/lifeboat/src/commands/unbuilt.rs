@@ -1,0 +1,73 @@
+//! The commands of the language whose features are still to come: they say so and end with 5.
+
+use std::ffi::OsString;
+
+use clap::Subcommand;
+
+use crate::failure::CommandError;
+
+/// Whatever follows an unbuilt command; it is accepted, since its shape is not settled.
+#[derive(Debug, clap::Args)]
+pub struct Anything {
+    /// Arguments of the feature to come
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    rest: Vec<OsString>,
+}
+
+/// A command that is not built yet.
+#[derive(Debug, Subcommand)]
+pub enum Unbuilt {
+    /// Ask the past with SQL: the database as it was at a time
+    Query(Anything),
+    /// Bring single rows back, with what hangs on them
+    Undelete(Anything),
+    /// Run a restore test: restore into a sandbox and check what came back
+    Test(Anything),
+    /// Rehearse a scenario with the runbook that the real recovery runs
+    Drill(Anything),
+    /// Lead people through the recovery from a scenario
+    Recover(Anything),
+    /// Declare, note, acknowledge, close and review incidents
+    Incident(Anything),
+    /// Push and fetch write-ahead log for PostgreSQL's archive and restore commands
+    Wal(Anything),
+    /// Set up or remove what PostgreSQL needs: role, archive settings, slot
+    Postgres(Anything),
+    /// Show the tiers: what lies on each, its locks and its costs
+    Tiers(Anything),
+    /// Predict when tiers are full and what they will cost
+    Forecast(Anything),
+    /// Show and verify signed statements of drills and restore tests
+    Evidence(Anything),
+    /// Send a notification through the channels of the plan
+    Notify(Anything),
+    /// Run the daemon: schedules, dashboard and HTTP API
+    Serve(Anything),
+    /// Install the systemd unit of the daemon
+    Install(Anything),
+}
+
+impl Unbuilt {
+    /// Returns the answer of the command.
+    pub const fn refusal(&self) -> CommandError {
+        let (command, feature) = match self {
+            Self::Query(_) => ("query", "looking into the past with SQL"),
+            Self::Undelete(_) => ("undelete", "bringing single rows back"),
+            Self::Test(_) => ("test", "restore tests in a sandbox"),
+            Self::Drill(_) => ("drill", "drills of whole scenarios"),
+            Self::Recover(_) => ("recover", "recovery by runbook"),
+            Self::Incident(_) => ("incident", "incidents and escalation"),
+            Self::Wal(_) => ("wal", "point-in-time recovery from archived write-ahead log"),
+            Self::Postgres(_) => {
+                ("postgres", "point-in-time recovery from archived write-ahead log")
+            }
+            Self::Tiers(_) => ("tiers", "object stores, retention and object lock"),
+            Self::Forecast(_) => ("forecast", "forecasts of growth and costs"),
+            Self::Evidence(_) => ("evidence", "signed evidence of drills"),
+            Self::Notify(_) => ("notify", "notifications"),
+            Self::Serve(_) => ("serve", "the daemon and its dashboard"),
+            Self::Install(_) => ("install", "the daemon and its dashboard"),
+        };
+        CommandError::NotBuilt { command, feature }
+    }
+}

@@ -1,0 +1,198 @@
+//! Why a command ended early: any crate's classified error, a plan's diagnostics, or the command's own.
+//!
+//! `?` turns every error that implements [`Classify`] into a [`Failure`]; nothing is decided here
+//! that its classification does not say already.
+
+use std::error::Error;
+
+use lifeboat_model::{Cancelled, Classify, ErrorKind, Exit, Hint};
+use lifeboat_plan::{Diagnostic, Rejected};
+
+/// The end of a command that did not give its answer.
+#[derive(Debug)]
+pub struct Failure(Box<dyn Classify + Send + Sync>);
+
+impl Failure {
+    /// Returns the error with its classification.
+    pub fn error(&self) -> &(dyn Classify + Send + Sync) {
+        &*self.0
+    }
+
+    /// Returns how the process ends.
+    pub fn exit(&self) -> Exit {
+        self.0.exit()
+    }
+
+    /// Returns what is wrong with the plan, if that is why the command ended.
+    pub fn diagnostics(&self) -> &[Diagnostic] {
+        let mut error: Option<&(dyn Error + 'static)> = Some(&*self.0);
+        while let Some(this) = error {
+            if let Some(Rejected { diagnostics }) = this.downcast_ref() {
+                return diagnostics;
+            }
+            error = this.source();
+        }
+        &[]
+    }
+}
+
+impl<E: Classify + Send + Sync + 'static> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(Box::new(error))
+    }
+}
+
+/// What goes wrong in the command line itself.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The command exists in the language but is not built yet.
+    #[error("`lifeboat {command}` is not built yet; it belongs to {feature}")]
+    NotBuilt {
+        /// The command as it is typed.
+        command: &'static str,
+        /// What it will be part of.
+        feature: &'static str,
+    },
+    /// The arguments contradict each other or the situation.
+    #[error("{message}")]
+    Usage {
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+    /// No plan was found.
+    #[error("no plan was found: looked for {looked_for}")]
+    NoPlan {
+        /// Where it was looked for.
+        looked_for: String,
+    },
+    /// A file that the command line names could not be used.
+    #[error("cannot {action} {path}")]
+    File {
+        /// What was attempted: `read`, `write`, `open`.
+        action: &'static str,
+        /// The file.
+        path: String,
+        /// The system's word.
+        #[source]
+        source: std::io::Error,
+    },
+    /// There is nothing where a repository should be.
+    #[error("there is no repository at {address}")]
+    NoRepository {
+        /// Where it should be.
+        address: String,
+    },
+    /// A password command failed.
+    #[error("the password command `{program}` {problem}")]
+    PasswordCommand {
+        /// The program, without its arguments.
+        program: String,
+        /// What happened.
+        problem: String,
+    },
+    /// No password was given and nobody can be asked.
+    #[error("no password was given for {address}")]
+    NoPassword {
+        /// The repository.
+        address: String,
+    },
+    /// A question needs a terminal.
+    #[error("{question} has to be confirmed, and there is no terminal to ask at")]
+    Unconfirmed {
+        /// What has to be confirmed.
+        question: String,
+        /// How to answer beforehand.
+        hint: String,
+    },
+    /// The answer was not the expected one.
+    #[error("the answer was not `{expected}`, so nothing was changed")]
+    Declined {
+        /// What had to be typed.
+        expected: String,
+    },
+    /// An answer cannot be written as JSON.
+    #[error("the answer cannot be written as JSON")]
+    Document(#[source] serde_json::Error),
+    /// The system refused something that every command needs.
+    #[error("cannot {action}")]
+    System {
+        /// What was attempted.
+        action: &'static str,
+        /// The system's word.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl CommandError {
+    /// Returns a usage error.
+    pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Usage { message: message.into(), hint: hint.into() }
+    }
+}
+
+impl Classify for CommandError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotBuilt { .. }
+            | Self::Usage { .. }
+            | Self::NoPassword { .. }
+            | Self::Unconfirmed { .. }
+            | Self::Declined { .. } => ErrorKind::Usage,
+            Self::NoPlan { .. } => ErrorKind::Config,
+            Self::NoRepository { .. } => ErrorKind::NotFound,
+            Self::PasswordCommand { .. } => ErrorKind::Denied,
+            Self::Document(_) => ErrorKind::Bug,
+            Self::File { source, .. } | Self::System { source, .. } => match source.kind() {
+                std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+                std::io::ErrorKind::AlreadyExists => ErrorKind::Conflict,
+                std::io::ErrorKind::PermissionDenied => ErrorKind::Denied,
+                _ => ErrorKind::Unavailable,
+            },
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        match self {
+            Self::NotBuilt { .. } => Exit::NotBuilt,
+            Self::NoRepository { .. } => Exit::NoRepository,
+            _ => self.kind().exit(),
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        let text = match self {
+            Self::Usage { hint, .. } | Self::Unconfirmed { hint, .. } => hint.clone(),
+            Self::NoPlan { .. } => {
+                "write one with `lifeboat init`, or name one with `--plan FILE`".to_owned()
+            }
+            Self::NoRepository { address } => {
+                format!("check the address, or make one with `lifeboat repo init {address}`")
+            }
+            Self::NoPassword { .. } => {
+                "give `--password-file FILE` or `--password-command COMMAND`, or set RESTIC_PASSWORD_FILE".to_owned()
+            }
+            _ => return None,
+        };
+        Some(Hint::new(text))
+    }
+}
+
+/// The work was interrupted; what was stored stays.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+pub struct Interrupted;
+
+impl Classify for Interrupted {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Cancelled
+    }
+}
+
+impl From<Cancelled> for Interrupted {
+    fn from(_: Cancelled) -> Self {
+        Self
+    }
+}

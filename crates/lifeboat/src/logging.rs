@@ -1,0 +1,62 @@
+//! What is logged, to standard error: warnings, unless `--verbose`, `--quiet` or `LIFEBOAT_LOG` say otherwise.
+
+use std::io;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::arguments::GlobalArguments;
+use crate::failure::CommandError;
+use crate::render::Paint;
+
+/// Starts logging; `setting` is the value of `LIFEBOAT_LOG` and wins over the options.
+pub fn start(
+    global: &GlobalArguments,
+    setting: Option<&str>,
+    paint: Paint,
+) -> Result<(), CommandError> {
+    let filter = match setting {
+        Some(setting) => EnvFilter::try_new(setting).map_err(|error| {
+            CommandError::usage(
+                format!("LIFEBOAT_LOG=`{setting}` is not a filter: {error}"),
+                "use a level like `LIFEBOAT_LOG=info`, or `LIFEBOAT_LOG=lifeboat_ops=debug`",
+            )
+        })?,
+        None => EnvFilter::new(level(global)),
+    };
+    // A second start in one process can only be a test's; the first subscriber stays.
+    _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(paint == Paint::Coloured)
+        .with_target(false)
+        .try_init();
+    Ok(())
+}
+
+/// Chooses the level; what other libraries say is of interest only at the last one.
+const fn level(global: &GlobalArguments) -> &'static str {
+    match (global.quiet, global.verbose) {
+        (true, _) => "error",
+        (false, 0) => "warn",
+        (false, 1) => {
+            "warn,lifeboat=info,lifeboat_ops=info,lifeboat_repository=info,lifeboat_postgres=info,lifeboat_tiers=info"
+        }
+        (false, 2) => {
+            "info,lifeboat=debug,lifeboat_ops=debug,lifeboat_repository=debug,lifeboat_postgres=debug,lifeboat_tiers=debug"
+        }
+        (false, _) => "trace",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_level_is_a_filter() {
+        for verbose in 0..4 {
+            let global = GlobalArguments { verbose, ..GlobalArguments::default() };
+            assert!(EnvFilter::try_new(level(&global)).is_ok(), "{verbose}");
+        }
+    }
+}

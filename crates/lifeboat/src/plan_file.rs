@@ -1,0 +1,80 @@
+//! The plan and the runbooks beside it, read from disk and checked.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use lifeboat_plan::{Checked, Facts, FileError, Files, SourceFile};
+
+use crate::failure::{CommandError, Failure};
+use crate::render;
+use crate::session::Session;
+
+/// The longest plan or runbook in bytes; the reference plan has a hundredth of that.
+const PLAN_BYTES_MAX: u64 = 4 << 20;
+
+/// Reads the plan that the command line names, or the one that is found, and checks it.
+///
+/// Warnings go to standard error; a plan with errors is refused with all of them.
+pub fn load(session: &Session) -> Result<Checked, Failure> {
+    let checked = check(session)?;
+    for diagnostic in &checked.diagnostics {
+        session.screen.remark(&render::diagnostic::text(diagnostic, session.screen.err));
+    }
+    Ok(checked)
+}
+
+/// Reads and checks the plan, and leaves it to the caller to show what is worth saying about it.
+pub fn check(session: &Session) -> Result<Checked, Failure> {
+    let path = session.process.find_plan(&session.global)?;
+    let text = read(&path).map_err(|source| CommandError::File {
+        action: "read",
+        path: path.display().to_string(),
+        source,
+    })?;
+    check_text(SourceFile { path: path.display().to_string(), text }, &path, session)
+}
+
+/// Checks a plan that lies, or is going to lie, at `path`.
+pub fn check_text(text: SourceFile, path: &Path, session: &Session) -> Result<Checked, Failure> {
+    let folder = Folder(path.parent().unwrap_or(Path::new("")).to_owned());
+    let facts = Facts { data_directories: data_directories(), ..Facts::default() };
+    Ok(lifeboat_plan::load(text, &folder, &facts, session.clock.now())?)
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let length = File::open(path)?.take(PLAN_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if length as u64 > PLAN_BYTES_MAX {
+        return Err(io::Error::other(format!("it has more than {PLAN_BYTES_MAX} bytes")));
+    }
+    Ok(text)
+}
+
+/// The folder of the plan.
+struct Folder(PathBuf);
+
+impl Files for Folder {
+    fn text(&self, path: &str) -> Result<String, FileError> {
+        read(&self.0.join(path)).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => FileError::Missing,
+            _ => FileError::Unreadable { reason: error.to_string() },
+        })
+    }
+}
+
+/// Finds the data directories of the PostgreSQL servers that run here: a server works in its own.
+///
+/// What another user's process works in is not visible without root; the lint then knows less.
+fn data_directories() -> Vec<PathBuf> {
+    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+    let mut found: Vec<PathBuf> = processes
+        .filter_map(|process| Some(process.ok()?.path()))
+        .filter(|process| fs::read(process.join("comm")).is_ok_and(|comm| comm == b"postgres\n"))
+        .filter_map(|process| fs::read_link(process.join("cwd")).ok())
+        .filter(|directory| directory.join("PG_VERSION").is_file())
+        .collect();
+    found.sort();
+    found.dedup();
+    found
+}

@@ -1,0 +1,136 @@
+//! How answers and errors look: for a person as text, for a program as one JSON document.
+//!
+//! A command's answer implements [`Answer`]; `screen` decides which of the two forms is printed.
+
+pub mod diagnostic;
+mod ending;
+pub mod failure;
+mod findings;
+pub mod paint;
+mod restored;
+pub mod table;
+pub mod time;
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
+
+pub use ending::{tone_of, write_verification};
+pub use findings::{exit_of, findings};
+pub use paint::{Paint, Tone};
+pub use restored::RestoredFiles;
+pub use table::{Cell, Table};
+
+/// A path of a file, which need not be text: what is no UTF-8 is shown as `\u{fffd}`.
+#[derive(Debug, Clone)]
+pub struct ShownPath(pub PathBuf);
+
+impl fmt::Display for ShownPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.display().fmt(f)
+    }
+}
+
+impl Serialize for ShownPath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// What a command answers.
+pub trait Answer: Serialize {
+    /// The name and version of the JSON document's shape; `docs/json.md` describes each.
+    const SCHEMA: &'static str;
+
+    /// Writes the answer for a person.
+    fn write(&self, page: &mut Page) -> fmt::Result;
+}
+
+/// A text that is being written for a person.
+#[derive(Debug)]
+pub struct Page {
+    text: String,
+    /// How words are coloured here.
+    pub paint: Paint,
+}
+
+impl Page {
+    /// Returns an empty page.
+    pub const fn new(paint: Paint) -> Self {
+        Self { text: String::new(), paint }
+    }
+
+    /// Returns what was written.
+    pub fn into_text(self) -> String {
+        self.text
+    }
+
+    /// Adds a table.
+    pub fn table(&mut self, table: &Table) {
+        self.text.push_str(&table.to_text(self.paint));
+    }
+}
+
+impl fmt::Write for Page {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.text.push_str(text);
+        Ok(())
+    }
+}
+
+#[derive(Serialize)]
+struct Document {
+    schema: &'static str,
+    #[serde(flatten)]
+    body: Map<String, Value>,
+}
+
+/// Writes `body` as a JSON document of the shape `schema`.
+pub fn document<T: Serialize>(schema: &'static str, body: &T) -> serde_json::Result<String> {
+    let Value::Object(mut body) = serde_json::to_value(body)? else {
+        unreachable!("an answer is a struct")
+    };
+    // Reports of the operations carry the version of their own shape; the document's name says more.
+    body.remove("schema");
+    let mut text = serde_json::to_string_pretty(&Document { schema, body })?;
+    text.push('\n');
+    Ok(text)
+}
+
+/// Writes an answer for a person.
+pub fn text(answer: &impl Answer, paint: Paint) -> String {
+    let mut page = Page::new(paint);
+    answer.write(&mut page).expect("writing into a String cannot fail");
+    page.into_text()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt::Write as _;
+
+    #[derive(Serialize)]
+    struct Greeting {
+        name: &'static str,
+    }
+
+    impl Answer for Greeting {
+        const SCHEMA: &'static str = "lifeboat.greeting/1";
+
+        fn write(&self, page: &mut Page) -> fmt::Result {
+            writeln!(page, "hello {}", self.name)
+        }
+    }
+
+    #[test]
+    fn an_answer_has_two_forms() {
+        let answer = Greeting { name: "you" };
+        assert_eq!(text(&answer, Paint::Plain), "hello you\n");
+        assert_eq!(
+            document(Greeting::SCHEMA, &answer).unwrap(),
+            "{\n  \"schema\": \"lifeboat.greeting/1\",\n  \"name\": \"you\"\n}\n"
+        );
+    }
+}

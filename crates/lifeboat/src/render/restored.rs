@@ -1,0 +1,76 @@
+//! What a restore of files did, for every command that restores some.
+
+use std::fmt::{self, Write as _};
+
+use lifeboat_model::ByteSize;
+use lifeboat_repository::restore::{Remark, RestoreReport};
+use serde::Serialize;
+
+use super::{Page, ShownPath};
+
+/// How many warnings a person is shown; a program gets all of them.
+const WARNINGS_SHOWN: usize = 20;
+
+/// A restore of files, as it is shown.
+#[derive(Debug, Serialize)]
+pub struct RestoredFiles {
+    files: u64,
+    directories: u64,
+    others: u64,
+    size_bytes: ByteSize,
+    fetched_bytes: ByteSize,
+    owners_not_set: u64,
+    warnings: Vec<Shown>,
+    warnings_more: u64,
+    failed: Vec<Shown>,
+}
+
+#[derive(Debug, Serialize)]
+struct Shown {
+    path: ShownPath,
+    what: String,
+}
+
+impl From<Remark> for Shown {
+    fn from(Remark { path, what }: Remark) -> Self {
+        Self { path: ShownPath(path), what }
+    }
+}
+
+impl From<RestoreReport> for RestoredFiles {
+    fn from(report: RestoreReport) -> Self {
+        Self {
+            files: report.files,
+            directories: report.directories,
+            others: report.others,
+            size_bytes: ByteSize(report.bytes),
+            fetched_bytes: ByteSize(report.bytes_fetched),
+            owners_not_set: report.owners_not_set,
+            warnings: report.warnings.into_iter().map(Shown::from).collect(),
+            warnings_more: report.warnings_more,
+            failed: report.failed.into_iter().map(Shown::from).collect(),
+        }
+    }
+}
+
+impl RestoredFiles {
+    /// Writes the sums, then every failure, then the first warnings.
+    pub fn write(&self, page: &mut Page) -> fmt::Result {
+        let Self { files, directories, others, size_bytes, fetched_bytes, .. } = self;
+        writeln!(page, "{files} files ({size_bytes}), {directories} directories, {others} others")?;
+        writeln!(page, "{fetched_bytes} fetched")?;
+        for Shown { path, what } in &self.failed {
+            let word = page.paint.bad("failed");
+            writeln!(page, "{word}: {path}: {what}")?;
+        }
+        for Shown { path, what } in self.warnings.iter().take(WARNINGS_SHOWN) {
+            let word = page.paint.warning("warning");
+            writeln!(page, "{word}: {path}: {what}")?;
+        }
+        let hidden = self.warnings.len().saturating_sub(WARNINGS_SHOWN) as u64;
+        match hidden + self.warnings_more {
+            0 => Ok(()),
+            more => writeln!(page, "and {more} more warnings; `--json` lists them"),
+        }
+    }
+}
