@@ -195,7 +195,7 @@ pub fn backup(
         }
     }
     let open = OpenSite::open(site, &tiers, NewTiers::SetUp, events, cancel)?;
-    Holdings::of_open(&open).record_missing(&open)?;
+    Holdings::of_open(&open)?.record_missing(&open)?;
     let surroundings = site.surroundings();
     let (job, started) = (surroundings.new_job(), surroundings.now());
     open.record(Body::JobStarted(JobStarted {

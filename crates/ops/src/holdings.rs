@@ -6,7 +6,7 @@ use lifeboat_model::{AssetName, Cancel, EventSink, SiteName, SnapshotId, TierNam
 use lifeboat_repository::{Repository, Snapshot};
 use serde::Serialize;
 
-use crate::catalog::body::{Body, SnapshotsMissing};
+use crate::catalog::body::{AssetBackedUp, Body, SnapshotsMissing};
 use crate::catalog::view::{View, Wanted};
 use crate::error::{OpsError, Trouble};
 use crate::point::{Capture, Point, captures, points, roles};
@@ -42,7 +42,11 @@ pub struct Holdings {
 type Snapshots = Vec<(SnapshotId, Snapshot)>;
 
 impl Holdings {
-    fn new(site: &Site, found: BTreeMap<TierName, Result<Snapshots, Trouble>>) -> Self {
+    fn new(
+        site: &Site,
+        view: &View,
+        found: BTreeMap<TierName, Result<Snapshots, Trouble>>,
+    ) -> Result<Self, OpsError> {
         let mut holdings = Self::default();
         let mut readable = BTreeMap::new();
         for (tier, snapshots) in found {
@@ -59,23 +63,32 @@ impl Holdings {
         }
         let tiers = readable.iter().map(|(tier, snapshots)| (tier, snapshots.as_slice()));
         holdings.captures = captures(site.name().as_str(), tiers);
+        let recorded = completeness(view)?;
+        for capture in &mut holdings.captures {
+            capture.complete = capture.copies.values().find_map(|id| recorded.get(id).copied());
+        }
         holdings.points = points(&roles(site.plan()), &holdings.captures);
-        holdings
+        Ok(holdings)
     }
 
     /// Looks into the tiers of a site that is open.
-    pub fn of_open(open: &OpenSite<'_>) -> Self {
+    pub fn of_open(open: &OpenSite<'_>) -> Result<Self, OpsError> {
         let tiers = open.site().plan().tiers().keys();
         let look = |name: &TierName| {
             let tier = open.tier(name)?;
             tier.repository.snapshots().map_err(|error| Trouble::of(&error))
         };
         let found = tiers.map(|name| (name.clone(), look(name))).collect();
-        Self::new(open.site(), found)
+        Self::new(open.site(), open.catalog().view(), found)
     }
 
     /// Looks into all tiers of a site without taking a lock or writing anything.
-    pub fn look(site: &Site, events: &dyn EventSink, cancel: &Cancel) -> Result<Self, OpsError> {
+    pub fn look(
+        site: &Site,
+        view: &View,
+        events: &dyn EventSink,
+        cancel: &Cancel,
+    ) -> Result<Self, OpsError> {
         let key = site.recovery_key(cancel)?;
         let look = |name: &TierName| -> Result<Snapshots, Trouble> {
             match site.reach(name) {
@@ -94,7 +107,7 @@ impl Holdings {
             }
         };
         let tiers = site.plan().tiers().keys();
-        Ok(Self::new(site, tiers.map(|name| (name.clone(), look(name))).collect()))
+        Self::new(site, view, tiers.map(|name| (name.clone(), look(name))).collect())
     }
 
     /// Finds what was recorded and is gone, tier by tier; of tiers that could not be looked at
@@ -152,6 +165,21 @@ impl Holdings {
     }
 }
 
+/// Tells of each recorded snapshot whether nothing was left out of it.
+fn completeness(view: &View) -> Result<BTreeMap<SnapshotId, bool>, OpsError> {
+    let wanted = Wanted { kind: "asset-backed-up", asset: None, tier: None, good_only: false };
+    let records = view.latest(wanted, u32::MAX)?;
+    let bodies = records.iter().filter_map(|record| match record.body() {
+        Body::AssetBackedUp(body) => Some(body),
+        _ => None,
+    });
+    let each = |body: &AssetBackedUp| {
+        let complete = body.captured.is_some();
+        body.snapshots.iter().map(|there| (there.snapshot, complete)).collect::<Vec<_>>()
+    };
+    Ok(bodies.flat_map(each).collect())
+}
+
 /// The recovery points of a site.
 #[derive(Debug, Serialize)]
 pub struct PointsReport {
@@ -177,9 +205,10 @@ pub fn recovery_points(
     if let Some(asset) = asset {
         site.asset(asset)?;
     }
-    let holdings = Holdings::look(site, events, cancel)?;
     let state = State::open(&site.surroundings().state_directory)?;
-    let missing = holdings.missing(&View::open(&state.view_path())?)?;
+    let view = View::open(&state.view_path())?;
+    let holdings = Holdings::look(site, &view, events, cancel)?;
+    let missing = holdings.missing(&view)?;
     let Holdings { mut points, troubles, .. } = holdings;
     if let Some(asset) = asset {
         points.retain(|point| point.members.iter().any(|m| m.capture.asset == *asset));

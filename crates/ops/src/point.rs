@@ -119,6 +119,8 @@ pub struct Capture {
     pub time: Timestamp,
     /// When reading ended, where that is known.
     pub ended: Option<Timestamp>,
+    /// Whether nothing was left out, where that was recorded.
+    pub complete: Option<bool>,
     /// Its snapshot on each tier that has it.
     pub copies: BTreeMap<TierName, SnapshotId>,
 }
@@ -143,6 +145,7 @@ pub fn captures<'s>(
                 job,
                 time,
                 ended,
+                complete: None,
                 copies: BTreeMap::new(),
             });
             capture.copies.insert(tier.clone(), *id);
@@ -302,7 +305,8 @@ mod tests {
     fn capture(asset: &str, job: &str, time: i64) -> Capture {
         let copies = BTreeMap::from([(name("primary"), SnapshotId::from_bytes([7; 32]))]);
         let ended = Some(second(time + 5));
-        Capture { asset: name(asset), job: Some(job.to_owned()), time: second(time), ended, copies }
+        let (asset, job, time) = (name(asset), Some(job.to_owned()), second(time));
+        Capture { asset, job, time, ended, complete: None, copies }
     }
 
     fn three_roles() -> BTreeMap<AssetName, Role> {

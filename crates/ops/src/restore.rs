@@ -22,7 +22,6 @@ use lifeboat_model::Timestamp;
 use lifeboat_model::{AssetName, Cancel, EventSink, Exit, JobId, SiteName, SnapshotId, TierName};
 use lifeboat_plan::plan::asset::AssetKind;
 use lifeboat_repository::Snapshot;
-use lifeboat_repository::lock::{LockGuard, LockKind, LockOptions};
 use lifeboat_repository::restore::RestoreReport as FilesReport;
 use serde::Serialize;
 
@@ -154,12 +153,8 @@ pub fn restore(
     let (command, assets) = ("restore".to_owned(), vec![asset]);
     open.record(Body::JobStarted(JobStarted { job, command, assets }))?;
     open.deliver()?;
-    let clock = &site.surroundings().clock;
-    let lock = LockOptions::new(LockKind::Shared);
     let work = Restoration { site, options, chosen: &chosen, started, events, cancel };
-    let done = LockGuard::acquire(&chosen.tier.repository, &lock, clock, cancel)
-        .map_err(OpsError::from)
-        .and_then(|_held| work.run());
+    let done = open.lock_to_read(chosen.tier, cancel).and_then(|_held| work.run());
     let ended = site.surroundings().now();
     let took = Duration::try_from(ended.duration_since(started)).unwrap_or_default();
     let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
@@ -219,7 +214,7 @@ struct Chosen<'o> {
 fn choose<'o>(open: &'o OpenSite<'_>, options: &RestoreOptions) -> Result<Chosen<'o>, OpsError> {
     let (site, asset) = (open.site(), &options.asset);
     let kind = &site.asset(asset)?.kind;
-    let holdings = Holdings::of_open(open);
+    let holdings = Holdings::of_open(open)?;
     let capture = capture_at(asset, options.at, &holdings.captures, &holdings.points);
     let none = || OpsError::NoPoint { asset: asset.clone(), when: options.at.to_string() };
     let capture = capture.ok_or_else(none)?;

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use lifeboat_model::{Cancel, EventSink, Exit, JobId, Outcome, SiteName, TierName, Timestamp};
 use lifeboat_repository::check::{self, CheckOptions, CheckReport, ReadData, RollingShare};
-use lifeboat_repository::lock::{LockGuard, LockKind, LockOptions};
 use serde::Serialize;
 
 use crate::catalog::body::{Body, JobEnded, JobStarted, SKIPPED_MAX, TierVerified};
@@ -130,14 +129,10 @@ pub fn verify(
         let now = site.surroundings().now();
         verified.push(match open.tier(&name) {
             Err(trouble) => TierVerification::unreached(name, trouble, now),
-            Ok(tier) => {
-                let clock = &site.surroundings().clock;
-                let lock = LockOptions::new(LockKind::Shared);
-                match LockGuard::acquire(&tier.repository, &lock, clock, cancel) {
-                    Err(error) => TierVerification::unreached(name, Trouble::of(&error), now),
-                    Ok(_held) => verify_tier(&open, tier, job, options.share, events, cancel)?,
-                }
-            }
+            Ok(tier) => match open.lock_to_read(tier, cancel) {
+                Err(error) => TierVerification::unreached(name, Trouble::of(&error), now),
+                Ok(_held) => verify_tier(&open, tier, job, options.share, events, cancel)?,
+            },
         });
     }
     let ending = verified.iter().map(TierVerification::ending).max().unwrap_or(Ending::Succeeded);
@@ -181,7 +176,7 @@ pub(crate) fn verify_tier(
 
 fn to_record(verification: &TierVerification, job: JobId) -> TierVerified {
     let findings = verification.report.findings.iter();
-    let hindered = verification.trouble.iter().map(|trouble| trouble.message.clone());
+    let obstacle = verification.trouble.iter().map(|trouble| trouble.message.clone());
     let findings = findings.map(|finding| format!("{}: {}", finding.object, finding.problem));
     TierVerified {
         job,
@@ -190,7 +185,7 @@ fn to_record(verification: &TierVerification, job: JobId) -> TierVerified {
         packs_read: verification.report.packs_read,
         bytes_read: verification.report.bytes_read,
         all_data: verification.all_data,
-        findings: hindered.chain(findings).take(SKIPPED_MAX).collect(),
+        findings: obstacle.chain(findings).take(SKIPPED_MAX).collect(),
     }
 }
 
@@ -208,14 +203,14 @@ fn chosen(
     }
     let plan = open.site().plan();
     let rules = plan.verification();
-    let kept = plan.tiers().get(tier).and_then(|tier| tier.keep.reach());
+    let retention = plan.tiers().get(tier).and_then(|tier| tier.keep.reach());
     let cycle = Duration::from(rules.full_within);
-    let cycle = kept.map_or(cycle, |kept| kept.min(cycle));
+    let cycle = retention.map_or(cycle, |retention| retention.min(cycle));
     let least = cycle.mul_f64(rules.after_backup.read_data.fraction());
     let wanted = Wanted { kind: "tier-verified", asset: None, tier: Some(tier), good_only: false };
-    let last = open.catalog().view().latest(wanted, 1)?.pop();
+    let newest = open.catalog().view().latest(wanted, 1)?.pop();
     let elapsed =
-        last.and_then(|record| Duration::try_from(now.duration_since(record.header().time)).ok());
+        newest.and_then(|record| Duration::try_from(now.duration_since(record.header().time)).ok());
     let window = elapsed.unwrap_or_default().max(least);
     let since = now.checked_sub(window).unwrap_or(Timestamp::MIN);
     Ok(ReadData::Share(RollingShare::since(since, now, cycle)))

@@ -10,7 +10,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lifeboat_model::{Cancel, EventSink, TierName};
+use lifeboat_repository::lock::{LockGuard, LockKind, LockOptions};
 use lifeboat_repository::{Indexed, Repository, RepositoryError};
+use lifeboat_tiers::TierError;
 
 use super::{Reached, Site, Vacancy, repositories};
 use crate::catalog::body::{Body, JobEnded, PlanAdopted, TierAdopted};
@@ -76,8 +78,9 @@ impl<'s> OpenSite<'s> {
             opening.settle(vacancy, new_tiers, &catalog)?;
         }
         let tiers = opening.tiers;
-        let open = Self { site, key, catalog, tiers, report };
+        let mut open = Self { site, key, catalog, tiers, report };
         open.adopt_tiers()?;
+        open.store_plan(new_tiers);
         open.adopt_plan()?;
         open.close_interrupted()?;
         open.deliver()?;
@@ -132,6 +135,26 @@ impl<'s> OpenSite<'s> {
         Ok(self.catalog.deliver(&tiers)?)
     }
 
+    /// Locks a tier's repository for reading; one that cannot be written to is read without, since
+    /// nobody can prune it either.
+    pub(crate) fn lock_to_read(
+        &self,
+        tier: &OpenTier,
+        cancel: &Cancel,
+    ) -> Result<Option<LockGuard>, OpsError> {
+        let clock = &self.site.surroundings().clock;
+        let options = LockOptions::new(LockKind::Shared);
+        match LockGuard::acquire(&tier.repository, &options, clock, cancel) {
+            Ok(held) => Ok(Some(held)),
+            Err(RepositoryError::Tier(error @ TierError::Denied { .. })) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, tier = %tier.named.name, "It is read without a lock.");
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Records tiers that are there and were not recorded, as after a kill right before.
     fn adopt_tiers(&self) -> Result<(), OpsError> {
         for tier in self.open_tiers() {
@@ -148,16 +171,31 @@ impl<'s> OpenSite<'s> {
         Ok(())
     }
 
-    /// Records that this plan is in force, and stores it on every tier.
-    fn adopt_plan(&self) -> Result<(), OpsError> {
-        let plan = self.site.plan().id();
-        if let Some(archived) = ArchivedPlan::new(self.site.sources()) {
-            let recipient = self.key.public_halves().recipient;
-            let runtime = &self.site.surroundings().runtime;
-            for tier in self.open_tiers() {
-                runtime.block_on(archived.store(plan, &recipient, tier.named.tier.as_ref()))?;
+    /// Stores the plan on every tier.
+    ///
+    /// A tier that cannot take it cannot take a backup either; what only reads goes on with it.
+    fn store_plan(&mut self, new_tiers: NewTiers) {
+        let Some(archived) = ArchivedPlan::new(self.site.sources()) else { return };
+        let (plan, recipient) = (self.site.plan().id(), self.key.public_halves().recipient);
+        let runtime = &self.site.surroundings().runtime;
+        for opened in self.tiers.values_mut() {
+            let Ok(tier) = opened else { continue };
+            let stored = archived.store(plan, &recipient, tier.named.tier.as_ref());
+            if let Err(error) = runtime.block_on(stored) {
+                match new_tiers {
+                    NewTiers::SetUp => *opened = Err(Trouble::of(&error)),
+                    NewTiers::Leave => {
+                        let error: &dyn std::error::Error = &error;
+                        tracing::warn!(error, tier = %tier.named.name, "The plan could not be stored.");
+                    }
+                }
             }
         }
+    }
+
+    /// Records that this plan is in force.
+    fn adopt_plan(&self) -> Result<(), OpsError> {
+        let plan = self.site.plan().id();
         let wanted = Wanted { kind: "plan-adopted", asset: None, tier: None, good_only: false };
         let latest = self.catalog.view().latest(wanted, 1)?.pop();
         if latest.is_none_or(|record| *record.body() != Body::PlanAdopted(PlanAdopted { plan })) {

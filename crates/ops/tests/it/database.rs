@@ -77,6 +77,7 @@ fn a_database_comes_back_and_the_old_one_is_kept() {
     let restic = Restic::new(ground.path("first/repo"), ground.key.spelled().expose());
     restic.check_read_data().unwrap();
     // The whole cluster is lost: roles and database come back into an empty one.
+    cluster.destroy().unwrap();
     cluster.make_anew().unwrap();
     let restored = restore_in_place(&site, "database", At::Latest).unwrap();
     let database = restored.database.unwrap();

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use lifeboat_model::{AssetName, Cancel, Silent, SimClock, Timestamp};
 use lifeboat_ops::backup::{BackupJobReport, BackupOptions, backup};
-use lifeboat_ops::ending::{Ending, JobStage};
 use lifeboat_ops::point::At;
 use lifeboat_ops::recovery_key::RecoveryKey;
 use lifeboat_ops::restore::{Destination, RestoreJobReport, RestoreOptions, restore};
@@ -21,7 +20,7 @@ use tokio::runtime::Runtime;
 /// A host.
 pub struct Ground {
     pub home: tempfile::TempDir,
-    pub runtime: Runtime,
+    _runtime: Runtime,
     pub clock: Arc<SimClock>,
     pub key: RecoveryKey,
     pub surroundings: Surroundings,
@@ -52,7 +51,7 @@ impl Ground {
             .open(home.path().join("recovery.key"))
             .unwrap();
         file.write_all(key.spelled().expose().as_bytes()).unwrap();
-        Self { home, runtime, clock, key, surroundings }
+        Self { home, _runtime: runtime, clock, key, surroundings }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -158,10 +157,4 @@ pub fn stages(report: &BackupJobReport, asset: &str) -> Vec<String> {
 pub fn messages(report: &BackupJobReport) -> Vec<String> {
     let stages = report.assets.iter().flat_map(|asset| &asset.stages);
     stages.filter_map(|stage| stage.message.clone()).collect()
-}
-
-pub fn ending(report: &BackupJobReport, asset: &str, stage: JobStage) -> Ending {
-    let asset: AssetName = asset.parse().unwrap();
-    let found = report.assets.iter().find(|report| report.asset == asset).unwrap();
-    found.stages.iter().find(|s| s.stage == stage).unwrap().ending
 }
