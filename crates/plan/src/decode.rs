@@ -15,7 +15,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::diagnostic::{Finding, Severity};
 use crate::place::{Path, Places};
-use crate::redact::Redactions;
+use crate::redact::{Redactions, refuse_secret};
 use crate::source::{FileId, Span};
 
 /// A value as the TOML parser hands it over.
@@ -31,6 +31,30 @@ pub(crate) enum Defaults {
     Omitted,
 }
 
+/// The schemas of the tables that a schema refers to, by their names.
+#[derive(Debug, Default)]
+pub(crate) struct Definitions(Map<String, Json>);
+
+impl Definitions {
+    /// Refers to the definition `name`, which `define` makes if it is not there yet.
+    pub(crate) fn refer(&mut self, name: &str, define: impl FnOnce(&mut Self) -> Json) -> Json {
+        if !self.0.contains_key(name) {
+            // Holds the place, in case the definition refers to itself.
+            self.0.insert(name.to_owned(), Json::Null);
+            let definition = define(self);
+            self.0.insert(name.to_owned(), definition);
+        }
+        json!({ "$ref": format!("#/definitions/{name}") })
+    }
+
+    /// Makes the document whose top is the table `name`.
+    pub(crate) fn into_document(mut self, name: &str) -> Json {
+        let mut document = self.0.remove(name).unwrap_or_default();
+        document["definitions"] = Json::Object(self.0);
+        document
+    }
+}
+
 /// A type of the plan language.
 pub(crate) trait Decode: Sized {
     /// Reads it, or says through `cx` why it cannot be read.
@@ -39,8 +63,8 @@ pub(crate) trait Decode: Sized {
     /// Writes it, so that reading gives it back.
     fn encode(&self, defaults: Defaults) -> Json;
 
-    /// Describes what is accepted.
-    fn schema() -> Json;
+    /// Describes what is accepted; tables go to `definitions` and are referred to.
+    fn schema(definitions: &mut Definitions) -> Json;
 
     /// What it is when its key is left out; `None` if the key is required.
     fn absent() -> Option<Self> {
@@ -128,22 +152,29 @@ pub(crate) struct Fields<'a> {
     span: Range<usize>,
     taken: BTreeSet<&'static str>,
     prefixes: Vec<&'static str>,
+    /// What is missing, and the keys that would have been it: a misspelt one explains it.
+    missing: Vec<(Vec<&'static str>, Finding)>,
     kind_known: bool,
 }
 
 impl<'a> Fields<'a> {
     pub(crate) fn new(value: Value<'a>, cx: &mut Context<'_>) -> Option<Self> {
-        match value.get_ref() {
-            DeValue::Table(table) => Some(Self::of_table(table, value.span())),
-            _ => {
-                cx.wrong_type(value, "a table");
-                None
-            }
-        }
+        let DeValue::Table(table) = value.get_ref() else {
+            cx.wrong_type(value, "a table");
+            return None;
+        };
+        Some(Self::of_table(table, value.span()))
     }
 
     pub(crate) fn of_table(table: &'a DeTable<'a>, span: Range<usize>) -> Self {
-        Self { table, span, taken: BTreeSet::new(), prefixes: Vec::new(), kind_known: true }
+        Self {
+            table,
+            span,
+            taken: BTreeSet::new(),
+            prefixes: Vec::new(),
+            missing: Vec::new(),
+            kind_known: true,
+        }
     }
 
     pub(crate) fn span(&self) -> Range<usize> {
@@ -183,7 +214,7 @@ impl<'a> Fields<'a> {
             let finding = cx
                 .error("missing-key", self.span(), format!("{place} has no `{key}`"))
                 .label(format!("`{key}` is required here"));
-            cx.report(finding);
+            self.is_missing(vec![key], finding);
             return T::fallback();
         }
         absent
@@ -213,13 +244,18 @@ impl<'a> Fields<'a> {
         named.filter(|(key, _, _)| key.starts_with(prefix)).collect()
     }
 
+    /// Takes note that one of `keys` is missing.
+    pub(crate) fn is_missing(&mut self, keys: Vec<&'static str>, finding: Finding) {
+        self.missing.push((keys, finding));
+    }
+
     /// Says that the kind of the table could not be told, so no key can be called unknown.
     pub(crate) fn kind_is_unknown(&mut self) {
         self.kind_known = false;
     }
 
     /// Reports every key that nobody read; `possible` are the keys of all kinds of such a table.
-    pub(crate) fn finish(self, possible: &[&'static str], cx: &mut Context<'_>) {
+    pub(crate) fn finish(mut self, possible: &[&'static str], cx: &mut Context<'_>) {
         for (key, value) in self.table {
             let name = key.get_ref().as_ref();
             let prefixed = self.prefixes.iter().any(|prefix| name.starts_with(prefix));
@@ -241,9 +277,12 @@ impl<'a> Fields<'a> {
                     possible.to_vec()
                 };
                 match nearest(name, known.iter().copied()) {
-                    Some(near) => finding
-                        .label(format!("did you mean `{near}`?"))
-                        .help(format!("write `{near}` instead of `{name}`")),
+                    Some(near) => {
+                        self.missing.retain(|(keys, _)| !keys.contains(&near));
+                        finding
+                            .label(format!("did you mean `{near}`?"))
+                            .help(format!("write `{near}` instead of `{name}`"))
+                    }
                     None => finding
                         .label("unknown key")
                         .help(format!("the keys here are {}", listed(known.into_iter()))),
@@ -251,6 +290,9 @@ impl<'a> Fields<'a> {
             };
             cx.report(finding);
             hide_if_secret(name, value, cx);
+        }
+        for (_, finding) in self.missing {
+            cx.report(finding);
         }
     }
 }
@@ -293,8 +335,8 @@ impl<T: Decode> Decode for Option<T> {
         self.as_ref().map_or(Json::Null, |value| value.encode(defaults))
     }
 
-    fn schema() -> Json {
-        T::schema()
+    fn schema(definitions: &mut Definitions) -> Json {
+        T::schema(definitions)
     }
 
     fn absent() -> Option<Self> {
@@ -312,16 +354,21 @@ impl<T: Decode> Decode for Vec<T> {
             cx.wrong_type(value, "an array");
             return None;
         };
-        let elements = array.iter().enumerate();
-        Some(elements.filter_map(|(i, v)| cx.descend(&i.to_string(), v.span(), v)).collect())
+        // Elements are placed by their position among those that could be read, which is where
+        // whoever looks at the vector will find them.
+        let mut elements = Self::new();
+        for element in array {
+            elements.extend(cx.descend(&elements.len().to_string(), element.span(), element));
+        }
+        Some(elements)
     }
 
     fn encode(&self, defaults: Defaults) -> Json {
         self.iter().map(|element| element.encode(defaults)).collect()
     }
 
-    fn schema() -> Json {
-        json!({ "type": "array", "items": T::schema() })
+    fn schema(definitions: &mut Definitions) -> Json {
+        json!({ "type": "array", "items": T::schema(definitions) })
     }
 
     fn fallback() -> Option<Self> {
@@ -360,11 +407,11 @@ impl<N: Name, T: Decode> Decode for BTreeMap<N, T> {
         self.iter().map(|(name, entry)| (name.to_string(), entry.encode(defaults))).collect()
     }
 
-    fn schema() -> Json {
+    fn schema(definitions: &mut Definitions) -> Json {
         json!({
             "type": "object",
             "propertyNames": { "pattern": NAME_PATTERN },
-            "additionalProperties": T::schema(),
+            "additionalProperties": T::schema(definitions),
         })
     }
 
@@ -395,8 +442,8 @@ impl<T: Decode> Decode for Needed<T> {
         self.0.encode(defaults)
     }
 
-    fn schema() -> Json {
-        T::schema()
+    fn schema(definitions: &mut Definitions) -> Json {
+        T::schema(definitions)
     }
 
     fn fallback() -> Option<Self> {
@@ -412,6 +459,7 @@ impl Decode for String {
                 cx.report(finding.help("write something, or leave the key out"));
                 None
             }
+            DeValue::String(text) if refuse_secret(text, value.span(), cx) => None,
             DeValue::String(text) => Some(text.clone().into_owned()),
             _ => {
                 cx.wrong_type(value, "a text in quotes");
@@ -424,7 +472,7 @@ impl Decode for String {
         Json::from(self.as_str())
     }
 
-    fn schema() -> Json {
+    fn schema(_definitions: &mut Definitions) -> Json {
         json!({ "type": "string", "minLength": 1 })
     }
 }
@@ -442,7 +490,7 @@ impl Decode for bool {
         Json::from(*self)
     }
 
-    fn schema() -> Json {
+    fn schema(_definitions: &mut Definitions) -> Json {
         json!({ "type": "boolean" })
     }
 }
@@ -477,7 +525,7 @@ impl Decode for u32 {
         Json::from(*self)
     }
 
-    fn schema() -> Json {
+    fn schema(_definitions: &mut Definitions) -> Json {
         json!({ "type": "integer", "minimum": 0, "maximum": Self::MAX })
     }
 }
@@ -504,7 +552,7 @@ impl Decode for f64 {
         Json::from(*self)
     }
 
-    fn schema() -> Json {
+    fn schema(_definitions: &mut Definitions) -> Json {
         json!({ "type": "number", "minimum": 0 })
     }
 }

@@ -8,7 +8,7 @@ use lifeboat_model::{
 };
 use serde_json::{Value as Json, json};
 
-use crate::decode::{Context, Decode, Defaults, Needed, Value, whole_number};
+use crate::decode::{Context, Decode, Defaults, Definitions, Needed, Value, whole_number};
 use crate::plan::about::{About, Key};
 use crate::plan::asset::Asset;
 use crate::plan::check::Probe;
@@ -87,7 +87,7 @@ impl Decode for Format {
         Json::from(FORMAT)
     }
 
-    fn schema() -> Json {
+    fn schema(_definitions: &mut Definitions) -> Json {
         json!({ "const": FORMAT })
     }
 }

@@ -71,8 +71,15 @@ pub fn load(
     let resolved = document.zip(runbooks).and_then(|(document, runbooks)| {
         let whole = loading.findings.is_empty();
         let places = &loading.places;
-        let inputs =
-            lint::Inputs { document: &document, runbooks: &runbooks, places, facts, now, whole };
+        let inputs = lint::Inputs {
+            document: &document,
+            runbooks: &runbooks,
+            places,
+            facts,
+            now,
+            whole,
+            intervals: lint::Intervals::default(),
+        };
         loading.findings.extend(lint::run(&inputs));
         Plan::resolve(document, runbooks)
     });

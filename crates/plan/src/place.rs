@@ -9,6 +9,21 @@ use std::fmt;
 
 use crate::source::Span;
 
+/// One part of a path.
+pub(crate) struct Segment(String);
+
+impl From<&str> for Segment {
+    fn from(key: &str) -> Self {
+        Self(key.to_owned())
+    }
+}
+
+impl From<usize> for Segment {
+    fn from(position: usize) -> Self {
+        Self(position.to_string())
+    }
+}
+
 /// The way from the top of a file to one value: keys, and positions in arrays.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(crate) struct Path(Vec<String>);
@@ -26,9 +41,9 @@ impl Path {
         self.0.pop();
     }
 
-    pub(crate) fn then(&self, segment: impl ToString) -> Self {
+    pub(crate) fn then(&self, segment: impl Into<Segment>) -> Self {
         let mut longer = self.clone();
-        longer.push(&segment.to_string());
+        longer.0.push(segment.into().0);
         longer
     }
 
@@ -38,9 +53,24 @@ impl Path {
     }
 }
 
+/// As a person would name it: `steps[0].undo`; the file of a runbook stands beside it anyway.
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join("."))
+        let (file, rest) = match self.0.split_first() {
+            Some((first, rest)) if first.starts_with("./") => (Some(first), rest),
+            _ => (None, &self.0[..]),
+        };
+        if let (Some(file), []) = (file, rest) {
+            return f.write_str(&file[2..]);
+        }
+        for (at, segment) in rest.iter().enumerate() {
+            match segment.parse::<usize>() {
+                Ok(number) => write!(f, "[{number}]")?,
+                Err(_) if at == 0 => f.write_str(segment)?,
+                Err(_) => write!(f, ".{segment}")?,
+            }
+        }
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use crate::decode::Context;
 use crate::source::{FileId, SourceFile};
 
 /// Keys whose value is a secret wherever they stand.
@@ -56,6 +57,40 @@ impl Redactions {
         }
         masked
     }
+}
+
+/// Refuses a text that holds the password of a URL.
+pub(crate) fn refuse_secret(text: &str, bytes: Range<usize>, cx: &mut Context<'_>) -> bool {
+    let found = !url_passwords(text).is_empty();
+    if found {
+        report_secret(bytes, cx);
+    }
+    found
+}
+
+/// Refuses a command that carries a password, be it in a URL or as an assignment or option.
+///
+/// What the shell replaces when it runs the command is not the secret itself.
+pub(crate) fn refuse_secret_argument(
+    text: &str,
+    bytes: Range<usize>,
+    cx: &mut Context<'_>,
+) -> bool {
+    let literal = |range: &Range<usize>| !text[range.clone()].starts_with(['$', '`', '{', '<']);
+    let found = assigned_secrets(text).iter().any(literal);
+    if found {
+        report_secret(bytes.clone(), cx);
+    }
+    found || refuse_secret(text, bytes, cx)
+}
+
+fn report_secret(bytes: Range<usize>, cx: &mut Context<'_>) {
+    cx.redactions.add(cx.file, bytes.clone());
+    let finding = cx
+        .error("secret-in-plan", bytes, "a password stands in the plan")
+        .label("holds a secret")
+        .help("remove it, and let the tool read it from a file or the environment");
+    cx.report(finding);
 }
 
 /// Finds `password=value`, `password = "value"` and their like.

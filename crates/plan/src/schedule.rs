@@ -8,8 +8,9 @@
 
 use std::time::Duration;
 
+use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, TimeZone};
-use jiff::{Timestamp, ToSpan, civil::DateTime};
+use jiff::{Timestamp, ToSpan};
 
 use crate::value::cron::{Cron, Zone};
 
@@ -34,35 +35,37 @@ impl Timetable {
 
 /// Returns the first time after `now` at which `cron` is due on the clock of `zone`.
 pub fn next_after(cron: &Cron, zone: &TimeZone, now: Timestamp) -> Option<Timestamp> {
+    let around = LARGEST_CLOCK_CHANGE_HOURS.hours();
+    let mut wall = zone.to_datetime(now);
+    if !keeps_offset(zone, now) {
+        // The clock was or will be changed: equal wall times may lie on both sides of `now`.
+        wall = wall.saturating_sub(around);
+    }
     let mut best: Option<Timestamp> = None;
-    let mut wall = zone.to_datetime(now).saturating_sub(LARGEST_CLOCK_CHANGE_HOURS.hours());
-    let clear = zone.to_datetime(now).saturating_add(LARGEST_CLOCK_CHANGE_HOURS.hours());
-    loop {
-        let Some(due) = cron.first_from(wall) else { return best };
+    while let Some(due) = cron.first_from(wall) {
         for instant in instants(cron, zone, due).into_iter().flatten() {
             if instant > now && best.is_none_or(|best| instant < best) {
                 best = Some(instant);
             }
         }
-        // Once the wall clock is past any change around `now`, instants only grow with it.
-        if best.is_some_and(|best| settled(zone, best, due)) || (best.is_some() && due > clear) {
-            return best;
+        if best.is_some_and(|best| {
+            keeps_offset(zone, best) || due > zone.to_datetime(best).saturating_add(around)
+        }) {
+            break;
         }
-        let Ok(later) = due.checked_add(1.minute()) else { return best };
-        wall = later;
+        wall = due.checked_add(1.minute()).ok()?;
     }
+    best
 }
 
-/// Tells whether no later wall time can be earlier than `best`: it is a good hour behind `due`.
-fn settled(zone: &TimeZone, best: Timestamp, due: DateTime) -> bool {
-    let reached = zone.to_datetime(best);
-    let unchanged = |hours: i64| {
-        let other = best.saturating_add(hours.hours()).unwrap_or(best);
-        zone.to_offset(other) == zone.to_offset(best)
-    };
-    reached <= due
-        && unchanged(-LARGEST_CLOCK_CHANGE_HOURS)
-        && unchanged(LARGEST_CLOCK_CHANGE_HOURS)
+/// Tells whether the clock is not changed anywhere near `instant`, so that wall times and instants
+/// go side by side.
+fn keeps_offset(zone: &TimeZone, instant: Timestamp) -> bool {
+    let offset_after =
+        |hours: i64| zone.to_offset(instant.saturating_add(hours.hours()).unwrap_or(instant));
+    let offset = zone.to_offset(instant);
+    offset_after(-LARGEST_CLOCK_CHANGE_HOURS) == offset
+        && offset_after(LARGEST_CLOCK_CHANGE_HOURS) == offset
 }
 
 /// The instants at which the wall clock shows `due` and it counts.

@@ -7,7 +7,7 @@
 
 use serde_json::Value as Json;
 
-use crate::decode::Decode;
+use crate::decode::{Decode, Definitions};
 use crate::document::Document;
 use crate::plan::runbook::Runbook;
 
@@ -15,16 +15,19 @@ const DIALECT: &str = "http://json-schema.org/draft-07/schema#";
 
 /// Returns the schema of a plan file.
 pub fn schema() -> Json {
-    titled("lifeboat plan", Document::schema())
+    document::<Document>("lifeboat plan", "Document")
 }
 
 /// Returns the schema of a runbook file.
 pub fn runbook_schema() -> Json {
-    titled("lifeboat runbook", Runbook::schema())
+    document::<Runbook>("lifeboat runbook", "Runbook")
 }
 
-fn titled(title: &str, mut schema: Json) -> Json {
-    schema["$schema"] = Json::from(DIALECT);
-    schema["title"] = Json::from(title);
-    schema
+fn document<T: Decode>(title: &str, name: &str) -> Json {
+    let mut definitions = Definitions::default();
+    T::schema(&mut definitions);
+    let mut document = definitions.into_document(name);
+    document["$schema"] = Json::from(DIALECT);
+    document["title"] = Json::from(title);
+    document
 }

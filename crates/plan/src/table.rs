@@ -8,7 +8,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use crate::decode::{Context, Defaults, Fields};
+use crate::decode::{Context, Defaults, Definitions, Fields};
 
 /// A set of keys that is read from one table, perhaps together with other sets.
 pub(crate) trait Table: Sized {
@@ -17,12 +17,10 @@ pub(crate) trait Table: Sized {
     fn write(&self, object: &mut Map<String, Json>, defaults: Defaults);
 
     /// The kinds of table that there are, each with its keys.
-    fn shapes() -> Vec<Shape>;
+    fn shapes(definitions: &mut Definitions) -> Vec<Shape>;
 
     /// All keys of all kinds.
-    fn keys() -> Vec<&'static str> {
-        Self::shapes().iter().flat_map(|shape| shape.0.iter().map(|p| p.key)).collect()
-    }
+    fn keys() -> Vec<&'static str>;
 }
 
 /// The keys of one kind of table.
@@ -60,6 +58,10 @@ impl Shape {
     fn schema(&self) -> Json {
         let describe = |property: &Property| {
             let mut schema = property.schema.clone();
+            if schema.get("$ref").is_some() {
+                // What stands beside a reference is not looked at.
+                schema = json!({ "allOf": [schema] });
+            }
             if let Json::Object(schema) = &mut schema {
                 if !property.doc.is_empty() {
                     schema.insert("description".to_owned(), Json::from(property.doc.as_str()));
@@ -85,8 +87,8 @@ impl Shape {
 }
 
 /// Every shape of `shapes` with every shape of a flattened part.
-pub(crate) fn combined<T: Table>(shapes: &[Shape]) -> Vec<Shape> {
-    let added = T::shapes();
+pub(crate) fn combined<T: Table>(shapes: &[Shape], definitions: &mut Definitions) -> Vec<Shape> {
+    let added = T::shapes(definitions);
     shapes.iter().flat_map(|shape| added.iter().map(|more| shape.joined(more))).collect()
 }
 
@@ -120,6 +122,7 @@ pub(crate) fn doc_text(lines: &[&str]) -> String {
 macro_rules! table {
     (
         $(#[doc = $doc:literal])*
+        $(#[derive($($derive:ident),*)])?
         $visibility:vis struct $name:ident {
             $(
                 $(#[doc = $field_doc:literal])*
@@ -132,7 +135,7 @@ macro_rules! table {
         }
     ) => {
         $(#[doc = $doc])*
-        #[derive(Debug, Clone, PartialEq)]
+        #[derive(Debug, Clone, PartialEq $($(, $derive)*)?)]
         $visibility struct $name {
             $( $(#[doc = $field_doc])* pub $field: $type, )*
             $( $(#[doc = $flat_doc])* pub $flat: $flat_type, )*
@@ -162,18 +165,26 @@ macro_rules! table {
                 $( $crate::table::Table::write(&self.$flat, object, defaults); )*
             }
 
-            fn shapes() -> Vec<$crate::table::Shape> {
+            fn keys() -> Vec<&'static str> {
+                let own = vec![$(stringify!($field)),*];
+                $( let own = [own, <$flat_type as $crate::table::Table>::keys()].concat(); )*
+                own
+            }
+
+            fn shapes(
+                definitions: &mut $crate::decode::Definitions,
+            ) -> Vec<$crate::table::Shape> {
                 let own = $crate::table::Shape::new(vec![
                     $( $crate::table::Property {
                         key: stringify!($field),
                         doc: $crate::table::doc_text(&[$($field_doc),*]),
-                        schema: <$type as $crate::decode::Decode>::schema(),
+                        schema: <$type as $crate::decode::Decode>::schema(definitions),
                         required: table!(@required $type $(, $default)?),
                         default: table!(@default $type $(, $default)?),
                     }, )*
                 ]);
                 let shapes = vec![own];
-                $( let shapes = $crate::table::combined::<$flat_type>(&shapes); )*
+                $( let shapes = $crate::table::combined::<$flat_type>(&shapes, definitions); )*
                 shapes
             }
         }
@@ -220,9 +231,11 @@ macro_rules! decode_as_table {
                 serde_json::Value::Object(object)
             }
 
-            fn schema() -> serde_json::Value {
-                let shapes = <Self as $crate::table::Table>::shapes();
-                $crate::table::schema_of(&$doc, &shapes)
+            fn schema(definitions: &mut $crate::decode::Definitions) -> serde_json::Value {
+                definitions.refer(stringify!($name), |definitions| {
+                    let shapes = <Self as $crate::table::Table>::shapes(definitions);
+                    $crate::table::schema_of(&$doc, &shapes)
+                })
             }
         }
     };
@@ -278,10 +291,20 @@ macro_rules! kinds {
                 }
             }
 
-            fn shapes() -> Vec<$crate::table::Shape> {
+            fn keys() -> Vec<&'static str> {
+                let by_kind = [
+                    kinds!(@kind_key $by),
+                    $( <$type as $crate::table::Table>::keys() ),*
+                ];
+                by_kind.concat()
+            }
+
+            fn shapes(
+                definitions: &mut $crate::decode::Definitions,
+            ) -> Vec<$crate::table::Shape> {
                 let mut shapes = Vec::new();
                 $(
-                    let of_kind = <$type as $crate::table::Table>::shapes();
+                    let of_kind = <$type as $crate::table::Table>::shapes(definitions);
                     shapes.extend(
                         of_kind.into_iter().map(|shape| kinds!(@shape $by, shape, $word)),
                     );
@@ -302,6 +325,8 @@ macro_rules! kinds {
     (@write_kind $key:literal, $self:ident, $object:ident) => {
         $object.insert($key.to_owned(), serde_json::Value::from($self.kind()));
     };
+    (@kind_key key) => { Vec::new() };
+    (@kind_key $key:literal) => { vec![$key] };
     (@shape key, $shape:ident, $word:literal) => { $shape.require($word) };
     (@shape $key:literal, $shape:ident, $word:literal) => {
         $crate::table::Shape::new(vec![$crate::table::Property {
@@ -358,7 +383,9 @@ macro_rules! words {
                 serde_json::Value::from(self.as_str())
             }
 
-            fn schema() -> serde_json::Value {
+            fn schema(
+                _definitions: &mut $crate::decode::Definitions,
+            ) -> serde_json::Value {
                 serde_json::json!({ "enum": [$($word),*] })
             }
         }
@@ -381,7 +408,7 @@ pub(crate) fn choose_by_key(
             .error("missing-kind", fields.span(), message)
             .label("one more key is needed here")
             .help(format!("write one of {}", crate::decode::listed(keys.iter().copied())));
-        cx.report(finding);
+        fields.is_missing(keys.to_vec(), finding);
     }
     chosen
 }
@@ -400,7 +427,7 @@ pub(crate) fn choose_by_word(
             .error("missing-key", fields.span(), format!("`{}` has no `{key}`", cx.path))
             .label(format!("`{key}` is required here"))
             .help(format!("`{key}` is one of {known}"));
-        cx.report(finding);
+        fields.is_missing(vec![key], finding);
         return None;
     };
     let chosen = one_word(value, words, cx);

@@ -20,7 +20,8 @@ impl Job<'_> {
     pub(super) fn read_files(&self, files: &FileSet) -> Result<Reading, OpsError> {
         let paths: Vec<PathBuf> =
             files.paths.iter().map(|path| path.as_path().to_owned()).collect();
-        let mut patterns = files.exclude.clone();
+        let mut patterns: Vec<String> =
+            files.exclude.iter().map(|pattern| pattern.as_str().to_owned()).collect();
         for folder in self.site().own_folders() {
             if paths.iter().any(|path| folder.starts_with(path) && folder != *path) {
                 patterns.push(as_pattern(&folder));

@@ -5,15 +5,41 @@
 //! nothing fills) only run when all of the plan could be read, since a table that was dropped for
 //! a typing mistake must not set off a second complaint.
 
-use std::collections::BTreeMap;
+mod empty_list;
+mod escalation_order;
+mod estimate_beyond_rto;
+mod live_database;
+mod needs_circle;
+mod never_backed_up;
+mod objective_too_tight;
+mod probe_asset;
+mod retention;
+mod review_overdue;
+mod same_tier;
+mod single_copy;
+mod slower_need;
+mod steps;
+mod template_names;
+mod tier_overlap;
+mod tier_unfilled;
+mod unknown_reference;
+mod unused_check;
+mod wal;
+mod walk;
 
-use lifeboat_model::Timestamp;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lifeboat_model::{AssetName, ScheduleName, TierName, Timestamp};
 
 use crate::diagnostic::{Finding, Severity};
 use crate::document::Document;
 use crate::load::Facts;
 use crate::place::{Path, Places};
 use crate::plan::runbook::Runbook;
+use crate::plan::timetable::Schedule;
+use crate::schedule::longest_interval;
 use crate::value::path::PlanPath;
 
 /// What a rule may look at.
@@ -25,7 +51,12 @@ pub(crate) struct Inputs<'a> {
     pub(crate) now: Timestamp,
     /// Whether every part of the plan could be read.
     pub(crate) whole: bool,
+    pub(crate) intervals: Intervals,
 }
+
+/// The longest intervals of sets of schedules, each computed once: several rules ask for the same.
+#[derive(Debug, Default)]
+pub(crate) struct Intervals(RefCell<BTreeMap<Vec<ScheduleName>, Option<Duration>>>);
 
 /// One rule.
 struct Rule {
@@ -83,7 +114,28 @@ impl Problem {
     }
 }
 
-const RULES: [Rule; 0] = [];
+const RULES: [Rule; 20] = [
+    empty_list::RULE,
+    escalation_order::RULE,
+    estimate_beyond_rto::RULE,
+    live_database::RULE,
+    needs_circle::RULE,
+    never_backed_up::RULE,
+    objective_too_tight::RULE,
+    probe_asset::RULE,
+    retention::RULE,
+    review_overdue::RULE,
+    same_tier::RULE,
+    single_copy::RULE,
+    slower_need::RULE,
+    steps::RULE,
+    template_names::RULE,
+    tier_overlap::RULE,
+    tier_unfilled::RULE,
+    unknown_reference::RULE,
+    unused_check::RULE,
+    wal::RULE,
+];
 
 /// Applies every rule.
 pub(crate) fn run(inputs: &Inputs<'_>) -> Vec<Finding> {
@@ -112,4 +164,36 @@ fn finding(rule: &Rule, problem: Problem, places: &Places) -> Option<Finding> {
 pub(crate) fn runbook_path(file: &PlanPath) -> Path {
     // No key of the plan begins with a dot and a slash.
     Path::new([format!("./{file}")])
+}
+
+/// The schedules that back `asset` up.
+fn schedules_of<'a>(
+    inputs: &Inputs<'a>,
+    asset: &AssetName,
+) -> impl Iterator<Item = (&'a ScheduleName, &'a Schedule)> {
+    inputs.document.schedules.iter().filter(|(_, schedule)| schedule.assets.includes(asset))
+}
+
+/// The schedules that bring `asset` to `tier`.
+fn schedules_filling<'a>(
+    inputs: &Inputs<'a>,
+    asset: &AssetName,
+    tier: &TierName,
+) -> impl Iterator<Item = (&'a ScheduleName, &'a Schedule)> {
+    schedules_of(inputs, asset).filter(|(_, schedule)| schedule.to.includes(tier))
+}
+
+/// The longest time between two neighbouring runs of any of `schedules`.
+fn longest_interval_of<'a>(
+    inputs: &Inputs<'_>,
+    schedules: impl Iterator<Item = (&'a ScheduleName, &'a Schedule)>,
+) -> Option<Duration> {
+    let (names, timetables): (Vec<_>, Vec<_>) =
+        schedules.map(|(name, schedule)| (name.clone(), schedule.timetable())).unzip();
+    let known = inputs.intervals.0.borrow().get(&names).copied();
+    known.unwrap_or_else(|| {
+        let interval = longest_interval(&timetables, inputs.now);
+        inputs.intervals.0.borrow_mut().insert(names, interval);
+        interval
+    })
 }

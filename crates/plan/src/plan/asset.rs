@@ -1,6 +1,6 @@
 //! `[assets]`: what is protected.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use lifeboat_model::TierName;
@@ -10,6 +10,7 @@ use crate::value::command::Command;
 use crate::value::connect::ConnectString;
 use crate::value::duration::Span;
 use crate::value::path::HostPath;
+use crate::value::pattern::{Pattern, leave_out};
 use crate::value::secret::SecretRef;
 
 table! {
@@ -37,6 +38,31 @@ const GRACE_DIVISOR: u32 = 20;
 const GRACE_MIN: Duration = Duration::from_mins(1);
 
 impl Asset {
+    /// Returns what it is, if it is a database.
+    pub fn postgres(&self) -> Option<&Postgres> {
+        match &self.kind {
+            AssetKind::Postgres(postgres) => Some(postgres),
+            AssetKind::Files(_) | AssetKind::Command(_) => None,
+        }
+    }
+
+    /// Returns what it is, if it is files.
+    pub fn files(&self) -> Option<&FileSet> {
+        match &self.kind {
+            AssetKind::Files(files) => Some(files),
+            AssetKind::Postgres(_) | AssetKind::Command(_) => None,
+        }
+    }
+
+    /// Tells whether changes are captured between backups too.
+    pub fn is_followed(&self) -> bool {
+        match &self.kind {
+            AssetKind::Postgres(postgres) => postgres.wal.mode != WalMode::None,
+            AssetKind::Files(files) => files.watch,
+            AssetKind::Command(_) => false,
+        }
+    }
+
     /// Returns how far beyond its rpo the asset is only at risk, if it has an rpo.
     pub fn grace(&self) -> Option<Duration> {
         let default = || self.rpo.map(|rpo| (rpo.duration() / GRACE_DIVISOR).max(GRACE_MIN));
@@ -130,7 +156,7 @@ table! {
         /// What is captured.
         paths: Vec<HostPath>,
         /// What is left out of it: paths, or patterns like `*.tmp`.
-        exclude: Vec<String> = Vec::new(),
+        exclude: Vec<Pattern> = Vec::new(),
         /// Stay on the file system that each path is on.
         one_file_system: bool = false,
         /// Capture it when it changes.
@@ -141,13 +167,10 @@ table! {
 }
 
 impl FileSet {
-    /// Tells whether `path` would be captured, as far as plain paths among the excludes tell.
-    pub fn captures(&self, path: &std::path::Path) -> bool {
-        let excluded = |exclude: &String| {
-            exclude.starts_with('/')
-                && path.starts_with(PathBuf::from(exclude.trim_end_matches('/')))
-        };
-        self.paths.iter().any(|own| own.contains(path)) && !self.exclude.iter().any(excluded)
+    /// Tells whether `path` would be captured.
+    pub fn captures(&self, path: &Path) -> bool {
+        let below = self.paths.iter().any(|own| own.contains(path));
+        below && !leave_out(&self.exclude, path)
     }
 }
 

@@ -115,7 +115,7 @@ impl crate::decode::Decode for HttpStatus {
         serde_json::Value::from(self.0)
     }
 
-    fn schema() -> serde_json::Value {
+    fn schema(_definitions: &mut crate::decode::Definitions) -> serde_json::Value {
         serde_json::json!({ "type": "integer", "minimum": 100, "maximum": 599 })
     }
 }

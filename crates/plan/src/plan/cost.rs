@@ -8,7 +8,7 @@ use lifeboat_model::{AssetName, ByteSize, TierName};
 use serde_json::{Map, Value as Json, json};
 use toml::de::DeValue;
 
-use crate::decode::{Context, Decode, Defaults, Fields, NAME_PATTERN, Value};
+use crate::decode::{Context, Decode, Defaults, Definitions, Fields, NAME_PATTERN, Value};
 use crate::table::table;
 use crate::value::text_value;
 
@@ -115,8 +115,8 @@ impl Decode for Growth {
         }
     }
 
-    fn schema() -> Json {
-        json!({ "anyOf": [{ "const": "measured" }, BTreeMap::<AssetName, Rate>::schema()] })
+    fn schema(definitions: &mut Definitions) -> Json {
+        json!({ "anyOf": [{ "const": "measured" }, BTreeMap::<AssetName, Rate>::schema(definitions)] })
     }
 }
 
@@ -125,8 +125,8 @@ const TIER_PREFIX: &str = "tiers.";
 impl Decode for Costs {
     fn decode(value: Value<'_>, cx: &mut Context<'_>) -> Option<Self> {
         let mut fields = Fields::new(value, cx)?;
-        let mut costs = Self::default();
-        costs.growth = fields.field_or("growth", Growth::default, cx)?;
+        let growth = fields.field_or("growth", Growth::default, cx)?;
+        let mut costs = Self { tiers: BTreeMap::new(), growth };
         for (key, span, value) in fields.take_prefixed(TIER_PREFIX) {
             let cost = cx.descend(key, span.clone(), value);
             match key[TIER_PREFIX.len()..].parse() {
@@ -151,13 +151,13 @@ impl Decode for Costs {
         Json::Object(object)
     }
 
-    fn schema() -> Json {
+    fn schema(definitions: &mut Definitions) -> Json {
         let tier_pattern = NAME_PATTERN.replacen('^', "^tiers\\.", 1);
         json!({
             "type": "object",
             "description": "What keeping the copies costs, and how fast they grow.",
-            "properties": { "growth": Growth::schema() },
-            "patternProperties": { tier_pattern: TierCost::schema() },
+            "properties": { "growth": Growth::schema(definitions) },
+            "patternProperties": { tier_pattern: TierCost::schema(definitions) },
             "additionalProperties": false,
         })
     }

@@ -4,7 +4,7 @@ use lifeboat_model::{AssetName, ChannelName, CheckName, ContactName, ServiceName
 use serde_json::{Value as Json, json};
 use toml::de::DeValue;
 
-use crate::decode::{Context, Decode, Defaults, Value};
+use crate::decode::{Context, Decode, Defaults, Definitions, Value};
 use crate::table::{kinds, table, words};
 use crate::value::command::Command;
 use crate::value::duration::Span;
@@ -218,8 +218,8 @@ impl Decode for Wait {
         }
     }
 
-    fn schema() -> Json {
-        json!({ "anyOf": [Span::schema(), WaitUntil::schema()] })
+    fn schema(definitions: &mut Definitions) -> Json {
+        json!({ "anyOf": [Span::schema(definitions), WaitUntil::schema(definitions)] })
     }
 }
 

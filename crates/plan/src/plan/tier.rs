@@ -49,6 +49,7 @@ words! {
 
 table! {
     /// What is kept: a copy stays as long as any of the rules wants it. No rule keeps everything.
+    #[derive(Default)]
     pub struct Keep {
         /// All that is younger than this.
         within: Option<Span>,
@@ -64,20 +65,6 @@ table! {
         monthly: Option<u32>,
         /// The newest of each of this many years.
         yearly: Option<u32>,
-    }
-}
-
-impl Default for Keep {
-    fn default() -> Self {
-        Self {
-            within: None,
-            last: None,
-            hourly: None,
-            daily: None,
-            weekly: None,
-            monthly: None,
-            yearly: None,
-        }
     }
 }
 

@@ -55,7 +55,7 @@ impl crate::decode::Decode for Niceness {
         serde_json::Value::from(self.0)
     }
 
-    fn schema() -> serde_json::Value {
+    fn schema(_definitions: &mut crate::decode::Definitions) -> serde_json::Value {
         serde_json::json!({ "type": "integer", "minimum": 0, "maximum": Self::MAX })
     }
 }

@@ -5,7 +5,8 @@ use std::fmt;
 use serde_json::{Value as Json, json};
 use toml::de::DeValue;
 
-use crate::decode::{Context, Decode, Defaults, Value};
+use crate::decode::{Context, Decode, Defaults, Definitions, Value};
+use crate::redact::refuse_secret_argument;
 use crate::value::template::Template;
 
 /// What is run.
@@ -47,8 +48,20 @@ impl fmt::Display for Command {
     }
 }
 
+fn words_of(value: Value<'_>) -> Vec<&str> {
+    match value.get_ref() {
+        DeValue::String(line) => vec![line.as_ref()],
+        DeValue::Array(array) => array.iter().filter_map(|v| v.get_ref().as_str()).collect(),
+        _ => Vec::new(),
+    }
+}
+
 impl Decode for Command {
     fn decode(value: Value<'_>, cx: &mut Context<'_>) -> Option<Self> {
+        let words = words_of(value).join(" ");
+        if refuse_secret_argument(&words, value.span(), cx) {
+            return None;
+        }
         match value.get_ref() {
             DeValue::String(_) => Template::decode(value, cx).map(Self::Shell),
             DeValue::Array(array) if array.is_empty() => {
@@ -74,7 +87,7 @@ impl Decode for Command {
         }
     }
 
-    fn schema() -> Json {
+    fn schema(_definitions: &mut Definitions) -> Json {
         json!({ "anyOf": [
             { "type": "string", "minLength": 1 },
             { "type": "array", "items": { "type": "string" }, "minItems": 1 },

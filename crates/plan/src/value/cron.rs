@@ -68,7 +68,7 @@ pub enum ParseCronError {
         found: usize,
     },
     /// A field that cannot be read.
-    #[error("`{item}` is not a {field}: expected {expected}")]
+    #[error("`{item}` cannot be the {field}: expected {expected}")]
     Item {
         /// The part that is wrong.
         item: String,
@@ -189,6 +189,10 @@ impl FromStr for Cron {
 }
 
 impl Cron {
+    fn every_minute() -> Self {
+        "* * * * *".parse().expect("five stars are cron")
+    }
+
     fn add_day(&mut self, item: &str) -> Result<(), ParseCronError> {
         if item.eq_ignore_ascii_case("l") {
             self.last_day = true;
@@ -334,7 +338,7 @@ impl fmt::Display for Zone {
 }
 
 text_value! {
-    Cron: "bad-cron", { "pattern": "^\\S+( +\\S+){4}$", "examples": ["0 2 * * *", "0 2 * * SAT#1"] };
+    Cron: "bad-cron", { "pattern": "^\\S+( +\\S+){4}$", "examples": ["0 2 * * *", "0 2 * * SAT#1"] }, or Cron::every_minute();
     Zone: "bad-time-zone", { "minLength": 1, "examples": ["UTC", "Europe/Berlin"] };
 }
 

@@ -44,6 +44,12 @@ impl Span {
     }
 }
 
+impl From<Duration> for Span {
+    fn from(duration: Duration) -> Self {
+        Self(duration)
+    }
+}
+
 impl From<Span> for Duration {
     fn from(span: Span) -> Self {
         span.0
@@ -82,7 +88,8 @@ impl fmt::Display for Span {
         let mut text = String::new();
         for (unit, factor) in &UNITS_MS[1..] {
             if left >= *factor {
-                text.push_str(&format!("{}{unit}", left / factor));
+                text.push_str(&(left / factor).to_string());
+                text.push_str(unit);
                 left %= factor;
             }
         }

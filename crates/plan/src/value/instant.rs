@@ -9,7 +9,7 @@ use lifeboat_model::{Lsn, Timestamp};
 use serde_json::{Value as Json, json};
 use toml::de::DeValue;
 
-use crate::decode::{Context, Decode, Defaults, Value};
+use crate::decode::{Context, Decode, Defaults, Definitions, Value};
 use crate::value::text_value;
 
 impl Decode for Date {
@@ -35,7 +35,7 @@ impl Decode for Date {
         Json::from(self.to_string())
     }
 
-    fn schema() -> Json {
+    fn schema(_definitions: &mut Definitions) -> Json {
         // A TOML day is no JSON value; editors hand it to the schema as a text.
         json!({ "type": "string", "format": "date" })
     }

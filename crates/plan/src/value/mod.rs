@@ -13,6 +13,7 @@ pub mod expectation;
 pub mod instant;
 pub mod names;
 pub mod path;
+pub mod pattern;
 pub mod percent;
 pub mod period;
 pub mod secret;
@@ -20,8 +21,10 @@ pub mod selection;
 pub mod template;
 
 /// Makes a plan value of types that implement `FromStr` and `Display`.
+///
+/// After `or` follows what to go on with when the text was wrong and that was reported.
 macro_rules! text_value {
-    ($($type:ty: $code:literal, $schema:tt;)*) => {$(
+    ($($type:ty: $code:literal, $schema:tt $(, or $fallback:expr)?;)*) => {$(
         impl $crate::decode::Decode for $type {
             fn decode(
                 value: $crate::decode::Value<'_>,
@@ -31,6 +34,9 @@ macro_rules! text_value {
                     cx.wrong_type(value, "a text in quotes");
                     return None;
                 };
+                if $crate::redact::refuse_secret(text, value.span(), cx) {
+                    return None;
+                }
                 match text.parse::<$type>() {
                     Ok(parsed) => Some(parsed),
                     Err(error) => {
@@ -45,11 +51,19 @@ macro_rules! text_value {
                 serde_json::Value::from(self.to_string())
             }
 
-            fn schema() -> serde_json::Value {
+            fn schema(
+                _definitions: &mut $crate::decode::Definitions,
+            ) -> serde_json::Value {
                 let mut schema = serde_json::json!($schema);
                 schema["type"] = serde_json::Value::from("string");
                 schema
             }
+
+            $(
+                fn fallback() -> Option<Self> {
+                    Some($fallback)
+                }
+            )?
         }
     )*};
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::{Map, Value as Json};
 
-use crate::decode::{Context, Decode, Defaults, Fields, Value};
+use crate::decode::{Context, Decode, Defaults, Definitions, Fields, Value};
 use crate::table::{Property, Shape, Table, choose_by_key, doc_text, schema_of};
 use crate::value::command::Command;
 use crate::value::path::HostPath;
@@ -56,12 +56,16 @@ impl Table for SecretRef {
         object.insert(key.to_owned(), value);
     }
 
-    fn shapes() -> Vec<Shape> {
+    fn keys() -> Vec<&'static str> {
+        KEYS.to_vec()
+    }
+
+    fn shapes(definitions: &mut Definitions) -> Vec<Shape> {
         let kinds = [
-            ("file", "The file that holds it.", HostPath::schema()),
-            ("env", "The environment variable that holds it.", String::schema()),
-            ("command", "The command that prints it.", Command::schema()),
-            ("credential", "The systemd credential that holds it.", String::schema()),
+            ("file", "The file that holds it.", HostPath::schema(definitions)),
+            ("env", "The environment variable that holds it.", String::schema(definitions)),
+            ("command", "The command that prints it.", Command::schema(definitions)),
+            ("credential", "The systemd credential that holds it.", String::schema(definitions)),
         ];
         kinds
             .into_iter()
@@ -96,7 +100,7 @@ impl Decode for SecretRef {
         Json::Object(object)
     }
 
-    fn schema() -> Json {
-        schema_of(DOC, &Self::shapes())
+    fn schema(definitions: &mut Definitions) -> Json {
+        definitions.refer("SecretRef", |definitions| schema_of(DOC, &Self::shapes(definitions)))
     }
 }

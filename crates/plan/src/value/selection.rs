@@ -3,7 +3,7 @@
 use serde_json::{Value as Json, json};
 use toml::de::DeValue;
 
-use crate::decode::{Context, Decode, Defaults, Value};
+use crate::decode::{Context, Decode, Defaults, Definitions, Value};
 
 /// Which of the things of one sort are meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,11 +73,11 @@ impl<N: Decode> Decode for Selection<N> {
         }
     }
 
-    fn schema() -> Json {
+    fn schema(definitions: &mut Definitions) -> Json {
         json!({ "anyOf": [
             { "const": "*" },
             { "type": "array", "items": { "const": "*" }, "minItems": 1, "maxItems": 1 },
-            { "type": "array", "items": N::schema(), "minItems": 1 },
+            { "type": "array", "items": N::schema(definitions), "minItems": 1 },
         ]})
     }
 }

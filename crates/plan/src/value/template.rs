@@ -1,6 +1,6 @@
 //! A text with places to fill in: `http://{{ target.host }}/health/`.
 //!
-//! A name is a dotted path. Which names there are depends on where the text stands; the lint rule
+//! A name is a dotted path. `{{{{` stands for `{{` itself, which other tools' templates need. Which names there are depends on where the text stands; the lint rule
 //! `template-names` judges that, since it needs the whole plan.
 
 use std::fmt;
@@ -100,6 +100,11 @@ impl FromStr for Template {
         let mut parts = Vec::new();
         let mut rest = text;
         while let Some((before, after)) = rest.split_once("{{") {
+            if let Some(behind) = after.strip_prefix("{{") {
+                parts.push(Part::Text(format!("{before}{{{{")));
+                rest = behind;
+                continue;
+            }
             let (name, behind) = after.split_once("}}").ok_or(ParseTemplateError::Open)?;
             if !before.is_empty() {
                 parts.push(Part::Text(before.to_owned()));
@@ -144,13 +149,15 @@ mod tests {
         assert_eq!(template.names().collect::<Vec<_>>(), ["target.host", "port"]);
         let filled = template.fill(|name| Some(name.to_uppercase()));
         assert_eq!(filled.unwrap(), "http://TARGET.HOST:PORT/");
+        let foreign: Template = "docker ps --format '{{{{.Names}}'".parse().unwrap();
+        assert_eq!(foreign.fill(|_| None).unwrap(), "docker ps --format '{{.Names}}'");
         let error = template.fill(|_| None).unwrap_err();
         assert_eq!(error.to_string(), "nothing is known as `target.host`");
     }
 
     #[test]
     fn broken_templates_are_refused() {
-        for bad in ["", " ", "{{", "a {{ b", "{{ }}", "{{ a b }}", "{{ .a }}", "{{ {{ a }} }}"] {
+        for bad in ["", " ", "{{", "a {{ b", "{{ }}", "{{ a b }}", "{{ .a }}", "{{ a {{ b }}"] {
             assert!(bad.parse::<Template>().is_err(), "{bad}");
         }
         assert_eq!("}} {".parse::<Template>().unwrap().names().count(), 0);

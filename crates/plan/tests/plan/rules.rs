@@ -1,0 +1,265 @@
+//! Each lint rule on a plan that breaks it, and on the nearest one that does not.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lifeboat_plan::Severity;
+
+use crate::fixture::Sample;
+
+fn small() -> Sample {
+    Sample::small()
+}
+
+/// Asserts that exactly this is said, at this text.
+fn says(sample: &Sample, expected: &[(&str, &str)]) {
+    let found = sample.found();
+    let found: Vec<_> = found.iter().map(|(code, text)| (*code, text.as_str())).collect();
+    assert_eq!(found, expected, "{}", sample.report());
+}
+
+#[test]
+fn an_unfilled_tier() {
+    let sample = small().with("to = [\"near\", \"far\"]", "to = [\"near\"]");
+    says(&sample, &[("single-copy", "files"), ("tier-unfilled", "far")]);
+    assert!(sample.load().is_ok(), "warnings do not refuse a plan");
+}
+
+#[test]
+fn an_asset_that_is_never_backed_up() {
+    let sample = small().plus("[assets.more]\nkind = \"files\"\npaths = [\"/srv/more\"]\n");
+    says(&sample, &[("never-backed-up", "more")]);
+    says(&sample.with("assets = [\"files\"]", "assets = [\"*\"]"), &[]);
+}
+
+#[test]
+fn an_objective_that_the_schedule_cannot_meet() {
+    says(&small().with("rpo = \"24h\"", "rpo = \"12h\""), &[("objective-too-tight", "\"12h\"")]);
+    // A day and its grace of 72 minutes leave that long for the backup itself.
+    let mut slow = small();
+    slow.facts.usual_durations.insert("files".parse().unwrap(), Duration::from_mins(72));
+    says(&slow, &[]);
+    slow.facts.usual_durations.insert("files".parse().unwrap(), Duration::from_mins(73));
+    says(&slow, &[("objective-too-tight", "\"24h\"")]);
+}
+
+#[test]
+fn a_clock_change_counts_into_the_interval() {
+    let berlin = small()
+        .with("cron = \"0 2 * * *\"", "cron = \"0 12 * * *\"\ntz = \"Europe/Berlin\"")
+        .with("rpo = \"24h\"", "rpo = \"24h\"\ngrace = \"30m\"");
+    says(&berlin, &[("objective-too-tight", "\"24h\"")]);
+}
+
+#[test]
+fn what_is_followed_between_backups_meets_its_objective() {
+    says(&small().with("rpo = \"24h\"", "rpo = \"1m\"\nwatch = true"), &[]);
+}
+
+#[test]
+fn services_that_need_each_other() {
+    let services = "[classes]\nc = {}\n[services.a]\nclass = \"c\"\nneeds = [\"b\"]\n[services.b]\nclass = \"c\"\nneeds = [\"a\"]\n";
+    says(&small().plus(services), &[("needs-circle", "[\"b\"]")]);
+}
+
+#[test]
+fn steps_that_need_each_other() {
+    let steps = "[[steps]]\nid = \"a\"\nneeds = [\"b\"]\nwait = \"1s\"\n[[steps]]\nid = \"b\"\nneeds = [\"a\"]\nwait = \"1s\"\n";
+    let sample = small().plus_runbook(steps);
+    says(&sample, &[("needs-circle", "[\"b\"]")]);
+    assert_eq!(sample.diagnostics()[0].file, "runbooks/r.toml");
+}
+
+#[test]
+fn a_check_that_nobody_runs() {
+    let check = "[checks.answers]\ntcp = \"localhost:80\"\n";
+    says(&small().plus(check), &[("unused-check", "answers")]);
+    let step = "[[steps]]\nid = \"a\"\nwait = { until = [\"answers\"], at_most = \"1m\" }\n";
+    says(&small().plus(check).plus_runbook(step), &[]);
+}
+
+#[test]
+fn a_tier_and_an_asset_in_each_other() {
+    says(&small().with("\"/srv/shop\"", "\"/var\""), &[("tier-overlap", "\"/var\"")]);
+    let excluded = "[\"/var\"]\nexclude = [\"/var/backups\"]";
+    says(&small().with("[\"/srv/shop\"]", excluded), &[]);
+    let inside = "\"/var/backups/shop/repo\"";
+    says(&small().with("\"/srv/shop\"", inside), &[("tier-overlap", inside)]);
+}
+
+#[test]
+fn the_files_of_a_running_database() {
+    let data = "\"/var/lib/postgresql/15/main\"";
+    says(&small().with("\"/srv/shop\"", data), &[("live-database", data)]);
+    let mut elsewhere = small().with("[\"/srv/shop\"]", "[\"/srv\", \"/data/pg\"]");
+    says(&elsewhere, &[]);
+    elsewhere.facts.data_directories = vec![PathBuf::from("/data/pg"), PathBuf::from("/srv/pg")];
+    says(&elsewhere, &[("live-database", "\"/srv\""), ("live-database", "\"/data/pg\"")]);
+    let severities: Vec<_> = elsewhere.diagnostics().iter().map(|d| d.severity).collect();
+    assert_eq!(severities, [Severity::Note, Severity::Error], "below it is left out, named is not");
+}
+
+#[test]
+fn copies_that_are_gone_before_the_next() {
+    let near = "url = \"file:///var/backups/shop\"";
+    let short = format!("{near}\nkeep = {{ within = \"23h\" }}");
+    says(&small().with(near, &short), &[("retention-too-short", "{ within = \"23h\" }")]);
+    let by_number = format!("{near}\nkeep = {{ last = 1 }}");
+    says(&small().with(near, &by_number), &[]);
+    let by_schedule = small()
+        .with(near, &short)
+        .with("[\"near\", \"far\"]", "[\"near\", \"far\"]\nkeep = { daily = 2 }");
+    says(&by_schedule, &[]);
+}
+
+#[test]
+fn damage_that_is_noticed_too_late() {
+    let late = small().plus("[verification]\nnoticed_within = \"60d\"\n");
+    says(&late, &[]);
+    let near = "url = \"file:///var/backups/shop\"";
+    let far = "url = \"s3://shop-backups\"";
+    let short = |sample: Sample, url: &str| {
+        sample.with(url, &format!("{url}\nkeep = {{ within = \"30d\" }}"))
+    };
+    says(&short(late.clone(), near), &[]);
+    says(&short(short(late, near), far), &[("retention-too-short", "\"60d\"")]);
+}
+
+const DATABASE: &str = "[assets.db]\nkind = \"postgres\"\nconnect = \"service=shop\"\nBASEwal = WAL\n[schedules.d]\ncron = \"0 1 * * *\"\nassets = [\"db\"]\nto = \"*\"\n";
+
+fn with_wal(base: &str, wal: &str) -> Sample {
+    let base = format!("base = \"{base}\"\n");
+    small().plus(&DATABASE.replace("BASE", &base).replace("WAL", wal))
+}
+
+#[test]
+fn a_write_ahead_log_needs_base_and_tier() {
+    says(&with_wal("physical", "{ mode = \"archive\", to = [\"near\"], ack = [\"near\"] }"), &[]);
+    let dump = "{ mode = \"archive\", to = [\"near\"] }";
+    says(&with_wal("logical", dump), &[("wal", dump)]);
+    let nowhere = "{ mode = \"archive\" }";
+    says(&with_wal("both", nowhere), &[("wal", nowhere)]);
+    let elsewhere = "{ mode = \"archive\", to = [\"near\"], ack = [\"far\"] }";
+    says(&with_wal("physical", elsewhere), &[("wal", "\"far\"")]);
+}
+
+#[test]
+fn synchronous_on_one_host_is_worth_a_note() {
+    let sample = with_wal("physical", "{ mode = \"synchronous\", to = [\"near\"] }");
+    says(&sample, &[("wal", "\"synchronous\"")]);
+    assert_eq!(sample.diagnostics()[0].severity, Severity::Note);
+}
+
+#[test]
+fn names_that_lead_nowhere() {
+    let sample = small().with("assets = [\"files\"]", "assets = [\"files\", \"fils\"]");
+    says(&sample, &[("unknown-reference", "\"fils\"")]);
+    assert_eq!(sample.diagnostics()[0].label.as_deref(), Some("did you mean `files`?"));
+    let drill = "[drills.d]\nscenario = \"flood\"\ncron = \"0 0 1 * *\"\n";
+    says(&small().plus(drill), &[("unknown-reference", "\"flood\"")]);
+    let step = "[[steps]]\nid = \"a\"\nneeds = [\"z\"]\napprove = { by = \"boss\", ask = \"?\" }\n";
+    says(
+        &small().plus_runbook(step),
+        &[("unknown-reference", "\"z\""), ("unknown-reference", "\"boss\"")],
+    );
+    let costs = "[costs]\n\"tiers.neer\" = { per_gib_month = 1 }\n";
+    says(&small().plus(costs), &[("unknown-reference", "{ per_gib_month = 1 }")]);
+}
+
+#[test]
+fn a_name_whose_definition_is_broken_is_still_known() {
+    let sample = small().with("url = \"s3://shop-backups\"", "url = \"shop-backups\"");
+    says(&sample, &[("bad-address", "\"shop-backups\"")]);
+}
+
+#[test]
+fn two_tiers_at_one_address() {
+    let sample = small().with("s3://shop-backups", "file:///var/backups/shop/");
+    says(&sample, &[("same-tier", "\"file:///var/backups/shop\"")]);
+}
+
+const LEVELS: &str = "[contacts.a]\nname = \"A\"\n[notify.m]\ncommand = \"mail\"\n[[escalation]]\nlevel = 1\nname = \"One\"\nafter = \"0m\"\ncontacts = [\"a\"]\nvia = [\"m\"]\n[[escalation]]\nlevel = 2\nname = \"Two\"\nafter = \"30m\"\ncontacts = [\"a\"]\nvia = [\"m\"]\n";
+
+#[test]
+fn levels_that_do_not_go_up() {
+    says(&small().plus(LEVELS), &[]);
+    let same = LEVELS.replace("level = 2", "level = 1");
+    says(&small().plus(&same), &[("escalation-order", "1")]);
+    let early = LEVELS.replace("\"30m\"", "\"0s\"");
+    says(&small().plus(&early), &[("escalation-order", "\"0s\"")]);
+    let nobody = LEVELS.replacen("contacts = [\"a\"]", "contacts = []", 1);
+    says(&small().plus(&nobody), &[("empty-list", "[]")]);
+}
+
+#[test]
+fn a_review_that_is_overdue() {
+    let mut sample = small().with(
+        "site = \"shop\"",
+        "site = \"shop\"\nupdated = 2025-08-01\nreview_every = \"3 months\"",
+    );
+    says(&sample, &[]);
+    sample.now = "2025-11-02T00:00:00Z".parse().unwrap();
+    says(&sample, &[("review-overdue", "2025-08-01")]);
+}
+
+#[test]
+fn templates_that_nothing_fills_in() {
+    let check = "[checks.a]\nhttp = \"http://{{ target.hots }}/\"\n";
+    let step = "[[steps]]\nid = \"x\"\ncheck = [\"a\"]\n";
+    says(
+        &small().plus(check).plus_runbook(step),
+        &[("template-name", "\"http://{{ target.hots }}/\"")],
+    );
+    let step =
+        "[[steps]]\nid = \"x\"\nmanual = \"{{ steps.x.note }} {{ run.id }} {{ steps.y.note }}\"\n";
+    let sample = small().plus_runbook(step);
+    assert_eq!(sample.found().len(), 1, "{}", sample.report());
+    assert!(sample.diagnostics()[0].message.contains("steps.y.note"));
+}
+
+#[test]
+fn steps_with_one_name_or_no_reason() {
+    let twice = "[[steps]]\nid = \"a\"\nwait = \"1s\"\n[[steps]]\nid = \"a\"\nwait = \"1s\"\n";
+    says(&small().plus_runbook(twice), &[("steps", "\"a\"")]);
+    let skipped = "[[steps]]\nid = \"a\"\nwait = \"1s\"\nskip_in = \"drill\"\n";
+    says(&small().plus_runbook(skipped), &[("steps", "\"drill\"")]);
+    says(&small().plus_runbook("steps = []\n"), &[("steps", "[]")]);
+}
+
+#[test]
+fn a_check_must_know_whom_to_ask() {
+    let step = "[[steps]]\nid = \"x\"\ncheck = [\"a\"]\n";
+    let lost = small().plus("[checks.a]\nsql = \"SELECT 1\"\n").plus_runbook(step);
+    says(&lost, &[("probe-asset", "\"SELECT 1\"")]);
+    let wrong =
+        small().plus("[checks.a]\nsql = \"SELECT 1\"\nasset = \"files\"\n").plus_runbook(step);
+    says(&wrong, &[("probe-asset", "\"files\"")]);
+}
+
+#[test]
+fn a_service_cannot_be_back_before_what_it_needs() {
+    let services = "[classes]\nfast = { rto = \"1h\" }\nslow = {}\n[services.a]\nclass = \"fast\"\nneeds = [\"b\"]\n[services.b]\nclass = \"slow\"\n";
+    says(&small().plus(services), &[("slower-need", "\"b\"")]);
+    says(&small().plus(&services.replace("\"slow\"", "\"fast\"")), &[]);
+}
+
+#[test]
+fn an_estimate_beyond_its_rto() {
+    let mut sample = small().plus_runbook("[[steps]]\nid = \"a\"\nwait = \"1s\"\n");
+    sample = sample.plus("rto = \"4h\"\nestimate = \"2h..5h\"\n");
+    says(&sample, &[("estimate-beyond-rto", "\"2h..5h\"")]);
+}
+
+#[test]
+fn keys_of_another_kind_are_named_as_such() {
+    let sample =
+        small().plus("[checks.a]\nhttp = \"http://x/\"\nexpect = \"1\"\nfiles = \"files\"\n");
+    // `files` comes first among the kinds, so it is the others that are out of place.
+    says(&sample, &[("misplaced-key", "http"), ("misplaced-key", "expect")]);
+}
+
+#[test]
+fn a_newer_format_is_refused_in_so_many_words() {
+    let sample = small().with("format = 1", "format = 2");
+    says(&sample, &[("unknown-format", "2")]);
+}
