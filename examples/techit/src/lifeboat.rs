@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use lifeboat_model::Exit;
+
 use crate::failure::DemoError;
 use crate::folder::Folder;
 use crate::interrupt::Interrupt;
@@ -35,8 +37,13 @@ impl<'a> Lifeboat<'a> {
         }
     }
 
-    /// Shows a command, runs it, and fails unless it ends with 0.
+    /// Shows a command, runs it, and fails unless all that was asked for was done.
     pub fn run(&self, arguments: &[&str]) -> Result<(), DemoError> {
+        self.run_to(arguments, Exit::Done)
+    }
+
+    /// Shows a command, runs it, and fails unless it ends as expected.
+    pub fn run_to(&self, arguments: &[&str], expected: Exit) -> Result<(), DemoError> {
         self.interrupt.check()?;
         let command = shown(arguments);
         screen::command(format_args!("lifeboat {command}"));
@@ -55,14 +62,28 @@ impl<'a> Lifeboat<'a> {
         self.interrupt.watch(None);
         self.interrupt.check()?;
         let status = ended.map_err(fail)?;
-        if status.success() { Ok(()) } else { Err(DemoError::Lifeboat { command, status }) }
+        if status.code() == Some(expected.code().into()) {
+            Ok(())
+        } else {
+            Err(DemoError::Lifeboat { command, status })
+        }
     }
 }
 
-/// Writes arguments as a shell would want them.
+/// Writes arguments as a shell would want them; many options take a line each.
 fn shown(arguments: &[&str]) -> String {
-    let quoted = arguments.iter().map(|argument| {
-        if argument.contains(' ') { format!("'{argument}'") } else { (*argument).to_owned() }
-    });
-    quoted.collect::<Vec<_>>().join(" ")
+    const OPTIONS_A_LINE_MAX: usize = 3;
+    let options = arguments.iter().filter(|argument| argument.starts_with("--")).count();
+    let before = |argument: &str| {
+        if options > OPTIONS_A_LINE_MAX && argument.starts_with("--") { " \\\n     " } else { " " }
+    };
+    let quoted = |argument: &str| {
+        if argument.contains(' ') { format!("'{argument}'") } else { argument.to_owned() }
+    };
+    let mut line = String::new();
+    for argument in arguments {
+        line.push_str(before(argument));
+        line.push_str(&quoted(argument));
+    }
+    line.trim_start().to_owned()
 }

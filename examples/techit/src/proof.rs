@@ -95,8 +95,9 @@ impl Record {
             let shown = found.iter().take(DIFFERENCES_SHOWN_MAX);
             differences.extend(shown.map(|found| format!("{}: {found}", path.display())));
             let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let name = if *asset == name { name.into_owned() } else { format!("{asset}: {name}") };
             rows.push(vec![
-                format!("{asset} ({name})"),
+                name,
                 then.file_count().to_string(),
                 now.file_count().to_string(),
                 yes(found.is_empty()),

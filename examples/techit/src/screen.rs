@@ -16,7 +16,7 @@ pub fn say(sentence: impl Display) {
 
 /// Shows a command that is about to run.
 pub fn command(command: impl Display) {
-    line(format_args!(" $ {command}"));
+    line(format_args!("\n $ {command}"));
 }
 
 /// Shows a table, whose first row is its head.
