@@ -1,33 +1,62 @@
-//! In which order a runbook's steps can be done: the plan's words, the graph's answer.
+//! In which order the steps of a plan's runbooks can be done: the plan's words, the graph's answer.
 
-use lifeboat_model::StepName;
+use std::collections::BTreeMap;
+
+use lifeboat_model::{Classify, ErrorKind, StepName};
+use lifeboat_plan::Plan;
 use lifeboat_plan::plan::runbook::Runbook;
 use lifeboat_runbook::{Graph, GraphError, Step};
 
-/// Returns the graph of a runbook's steps.
-///
-/// A plan that was accepted has no runbook that fails here; one that was only read may.
-pub fn graph(runbook: &Runbook) -> Result<Graph, Vec<GraphError>> {
+/// The steps of a runbook cannot be put into an order; the lint finds this before.
+#[derive(Debug, thiserror::Error)]
+#[error("the steps of `{runbook}` have no order")]
+pub struct StepOrderError {
+    /// The runbook's file.
+    runbook: String,
+    /// The first thing that is wrong.
+    source: GraphError,
+}
+
+impl Classify for StepOrderError {
+    fn kind(&self) -> ErrorKind {
+        self.source.kind()
+    }
+}
+
+/// The steps of one runbook in layers: what stands in one layer can be done at once, after those
+/// before it.
+pub type Layers = Vec<Vec<StepName>>;
+
+/// Returns the layers of each runbook of a plan, by its file.
+pub fn orders(plan: &Plan) -> Result<BTreeMap<String, Layers>, StepOrderError> {
+    let layers = |(path, runbook): (&_, &Runbook)| {
+        let runbook_path = ToString::to_string(path);
+        match graph(runbook) {
+            Ok(graph) => Ok((runbook_path, layers(&graph))),
+            Err(source) => Err(StepOrderError { runbook: runbook_path, source }),
+        }
+    };
+    plan.runbooks().iter().map(layers).collect()
+}
+
+fn graph(runbook: &Runbook) -> Result<Graph, GraphError> {
     let steps = runbook.steps.iter().map(|step| Step {
         name: step.id.clone(),
         needs: step.needs.clone(),
         is_critical: step.critical,
     });
-    Graph::build(steps.collect())
+    Graph::build(steps.collect()).map_err(|mut errors| errors.swap_remove(0))
 }
 
-/// Returns the steps in layers: what stands in one layer can be done at once, after those before it.
-pub fn layers(runbook: &Runbook) -> Result<Vec<Vec<StepName>>, Vec<GraphError>> {
+fn layers(graph: &Graph) -> Layers {
     let names = |layer: Vec<&Step>| layer.into_iter().map(|step| step.name.clone()).collect();
-    Ok(graph(runbook)?.layers().into_iter().map(names).collect())
+    graph.layers().into_iter().map(names).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use lifeboat_model::Timestamp;
-    use lifeboat_plan::{Facts, Plan, SourceFile, load};
+    use lifeboat_plan::{Facts, SourceFile, load};
 
     use super::*;
 
@@ -86,11 +115,11 @@ run = ["true"]
 
     #[test]
     fn steps_that_can_be_done_at_once_share_a_layer() {
-        let plan = plan();
-        let runbook = plan.runbooks().values().next().unwrap();
-        let layers = layers(runbook).unwrap();
-        let layers: Vec<Vec<&str>> =
-            layers.iter().map(|layer| layer.iter().map(StepName::as_str).collect()).collect();
+        let orders = orders(&plan()).unwrap();
+        let layers: Vec<Vec<&str>> = orders["runbooks/loss.toml"]
+            .iter()
+            .map(|layer| layer.iter().map(StepName::as_str).collect())
+            .collect();
         assert_eq!(layers, [vec!["provision"], vec!["restore", "migrate"], vec!["tell"]]);
     }
 }

@@ -1,9 +1,11 @@
 //! `lifeboat plan`: the plan as lifeboat understands it.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use clap::Subcommand;
-use lifeboat_model::{Exit, PlanId};
+use lifeboat_model::{Exit, PlanId, StepName};
+use lifeboat_ops::step_order::{self, Layers};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -31,6 +33,8 @@ pub enum Plan {
 struct Shown {
     id: PlanId,
     plan: Value,
+    /// For each runbook the steps that can be done at once, in their order.
+    orders: BTreeMap<String, Layers>,
 }
 
 impl Answer for Shown {
@@ -38,7 +42,15 @@ impl Answer for Shown {
 
     fn write(&self, page: &mut Page) -> fmt::Result {
         writeln!(page, "# plan {}", self.id.to_hex())?;
-        writeln!(page, "{:#}", self.plan)
+        writeln!(page, "{:#}", self.plan)?;
+        for (runbook, layers) in &self.orders {
+            writeln!(page, "# {runbook}, in this order:")?;
+            for (number, layer) in (1..).zip(layers) {
+                let names: Vec<_> = layer.iter().map(StepName::as_str).collect();
+                writeln!(page, "#   {number}. {}", names.join(", "))?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -48,7 +60,8 @@ impl Plan {
         match self {
             Self::Show => {
                 let plan = plan_file::load(session)?.plan;
-                session.done(&Shown { id: plan.id(), plan: plan.to_json() })
+                let orders = step_order::orders(&plan)?;
+                session.done(&Shown { id: plan.id(), plan: plan.to_json(), orders })
             }
             // The schema is a JSON document by its own standard, with and without `--json`.
             Self::Schema { runbook } => {
