@@ -101,7 +101,7 @@ pub fn command() -> clap::Command {
     command
         .mut_subcommands(|below| below.disable_help_subcommand(true))
         .help_template(format!(
-            "{{about}}\n\n{{usage-heading}} {{usage}}\n\n{list}Options:\n{{options}}\n\n{{after-help}}\n"
+            "{{about}}\n\n{{usage-heading}} {{usage}}\n\n{list}Options:\n{{options}}{{after-help}}\n"
         ))
         .after_help(AFTER_HELP)
 }

@@ -61,11 +61,13 @@ impl Terminal {
     }
 
     fn line(&self, question: &str, echo: Echo) -> Result<String, Failure> {
-        self.show(question)?;
         if echo == Echo::Shown {
+            self.show(question)?;
             return self.read_line();
         }
+        // Before the question is seen: what is typed from then on must not be shown, nor thrown away.
         let hidden = HiddenEcho::begin(&self.tty)?;
+        self.show(question)?;
         let answer = self.read_line();
         drop(hidden);
         self.show("\n")?;

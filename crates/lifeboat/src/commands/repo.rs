@@ -2,6 +2,7 @@
 
 mod cat;
 mod check;
+mod copy;
 mod init;
 mod ls;
 mod password;
@@ -42,6 +43,8 @@ pub enum Repo {
     Restore(restore::Restore),
     /// Check that a repository is whole
     Check(check::Check),
+    /// Copy snapshots into another repository
+    Copy(copy::Copy),
     /// Print an object of a repository, or a file of a snapshot, as it is
     Cat(cat::Cat),
 }
@@ -55,6 +58,7 @@ impl Repo {
             Self::Ls(command) => command.run(session),
             Self::Restore(command) => command.run(session),
             Self::Check(command) => command.run(session),
+            Self::Copy(command) => command.run(session),
             Self::Cat(command) => command.run(session),
         }
     }

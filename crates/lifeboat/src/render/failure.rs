@@ -113,12 +113,12 @@ mod tests {
         insta::assert_snapshot!(json(&unreadable()), @r#"
         {
           "schema": "lifeboat.error/1",
-          "error": "cannot read /etc/lifeboat/recovery.key",
           "causes": [
             "permission denied"
           ],
-          "kind": "denied",
-          "exit": 1
+          "error": "cannot read /etc/lifeboat/recovery.key",
+          "exit": 1,
+          "kind": "denied"
         }
         "#);
     }

@@ -1,0 +1,9 @@
+//! The real binary in surroundings of its own; few tests, since what the libraries do is tested there.
+
+mod environment;
+mod journey;
+mod plan;
+mod program;
+mod repo;
+mod terminal;
+mod trouble;

@@ -1,0 +1,80 @@
+//! What happens only at a terminal: questions, and what is typed in answer.
+
+use std::io::{Read as _, Write as _};
+
+use crate::environment::Environment;
+
+/// Runs `lifeboat` at a terminal, answers each question once it was asked, and returns what the
+/// terminal showed and the exit code.
+fn converse(
+    environment: &Environment,
+    arguments: &str,
+    answers: &[(&str, &str)],
+) -> (String, Option<i32>) {
+    let mut child = environment.at_terminal(arguments).spawn().unwrap();
+    let (mut keyboard, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let (mut shown, mut asked) = (Vec::new(), 0);
+    let mut answers = answers.iter();
+    let mut next = answers.next();
+    let mut buffer = [0; 4096];
+    loop {
+        let count = screen.read(&mut buffer).unwrap();
+        if count == 0 {
+            break;
+        }
+        shown.extend_from_slice(&buffer[..count]);
+        let Some((question, answer)) = next else { continue };
+        let new = String::from_utf8_lossy(&shown[asked..]).into_owned();
+        if new.contains(question) {
+            keyboard.write_all(answer.as_bytes()).unwrap();
+            (asked, next) = (shown.len(), answers.next());
+        }
+    }
+    (String::from_utf8(shown).unwrap(), child.wait().unwrap().code())
+}
+
+#[test]
+fn a_password_is_asked_for_and_not_shown() {
+    let environment = Environment::new();
+    let twice = [("password for repo: ", "hunter2\n"), ("the same again: ", "hunter2\n")];
+    let (shown, code) = converse(&environment, "repo init repo", &twice);
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(!shown.contains("hunter2"), "{shown}");
+    let (shown, code) = converse(&environment, "repo snapshots repo", &twice[..1]);
+    assert_eq!((code, shown.contains("no snapshots")), (Some(0), true), "{shown}");
+    let differing = [("password for other: ", "hunter2\n"), ("the same again: ", "hunter3\n")];
+    let (shown, code) = converse(&environment, "repo init other", &differing);
+    assert_eq!((code, shown.contains("differ")), (Some(2), true), "{shown}");
+}
+
+#[test]
+fn a_question_ends_with_ctrl_c() {
+    let environment = Environment::new();
+    lifeboat_tiers::durable::create_directories(&environment.path("repo"), 0o700).unwrap();
+    let interrupt = [("password for repo: ", "\u{3}")];
+    let (shown, code) = converse(&environment, "repo snapshots repo", &interrupt);
+    assert_eq!(code, Some(130), "{shown}");
+}
+
+#[test]
+fn init_shows_the_key_once_and_has_it_read_back() {
+    let environment = Environment::new();
+    environment.write("media/one.txt", "one");
+    let init = format!(
+        "init --no-discovery --site shop --tier primary={} --asset-path media={}",
+        environment.path("primary").display(),
+        environment.path("media").display()
+    );
+    let later = [("press Enter to do it later: ", "\n")];
+    let (shown, code) = converse(&environment, &init, &later);
+    let key = std::fs::read_to_string(environment.path("recovery.key")).unwrap();
+    assert_eq!((code, shown.contains(key.trim())), (Some(0), true), "{shown}");
+    let show = |environment: &Environment| environment.run(["key", "show", "--json"]).json();
+    assert_eq!(show(&environment)["confirmed"], serde_json::Value::Null);
+    let typed = format!("{}\n", key.trim().to_lowercase());
+    let answer = [("away from this host: ", typed.as_str())];
+    let (shown, code) = converse(&environment, "key confirm", &answer);
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(!shown.contains(typed.trim()), "what is typed is not shown: {shown}");
+    assert!(show(&environment)["confirmed"].is_string());
+}
