@@ -75,7 +75,7 @@ impl Command {
             Self::Status(command) => command.run(session),
             Self::Catalog(command) => command.run(session),
             Self::Repo(command) => command.run(session),
-            Self::Completions(command) => command.run(session),
+            Self::Completions(command) => command.run(),
             Self::Man(command) => command.run(session),
             Self::Unbuilt(command) => Err(command.refusal().into()),
         }

@@ -9,6 +9,7 @@ use lifeboat_plan::{Checked, Facts, FileError, Files, SourceFile};
 use crate::failure::{CommandError, Failure};
 use crate::render;
 use crate::session::Session;
+use crate::surroundings;
 
 /// The longest plan or runbook in bytes; the reference plan has a hundredth of that.
 const PLAN_BYTES_MAX: u64 = 4 << 20;
@@ -26,7 +27,7 @@ pub fn load(session: &Session) -> Result<Checked, Failure> {
 
 /// Reads and checks the plan, and leaves it to the caller to show what is worth saying about it.
 pub fn check(session: &Session) -> Result<Checked, Failure> {
-    let path = session.process.find_plan(&session.global)?;
+    let path = surroundings::find_plan(&session.global)?;
     let text = read(&path).map_err(|source| CommandError::File {
         action: "read",
         path: path.display().to_string(),

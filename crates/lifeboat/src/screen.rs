@@ -31,70 +31,64 @@ impl Screen {
         } else {
             render::text(answer, self.out)
         };
-        self.raw(text.as_bytes())
-    }
-
-    /// Prints text or bytes that are the answer as they are, like a file's content.
-    #[expect(clippy::unused_self, reason = "whoever prints holds the screen")]
-    pub fn raw(&self, bytes: &[u8]) -> Result<(), CommandError> {
-        let mut out = io::stdout().lock();
-        match out.write_all(bytes).and_then(|()| out.flush()) {
-            // Whoever reads may stop reading; the work behind the answer is done.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            written => written.map_err(unwritable),
-        }
-    }
-
-    /// Prints what a reader gives, until its end or until nobody reads any more.
-    pub fn stream(&self, reader: &mut impl Read, cancel: &Cancel) -> Result<(), Failure> {
-        let mut out = io::stdout().lock();
-        let mut buffer = vec![0; STREAM_BUFFER_BYTES];
-        loop {
-            cancel.check().map_err(Interrupted::from)?;
-            let read = |source| CommandError::System { action: "read the file", source };
-            let count = reader.read(&mut buffer).map_err(read)?;
-            let written = if count == 0 { out.flush() } else { out.write_all(&buffer[..count]) };
-            match written {
-                Ok(()) if count > 0 => (),
-                Ok(()) => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-                Err(error) => return Err(unwritable(error).into()),
-            }
-        }
+        print(text.as_bytes())
     }
 
     /// Prints an error; with `--json` as a document on standard output too.
     pub fn failure(&self, failure: &Failure) {
         if self.json {
             // An answer that could not be printed was reported as the error already.
-            _ = self.raw(render::failure::json(failure).as_bytes());
+            _ = print(render::failure::json(failure).as_bytes());
         }
-        self.talk(&render::failure::text(failure, self.err));
+        talk(&render::failure::text(failure, self.err));
     }
 
     /// Prints talk: what is being done, what to do next.
     pub fn remark(&self, text: &str) {
         if !self.quiet {
-            self.talk(&format!("{text}\n"));
+            talk(&format!("{text}\n"));
         }
-    }
-
-    /// Prints what has to be known before a question is answered, even with `--quiet`.
-    pub fn announce(&self, text: &str) {
-        self.talk(text);
     }
 
     /// Tells whether a progress bar may be drawn.
     pub fn draws_progress(&self) -> bool {
         !self.json && !self.quiet && io::stderr().is_terminal()
     }
+}
 
-    #[expect(clippy::unused_self, reason = "whoever prints holds the screen")]
-    fn talk(&self, text: &str) {
-        let mut err = io::stderr().lock();
-        // There is nowhere left to say that standard error cannot be written.
-        _ = err.write_all(text.as_bytes()).and_then(|()| err.flush());
+/// Prints text or bytes that are the answer as they are, like a file's content.
+pub fn print(bytes: &[u8]) -> Result<(), CommandError> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        // Whoever reads may stop reading; the work behind the answer is done.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(unwritable),
     }
+}
+
+/// Prints what a reader gives, until its end or until nobody reads any more.
+pub fn stream(reader: &mut impl Read, cancel: &Cancel) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    let mut buffer = vec![0; STREAM_BUFFER_BYTES];
+    loop {
+        cancel.check().map_err(Interrupted::from)?;
+        let read = |source| CommandError::System { action: "read the file", source };
+        let count = reader.read(&mut buffer).map_err(read)?;
+        let written = if count == 0 { out.flush() } else { out.write_all(&buffer[..count]) };
+        match written {
+            Ok(()) if count > 0 => (),
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            Err(error) => return Err(unwritable(error).into()),
+        }
+    }
+}
+
+/// Prints talk that may not be left out: an error, or what is to be known before a question.
+pub fn talk(text: &str) {
+    let mut err = io::stderr().lock();
+    // There is nowhere left to say that standard error cannot be written.
+    _ = err.write_all(text.as_bytes()).and_then(|()| err.flush());
 }
 
 const fn unwritable(source: io::Error) -> CommandError {

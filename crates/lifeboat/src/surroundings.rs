@@ -48,18 +48,6 @@ impl Process {
         })
     }
 
-    /// Returns the name of the user that this process runs as, or the number where there is none.
-    pub fn username(&self) -> String {
-        let uid = Uid::effective();
-        User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name)
-    }
-
-    /// Returns what this host calls itself.
-    pub fn hostname(&self) -> String {
-        let name = gethostname().unwrap_or_default();
-        name.to_string_lossy().into_owned()
-    }
-
     /// Chooses the colours of standard output and standard error.
     pub fn paints(&self, choice: ColorChoice) -> (Paint, Paint) {
         let when = |terminal: bool| {
@@ -104,7 +92,7 @@ impl Process {
                 "/var/cache/lifeboat",
                 ".cache",
             ),
-            hostname: self.hostname(),
+            hostname: hostname(),
             clock,
             runtime,
         }
@@ -126,19 +114,31 @@ impl Process {
             _ => PathBuf::from(system),
         }
     }
+}
 
-    /// Finds the plan: the one that is named, or the first of the usual places that exists.
-    pub fn find_plan(&self, global: &GlobalArguments) -> Result<PathBuf, CommandError> {
-        if let Some(named) = &global.plan {
-            return Ok(named.clone());
-        }
-        PLAN_PLACES
-            .iter()
-            .map(Path::new)
-            .find(|place| place.is_file())
-            .map(Path::to_owned)
-            .ok_or_else(|| CommandError::NoPlan { looked_for: PLAN_PLACES.join(", ") })
+/// Returns the name of the user that this process runs as, or the number where there is none.
+pub fn username() -> String {
+    let uid = Uid::effective();
+    User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name)
+}
+
+/// Returns what this host calls itself.
+pub fn hostname() -> String {
+    let name = gethostname().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+/// Finds the plan: the one that is named, or the first of the usual places that exists.
+pub fn find_plan(global: &GlobalArguments) -> Result<PathBuf, CommandError> {
+    if let Some(named) = &global.plan {
+        return Ok(named.clone());
     }
+    PLAN_PLACES
+        .iter()
+        .map(Path::new)
+        .find(|place| place.is_file())
+        .map(Path::to_owned)
+        .ok_or_else(|| CommandError::NoPlan { looked_for: PLAN_PLACES.join(", ") })
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use lifeboat_model::Exit;
 
 use crate::arguments;
 use crate::failure::Failure;
-use crate::session::Session;
+use crate::screen;
 
 /// The arguments of `lifeboat completions`.
 #[derive(Debug, Args)]
@@ -17,10 +17,10 @@ pub struct Completions {
 
 impl Completions {
     /// Prints the script.
-    pub fn run(self, session: &Session) -> Result<Exit, Failure> {
+    pub fn run(self) -> Result<Exit, Failure> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut arguments::command(), "lifeboat", &mut script);
-        session.screen.raw(&script)?;
+        screen::print(&script)?;
         Ok(Exit::Done)
     }
 }

@@ -24,6 +24,7 @@ use crate::plan_file;
 use crate::prompt::Terminal;
 use crate::render::{Answer, Page, ShownPath};
 use crate::session::Session;
+use crate::surroundings;
 use discovery::Found;
 use draft::{Content, Draft};
 
@@ -196,7 +197,7 @@ impl Init {
     ) -> Result<Draft, Failure> {
         let site = match &self.site {
             Some(site) => site.clone(),
-            None => site_from_host(&session.process.hostname())?,
+            None => site_from_host(&surroundings::hostname())?,
         };
         let mut assets = Assets::default();
         for named in &self.databases {
@@ -300,10 +301,10 @@ impl Assets {
         match (known, content) {
             (Some((_, Content::Files(paths))), Content::Files(more)) => paths.extend(more),
             (Some(_), content) => {
-                let name = (2..)
+                let name = (2..=self.0.len() + 2)
                     .map(|number| asset_name(&format!("{wanted}-{number}")))
                     .find(|name| !self.has(name))
-                    .expect("numbers do not end");
+                    .expect("there are more numbers than assets");
                 self.0.push((name, content));
             }
             (None, content) => self.0.push((wanted, content)),

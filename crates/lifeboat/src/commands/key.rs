@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::failure::{CommandError, Failure};
 use crate::prompt::Terminal;
 use crate::render::{Answer, Page, time};
+use crate::screen;
 use crate::session::Session;
 
 /// The longest file that is read as a key; a key has 93 characters.
@@ -104,13 +105,13 @@ fn show(session: &Session) -> Result<Exit, Failure> {
     let site = session.site()?;
     let confirmed = status::status(&site)?.key_confirmed;
     let stated = site.plan().key();
-    let (recipient, verifier) = match (&stated.recipient, &stated.verifier) {
-        (Some(recipient), Some(verifier)) => (recipient.clone(), verifier.clone()),
-        _ => {
+    let (recipient, verifier) =
+        if let (Some(recipient), Some(verifier)) = (&stated.recipient, &stated.verifier) {
+            (recipient.clone(), verifier.clone())
+        } else {
             let halves = site.recovery_key(&session.cancel)?.public_halves();
             (halves.recipient.to_string(), halves.verifier.to_string())
-        }
-    };
+        };
     session.done(&Shown { recipient, verifier, confirmed })
 }
 
@@ -124,8 +125,8 @@ impl Export {
         }
         let key = session.site()?.recovery_key(&session.cancel)?;
         let secret = if self.age { key.age_identity() } else { key.spelled() };
-        session.screen.raw(secret.expose().as_bytes())?;
-        session.screen.raw(b"\n")?;
+        screen::print(secret.expose().as_bytes())?;
+        screen::print(b"\n")?;
         Ok(Exit::Done)
     }
 }

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::failure::{CommandError, Failure};
 use crate::plan_file;
 use crate::render::{Answer, Page};
+use crate::screen;
 use crate::session::Session;
 
 /// The commands of `lifeboat plan`.
@@ -67,7 +68,7 @@ impl Plan {
             Self::Schema { runbook } => {
                 let schema =
                     if runbook { lifeboat_plan::runbook_schema() } else { lifeboat_plan::schema() };
-                session.screen.raw(format!("{schema:#}\n").as_bytes())?;
+                screen::print(format!("{schema:#}\n").as_bytes())?;
                 Ok(Exit::Done)
             }
             Self::Document => Err(CommandError::NotBuilt {

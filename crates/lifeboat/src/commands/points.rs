@@ -33,7 +33,9 @@ impl Answer for Listed {
             writeln!(page, "no recovery points; `lifeboat backup` makes one")?;
         } else {
             let mut table = Table::new(["Point", "Time", "Holds", "Lacks", "Whole on"]);
-            points.iter().for_each(|point| row(point, &mut table));
+            for point in points {
+                row(point, &mut table);
+            }
             page.table(&table);
         }
         for (tier, trouble) in troubles {

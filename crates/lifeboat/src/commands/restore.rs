@@ -20,6 +20,7 @@ use super::key;
 use crate::failure::{CommandError, Failure};
 use crate::prompt::Terminal;
 use crate::render::{self, Answer, Page, RestoredFiles, ShownPath, time};
+use crate::screen;
 use crate::session::Session;
 
 /// The arguments of `lifeboat restore`.
@@ -152,7 +153,7 @@ impl Restore {
             // What was shown is what is restored, also if a backup ends in between.
             options.at = At::Time(preview.capture.time);
             options.tier = Some(preview.tier.clone());
-            show(&preview, session);
+            show(&preview);
             options.confirm = Some(self.confirmation(site.name(), session)?);
         }
         let report = restore::restore(&site, &options, &*events, &session.cancel)?;
@@ -224,7 +225,7 @@ fn recovery_key(path: &Path) -> Result<RecoveryKey, Failure> {
 }
 
 /// Says what is going to be replaced; also with `--quiet`, since it is what has to be confirmed.
-fn show(preview: &RestorePreview, session: &Session) {
+fn show(preview: &RestorePreview) {
     let captured = time::instant(preview.capture.time);
     let mut text = format!(
         "{} of {captured} from {} replaces what is there, which is kept aside:\n",
@@ -233,5 +234,5 @@ fn show(preview: &RestorePreview, session: &Session) {
     for replaced in &preview.replaces {
         _ = writeln!(text, "    {replaced}");
     }
-    session.screen.announce(&text);
+    screen::talk(&text);
 }

@@ -23,14 +23,13 @@ pub const fn tone_of(ending: Ending) -> Tone {
 pub fn write_verification(verified: &TierVerification, page: &mut Page) -> fmt::Result {
     let outcome = page.paint.outcome(verified.outcome);
     write!(page, "verified {}: {outcome}", verified.tier)?;
-    match &verified.trouble {
-        Some(trouble) => writeln!(page, ": {}", trouble.message)?,
-        None => {
-            let report = &verified.report;
-            let (packs, read) = (report.packs, report.packs_read);
-            let bytes = ByteSize(report.bytes_read);
-            writeln!(page, ", {read} of {packs} packs read back ({bytes})")?;
-        }
+    if let Some(trouble) = &verified.trouble {
+        writeln!(page, ": {}", trouble.message)?;
+    } else {
+        let report = &verified.report;
+        let (packs, read) = (report.packs, report.packs_read);
+        let bytes = ByteSize(report.bytes_read);
+        writeln!(page, ", {read} of {packs} packs read back ({bytes})")?;
     }
     findings(&verified.report.findings, page)
 }

@@ -9,11 +9,10 @@ const UNITS: [(&str, u64); 4] = [("d", 86_400), ("h", 3_600), ("min", 60), ("s",
 /// Writes a duration with its two largest units: `450 ms`, `2.3 s`, `3 min 5 s`, `2 d 4 h`.
 pub fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
-    if duration.as_millis() < 1_000 {
-        return format!("{} ms", duration.as_millis());
-    }
-    if seconds < 10 {
-        return format!("{:.1} s", duration.as_secs_f64());
+    match (seconds, duration.subsec_millis()) {
+        (0, 1..) => return format!("{} ms", duration.as_millis()),
+        (0..10, 1..) => return format!("{:.1} s", duration.as_secs_f64()),
+        _ => {}
     }
     let largest = UNITS.iter().position(|(_, unit)| seconds >= *unit).unwrap_or(UNITS.len() - 1);
     let (name, unit) = UNITS[largest];
@@ -45,13 +44,14 @@ mod tests {
     #[test]
     fn durations_show_their_two_largest_units() {
         let cases = [
-            (Duration::from_millis(0), "0 ms"),
+            (Duration::ZERO, "0 s"),
+            (Duration::from_secs(5), "5 s"),
             (Duration::from_millis(450), "450 ms"),
             (Duration::from_millis(2_345), "2.3 s"),
             (Duration::from_secs(59), "59 s"),
-            (Duration::from_secs(60), "1 min"),
+            (Duration::from_mins(1), "1 min"),
             (Duration::from_secs(185), "3 min 5 s"),
-            (Duration::from_secs(7_200), "2 h"),
+            (Duration::from_hours(2), "2 h"),
             (Duration::from_secs(187_199), "2 d 3 h"),
         ];
         for (value, text) in cases {

@@ -100,11 +100,6 @@ impl Ended {
         self.normalised(&self.output.stdout)
     }
 
-    /// Returns standard output as it is.
-    pub fn bytes(&self) -> &[u8] {
-        &self.output.stdout
-    }
-
     /// Returns standard error.
     pub fn stderr(&self) -> String {
         self.normalised(&self.output.stderr)

@@ -1,5 +1,7 @@
 //! The real binary in surroundings of its own; few tests, since what the libraries do is tested there.
 
+#![cfg(test)]
+
 mod environment;
 mod journey;
 mod plan;

@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 use super::Access;
 use crate::failure::{CommandError, Failure};
 use crate::render::{Answer, Page};
+use crate::screen;
 use crate::session::Session;
 
 /// The arguments of `lifeboat repo cat`.
@@ -89,9 +90,9 @@ impl Cat {
             }
             Kind::Index => document(session, &repository.load_document(&parse::<IndexId>(id)?)?),
             Kind::Key => document(session, &repository.load_raw(&parse::<KeyId>(id)?)?),
-            Kind::Pack => bytes(session, &repository.load_raw(&parse::<PackId>(id)?)?),
+            Kind::Pack => bytes(&repository.load_raw(&parse::<PackId>(id)?)?),
             Kind::Tree => document(session, &blob(repository, BlobKind::Tree, id, session)?),
-            Kind::Data => bytes(session, &blob(repository, BlobKind::Data, id, session)?),
+            Kind::Data => bytes(&blob(repository, BlobKind::Data, id, session)?),
             Kind::File => self.file(repository, session),
         }
     }
@@ -102,7 +103,7 @@ impl Cat {
         let repository = repository.load_index(&session.cancel, &Silent)?;
         let path = self.path.as_deref().unwrap_or(Path::new("/"));
         let mut reader = read_file(&repository, &snapshot, path)?;
-        session.screen.stream(&mut reader, &session.cancel)?;
+        screen::stream(&mut reader, &session.cancel)?;
         Ok(Exit::Done)
     }
 }
@@ -124,15 +125,15 @@ fn blob(
     Ok(repository.read_blob(kind, &id)?.to_vec())
 }
 
-fn bytes(session: &Session, bytes: &[u8]) -> Result<Exit, Failure> {
-    session.screen.raw(bytes)?;
+fn bytes(bytes: &[u8]) -> Result<Exit, Failure> {
+    screen::print(bytes)?;
     Ok(Exit::Done)
 }
 
 /// Prints a JSON document of the repository byte for byte, or inside of ours.
 fn document(session: &Session, text: &[u8]) -> Result<Exit, Failure> {
     if !session.screen.json {
-        return bytes(session, &[text, b"\n"].concat());
+        return bytes(&[text, b"\n"].concat());
     }
     let object = serde_json::from_slice(text).map_err(NotJson)?;
     session.done(&Object { object })

@@ -13,6 +13,7 @@ use super::password::{self, Purpose};
 use crate::failure::Failure;
 use crate::render::{Answer, Page};
 use crate::session::Session;
+use crate::surroundings;
 
 /// The arguments of `lifeboat repo init`.
 #[derive(Debug, Args)]
@@ -47,8 +48,8 @@ impl Init {
             polynomial: None,
             origin: KeyOrigin {
                 created: session.clock.now(),
-                username: session.process.username(),
-                hostname: session.process.hostname(),
+                username: surroundings::username(),
+                hostname: surroundings::hostname(),
             },
         };
         let repository = Repository::init(store, &options)?;
