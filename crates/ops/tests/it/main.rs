@@ -1,5 +1,7 @@
 //! Whole operations over real tiers in temporary directories and in memory.
 
+#![expect(clippy::unwrap_used, reason = "what tests share may unwrap as tests do")]
+
 mod backups;
 mod database;
 mod failures;
