@@ -2,7 +2,7 @@
 //!
 //! `techit demo` tells the whole story, for a person who sees lifeboat for the first time; every
 //! command that it runs is the real one, and what it claims at the end is measured without lifeboat's
-//! help. [`demo`] is the story; the other files are its stage.
+//! help. [`mod@demo`] is the story; the other files are its stage.
 
 mod demo;
 mod disaster;
