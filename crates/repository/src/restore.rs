@@ -2,8 +2,9 @@
 //! [`restore`] is both. [`read_file`] streams one file without touching the disk.
 //!
 //! A file lands below the target at its path in the snapshot, as with restic: `/srv/media/a` of a
-//! restore to `/mnt` becomes `/mnt/srv/media/a`, also when only `/srv/media` was asked for; the
-//! directories on the way get their recorded metadata too.
+//! restore to `/mnt` becomes `/mnt/srv/media/a`, also when only `/srv/media` was asked for. Of
+//! the directories on the way, those that lack are made with their recorded metadata; those that
+//! are there belong to whoever made them and keep their owner, mode and attributes.
 //!
 //! # Invariants
 //!

@@ -42,6 +42,8 @@ pub(super) struct PlanEntry {
     pub name: Component,
     pub node: Node,
     pub action: Action,
+    /// Whether it only leads to what was asked for.
+    pub above: bool,
 }
 
 /// What a restore is going to do.
@@ -210,22 +212,29 @@ impl<'r> Planner<'r> {
                 self.fail(visit.directory, what);
                 continue;
             }
+            let above = visit.depth + 1 < self.wanted.len();
             let subtree = match &node.kind {
                 NodeKind::Directory { subtree } => Some(*subtree),
-                _ if visit.depth + 1 < self.wanted.len() => {
+                _ if above => {
                     // The path leads through something that is no directory.
                     continue;
                 }
                 _ => None,
             };
-            let index = self.add_entry(visit.directory, name, node);
+            let index = self.add_entry(visit.directory, name, node, above);
             if let Some(tree) = subtree {
                 visits.push(Visit { directory: Some(index), tree, depth: visit.depth + 1 });
             }
         }
     }
 
-    fn add_entry(&mut self, parent: DirIndex, name: Component, mut node: Node) -> usize {
+    fn add_entry(
+        &mut self,
+        parent: DirIndex,
+        name: Component,
+        mut node: Node,
+        above: bool,
+    ) -> usize {
         let index = self.entries.len();
         let linked = self.linked_to(index, &node);
         let action = match (&mut node.kind, linked) {
@@ -241,7 +250,7 @@ impl<'r> Planner<'r> {
             }
             _ => None,
         };
-        self.entries.push(PlanEntry { parent, name, node, action });
+        self.entries.push(PlanEntry { parent, name, node, action, above });
         match action {
             Action::Directory => self.totals.directories += 1,
             Action::File { .. } => self.totals.files += 1,

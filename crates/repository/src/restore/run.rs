@@ -22,7 +22,7 @@ use super::metadata::{self, Owners, Shortfall};
 use super::plan::{Action, PlanEntry, RestorePlan};
 use super::reads::{BlobRead, RangeRead};
 use super::report::RestoreReport;
-use super::target::{self, Target};
+use super::target::{self, Directory, Target};
 use super::{RestoreOptions, WORKERS};
 use crate::blob::{BlobKind, BlobLocation, BlobOpener};
 use crate::check::explain;
@@ -50,7 +50,16 @@ struct State {
     report: RestoreReport,
     /// Entries that are not there or not whole.
     failed: HashSet<usize>,
+    /// Directories above what was asked for that were there already: they are not this restore's.
+    left: HashSet<usize>,
     fatal: Option<RepositoryError>,
+}
+
+impl State {
+    /// Tells whether a directory is there and this restore's to change.
+    fn owns(&self, directory: usize) -> bool {
+        !self.failed.contains(&directory) && !self.left.contains(&directory)
+    }
 }
 
 impl<'a> Run<'a> {
@@ -75,7 +84,12 @@ impl<'a> Run<'a> {
             owners: Owners::new(options.ownership),
             files: OpenFiles::default(),
             outstanding: plan.entries.iter().map(pieces).collect(),
-            state: Mutex::new(State { report, failed: plan.lost.clone(), fatal: None }),
+            state: Mutex::new(State {
+                report,
+                failed: plan.lost.clone(),
+                left: HashSet::new(),
+                fatal: None,
+            }),
             stop: AtomicBool::new(false),
             events,
             cancel,
@@ -109,7 +123,10 @@ impl<'a> Run<'a> {
                     let made = self.in_parent(entry, |parent| {
                         target::make_directory(parent, entry.name.as_os_str())
                     });
-                    self.note(index, "make the directory", made);
+                    if entry.above && matches!(made, Ok(Directory::Found)) {
+                        self.state().left.insert(index);
+                    }
+                    self.note(index, "make the directory", made.map(drop));
                 }
                 Action::File { size, pieces: 0 } => {
                     let made = self.in_parent(entry, |parent| {
@@ -296,11 +313,12 @@ impl<'a> Run<'a> {
 
     fn finish_directories(&self) -> Result<(), RepositoryError> {
         for (index, entry) in self.plan.entries.iter().enumerate().rev() {
-            if entry.action == Action::Directory && !self.state().failed.contains(&index) {
-                self.check()?;
-                self.apply_metadata(index);
-                self.state().report.directories += 1;
+            if entry.action != Action::Directory || !self.state().owns(index) {
+                continue;
             }
+            self.check()?;
+            self.apply_metadata(index);
+            self.state().report.directories += 1;
         }
         Ok(())
     }

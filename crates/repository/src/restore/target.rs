@@ -165,24 +165,35 @@ fn is_empty(dir: &OwnedFd) -> io::Result<bool> {
     Ok(true)
 }
 
+/// Whether a directory was made or was there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Directory {
+    /// It was made.
+    Made,
+    /// It was there.
+    Found,
+}
+
 /// Makes a directory, or takes the one that is there; a file in its place is removed.
 ///
 /// A symbolic link is neither followed, since it leads out of the target, nor removed, since a
 /// platform whose `/srv` lies elsewhere would lose sight of all that is there.
-pub fn make_directory(parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
-    let made = rustix::fs::mkdirat(parent, name, PRIVATE_DIRECTORY);
-    if made != Err(Errno::EXIST) {
-        return Ok(made?);
+pub fn make_directory(parent: &OwnedFd, name: &OsStr) -> io::Result<Directory> {
+    match rustix::fs::mkdirat(parent, name, PRIVATE_DIRECTORY) {
+        Ok(()) => return Ok(Directory::Made),
+        Err(Errno::EXIST) => {}
+        Err(error) => return Err(error.into()),
     }
     match file_type(parent, name)? {
-        FileType::Directory => Ok(()),
+        FileType::Directory => Ok(Directory::Found),
         FileType::Symlink => Err(io::Error::new(
             io::ErrorKind::NotADirectory,
             "a symbolic link stands in its place, which is neither followed nor replaced",
         )),
         _ => {
             rustix::fs::unlinkat(parent, name, AtFlags::empty())?;
-            Ok(rustix::fs::mkdirat(parent, name, PRIVATE_DIRECTORY)?)
+            rustix::fs::mkdirat(parent, name, PRIVATE_DIRECTORY)?;
+            Ok(Directory::Made)
         }
     }
 }

@@ -208,6 +208,39 @@ fn a_target_that_holds_something_is_refused_before_anything_is_written() {
 }
 
 #[test]
+fn directories_above_the_wanted_path_are_made_as_recorded_but_never_changed() {
+    let repository = memory();
+    save_pack(&repository, BlobKind::Data, &[b"new"]);
+    let inner = save_tree(&repository, &[file("a", &[b"new"])]);
+    let middle = save_tree(&repository, &[directory("media", inner)]);
+    let snapshot = snapshot_of(save_tree(&repository, &[directory("srv", middle)]));
+    let target = tempfile::tempdir().unwrap();
+    let (srv, media) = (target.path().join("srv"), target.path().join("srv/media"));
+    let mut options = RestoreOptions::new(target.path()).subpath("/srv/media");
+    options.existing = Existing::Overwrite;
+
+    let report = restore(&repository, &snapshot, &options, &Silent, &Cancel::new()).unwrap();
+    assert_eq!(report.directories, 2);
+    for path in [&srv, &media] {
+        let metadata = fs::metadata(path).unwrap();
+        assert_eq!((metadata.mode() & 0o7777, metadata.mtime()), (0o755, 0), "{}", path.display());
+    }
+
+    let modified = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
+    for path in [&srv, &media] {
+        fs::set_permissions(path, Permissions::from_mode(0o2710)).unwrap();
+        File::open(path).unwrap().set_modified(modified).unwrap();
+    }
+    let report = restore(&repository, &snapshot, &options, &Silent, &Cancel::new()).unwrap();
+    assert_eq!((report.directories, report.files), (1, 1));
+    let metadata = fs::metadata(&srv).unwrap();
+    assert_eq!((metadata.mode() & 0o7777, metadata.mtime()), (0o2710, 1_000_000));
+    // What was asked for becomes as it was.
+    let metadata = fs::metadata(&media).unwrap();
+    assert_eq!((metadata.mode() & 0o7777, metadata.mtime()), (0o755, 0));
+}
+
+#[test]
 fn a_symlink_in_the_target_is_never_followed_nor_replaced_by_a_directory() {
     let repository = memory();
     save_pack(&repository, BlobKind::Data, &[b"evil"]);
