@@ -10,7 +10,7 @@ use lifeboat_tiers::fault::{Fault, FaultTier, Moment, Rule, Target};
 use crate::site::{Site, files, restored, run};
 
 /// Backs a tree up, changes it, and backs it up again with one fault at each of the writes; after
-/// each the old snapshot restores, restic's check passes and the next backup completes.
+/// each the old snapshot restores, restic's check and ours pass and the next backup completes.
 fn survives(rule: impl Fn(u64) -> Rule) {
     let site = Site::new();
     let source = site.source();
@@ -27,6 +27,7 @@ fn survives(rule: impl Fn(u64) -> Rule) {
         let result = run(&repository, vec![files(&[&source])]);
         let restic = site.restic();
         restic.check_read_data().unwrap();
+        site.check();
         restic.restore(&old.snapshot.to_hex(), site.path("target")).unwrap();
         let restored = restored(&site.path("target"), &source);
         let after = tree::capture(&restored).unwrap();
@@ -44,6 +45,7 @@ fn survives(rule: impl Fn(u64) -> Rule) {
         let report = site.backup();
         assert!(report.is_complete());
         restic.check_read_data().unwrap();
+        site.check();
     }
 }
 

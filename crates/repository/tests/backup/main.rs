@@ -6,3 +6,4 @@ mod faults;
 mod restic;
 mod runs;
 mod site;
+mod unreadable;

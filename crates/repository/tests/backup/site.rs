@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lifeboat_model::{BlobId, Cancel, Secret, Silent, SystemClock, Timestamp};
+use lifeboat_model::{BlobId, Cancel, Outcome, Secret, Silent, SystemClock, Timestamp};
 use lifeboat_repository::backup::{BackupError, BackupOptions, BackupReport, backup};
+use lifeboat_repository::check::{CheckOptions, ReadData, check};
 use lifeboat_repository::key::{KdfParameters, KeyOrigin};
 use lifeboat_repository::source::{FilesSource, Source};
 use lifeboat_repository::{Indexed, InitOptions, NodeKind, OpenOptions, Repository, Store};
@@ -78,6 +79,13 @@ impl Site {
             .unwrap()
             .load_index(&Cancel::new(), &Silent)
             .unwrap()
+    }
+
+    /// Asserts that lifeboat's own check, reading all data, finds nothing wrong.
+    pub(crate) fn check(&self) {
+        let options = CheckOptions { data: ReadData::All };
+        let report = check(&self.repository(), &options, &Silent, &Cancel::new()).unwrap();
+        assert_eq!(report.outcome(), Outcome::Passed, "{:?}", report.findings);
     }
 
     /// Backs the source directory up.

@@ -1,48 +1,24 @@
 //! A restore without root: everything that this user may set is set, the rest is listed.
 
-use std::env;
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 
 use lifeboat_model::{Cancel, Exit, Silent};
 use lifeboat_repository::node::FileMode;
 use lifeboat_repository::restore::{RestoreOptions, restore};
 use lifeboat_repository::{BlobKind, NodeKind};
+use lifeboat_testing::unprivileged;
 use nix::unistd::Uid;
 
 use crate::support::{file, memory, node, save_pack, save_tree, snapshot_of};
 
-/// Set in the process that runs the test's body as somebody else.
-const CHILD: &str = "LIFEBOAT_TEST_UNPRIVILEGED";
-
-/// Debian's `nobody`; any number that owns nothing will do.
-const NOBODY: u32 = 65_534;
-
 #[test]
 fn without_root_what_may_be_set_is_set_and_the_rest_is_listed() {
-    if !Uid::effective().is_root() {
+    if unprivileged::is_here() {
         return restore_foreign_files();
     }
-    assert!(env::var_os(CHILD).is_none(), "the child must not be root");
-    // Copied, since the way to the build directory may be root's alone.
-    let folder = tempfile::tempdir().unwrap();
-    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
-    let program = folder.path().join("test");
-    fs::copy(env::current_exe().unwrap(), &program).unwrap();
     let name = "unprivileged::without_root_what_may_be_set_is_set_and_the_rest_is_listed";
-    let output = Command::new(program)
-        .args(["--exact", name])
-        .current_dir("/")
-        .env(CHILD, "1")
-        .gid(NOBODY)
-        .uid(NOBODY)
-        .output()
-        .unwrap();
-    let shown = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && shown.contains("1 passed"), "{shown}{errors}");
+    unprivileged::run_again(name).unwrap();
 }
 
 fn restore_foreign_files() {
