@@ -1,6 +1,7 @@
 //! Restoring: beside, in place, from a bare machine.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use lifeboat_model::{Cancel, Exit, Silent};
 use lifeboat_ops::bare_machine::{find_site, open_address};
@@ -84,6 +85,24 @@ fn in_place_keeps_the_old_state_aside_and_wants_the_sites_name() {
     assert_eq!(fs::read_to_string(ground.path("media/a.txt")).unwrap(), "good");
     assert_eq!(report.kept_aside, [ground.path("media.before-20261123_020100")]);
     assert_eq!(fs::read_to_string(report.kept_aside[0].join("a.txt")).unwrap(), "spoilt");
+}
+
+#[test]
+fn in_place_leaves_the_directories_above_as_they_are() {
+    let ground = Ground::new();
+    ground.write("var/www/media/a.txt", "good");
+    let plan = MEDIA_ON_TWO.replace("HOME/media", "HOME/var/www/media");
+    let site = ground.site(&plan);
+    let (var, www) = (ground.path("var"), ground.path("var/www"));
+    fs::set_permissions(&www, Permissions::from_mode(0o750)).unwrap();
+    back_up(&site).unwrap();
+    fs::set_permissions(&www, Permissions::from_mode(0o2775)).unwrap();
+    restore_in_place(&site, "media", At::Latest).unwrap();
+    assert_eq!(fs::metadata(&www).unwrap().mode() & 0o7777, 0o2775);
+    fs::remove_dir_all(&var).unwrap();
+    restore_in_place(&site, "media", At::Latest).unwrap();
+    assert_eq!(fs::metadata(&www).unwrap().mode() & 0o7777, 0o750);
+    assert_eq!(fs::read_to_string(www.join("media/a.txt")).unwrap(), "good");
 }
 
 #[test]
