@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use lifeboat_model::{AssetName, Event, Stage};
 use lifeboat_plan::plan::asset::{Base, Postgres};
-use lifeboat_postgres::{DumpStream, Globals, Server, SnapshotDump};
+use lifeboat_postgres::{Globals, Server, SnapshotDump};
 use lifeboat_repository::source::{Source, StreamReader, StreamSource};
 
 use super::Job;
@@ -33,21 +33,6 @@ impl DumpPaths {
             tables: folder.join(format!("{database}.tables.json")),
             globals: folder.join("globals.sql"),
         }
-    }
-}
-
-/// What `pg_dump` writes; whole only if its exit code says so.
-struct Dump(DumpStream);
-
-impl Read for Dump {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
-    }
-}
-
-impl StreamReader for Dump {
-    fn finish(self: Box<Self>) -> io::Result<()> {
-        self.0.finish().map_err(io::Error::other)
     }
 }
 
@@ -100,7 +85,7 @@ impl Job<'_> {
         let sources = vec![
             StreamSource::document(paths.globals, globals.sql),
             StreamSource::new(paths.dump, move || {
-                Ok(Box::new(Dump(dumped.stream().map_err(io::Error::other)?)))
+                Ok(Box::new(dumped.stream().map_err(io::Error::other)?))
             }),
             StreamSource::new(paths.tables, move || {
                 let record = runtime.block_on(counted.record()).map_err(io::Error::other)?;
