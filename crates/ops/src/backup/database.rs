@@ -25,15 +25,36 @@ pub struct DumpPaths {
 }
 
 impl DumpPaths {
-    /// Returns the paths for a database of an asset.
+    /// Returns the paths for a database of an asset; names that need no escape stay as they are.
     pub fn new(asset: &AssetName, database: &str) -> Self {
         let folder = PathBuf::from(format!("/lifeboat/{asset}/dump"));
+        let database = file_name(database);
         Self {
             dump: folder.join(format!("{database}.dump")),
             tables: folder.join(format!("{database}.tables.json")),
             globals: folder.join("globals.sql"),
         }
     }
+}
+
+/// Turns a database's name, which may hold anything but NUL, into the name of a file.
+///
+/// As in a URL, what would lead elsewhere or not print becomes `%` and two hex digits a byte, and so
+/// does `%`: no two names become one, and each can be read back.
+fn file_name(database: &str) -> String {
+    let mut name = String::with_capacity(database.len());
+    for (at, character) in database.char_indices() {
+        if matches!(character, '/' | '%') || character.is_control() || (at == 0 && character == '.')
+        {
+            for byte in character.encode_utf8(&mut [0; 4]).bytes() {
+                name.push('%');
+                name.push_str(&hex::encode_upper([byte]));
+            }
+        } else {
+            name.push(character);
+        }
+    }
+    name
 }
 
 /// A document that was made when its turn came.
@@ -93,5 +114,57 @@ impl Job<'_> {
             }),
         ];
         Ok((sources.into_iter().map(Source::Stream).collect(), dump))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::path::Path;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What somebody does who has only the file's name.
+    fn database_of(file_name: &str) -> String {
+        let mut parts = file_name.split('%');
+        let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+        for part in parts {
+            bytes.extend(hex::decode(&part[..2]).unwrap());
+            bytes.extend(&part.as_bytes()[2..]);
+        }
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn only_what_would_lead_elsewhere_is_escaped() {
+        for (database, expected) in [
+            ("shop", "shop"),
+            ("Größe 1.old", "Größe 1.old"),
+            (".", "%2E"),
+            ("../x", "%2E.%2Fx"),
+            ("/x", "%2Fx"),
+            ("a/b", "a%2Fb"),
+            ("100%", "100%25"),
+            ("a\nb\u{85}", "a%0Ab%C2%85"),
+        ] {
+            assert_eq!(file_name(database), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_dump_lies_in_its_folder_under_a_name_that_can_be_read_back(
+            database in prop_oneof!["[./%a\\\\]{1,8}", "[^\0]{1,63}"],
+        ) {
+            let paths = DumpPaths::new(&"shop".parse().unwrap(), &database);
+            for (path, ending) in [(&paths.dump, ".dump"), (&paths.tables, ".tables.json")] {
+                prop_assert_eq!(path.parent(), Some(Path::new("/lifeboat/shop/dump")));
+                let name = path.file_name().and_then(OsStr::to_str).unwrap();
+                prop_assert_eq!(path, &path.with_file_name(name));
+                prop_assert_eq!(database_of(name.strip_suffix(ending).unwrap()), database.clone());
+            }
+        }
     }
 }
