@@ -2,8 +2,10 @@
 //!
 //! Each pack has its own instant in the cycle, spread evenly by its id. A run reads the packs whose
 //! instants lie in the window since the last run, so runs may come as irregularly as they like:
-//! windows that touch each other leave nothing out and read nothing twice a cycle.
+//! windows that touch each other leave nothing out and fall on no pack twice a cycle. Only a run in
+//! whose window no pack falls reads one before its turn.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -31,14 +33,26 @@ impl RollingShare {
         Self { cycle, window, until: now }
     }
 
-    /// Tells whether a pack is to be read.
+    /// Tells whether a pack fell due in the window.
     pub fn contains(&self, pack: &PackId) -> bool {
-        if self.window >= self.cycle {
-            return true;
+        self.window >= self.cycle || self.due_ago(pack) < self.window.as_nanos()
+    }
+
+    /// Chooses the packs to read: those that fell due, and if none did, the one whose turn was
+    /// longest ago. A share that is not nothing thus reads something of a small repository too.
+    pub fn choose<'p>(&self, packs: impl Iterator<Item = &'p PackId> + Clone) -> HashSet<PackId> {
+        let due: HashSet<_> = packs.clone().filter(|pack| self.contains(pack)).copied().collect();
+        if !due.is_empty() || self.window.is_zero() {
+            return due;
         }
-        let cycle = i128::try_from(self.cycle.as_nanos()).unwrap_or(i128::MAX);
-        let due_ago = (self.until.as_nanosecond() - phase(pack, cycle)).rem_euclid(cycle);
-        u128::try_from(due_ago).is_ok_and(|ago| ago < self.window.as_nanos())
+        packs.max_by_key(|pack| (self.due_ago(pack), **pack)).copied().into_iter().collect()
+    }
+
+    /// Returns how many nanoseconds ago a pack fell due last.
+    fn due_ago(&self, pack: &PackId) -> u128 {
+        // A cycle is never nothing while a window is shorter than it.
+        let cycle = i128::try_from(self.cycle.as_nanos()).unwrap_or(i128::MAX).max(1);
+        (self.until.as_nanosecond() - phase(pack, cycle)).rem_euclid(cycle).unsigned_abs()
     }
 }
 
@@ -90,7 +104,49 @@ mod tests {
         assert!(packs().iter().all(|pack| share.contains(pack)));
     }
 
+    #[test]
+    fn a_share_reads_at_least_one_pack_unless_it_is_nothing() {
+        let three = &packs()[..3];
+        let at = |hours| start() + Duration::from_hours(hours);
+        let choose = |percent, hours| {
+            RollingShare::of_percent(percent, at(hours), 30 * DAY).choose(three.iter())
+        };
+        let read: HashSet<_> = (0..30 * 24)
+            .flat_map(|hours| {
+                let chosen = choose(1, hours);
+                assert!(!chosen.is_empty());
+                chosen
+            })
+            .collect();
+        assert_eq!(read.len(), 3, "it is not the same one for ever");
+        assert!(choose(0, 0).is_empty());
+        let nothing = RollingShare::of_percent(1, start(), 30 * DAY).choose([].iter());
+        assert!(nothing.is_empty());
+    }
+
     proptest! {
+        #[test]
+        fn every_run_reads_something_and_the_cycle_still_everything(
+            gaps_s in proptest::collection::vec(1_u64..200_000, 1..20),
+            count in 1_usize..20,
+        ) {
+            let packs = &packs()[..count];
+            // The windows touch each other and are together one cycle.
+            let cycle = Duration::from_secs(gaps_s.iter().sum());
+            let (mut read, mut last) = (HashSet::new(), start());
+            for gap in gaps_s {
+                let now = last + Duration::from_secs(gap);
+                let share = RollingShare::since(last, now, cycle);
+                let chosen = share.choose(packs.iter());
+                prop_assert!(!chosen.is_empty());
+                let due = packs.iter().filter(|pack| share.contains(pack)).count();
+                prop_assert_eq!(chosen.len(), due.max(1));
+                read.extend(chosen);
+                last = now;
+            }
+            prop_assert_eq!(read.len(), count);
+        }
+
         #[test]
         fn runs_at_any_times_read_each_pack_exactly_once_a_cycle(
             gaps_s in proptest::collection::vec(1_u64..200_000, 1..20),

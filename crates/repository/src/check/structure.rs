@@ -184,13 +184,16 @@ impl<'r, S: State> Structure<'r, S> {
     ) -> Result<Vec<PackToRead>, RepositoryError> {
         let needed = match data {
             ReadData::Snapshots(ids) => self.packs_of(ids, cancel)?,
-            ReadData::None | ReadData::All | ReadData::Share(_) => HashSet::new(),
+            ReadData::Share(share) => {
+                let there = |id: &&PackId| self.listed.contains_key(*id);
+                share.choose(self.layout.keys().filter(there))
+            }
+            ReadData::None | ReadData::All => HashSet::new(),
         };
         let is_chosen = |id: &PackId| match data {
             ReadData::None => false,
             ReadData::All => true,
-            ReadData::Share(share) => share.contains(id),
-            ReadData::Snapshots(_) => needed.contains(id),
+            ReadData::Share(_) | ReadData::Snapshots(_) => needed.contains(id),
         };
         let chosen = self.layout.iter().filter(|(id, _)| is_chosen(id));
         let chosen = chosen.filter_map(|(id, blobs)| {

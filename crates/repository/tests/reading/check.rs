@@ -2,10 +2,12 @@
 
 use std::fmt::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use lifeboat_model::{Cancel, IndexId, Outcome, PackId, Silent, SnapshotId};
-use lifeboat_repository::check::{CheckOptions, CheckReport, ReadData, check};
+use lifeboat_repository::check::{CheckOptions, CheckReport, ReadData, RollingShare, check};
 use lifeboat_repository::store::FileId;
 use lifeboat_repository::{BlobKind, Indexed, Repository};
 use lifeboat_testing::tree::Sample;
@@ -67,6 +69,22 @@ fn shown(report: &CheckReport) -> String {
         }
     }
     redact(&text)
+}
+
+#[test]
+fn the_smallest_share_of_the_smallest_repository_is_a_pack() {
+    let (now, month) = (Timestamp::UNIX_EPOCH, Duration::from_hours(30 * 24));
+    let share = |percent| ReadData::Share(RollingShare::of_percent(percent, now, month));
+    let sound = sound();
+    assert_eq!(sound.check(share(0)).packs_read, 0);
+    let report = sound.check(ReadData::Share(RollingShare::since(
+        now,
+        now + Duration::from_nanos(1),
+        month,
+    )));
+    assert_eq!(report.packs_read, 1);
+    assert!(sound.check(share(1)).packs_read >= 1);
+    assert_eq!(sound.check(share(100)).packs_read, 4);
 }
 
 #[test]
