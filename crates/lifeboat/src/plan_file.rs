@@ -1,10 +1,11 @@
 //! The plan and the runbooks beside it, read from disk and checked.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use lifeboat_plan::{Checked, Facts, FileError, Files, SourceFile};
+use lifeboat_postgres::running;
 
 use crate::failure::{CommandError, Failure};
 use crate::render;
@@ -39,7 +40,8 @@ pub fn check(session: &Session) -> Result<Checked, Failure> {
 /// Checks a plan that lies, or is going to lie, at `path`.
 pub fn check_text(text: SourceFile, path: &Path, session: &Session) -> Result<Checked, Failure> {
     let folder = Folder(path.parent().unwrap_or(Path::new("")).to_owned());
-    let facts = Facts { data_directories: data_directories(), ..Facts::default() };
+    let data_directories = running::data_directories(Path::new("/"));
+    let facts = Facts { data_directories, ..Facts::default() };
     Ok(lifeboat_plan::load(text, &folder, &facts, session.clock.now())?)
 }
 
@@ -62,20 +64,4 @@ impl Files for Folder {
             _ => FileError::Unreadable { reason: error.to_string() },
         })
     }
-}
-
-/// Finds the data directories of the PostgreSQL servers that run here: a server works in its own.
-///
-/// What another user's process works in is not visible without root; the lint then knows less.
-fn data_directories() -> Vec<PathBuf> {
-    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
-    let mut found: Vec<PathBuf> = processes
-        .filter_map(|process| Some(process.ok()?.path()))
-        .filter(|process| fs::read(process.join("comm")).is_ok_and(|comm| comm == b"postgres\n"))
-        .filter_map(|process| fs::read_link(process.join("cwd")).ok())
-        .filter(|directory| directory.join("PG_VERSION").is_file())
-        .collect();
-    found.sort();
-    found.dedup();
-    found
 }

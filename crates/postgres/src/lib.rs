@@ -34,6 +34,7 @@ pub mod name;
 mod process;
 pub mod properties;
 pub mod record;
+pub mod running;
 pub mod server;
 mod session;
 pub mod tools;
