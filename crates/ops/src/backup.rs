@@ -26,12 +26,17 @@ mod copies;
 mod database;
 mod files;
 mod hooks;
+mod live_database;
+mod remark;
 
 pub use command::output_path;
 pub use database::DumpPaths;
 pub use hooks::HookReport;
+pub use remark::Remark;
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use lifeboat_model::instant::compact_instant;
 use lifeboat_model::{AssetName, Cancel, Event, EventSink, Exit, JobId, SnapshotId, TierName};
@@ -119,6 +124,8 @@ pub struct AssetReport {
     pub snapshots: Vec<TierSnapshotReport>,
     /// What was read and stored.
     pub counts: Option<Counts>,
+    /// What is worth knowing though nothing failed, like what is left out by rule.
+    pub remarks: Vec<Remark>,
     /// What was left out, and why.
     pub skipped: Vec<Skipped>,
     /// How each stage ended on each tier.
@@ -147,6 +154,7 @@ impl AssetReport {
             revision: None,
             snapshots: Vec::new(),
             counts: None,
+            remarks: Vec::new(),
             skipped: Vec::new(),
             stages: Vec::new(),
             hooks: Vec::new(),
@@ -204,8 +212,16 @@ pub fn backup(
         assets: assets.clone(),
     }))?;
     open.deliver()?;
-    let mut work =
-        Job { open: &open, id: job, started, options, events, cancel, locks: BTreeMap::new() };
+    let mut work = Job {
+        open: &open,
+        id: job,
+        started,
+        options,
+        events,
+        cancel,
+        locks: BTreeMap::new(),
+        live_directories: OnceCell::new(),
+    };
     work.take_locks();
     let mut reports = Vec::new();
     for asset in &assets {
@@ -257,6 +273,8 @@ struct Job<'a> {
     events: &'a dyn EventSink,
     cancel: &'a Cancel,
     locks: BTreeMap<TierName, Result<LockGuard, Trouble>>,
+    /// Where PostgreSQL servers run; looked for once, when the first file asset needs it.
+    live_directories: OnceCell<BTreeSet<PathBuf>>,
 }
 
 impl Job<'_> {

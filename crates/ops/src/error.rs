@@ -95,6 +95,12 @@ pub enum OpsError {
         /// Which asset.
         asset: AssetName,
     },
+    /// A file asset is the data of a database server that runs.
+    #[error("{} is the data of a PostgreSQL server that runs, so a copy cannot be restored", path.display())]
+    LiveDatabase {
+        /// The path in the plan.
+        path: PathBuf,
+    },
     /// The language has it, this version does not.
     #[error("{what} is not built yet")]
     NotBuilt {
@@ -258,9 +264,10 @@ impl Classify for OpsError {
             | Self::BadAddress { .. }
             | Self::Unconfirmed { .. }
             | Self::NotOneDatabase { .. } => ErrorKind::Usage,
-            Self::NoDestination { .. } | Self::NotInPlan { .. } | Self::Exclude(_) => {
-                ErrorKind::Config
-            }
+            Self::NoDestination { .. }
+            | Self::NotInPlan { .. }
+            | Self::Exclude(_)
+            | Self::LiveDatabase { .. } => ErrorKind::Config,
             Self::AnotherKey { .. } | Self::AnotherSite { .. } | Self::Io { .. } => {
                 ErrorKind::Denied
             }
@@ -301,6 +308,9 @@ impl Classify for OpsError {
             Self::NoDestination { asset } => format!("name `{asset}` in a [schedules] entry, or give --to"),
             Self::AnotherKey { .. } => {
                 "check [key] in the plan: `lifeboat key export` tells the public halves of the key that is there".to_owned()
+            }
+            Self::LiveDatabase { .. } => {
+                "protect the database by an asset of kind = \"postgres\", and leave this path out".to_owned()
             }
             Self::AnotherSite { .. } => "give each site a tier address of its own".to_owned(),
             Self::Unmarked { address } => {

@@ -91,10 +91,14 @@ fn rows(asset: &AssetReport, table: &mut Table) {
     }
 }
 
-/// Writes what did not go well with an asset.
+/// Writes what did not go well with an asset, and what else is worth knowing.
 fn write_troubles(asset: &AssetReport, page: &mut Page) -> fmt::Result {
     for stage in asset.stages.iter().filter(|stage| stage.ending != Ending::Succeeded) {
         write_stage(asset, stage, page)?;
+    }
+    for remark in &asset.remarks {
+        let word = page.paint.strong("remark");
+        writeln!(page, "{word}: {}, {remark}", asset.asset)?;
     }
     for skipped in asset.skipped.iter().take(SKIPPED_SHOWN) {
         let word = page.paint.warning("left out");

@@ -50,9 +50,9 @@ impl Job<'_> {
         }
     }
 
-    fn read(&self, asset: &Asset, report: &AssetReport) -> Result<Reading, OpsError> {
+    fn read(&self, asset: &Asset, report: &mut AssetReport) -> Result<Reading, OpsError> {
         match &asset.kind {
-            AssetKind::Files(files) => self.read_files(files),
+            AssetKind::Files(files) => self.read_files(files, report),
             AssetKind::Postgres(postgres) => self.read_database(&report.asset, postgres),
             AssetKind::Command(command) => Ok(self.read_command(&report.asset, command)),
         }

@@ -1,4 +1,5 @@
-//! File assets: the plan's paths, without what lifeboat itself writes there.
+//! File assets: the plan's paths, without what lifeboat itself writes there and without the files of
+//! running databases.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,8 +8,8 @@ use lifeboat_plan::plan::asset::FileSet;
 use lifeboat_plan::value::command::Command;
 use lifeboat_repository::source::{Excludes, FilesSource, Source};
 
-use super::Job;
 use super::capture::Reading;
+use super::{AssetReport, Job, live_database};
 use crate::command::CommandLine;
 use crate::ending::Ending;
 use crate::error::{OpsError, Trouble};
@@ -17,7 +18,11 @@ use crate::error::{OpsError, Trouble};
 const REVISION_TIMEOUT: Duration = Duration::from_mins(1);
 
 impl Job<'_> {
-    pub(super) fn read_files(&self, files: &FileSet) -> Result<Reading, OpsError> {
+    pub(super) fn read_files(
+        &self,
+        files: &FileSet,
+        report: &mut AssetReport,
+    ) -> Result<Reading, OpsError> {
         let paths: Vec<PathBuf> =
             files.paths.iter().map(|path| path.as_path().to_owned()).collect();
         let mut patterns: Vec<String> =
@@ -27,6 +32,9 @@ impl Job<'_> {
                 patterns.push(as_pattern(&folder));
             }
         }
+        let live = self.live_within(files)?;
+        patterns.extend(live.iter().map(|directory| as_pattern(directory)));
+        report.remarks.extend(live_database::remarks(&live));
         let exclude = Excludes::new(&patterns)?;
         let (revision, lacking) = match &files.revision {
             None => (None, None),

@@ -1,14 +1,16 @@
 //! A real database: backed up, spoilt, brought back, compared.
 
 use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::PathBuf;
 
 use lifeboat_model::{Cancel, Exit, Silent};
-use lifeboat_ops::backup::{BackupOptions, backup};
+use lifeboat_ops::backup::{BackupOptions, Remark, backup};
 use lifeboat_ops::ending::Ending;
 use lifeboat_ops::holdings::recovery_points;
 use lifeboat_ops::point::{At, Role};
 use lifeboat_ops::restore::only_database;
-use lifeboat_testing::postgres::Cluster;
+use lifeboat_testing::postgres::{Cluster, ClusterOptions};
 use lifeboat_testing::restic::Restic;
 
 use crate::ground::{Ground, back_up, messages, restore_in_place, restore_to};
@@ -104,6 +106,74 @@ fn a_database_that_is_down_fails_alone() {
         ]
     );
     assert!(!messages(&report).is_empty());
+}
+
+/// A host whose files contain those of its database server.
+const FILES_AND_SERVER: &str = r#"
+[assets.system]
+kind = "files"
+paths = ["PATH"]
+CONNECT
+[tiers.primary]
+url = "file://HOME/first"
+[schedules.daily]
+cron = "0 2 * * *"
+assets = ["*"]
+to = ["primary"]
+"#;
+
+/// A running server below `system/pg` of a host, whose path also holds a file.
+fn server_among_files(ground: &Ground) -> Cluster {
+    // The server's own user has to come through to its data.
+    fs::set_permissions(ground.home.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    ground.write("system/etc", "etc");
+    let data = ground.path("system/pg/15/main");
+    fs::create_dir_all(data.parent().unwrap()).unwrap();
+    Cluster::start_with(&ClusterOptions::default().data(data)).unwrap()
+}
+
+#[test]
+fn the_data_of_a_running_server_is_left_out_and_said() {
+    let ground = Ground::new();
+    let cluster = server_among_files(&ground);
+    // Also where the plan's path is a way through a link, which no server tells.
+    symlink(ground.home.path(), ground.path("link")).unwrap();
+    let connect = cluster.connect_string("postgres");
+    let database = format!("[assets.database]\nkind = \"postgres\"\nconnect = \"{connect}\"");
+    for (connect, path) in [("", "HOME/system"), (&*database, "HOME/link/system")] {
+        let site = ground.site(&FILES_AND_SERVER.replace("CONNECT", connect).replace("PATH", path));
+        let report = back_up(&site).unwrap();
+        assert_eq!((report.ending, report.exit()), (Ending::Succeeded, Exit::Done), "{report:#?}");
+        let path = PathBuf::from(path.replace("HOME", ground.home.path().to_str().unwrap()));
+        let system = report.assets.iter().find(|a| a.asset.as_str() == "system").unwrap();
+        assert_eq!(system.remarks, [Remark::LiveDatabase { path: path.join("pg/15/main") }]);
+        assert_eq!(system.counts.unwrap().files(), 1);
+        let back = ground.path("back").join(connect.len().to_string());
+        restore_to(&site, "system", At::Latest, &back).unwrap();
+        let restored = back.join(path.strip_prefix("/").unwrap());
+        assert!(restored.join("etc").is_file());
+        assert!(restored.join("pg/15").is_dir() && !restored.join("pg/15/main").exists());
+    }
+}
+
+#[test]
+fn a_file_asset_that_is_the_data_of_a_running_server_is_refused() {
+    let ground = Ground::new();
+    let mut cluster = server_among_files(&ground);
+    for path in ["HOME/system/pg/15/main", "HOME/system/pg/15/main/base"] {
+        let site = ground.site(&FILES_AND_SERVER.replace("CONNECT", "").replace("PATH", path));
+        let report = back_up(&site).unwrap();
+        assert_eq!((report.ending, report.exit()), (Ending::Failed, Exit::Usage), "{report:#?}");
+        assert!(messages(&report)[0].contains("PostgreSQL server that runs"), "{report:#?}");
+        let hint = report.assets[0].stages[0].hint.as_deref().unwrap();
+        assert!(hint.contains("kind = \"postgres\""), "{hint}");
+    }
+    // Without its server it is files like others.
+    cluster.stop().unwrap();
+    let plan = FILES_AND_SERVER.replace("CONNECT", "").replace("PATH", "HOME/system");
+    let report = back_up(&ground.site(&plan)).unwrap();
+    assert_eq!(report.ending, Ending::Succeeded, "{report:#?}");
+    assert!(report.assets[0].remarks.is_empty() && report.assets[0].counts.unwrap().files() > 100);
 }
 
 #[test]

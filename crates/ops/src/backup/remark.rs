@@ -1,0 +1,36 @@
+//! What a person should know of a backup in which nothing failed.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Serialize, Serializer};
+
+/// Something about an asset that was backed up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "remark")]
+pub enum Remark {
+    /// A directory was left out by rule: a PostgreSQL server runs in it.
+    LiveDatabase {
+        /// Which directory.
+        #[serde(serialize_with = "as_shown")]
+        path: PathBuf,
+    },
+}
+
+/// Writes a path as it is shown: serde itself refuses one that is not UTF-8.
+fn as_shown<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
+}
+
+impl fmt::Display for Remark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LiveDatabase { path } => write!(
+                f,
+                "{} is left out: a PostgreSQL server runs in it, which an asset of \
+                 kind = \"postgres\" protects",
+                path.display()
+            ),
+        }
+    }
+}
