@@ -4,20 +4,18 @@
 //! changed but for one small object that is put on each tier and removed again.
 
 mod sources;
+mod tiers;
 
-use bytes::Bytes;
 use lifeboat_model::{AssetName, Cancel, Classify, EventSink, Exit, Outcome, SiteName, TierName};
 use lifeboat_plan::plan::asset::{AssetKind, WalMode};
-use lifeboat_tiers::{ObjectPath, PutMode, ReadRange, Tier, TierError};
 use serde::Serialize;
 
 use crate::catalog::view::View;
 use crate::error::{OpsError, Trouble, explain};
-use crate::named_tier::NamedTier;
 use crate::recovery_key::RecoveryKey;
 use crate::state::State;
 use crate::status::history::History;
-use crate::wire::{Reached, Site, repositories};
+use crate::wire::Site;
 
 /// The version of [`ReadinessReport`] as JSON.
 pub const SCHEMA: u32 = 1;
@@ -201,45 +199,5 @@ impl Asking<'_> {
             }
         }
         key
-    }
-
-    fn tier(&mut self, name: &TierName, key: Option<&RecoveryKey>, history: Option<&History>) {
-        let subject = Subject::Tier(name.clone());
-        let what = "it can be reached and is this site's";
-        let named = match self.site.reach(name) {
-            Reached::Trouble(trouble) => return self.trouble(&subject, what, trouble),
-            Reached::Vacant(vacancy) => {
-                let (tier, address) = (name.clone(), vacancy.address().to_owned());
-                let place = (tier.clone(), address.clone());
-                if history.is_some_and(|history| history.adopted.contains(&place)) {
-                    let lost = OpsError::TierLost { tier, address };
-                    return self.trouble(&subject, what, Trouble::of(&lost));
-                }
-                let message = format!("there is nothing at {address} yet");
-                let hint = Some("`lifeboat backup` sets it up".to_owned());
-                return self.say(&subject, what, Outcome::CouldNotVerify, (Some(message), hint));
-            }
-            Reached::Ready(named) => named,
-        };
-        self.passed(&subject, what);
-        let probed = self.site.surroundings().runtime.block_on(self.probe(&named));
-        self.take(&subject, "it can be written to", probed);
-        if let Some(key) = key {
-            let surroundings = self.site.surroundings();
-            let opened = repositories::open(&named, key, surroundings, self.events, self.cancel);
-            self.take(&subject, "its repository opens with the recovery key", opened);
-        }
-    }
-
-    /// Puts a small object, reads it back and removes it.
-    async fn probe(&self, named: &NamedTier) -> Result<(), TierError> {
-        let name = hex::encode(crate::random::bytes::<8>());
-        let path: ObjectPath =
-            format!("probe-{name}").parse().expect("hex digits are a valid path");
-        let tier: &dyn Tier = named.tier.as_ref();
-        tier.put(&path, Bytes::from_static(b"lifeboat"), PutMode::Create).await?;
-        let read = tier.get(&path, ReadRange::Full).await;
-        tier.delete(&path).await?;
-        read.map(drop)
     }
 }

@@ -53,8 +53,9 @@ pub struct Vacancy {
     place: Place,
 }
 
+/// What is where a tier could be set up.
 #[derive(Debug)]
-enum Place {
+pub enum Place {
     /// An empty tier.
     Empty(Arc<dyn Tier>),
     /// Nothing at all.
@@ -65,6 +66,11 @@ impl Vacancy {
     /// Returns where it is.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Returns what is there.
+    pub const fn place(&self) -> &Place {
+        &self.place
     }
 
     /// Makes the place, where there is none yet.

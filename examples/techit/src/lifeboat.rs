@@ -3,8 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use lifeboat_model::Exit;
-
 use crate::failure::DemoError;
 use crate::folder::Folder;
 use crate::interrupt::Interrupt;
@@ -39,11 +37,6 @@ impl<'a> Lifeboat<'a> {
 
     /// Shows a command, runs it, and fails unless all that was asked for was done.
     pub fn run(&self, arguments: &[&str]) -> Result<(), DemoError> {
-        self.run_to(arguments, Exit::Done)
-    }
-
-    /// Shows a command, runs it, and fails unless it ends as expected.
-    pub fn run_to(&self, arguments: &[&str], expected: Exit) -> Result<(), DemoError> {
         self.interrupt.check()?;
         let command = shown(arguments);
         screen::command(format_args!("lifeboat {command}"));
@@ -62,11 +55,7 @@ impl<'a> Lifeboat<'a> {
         self.interrupt.watch(None);
         self.interrupt.check()?;
         let status = ended.map_err(fail)?;
-        if status.code() == Some(expected.code().into()) {
-            Ok(())
-        } else {
-            Err(DemoError::Lifeboat { command, status })
-        }
+        if status.success() { Ok(()) } else { Err(DemoError::Lifeboat { command, status }) }
     }
 }
 

@@ -183,10 +183,17 @@ fn readiness_asks_everything() {
     ground.write("media/a.jpg", "a");
     let site = ground.site(MEDIA_ON_TWO);
     let fresh = readiness(&site, &Silent, &Cancel::new()).unwrap();
-    // Nobody confirmed the key, and no tier is there yet.
+    // Nobody confirmed the key.
     assert_eq!(fresh.outcome, Outcome::Failed);
-    back_up(&site).unwrap();
     confirm(&site, &ground.key.spelled(), &Cancel::new()).unwrap();
+    fs::create_dir(ground.path("first")).unwrap();
+    let confirmed = readiness(&site, &Silent, &Cancel::new()).unwrap();
+    assert_eq!(confirmed.outcome, Outcome::Passed, "{confirmed:#?}");
+    let tiers = confirmed.answers.iter().filter(|answer| answer.what.contains("first backup"));
+    assert_eq!(tiers.count(), 2, "an empty tier and one that is not there can be set up");
+    assert_eq!(fs::read_dir(ground.path("first")).unwrap().count(), 0);
+    assert!(!ground.path("second").exists(), "asking sets nothing up");
+    back_up(&site).unwrap();
     let ready = readiness(&site, &Silent, &Cancel::new()).unwrap();
     assert_eq!((ready.outcome, ready.exit()), (Outcome::Passed, Exit::Done), "{ready:#?}");
     assert!(ready.answers.len() >= 9, "{ready:#?}");

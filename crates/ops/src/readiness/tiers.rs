@@ -1,0 +1,141 @@
+//! Whether each tier could take a backup.
+
+use std::io;
+use std::path::Path;
+
+use bytes::Bytes;
+use lifeboat_model::{Outcome, TierName};
+use lifeboat_tiers::{ObjectPath, PutMode, ReadRange, Tier, TierError};
+use rustix::fs::{Access, AtFlags, CWD};
+
+use super::{Asking, Subject};
+use crate::error::{OpsError, Trouble, explain};
+use crate::recovery_key::RecoveryKey;
+use crate::status::history::History;
+use crate::wire::{Place, Reached, Vacancy, repositories};
+
+impl Asking<'_> {
+    pub(super) fn tier(
+        &mut self,
+        name: &TierName,
+        key: Option<&RecoveryKey>,
+        history: Option<&History>,
+    ) {
+        let subject = Subject::Tier(name.clone());
+        let what = "it can be reached and is this site's";
+        let named = match self.site.reach(name) {
+            Reached::Trouble(trouble) => return self.trouble(&subject, what, trouble),
+            Reached::Vacant(vacancy) => {
+                let (tier, address) = (name.clone(), vacancy.address().to_owned());
+                let place = (tier.clone(), address.clone());
+                if history.is_some_and(|history| history.adopted.contains(&place)) {
+                    let lost = OpsError::TierLost { tier, address };
+                    return self.trouble(&subject, what, Trouble::of(&lost));
+                }
+                return self.vacancy(&subject, &vacancy);
+            }
+            Reached::Ready(named) => named,
+        };
+        self.passed(&subject, what);
+        let probed = self.site.surroundings().runtime.block_on(probe(named.tier.as_ref()));
+        self.take(&subject, "it can be written to", probed);
+        if let Some(key) = key {
+            let surroundings = self.site.surroundings();
+            let opened = repositories::open(&named, key, surroundings, self.events, self.cancel);
+            self.take(&subject, "its repository opens with the recovery key", opened);
+        }
+    }
+
+    /// Asks whether a tier that was never set up can be.
+    fn vacancy(&mut self, subject: &Subject, vacancy: &Vacancy) {
+        let what = "it can be set up by the first backup";
+        let problem = match vacancy.place() {
+            Place::Empty(tier) => {
+                let probed = self.site.surroundings().runtime.block_on(probe(tier.as_ref()));
+                probed.err().map(|error| explain(&error))
+            }
+            Place::Nothing(path) => could_be_made(path).err(),
+        };
+        let Some(problem) = problem else { return self.passed(subject, what) };
+        let message = format!("there is nothing at {} yet, and {problem}", vacancy.address());
+        let hint = "make the directory, give it to the user who runs lifeboat, or mount what \
+                    belongs there";
+        self.say(subject, what, Outcome::Failed, (Some(message), Some(hint.to_owned())));
+    }
+}
+
+/// Puts a small object, reads it back and removes it.
+async fn probe(tier: &dyn Tier) -> Result<(), TierError> {
+    let name = hex::encode(crate::random::bytes::<8>());
+    let path: ObjectPath = format!("probe-{name}").parse().expect("hex digits are a valid path");
+    tier.put(&path, Bytes::from_static(b"lifeboat"), PutMode::Create).await?;
+    let read = tier.get(&path, ReadRange::Full).await;
+    tier.delete(&path).await?;
+    read.map(drop)
+}
+
+/// Tells why a directory could not be made where there is nothing; makes none.
+fn could_be_made(path: &Path) -> Result<(), String> {
+    for above in path.ancestors().skip(1) {
+        let shown = above.display();
+        match above.metadata() {
+            // A link that leads nowhere is something, and no directory.
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound && above.symlink_metadata().is_err() => {
+            }
+            Err(error) => return Err(format!("{shown} cannot be used: {error}")),
+            Ok(found) if !found.is_dir() => return Err(format!("{shown} is no directory")),
+            Ok(_) => {
+                // The effective user is the one who makes it; a read-only disk refuses here too.
+                let wanted = Access::WRITE_OK | Access::EXEC_OK;
+                return rustix::fs::accessat(CWD, above, wanted, AtFlags::EACCESS)
+                    .map_err(|error| format!("{shown} cannot be written to: {error}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    #[test]
+    fn a_directory_can_be_made_where_the_nearest_one_takes_it() {
+        let home = tempfile::tempdir().unwrap();
+        assert_eq!(could_be_made(&home.path().join("a/b/c")), Ok(()));
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
+
+        fs::File::create(home.path().join("file")).unwrap();
+        let error = could_be_made(&home.path().join("file/b")).unwrap_err();
+        assert!(error.contains("no directory") || error.contains("cannot be used"), "{error}");
+        symlink(home.path().join("nowhere"), home.path().join("link")).unwrap();
+        let error = could_be_made(&home.path().join("link/b")).unwrap_err();
+        assert!(error.contains("link cannot be used"), "{error}");
+    }
+
+    #[test]
+    fn a_directory_that_refuses_us_is_named() {
+        let home = tempfile::tempdir().unwrap();
+        let closed = home.path().join("closed");
+        fs::create_dir(&closed).unwrap();
+        fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o555)).unwrap();
+        let tier = closed.join("backups/tier");
+        let asked = std::thread::spawn(move || {
+            // The superuser is refused nothing; of this thread alone, files belong to nobody.
+            if nix::unistd::geteuid().is_root() {
+                nix::unistd::setfsuid(nix::unistd::Uid::from_raw(65534));
+            }
+            could_be_made(&tier)
+        });
+        let error = asked.join().unwrap().unwrap_err();
+        assert!(
+            error.starts_with(&format!("{} cannot be written to", closed.display())),
+            "{error}"
+        );
+    }
+}
