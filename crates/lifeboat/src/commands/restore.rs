@@ -226,13 +226,59 @@ fn recovery_key(path: &Path) -> Result<RecoveryKey, Failure> {
 
 /// Says what is going to be replaced; also with `--quiet`, since it is what has to be confirmed.
 fn show(preview: &RestorePreview) {
-    let captured = time::instant(preview.capture.time);
-    let mut text = format!(
-        "{} of {captured} from {} replaces what is there, which is kept aside:\n",
-        preview.capture.asset, preview.tier
-    );
-    for replaced in &preview.replaces {
+    screen::talk(&announcement(preview));
+}
+
+fn announcement(preview: &RestorePreview) -> String {
+    let RestorePreview { capture, tier, target, replaces, .. } = preview;
+    let what = format!("{} of {} from {tier}", capture.asset, time::instant(capture.time));
+    if replaces.is_empty() {
+        return format!("{what} goes to {target}, where nothing is in the way\n");
+    }
+    let mut text = format!("{what} replaces what is there, which is kept aside:\n");
+    for replaced in replaces {
         _ = writeln!(text, "    {replaced}");
     }
-    screen::talk(&text);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use lifeboat_model::SnapshotId;
+    use lifeboat_ops::point::Capture;
+
+    use super::*;
+
+    #[test]
+    fn what_is_in_the_way_is_listed_and_nothing_is_called_nothing() {
+        let capture = Capture {
+            asset: "media".parse().unwrap(),
+            job: None,
+            time: "2026-11-23T02:00:00Z".parse().unwrap(),
+            ended: None,
+            complete: None,
+            copies: BTreeMap::new(),
+        };
+        let mut preview = RestorePreview {
+            schema: 1,
+            site: "shop".parse().unwrap(),
+            capture,
+            tier: "primary".parse().unwrap(),
+            snapshot: SnapshotId::from_bytes([0; 32]),
+            target: "/srv/media, /srv/logos".to_owned(),
+            replaces: vec!["/srv/media".to_owned()],
+        };
+        let head = format!("media of {} from primary", time::instant(preview.capture.time));
+        assert_eq!(
+            announcement(&preview),
+            format!("{head} replaces what is there, which is kept aside:\n    /srv/media\n")
+        );
+        preview.replaces.clear();
+        assert_eq!(
+            announcement(&preview),
+            format!("{head} goes to /srv/media, /srv/logos, where nothing is in the way\n")
+        );
+    }
 }
