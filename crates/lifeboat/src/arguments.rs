@@ -86,7 +86,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 done · 1 failed · 2 usage or plan · 3 incomplete · 4 could not verify · 5 not built \
-yet · 10 no repository · 11 locked · 12 wrong key · 130 cancelled
+yet · 10 no repository · 11 locked · 12 wrong key · 130 cancelled · 255 stop the server
 
 Environment: LIFEBOAT_LOG sets what is logged (error, warn, info, debug, or filters like \
 lifeboat_ops=debug); NO_COLOR turns colours off; RESTIC_PASSWORD, RESTIC_PASSWORD_FILE and \

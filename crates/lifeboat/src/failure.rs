@@ -53,6 +53,9 @@ pub enum CommandError {
         /// What it will be part of.
         feature: &'static str,
     },
+    /// Like `NotBuilt`, where PostgreSQL called it and must not take that for the end of its archive.
+    #[error("`lifeboat wal get` is not built yet; PostgreSQL must stop here rather than promote")]
+    NoArchive,
     /// The arguments contradict each other or the situation.
     #[error("{message}")]
     Usage {
@@ -137,6 +140,7 @@ impl Classify for CommandError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::NotBuilt { .. }
+            | Self::NoArchive
             | Self::Usage { .. }
             | Self::NoPassword { .. }
             | Self::Unconfirmed { .. }
@@ -157,6 +161,7 @@ impl Classify for CommandError {
     fn exit(&self) -> Exit {
         match self {
             Self::NotBuilt { .. } => Exit::NotBuilt,
+            Self::NoArchive => Exit::StopServer,
             Self::NoRepository { .. } => Exit::NoRepository,
             _ => self.kind().exit(),
         }

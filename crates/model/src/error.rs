@@ -79,6 +79,9 @@ pub enum Exit {
     WrongKey = 12,
     /// The user interrupted it.
     Cancelled = 130,
+    /// The server that called it has to stop: PostgreSQL takes 1 to 125 of its `restore_command` for
+    /// the end of the archive, and would promote.
+    StopServer = 255,
 }
 
 impl Exit {
@@ -153,5 +156,6 @@ mod tests {
         assert_eq!(ErrorKind::Incomplete.exit().code(), 3);
         assert_eq!(Exit::Locked.code(), 11);
         assert_eq!(Exit::Cancelled.code(), 130);
+        assert_eq!(Exit::StopServer.code(), 255);
     }
 }

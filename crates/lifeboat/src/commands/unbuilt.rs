@@ -1,4 +1,5 @@
-//! The commands of the language whose features are still to come: they say so and end with 5.
+//! The commands of the language whose features are still to come: they say so and end with 5,
+//! but for `wal get`, whose 5 PostgreSQL would take for the end of the archive.
 
 use std::ffi::OsString;
 
@@ -49,7 +50,13 @@ pub enum Unbuilt {
 
 impl Unbuilt {
     /// Returns the answer of the command.
-    pub const fn refusal(&self) -> CommandError {
+    pub fn refusal(&self) -> CommandError {
+        // Options may stand before it; a word too many that looks like it only stops a server.
+        if let Self::Wal(Anything { rest }) = self
+            && rest.iter().any(|word| word == "get")
+        {
+            return CommandError::NoArchive;
+        }
         let (command, feature) = match self {
             Self::Query(_) => ("query", "looking into the past with SQL"),
             Self::Undelete(_) => ("undelete", "bringing single rows back"),
