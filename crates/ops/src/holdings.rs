@@ -10,6 +10,7 @@ use crate::catalog::body::{AssetBackedUp, Body, SnapshotsMissing};
 use crate::catalog::view::{View, Wanted};
 use crate::error::{OpsError, Trouble};
 use crate::point::{Capture, Point, captures, points, roles};
+use crate::standing::Standing;
 use crate::state::State;
 use crate::wire::open::OpenSite;
 use crate::wire::{Reached, Site, repositories};
@@ -68,7 +69,21 @@ impl Holdings {
             capture.complete = capture.copies.values().find_map(|id| recorded.get(id).copied());
         }
         holdings.points = points(&roles(site.plan()), &holdings.captures);
+        holdings.doubt_damaged(view)?;
         Ok(holdings)
+    }
+
+    /// Calls no point whole on a tier that was found damaged: which of them the damage costs is
+    /// known only after all was read again.
+    fn doubt_damaged(&mut self, view: &View) -> Result<(), OpsError> {
+        for tier in self.present.keys() {
+            if Standing::load(view, tier)?.is_damaged() {
+                for point in &mut self.points {
+                    point.whole_on.retain(|whole| whole != tier);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Looks into the tiers of a site that is open.

@@ -17,6 +17,7 @@ pub mod readiness;
 pub mod recovery_key;
 pub mod restore;
 pub mod secret;
+pub mod standing;
 pub mod state;
 pub mod status;
 pub mod step_order;

@@ -182,7 +182,7 @@ pub struct Point {
     pub members: Vec<Member>,
     /// Assets of the plan that it lacks.
     pub missing: Vec<AssetName>,
-    /// Tiers that hold all of it.
+    /// Tiers that hold all of it, none of which was found damaged.
     pub whole_on: Vec<TierName>,
 }
 

@@ -15,9 +15,10 @@ use serde::Serialize;
 use crate::catalog::view::View;
 use crate::ending::Ending;
 use crate::error::{OpsError, Trouble};
+use crate::standing::VerifiedOnce;
 use crate::state::State;
 use crate::wire::{Reached, Site};
-use history::{Attempt, Good, History, VerifiedOnce};
+use history::{Attempt, Good, History};
 
 /// The version of [`StatusReport`] as JSON.
 pub const SCHEMA: u32 = 1;
@@ -106,7 +107,8 @@ pub struct TierStatus {
     pub trouble: Option<Trouble>,
     /// How many snapshots it holds.
     pub snapshots: Option<usize>,
-    /// Its last verification.
+    /// The verification that it is judged by: one that failed stands until all data was read and
+    /// is whole.
     pub verified: Option<VerifiedOnce>,
 }
 
@@ -385,7 +387,9 @@ fn tier_risks(status: &TierStatus, plan: &Plan, now: Timestamp, risks: &mut Vec<
     match &status.verified {
         None => risk(Verdict::Unknown, format!("`{tier}` was never verified"), &command),
         Some(verified) if verified.outcome == Outcome::Failed => {
-            risk(Verdict::No, format!("the last verification of `{tier}` failed"), &command);
+            let message =
+                format!("`{tier}` was found damaged, and not read whole without damage since");
+            risk(Verdict::No, message, &command);
         }
         Some(verified) => {
             let age = Duration::try_from(now.duration_since(verified.time)).unwrap_or_default();

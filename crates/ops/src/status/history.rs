@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lifeboat_model::{AssetName, JobId, Outcome, SnapshotId, TierName, Timestamp};
+use lifeboat_model::{AssetName, JobId, SnapshotId, TierName, Timestamp};
 use lifeboat_plan::Plan;
 use serde::Serialize;
 
 use crate::catalog::body::{AssetBackedUp, Body};
 use crate::catalog::view::{View, ViewError, Wanted};
 use crate::ending::{Ending, JobStage};
+use crate::standing::{Standing, VerifiedOnce};
 
 /// How many good backups are looked at: those that were removed since are passed over.
 const GOOD_MAX: u32 = 100;
@@ -35,17 +36,6 @@ pub struct Attempt {
     pub message: Option<String>,
 }
 
-/// The last verification of a tier.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct VerifiedOnce {
-    /// When.
-    pub time: Timestamp,
-    /// What it showed.
-    pub outcome: Outcome,
-    /// Whether all data was read.
-    pub all_data: bool,
-}
-
 /// What was recorded, as far as a status needs it.
 #[derive(Debug, Clone, Default)]
 pub struct History {
@@ -53,7 +43,7 @@ pub struct History {
     pub good: BTreeMap<(AssetName, TierName), Vec<Good>>,
     /// Last attempts.
     pub attempts: BTreeMap<(AssetName, TierName), Attempt>,
-    /// Last verifications.
+    /// The verifications that the tiers are judged by.
     pub verified: BTreeMap<TierName, VerifiedOnce>,
     /// Tiers that were set up, with their addresses.
     pub adopted: BTreeSet<(TierName, String)>,
@@ -115,16 +105,10 @@ impl History {
     }
 
     fn load_tier(&mut self, view: &View, tier: &TierName) -> Result<(), ViewError> {
+        let verified = Standing::load(view, tier)?.verified;
+        self.verified.extend(verified.map(|verified| (tier.clone(), verified)));
         let wanted =
-            Wanted { kind: "tier-verified", asset: None, tier: Some(tier), good_only: false };
-        if let Some(record) = view.latest(wanted, 1)?.pop()
-            && let Body::TierVerified(body) = record.body()
-        {
-            let (time, outcome) = (record.header().time, body.outcome);
-            let verified = VerifiedOnce { time, outcome, all_data: body.all_data };
-            self.verified.insert(tier.clone(), verified);
-        }
-        let wanted = Wanted { kind: "tier-adopted", ..wanted };
+            Wanted { kind: "tier-adopted", asset: None, tier: Some(tier), good_only: false };
         for record in view.latest(wanted, u32::MAX)? {
             if let Body::TierAdopted(adopted) = record.body() {
                 self.adopted.insert((tier.clone(), adopted.address.clone()));

@@ -163,6 +163,14 @@ fn the_whole_of_a_tier_can_be_verified_and_damage_is_named() {
     let report = verify(&site, &options, &Silent, &Cancel::new()).unwrap();
     assert_eq!((report.outcome, report.exit()), (Outcome::Failed, Exit::Failed));
     assert_eq!(status(&site).unwrap().verdict, Verdict::No);
+    // Nothing that reads less than all of it takes that back.
+    ground.pass(60);
+    let structure = VerifyOptions { tiers: Vec::new(), share: Share::None };
+    verify(&site, &structure, &Silent, &Cancel::new()).unwrap();
+    assert_eq!(status(&site).unwrap().verdict, Verdict::No);
+    let points = recovery_points(&site, None, &Silent, &Cancel::new()).unwrap();
+    let whole_on: Vec<_> = points.points[0].whole_on.iter().map(ToString::to_string).collect();
+    assert_eq!(whole_on, ["primary"]);
 }
 
 fn damage_a_pack(data: &std::path::Path) {
