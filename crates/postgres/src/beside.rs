@@ -136,8 +136,8 @@ impl Beside {
     pub async fn swap(self, now: Timestamp) -> Result<Swapped, PostgresError> {
         let Self { server, name, takes_place_of: database, .. } = self;
         let kept = database.with_suffix(&format!("_before_{}", compact_instant(now)));
-        let renaming = server.maintenance_session().await?;
-        let terminating = server.maintenance_session().await?;
+        let renaming = server.session_outside(&database).await?;
+        let terminating = server.session_outside(&database).await?;
         let action = || format!("put `{name}` in the place of `{database}`");
         let exists = exists(&renaming, &database).await?;
         let sql = rename_statements(&name, &database, exists.then_some(&kept));

@@ -155,6 +155,20 @@ impl Server {
         result
     }
 
+    /// Opens a session on a database that is always there and is not this one: who renames a database,
+    /// or sends everybody out of it, must not be connected to it.
+    pub(crate) async fn session_outside(
+        &self,
+        database: &DatabaseName,
+    ) -> Result<Session, PostgresError> {
+        let [usual, other] = MAINTENANCE_DATABASES.map(DatabaseName::new);
+        if *database == usual {
+            self.session(&other).await
+        } else {
+            self.maintenance_session().await
+        }
+    }
+
     /// Asks the server about itself.
     pub async fn facts(&self) -> Result<Facts, PostgresError> {
         let session = match self.session(&self.database()).await {

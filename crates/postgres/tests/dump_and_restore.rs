@@ -181,6 +181,22 @@ async fn the_old_database_is_kept_aside_and_others_are_sent_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_database_that_is_always_there_is_replaced_too() {
+    let cluster = Cluster::start().unwrap();
+    cluster.psql("postgres", "CREATE TABLE t AS SELECT generate_series(1, 7) n").unwrap();
+    let server = connect(&cluster, "postgres").await.unwrap();
+    let snapshot = SnapshotDump::begin(&server).await.unwrap();
+    let (dump, record) =
+        (read(snapshot.stream().unwrap()).unwrap(), snapshot.record().await.unwrap());
+    drop(snapshot);
+    cluster.psql("postgres", "DELETE FROM t").unwrap();
+    let beside = restore(&server, &record, &dump).await.unwrap();
+    let kept = beside.swap(NOW).await.unwrap().kept_as.unwrap();
+    let count = |database: &str| cluster.psql(database, "SELECT count(*) FROM t").unwrap();
+    assert_eq!((count("postgres"), count(kept.as_str())), ("7".to_owned(), "0".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn dump_and_record_are_of_one_moment() {
     let shop = shop("shop").await;
     let snapshot = SnapshotDump::begin(&shop.server).await.unwrap();
