@@ -139,6 +139,56 @@ mod tests {
         assert_eq!(listed, defined);
     }
 
+    /// Collects what `lifeboat` commands the texts of a source file name in backticks.
+    fn named_commands(source: &str, found: &mut Vec<String>) {
+        let code = source.lines().filter(|line| !line.trim_start().starts_with("//"));
+        for line in code {
+            for piece in line.split("`lifeboat ").skip(1) {
+                let Some((words, _)) = piece.split_once('`') else { continue };
+                found.push(words.to_owned());
+            }
+        }
+    }
+
+    fn named_below(directory: &std::path::Path, found: &mut Vec<String>) {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                named_below(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                named_commands(&std::fs::read_to_string(path).unwrap(), found);
+            }
+        }
+    }
+
+    #[test]
+    fn commands_that_hints_name_exist() {
+        let crates = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let mut named = Vec::new();
+        for name in ["ops", "lifeboat", "repository", "postgres", "plan"] {
+            named_below(&crates.join(name).join("src"), &mut named);
+        }
+        assert!(named.len() > 10, "{named:?}");
+        let root = command();
+        for line in named {
+            // What is filled in at run time is not there to be judged.
+            let words: Vec<_> = line.split(' ').take_while(|word| !word.starts_with('{')).collect();
+            let mut command = &root;
+            for word in &words {
+                if let Some(option) = word.strip_prefix("--") {
+                    let known = command.get_arguments().any(|a| a.get_long() == Some(option));
+                    let global = root.get_arguments().any(|a| a.get_long() == Some(option));
+                    assert!(known || global, "`lifeboat {line}`: --{option}");
+                } else if command.has_subcommands() {
+                    let below = command.find_subcommand(word);
+                    command = below.unwrap_or_else(|| panic!("`lifeboat {line}`: {word}"));
+                }
+            }
+            let whole = words.is_empty() || !command.has_subcommands() || line == "repo";
+            assert!(whole, "`lifeboat {line}` only names a group of commands");
+        }
+    }
+
     #[test]
     fn help_texts_are_imperative_sentences_without_a_full_stop() {
         fn visit(command: &clap::Command) {

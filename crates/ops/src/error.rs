@@ -300,36 +300,59 @@ impl Classify for OpsError {
         let list = |names: &[String]| names.join(", ");
         let text = match self {
             Self::NoAsset { known, .. } => {
-                format!("it has {}", list(&known.iter().map(ToString::to_string).collect::<Vec<_>>()))
+                format!(
+                    "it has {}",
+                    list(&known.iter().map(ToString::to_string).collect::<Vec<_>>())
+                )
             }
             Self::NoTier { known, .. } => {
-                format!("it has {}", list(&known.iter().map(ToString::to_string).collect::<Vec<_>>()))
+                format!(
+                    "it has {}",
+                    list(&known.iter().map(ToString::to_string).collect::<Vec<_>>())
+                )
             }
-            Self::NoDestination { asset } => format!("name `{asset}` in a [schedules] entry, or give --to"),
-            Self::AnotherKey { .. } => {
-                "check [key] in the plan: `lifeboat key export` tells the public halves of the key that is there".to_owned()
+            Self::NoDestination { asset } => {
+                format!("name `{asset}` in a [schedules] entry, or give --to")
+            }
+            // Not a command: on a bare machine there is no plan that one could ask.
+            Self::AnotherKey { expected, .. } => {
+                format!(
+                    "find the key whose verifier is {expected}; if this is the right key, correct [key] in the plan"
+                )
             }
             Self::LiveDatabase { .. } => {
                 "protect the database by an asset of kind = \"postgres\", and leave this path out".to_owned()
             }
             Self::AnotherSite { .. } => "give each site a tier address of its own".to_owned(),
             Self::Unmarked { address } => {
-                format!("empty {address}, or choose another address: a tier belongs to one site alone")
+                format!(
+                    "empty {address}, or choose another address: a tier belongs to one site alone"
+                )
             }
-            Self::BadMark { .. } => "look at its `site.json` with a later version of lifeboat".to_owned(),
+            Self::BadMark { .. } => {
+                "look at its `site.json` with a later version of lifeboat".to_owned()
+            }
             Self::TierLost { address, .. } => format!(
                 "mount or bring back {address}; if it is lost for good, give the tier another name in the plan"
             ),
-            Self::NoElderTier { .. } => "bring one of them back first; `lifeboat check` names them".to_owned(),
+            Self::NoElderTier { .. } => {
+                "bring one of them back first; `lifeboat check` names them".to_owned()
+            }
             Self::TierNew { .. } => "`lifeboat backup` sets it up".to_owned(),
             Self::NoPoint { .. } => "`lifeboat points` lists what there is".to_owned(),
-            Self::NoTime { .. } => "give `latest`, 2026-11-23T02:00:00Z or 20261123_020000 (UTC)".to_owned(),
+            Self::NoTime { .. } => {
+                "give `latest`, 2026-11-23T02:00:00Z or 20261123_020000 (UTC)".to_owned()
+            }
             Self::Unconfirmed { site } => format!("add `--confirm {site}`"),
-            Self::NotOneDatabase { .. } => "name the asset: `lifeboat restore ASSET --at TIME --in-place`".to_owned(),
+            Self::NotOneDatabase { .. } => {
+                "name the asset: `lifeboat restore ASSET --at TIME --in-place`".to_owned()
+            }
             Self::Differs { .. } => {
                 "the database that was there was not touched; restore an older point".to_owned()
             }
-            Self::NoPlan { .. } => "give the address of a tier that a plan was in force on".to_owned(),
+            Self::NoPlan { .. } => {
+                "give the address of a tier that a plan was in force on".to_owned()
+            }
             Self::BadAddress { .. } => "give an address like file:///mnt/backups".to_owned(),
             _ => return None,
         };

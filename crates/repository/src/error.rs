@@ -185,7 +185,7 @@ impl Classify for RepositoryError {
                 "open it with its key; lifeboat never makes a new repository over one that is there",
             )),
             Self::WrongKey { .. } => Some(Hint::new(
-                "check that this is the recovery key of this site; `lifeboat key` tells which key the plan names",
+                "check that this is the recovery key of this site; `lifeboat key show` tells which key the plan names",
             )),
             Self::UnusableKey { .. } => Some(Hint::new(
                 "this key file was not made by restic or lifeboat; remove it once another key file opens the repository",
