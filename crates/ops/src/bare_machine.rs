@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use futures::TryStreamExt as _;
 use lifeboat_model::{Cancel, PlanId, RepositoryId, Silent, TierName};
 use lifeboat_plan::{Facts, SourceFile, load};
-use lifeboat_tiers::{LocalTier, Tier};
+use lifeboat_tiers::{LocalTier, Tier, TierError};
 
 use crate::catalog::body::Body;
 use crate::catalog::record::Record;
@@ -35,6 +36,31 @@ pub fn open_address(address: &str) -> Result<Arc<dyn Tier>, OpsError> {
     Ok(Arc::new(LocalTier::open(Path::new(path))?))
 }
 
+/// Reads whose tier it is that somebody wants to restore from.
+pub async fn read_mark(tier: &dyn Tier) -> Result<TierMark, OpsError> {
+    let address = tier.address().to_owned();
+    match TierMark::read(tier).await {
+        Ok(Some(mark)) => Ok(mark),
+        // What is said to whoever sets up a tier, to empty it, must not be said here.
+        Err(OpsError::Unmarked { .. }) if is_repository(tier).await? => {
+            Err(OpsError::RepositoryAlone { address })
+        }
+        Ok(None) | Err(OpsError::Unmarked { .. }) => Err(OpsError::NoPlan { address }),
+        Err(error) => Err(error),
+    }
+}
+
+/// Tells whether a restic repository lies at the root, where a tier has it below `repo`.
+async fn is_repository(tier: &dyn Tier) -> Result<bool, OpsError> {
+    let config = "config".parse().expect("it is a valid path");
+    let keys = "keys".parse().expect("it is a valid prefix");
+    match tier.head(&config).await {
+        Ok(_) => Ok(tier.list(&keys).try_next().await?.is_some()),
+        Err(TierError::NotFound { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Finds the plan that was last in force at a tier, and returns its site; the tier is used where it
 /// was found, wherever the plan says that it is.
 pub fn find_site(
@@ -45,7 +71,7 @@ pub fn find_site(
 ) -> Result<Site, OpsError> {
     let runtime = surroundings.runtime.clone();
     let no_plan = || OpsError::NoPlan { address: tier.address().to_owned() };
-    let mark = runtime.block_on(TierMark::read(tier.as_ref()))?.ok_or_else(no_plan)?;
+    let mark = runtime.block_on(read_mark(tier.as_ref()))?;
     let keys = CatalogKeys::from(key);
     let (expected, found) = (mark.verifier.clone(), keys.verifier.to_string());
     if expected != found {

@@ -215,6 +215,12 @@ pub enum OpsError {
         /// Where.
         address: String,
     },
+    /// What lies there is the repository of a tier, or one that belongs to none.
+    #[error("at {address} lies a restic repository, not the tier around it")]
+    RepositoryAlone {
+        /// Where.
+        address: String,
+    },
     /// An address is none that this version knows.
     #[error("`{address}` is not the address of a tier")]
     BadAddress {
@@ -262,6 +268,7 @@ impl Classify for OpsError {
             | Self::NoTier { .. }
             | Self::NoTime { .. }
             | Self::BadAddress { .. }
+            | Self::RepositoryAlone { .. }
             | Self::Unconfirmed { .. }
             | Self::NotOneDatabase { .. } => ErrorKind::Usage,
             Self::NoDestination { .. }
@@ -353,11 +360,19 @@ impl Classify for OpsError {
             Self::NoPlan { .. } => {
                 "give the address of a tier that a plan was in force on".to_owned()
             }
+            Self::RepositoryAlone { address } => format!(
+                "the tier is the folder above: {}; a repository without a tier is for `lifeboat repo restore`",
+                folder_above(address)
+            ),
             Self::BadAddress { .. } => "give an address like file:///mnt/backups".to_owned(),
             _ => return None,
         };
         Some(Hint::new(text))
     }
+}
+
+fn folder_above(address: &str) -> &str {
+    address.trim_end_matches('/').rsplit_once('/').map_or(address, |(above, _)| above)
 }
 
 /// An error with all of its causes, as one line.

@@ -12,7 +12,6 @@ use lifeboat_ops::recovery_key::RecoveryKey;
 use lifeboat_ops::restore::{
     self, DatabaseReport, Destination, RestoreJobReport, RestoreOptions, RestorePreview,
 };
-use lifeboat_ops::tier_mark::TierMark;
 use lifeboat_ops::{OpsError, Site, bare_machine};
 use serde::Serialize;
 
@@ -172,8 +171,7 @@ impl Restore {
             });
         };
         let tier = bare_machine::open_address(address)?;
-        let mark = session.runtime.block_on(TierMark::read(tier.as_ref()))?;
-        let mark = mark.ok_or_else(|| OpsError::NoPlan { address: address.clone() })?;
+        let mark = session.runtime.block_on(bare_machine::read_mark(tier.as_ref()))?;
         let surroundings = session.surroundings(&mark.site);
         Ok(bare_machine::find_site(&tier, key, surroundings, &session.cancel)?)
     }

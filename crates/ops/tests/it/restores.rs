@@ -3,8 +3,8 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
-use lifeboat_model::{Cancel, Exit, Silent};
-use lifeboat_ops::bare_machine::{find_site, open_address};
+use lifeboat_model::{Cancel, Classify as _, Exit, Silent};
+use lifeboat_ops::bare_machine::{find_site, open_address, read_mark};
 use lifeboat_ops::ending::Ending;
 use lifeboat_ops::point::At;
 use lifeboat_ops::restore::{Destination, RestoreOptions, only_database, preview, restore};
@@ -138,6 +138,25 @@ fn a_bare_machine_needs_a_tier_and_the_key_alone() {
     let stranger = Ground::new();
     let refused = find_site(&tier, &stranger.key, stranger.surroundings.clone(), &Cancel::new());
     assert!(matches!(refused, Err(OpsError::AnotherKey { .. })));
+}
+
+#[test]
+fn the_repository_inside_of_a_tier_is_told_from_a_tier() {
+    let ground = Ground::new();
+    ground.write("media/a.txt", "kept");
+    back_up(&ground.site(MEDIA_ON_TWO)).unwrap();
+    let mark = |name: &str| {
+        let tier = open_address(&format!("file://{}", ground.path(name).display())).unwrap();
+        ground.surroundings.runtime.block_on(read_mark(tier.as_ref()))
+    };
+    assert_eq!(mark("first").unwrap().site.as_str(), "shop");
+    let slip = mark("first/repo").unwrap_err();
+    let (error, hint) = (slip.to_string(), slip.hint().unwrap().to_string());
+    assert!(matches!(slip, OpsError::RepositoryAlone { .. }), "{error}");
+    assert!(hint.contains(&format!("{};", ground.path("first").display())), "{hint}");
+    assert!(!error.contains("empty") && !hint.contains("empty"), "{error}; {hint}");
+    let folder = mark("media").unwrap_err();
+    assert!(matches!(folder, OpsError::NoPlan { .. }), "{folder}");
 }
 
 #[test]
