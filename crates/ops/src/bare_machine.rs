@@ -61,14 +61,22 @@ async fn is_repository(tier: &dyn Tier) -> Result<bool, OpsError> {
     }
 }
 
-/// Finds the plan that was last in force at a tier, and returns its site; the tier is used where it
-/// was found, wherever the plan says that it is.
+/// A site that was found through one of its tiers.
+#[derive(Debug)]
+pub struct FoundSite {
+    /// The site; the tier is used where it was found, wherever the plan says that it is.
+    pub site: Site,
+    /// What the plan calls that tier. Whoever named it wants to read from it and from no other.
+    pub tier: TierName,
+}
+
+/// Finds the plan that was last in force at a tier.
 pub fn find_site(
     tier: &Arc<dyn Tier>,
     key: &RecoveryKey,
     surroundings: Surroundings,
     cancel: &Cancel,
-) -> Result<Site, OpsError> {
+) -> Result<FoundSite, OpsError> {
     let runtime = surroundings.runtime.clone();
     let no_plan = || OpsError::NoPlan { address: tier.address().to_owned() };
     let mark = runtime.block_on(read_mark(tier.as_ref()))?;
@@ -92,7 +100,7 @@ pub fn find_site(
         repositories::open(&named, key, site.surroundings(), &Silent, cancel)?.config().id;
     match adopted_as(&records, repository) {
         Some(name) if site.plan().tiers().contains_key(&name) => {
-            Ok(site.with_tier(name, named.tier))
+            Ok(FoundSite { site: site.with_tier(name.clone(), named.tier), tier: name })
         }
         _ => Err(no_plan()),
     }

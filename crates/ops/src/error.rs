@@ -36,7 +36,7 @@ pub enum OpsError {
     #[error(transparent)]
     Secret(#[from] SecretError),
     /// What is where the recovery key should be is none.
-    #[error("what the plan names as recovery key is none")]
+    #[error("what was read as recovery key is none")]
     Key(#[from] ParseKeyError),
     /// An envelope could not be opened.
     #[error(transparent)]

@@ -1,18 +1,19 @@
 //! `lifeboat restore`: bring an asset back, beside what is there or in its place.
 
 use std::fmt::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args};
-use lifeboat_model::{AssetName, Exit, JobId, SiteName, TierName, Timestamp};
+use lifeboat_model::{AssetName, Exit, JobId, Secret, SiteName, TierName, Timestamp};
+use lifeboat_ops::bare_machine::{self, FoundSite};
 use lifeboat_ops::ending::Ending;
 use lifeboat_ops::point::At;
 use lifeboat_ops::recovery_key::RecoveryKey;
 use lifeboat_ops::restore::{
     self, DatabaseReport, Destination, RestoreJobReport, RestoreOptions, RestorePreview,
 };
-use lifeboat_ops::{OpsError, Site, bare_machine};
+use lifeboat_ops::{OpsError, Site};
 use serde::Serialize;
 
 use super::key;
@@ -47,15 +48,11 @@ pub struct Restore {
     /// Read from this tier; without it, from the first in the plan that holds it
     #[arg(long, value_name = "TIER")]
     tier: Option<TierName>,
-    /// Find plan and points at this tier's address: for a machine that has neither
-    #[arg(
-        long,
-        value_name = "ADDRESS",
-        requires = "key_file",
-        conflicts_with_all = ["plan", "tier"]
-    )]
+    /// Find plan and points at this tier's address and read from there: for a machine without them
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["plan", "tier"])]
     from: Option<String>,
-    /// Read the recovery key from this file, `-` for standard input, not from where the plan says
+    /// Read the recovery key from this file, `-` for standard input, not from where the plan says;
+    /// with --from it is asked for if this is left out
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
     /// End with 3 when an owner could not be set
@@ -71,7 +68,7 @@ Examples:
   lifeboat restore media --to /srv/restored
   lifeboat restore media --at 2026-11-23T02:00:00Z --in-place
   lifeboat restore 20261123_020000 --database-only --confirm techit-production
-  lifeboat restore media --from file:///mnt/backups --key-file recovery.key --to /srv/restored";
+  lifeboat restore media --from file:///mnt/backups --to /srv/restored";
 
 /// What a restore did, as it is shown.
 #[derive(Serialize)]
@@ -144,8 +141,14 @@ fn write_database(report: &DatabaseReport, page: &mut Page) -> fmt::Result {
 impl Restore {
     /// Restores; what replaces something is shown first and has to be confirmed.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
-        let site = self.site(session)?;
-        let mut options = self.options(&site)?;
+        let (site, tier) = match &self.from {
+            Some(address) => {
+                let FoundSite { site, tier } = self.find(address, session)?;
+                (site, Some(tier))
+            }
+            None => (self.site(session)?, self.tier.clone()),
+        };
+        let mut options = self.options(&site, tier)?;
         let events = session.events();
         if options.to == Destination::InPlace {
             let preview = restore::preview(&site, &options, &*events, &session.cancel)?;
@@ -160,23 +163,28 @@ impl Restore {
         session.end(&Restored::from(report), exit)
     }
 
-    /// Returns the site of this machine's plan, or the one whose tier is named.
+    /// Returns the site of this machine's plan.
     fn site(&self, session: &Session) -> Result<Site, Failure> {
-        let key = self.key_file.as_deref().map(recovery_key).transpose()?;
-        let (Some(address), Some(key)) = (&self.from, &key) else {
-            let site = session.site()?;
-            return Ok(match key {
-                Some(key) => site.with_key(key),
-                None => site,
-            });
-        };
+        let site = session.site()?;
+        Ok(match &self.key_file {
+            Some(path) => site.with_key(parsed(&key::from_file(path)?)?),
+            None => site,
+        })
+    }
+
+    /// Finds the site whose tier is at an address.
+    fn find(&self, address: &str, session: &Session) -> Result<FoundSite, Failure> {
         let tier = bare_machine::open_address(address)?;
         let mark = session.runtime.block_on(bare_machine::read_mark(tier.as_ref()))?;
         let surroundings = session.surroundings(&mark.site);
-        Ok(bare_machine::find_site(&tier, key, surroundings, &session.cancel)?)
+        let key = match &self.key_file {
+            Some(path) => key::from_file(path)?,
+            None => ask_key(&mark.site, session)?,
+        };
+        Ok(bare_machine::find_site(&tier, &parsed(&key)?, surroundings, &session.cancel)?)
     }
 
-    fn options(&self, site: &Site) -> Result<RestoreOptions, Failure> {
+    fn options(&self, site: &Site, tier: Option<TierName>) -> Result<RestoreOptions, Failure> {
         let (asset, at) = if self.database_only {
             (restore::only_database(site)?, At::parse(&self.what)?)
         } else {
@@ -190,7 +198,7 @@ impl Restore {
             Some(directory) => Destination::Directory(directory.clone()),
             None => Destination::InPlace,
         };
-        let (tier, strict_owner) = (self.tier.clone(), self.strict_owner);
+        let strict_owner = self.strict_owner;
         Ok(RestoreOptions { asset, at, tier, to, confirm: None, strict_owner })
     }
 
@@ -217,9 +225,22 @@ impl Restore {
     }
 }
 
-fn recovery_key(path: &Path) -> Result<RecoveryKey, Failure> {
-    let text = key::from_file(path)?;
-    Ok(RecoveryKey::parse(&text).map_err(OpsError::from)?)
+/// Asks for the key at the terminal: on a bare machine there may be no file that holds it.
+fn ask_key(site: &SiteName, session: &Session) -> Result<Secret, Failure> {
+    let terminal = Terminal::open(&session.cancel).ok_or_else(|| {
+        let message = format!(
+            "the recovery key of `{site}` was not given, and there is no terminal to ask at"
+        );
+        CommandError::usage(
+            message,
+            "give `--key-file FILE`, or `--key-file -` and the key on standard input",
+        )
+    })?;
+    terminal.ask_secret(&format!("the recovery key of {site}: "))
+}
+
+fn parsed(key: &Secret) -> Result<RecoveryKey, Failure> {
+    Ok(RecoveryKey::parse(key).map_err(OpsError::from)?)
 }
 
 /// Says what is going to be replaced; also with `--quiet`, since it is what has to be confirmed.

@@ -174,7 +174,32 @@ fn a_bare_machine_needs_a_tier_and_the_key() {
     let differences = site.files().differences(&tree::capture(below).unwrap(), &[Aspect::Holes]);
     assert!(differences.is_empty(), "{differences:?}");
     let nothing = bare.run(["restore", "media", "--from", &tier, "--to", "again"]);
-    nothing.failure(2);
+    let text = nothing.failure(2);
+    assert!(text.contains("recovery key") && text.contains("--key-file -"), "{text}");
+}
+
+#[test]
+fn the_tier_that_is_named_is_the_one_that_is_read() {
+    let site = Site::new();
+    site.backup();
+    let environment = &site.environment;
+    // The plan's first tier can be reached, and its data is damaged.
+    let packs = environment.path("primary/repo/data");
+    fs::remove_dir_all(&packs).unwrap();
+    fs::create_dir(&packs).unwrap();
+    let bare = Environment::new();
+    let key = bare.write("key", site.key()).display().to_string();
+    let from = |tier: &str, to: &str| {
+        let tier = environment.path(tier).display().to_string();
+        bare.run(["restore", "media", "--from", &tier, "--key-file", &key, "--to", to])
+    };
+    let good = from("secondary", "good");
+    assert_eq!(good.code(), 0, "{good}");
+    assert!(good.stdout().contains("from secondary"), "{good}");
+    let bad = from("primary", "bad");
+    assert_ne!(bad.code(), 0, "{bad}");
+    let local = environment.run(["restore", "media", "--to", "local"]);
+    assert_ne!(local.code(), 0, "{local}");
 }
 
 #[test]

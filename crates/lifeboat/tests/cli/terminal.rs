@@ -78,3 +78,34 @@ fn init_shows_the_key_once_and_has_it_read_back() {
     assert!(!shown.contains(typed.trim()), "what is typed is not shown: {shown}");
     assert!(show(&environment)["confirmed"].is_string());
 }
+
+#[test]
+fn a_bare_machine_is_asked_for_the_key() {
+    let environment = Environment::new();
+    environment.write("media/one.txt", "one");
+    let path = |name: &str| environment.path(name).display().to_string();
+    let (tier, media) = (path("primary"), path("media"));
+    environment
+        .run([
+            "init",
+            "--no-discovery",
+            "--confirm-later",
+            "--site",
+            "shop",
+            "--tier",
+            &format!("primary={tier}"),
+            "--asset-path",
+            &format!("media={media}"),
+        ])
+        .success();
+    environment.run(["backup"]).success();
+    let key = std::fs::read_to_string(environment.path("recovery.key")).unwrap();
+    let bare = Environment::new();
+    let typed = format!("{}\n", key.trim());
+    let answer = [("the recovery key of shop: ", typed.as_str())];
+    let command = format!("restore media --from {tier} --to back");
+    let (shown, code) = converse(&bare, &command, &answer);
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(!shown.contains(key.trim()), "what is typed is not shown: {shown}");
+    assert!(bare.path("back").join(media.trim_start_matches('/')).join("one.txt").exists());
+}

@@ -4,11 +4,11 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use lifeboat_model::{Cancel, Classify as _, Exit, Silent};
-use lifeboat_ops::bare_machine::{find_site, open_address, read_mark};
+use lifeboat_ops::OpsError;
+use lifeboat_ops::bare_machine::{FoundSite, find_site, open_address, read_mark};
 use lifeboat_ops::ending::Ending;
 use lifeboat_ops::point::At;
 use lifeboat_ops::restore::{Destination, RestoreOptions, only_database, preview, restore};
-use lifeboat_ops::{OpsError, Site};
 use lifeboat_testing::tree::{Aspect, Sample, capture};
 
 use crate::ground::{Ground, MEDIA_ON_TWO, back_up, restore_in_place, restore_to};
@@ -130,8 +130,9 @@ fn a_bare_machine_needs_a_tier_and_the_key_alone() {
     assert!(copy.arg("-a").arg(ground.path("second")).arg(&moved).status().unwrap().success());
     drop(ground);
     let tier = open_address(&format!("file://{}", moved.display())).unwrap();
-    let site: Site =
+    let FoundSite { site, tier: name } =
         find_site(&tier, &bare.key, bare.surroundings.clone(), &Cancel::new()).unwrap();
+    assert_eq!(name.as_str(), "secondary");
     assert_eq!(site.name().as_str(), "shop");
     let report = restore_to(&site, "media", At::Latest, &bare.path("back")).unwrap();
     assert_eq!(report.files.as_ref().unwrap().files, 1);
