@@ -328,7 +328,8 @@ impl Classify for OpsError {
                 )
             }
             Self::LiveDatabase { .. } => {
-                "protect the database by an asset of kind = \"postgres\", and leave this path out".to_owned()
+                "protect the database by an asset of kind = \"postgres\", and leave this path out"
+                    .to_owned()
             }
             Self::AnotherSite { .. } => "give each site a tier address of its own".to_owned(),
             Self::Unmarked { address } => {

@@ -1,4 +1,5 @@
-//! Restoring an asset: beside what is there, or in its place with the old state kept aside.
+//! Restoring an asset: beside what is there, or in its place with the old state kept aside. What a
+//! command captured goes back through a command, which alone knows what it replaces.
 //!
 //! [`preview`] says what would be restored and what it replaces; [`restore`] does it. What replaces
 //! something needs the site's name as confirmation, handed in as a value.
@@ -80,8 +81,10 @@ pub struct RestorePreview {
     pub snapshot: SnapshotId,
     /// Where to, as a person says it.
     pub target: String,
-    /// What it replaces, which is kept aside.
+    /// What is there now and is replaced.
     pub replaces: Vec<String>,
+    /// Whether what is replaced is kept aside; if not, a command of the plan decides what becomes of it.
+    pub keeps_replaced: bool,
 }
 
 /// What a restore did.
@@ -132,7 +135,7 @@ pub fn preview(
     cancel: &Cancel,
 ) -> Result<RestorePreview, OpsError> {
     let open = open(site, options, events, cancel)?;
-    Ok(choose(&open, options)?.preview)
+    Ok(choose(&open, options, cancel)?.preview)
 }
 
 /// Restores.
@@ -147,7 +150,7 @@ pub fn restore(
         return Err(OpsError::Unconfirmed { site: site.name().clone() });
     }
     let open = open(site, options, events, cancel)?;
-    let chosen = choose(&open, options)?;
+    let chosen = choose(&open, options, cancel)?;
     let (job, started) = (site.surroundings().new_job(), site.surroundings().now());
     let asset = options.asset.clone();
     let (command, assets) = ("restore".to_owned(), vec![asset]);
@@ -211,7 +214,11 @@ struct Chosen<'o> {
     preview: RestorePreview,
 }
 
-fn choose<'o>(open: &'o OpenSite<'_>, options: &RestoreOptions) -> Result<Chosen<'o>, OpsError> {
+fn choose<'o>(
+    open: &'o OpenSite<'_>,
+    options: &RestoreOptions,
+    cancel: &Cancel,
+) -> Result<Chosen<'o>, OpsError> {
     let (site, asset) = (open.site(), &options.asset);
     let kind = &site.asset(asset)?.kind;
     let holdings = Holdings::of_open(open)?;
@@ -230,7 +237,7 @@ fn choose<'o>(open: &'o OpenSite<'_>, options: &RestoreOptions) -> Result<Chosen
         Destination::Directory(directory) => (directory.display().to_string(), Vec::new()),
         Destination::InPlace => match kind {
             AssetKind::Files(_) => files::replaced(&snapshot),
-            AssetKind::Postgres(postgres) => database::replaced(postgres),
+            AssetKind::Postgres(postgres) => database::replaced(site, postgres, cancel),
             AssetKind::Command(command) => output::replaced(command),
         },
     };
@@ -242,6 +249,7 @@ fn choose<'o>(open: &'o OpenSite<'_>, options: &RestoreOptions) -> Result<Chosen
         snapshot: id,
         target,
         replaces,
+        keeps_replaced: !matches!(kind, AssetKind::Command(_)),
     };
     Ok(Chosen { tier, snapshot, preview })
 }

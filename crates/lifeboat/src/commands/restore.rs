@@ -39,7 +39,7 @@ pub struct Restore {
     /// Restore below this directory; it is created, or has to be empty
     #[arg(long, value_name = "DIR")]
     to: Option<PathBuf>,
-    /// Put it where it came from; what is there is kept aside
+    /// Put it where it came from; what is there is kept aside, except by a plan's command
     #[arg(long)]
     in_place: bool,
     /// Put the plan's only database back as it was at TIME
@@ -249,12 +249,16 @@ fn show(preview: &RestorePreview) {
 }
 
 fn announcement(preview: &RestorePreview) -> String {
-    let RestorePreview { capture, tier, target, replaces, .. } = preview;
+    let RestorePreview { capture, tier, target, replaces, keeps_replaced, .. } = preview;
     let what = format!("{} of {} from {tier}", capture.asset, time::instant(capture.time));
     if replaces.is_empty() {
         return format!("{what} goes to {target}, where nothing is in the way\n");
     }
-    let mut text = format!("{what} replaces what is there, which is kept aside:\n");
+    let mut text = if *keeps_replaced {
+        format!("{what} replaces what is there, which is kept aside:\n")
+    } else {
+        format!("{what} replaces what a command of the plan replaces; nothing is kept aside:\n")
+    };
     for replaced in replaces {
         _ = writeln!(text, "    {replaced}");
     }
@@ -288,11 +292,18 @@ mod tests {
             snapshot: SnapshotId::from_bytes([0; 32]),
             target: "/srv/media, /srv/logos".to_owned(),
             replaces: vec!["/srv/media".to_owned()],
+            keeps_replaced: true,
         };
         let head = format!("media of {} from primary", time::instant(preview.capture.time));
         assert_eq!(
             announcement(&preview),
             format!("{head} replaces what is there, which is kept aside:\n    /srv/media\n")
+        );
+        preview.keeps_replaced = false;
+        let command = announcement(&preview);
+        assert!(
+            command.contains("command") && command.contains("nothing is kept aside"),
+            "{command}"
         );
         preview.replaces.clear();
         assert_eq!(

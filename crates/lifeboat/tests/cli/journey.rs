@@ -114,6 +114,7 @@ fn what_was_destroyed_comes_back_equal() {
     for asset in ["database", "media"] {
         let restored = environment.run(["restore", asset, "--in-place", "--confirm", "shop"]);
         assert_eq!(restored.code(), 0, "{restored}");
+        assert!(restored.stderr().contains("where nothing is in the way"), "{restored}");
     }
     assert_eq!(site.content(), content);
     let differences = files.differences(&site.files(), &[Aspect::Holes]);

@@ -3,9 +3,9 @@
 use std::io::Read as _;
 use std::path::Path;
 
-use lifeboat_model::{Event, Stage};
+use lifeboat_model::{Cancel, Event, Stage};
 use lifeboat_plan::plan::asset::Postgres;
-use lifeboat_postgres::{Beside, DatabaseRecord, Server, TableDifference, globals};
+use lifeboat_postgres::{Beside, DatabaseRecord, PostgresError, Server, TableDifference, globals};
 use lifeboat_repository::RepositoryError;
 use lifeboat_repository::restore::read_file;
 use serde::Serialize;
@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::{Done, Restoration};
 use crate::backup::DumpPaths;
 use crate::error::OpsError;
+use crate::wire::Site;
 
 /// No document beside a dump is larger: a record has some hundred bytes a table.
 const DOCUMENT_SIZE_MAX: u64 = 256 << 20;
@@ -37,10 +38,19 @@ pub struct DatabaseReport {
     pub globals_failed: Vec<String>,
 }
 
-/// Says what a restore in place replaces.
-pub(super) fn replaced(postgres: &Postgres) -> (String, Vec<String>) {
+/// Says what a restore in place replaces: nothing, if the server knows no such database.
+///
+/// A server that cannot be asked is no failure here; the restore will tell it with its reason.
+pub(super) fn replaced(site: &Site, postgres: &Postgres, cancel: &Cancel) -> (String, Vec<String>) {
     let target = format!("the database that `{}` names", postgres.connect.as_str());
-    (target.clone(), vec![target])
+    let asked = site.connection(postgres, cancel).and_then(|(conninfo, environment)| {
+        let runtime = &site.surroundings().runtime;
+        Ok(runtime.block_on(Server::connect(&conninfo, &environment))?)
+    });
+    match asked {
+        Err(OpsError::Postgres(PostgresError::NoDatabase { .. })) => (target, Vec::new()),
+        _ => (target.clone(), vec![target]),
+    }
 }
 
 impl Restoration<'_> {
