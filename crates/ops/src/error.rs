@@ -73,6 +73,24 @@ pub enum OpsError {
         #[source]
         source: std::io::Error,
     },
+    /// What lies on the tier could not be read.
+    #[error("cannot read {} from the tier", path.display())]
+    Unreadable {
+        /// Where it is in the snapshot.
+        path: PathBuf,
+        /// The reader's word.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A tier did not give what another one holds too.
+    #[error("{error}")]
+    HeldElsewhere {
+        /// What went wrong.
+        #[source]
+        error: Box<OpsError>,
+        /// How to get it from the other.
+        hint: String,
+    },
     /// The plan knows no such asset.
     #[error("the plan has no asset `{asset}`")]
     NoAsset {
@@ -253,6 +271,7 @@ impl OpsError {
             Self::Tier(error) => Some(error),
             Self::Postgres(error) => Some(error),
             Self::Plan(error) => Some(error),
+            Self::HeldElsewhere { error, .. } => Some(error.as_ref()),
             _ => None,
         }
     }
@@ -279,9 +298,10 @@ impl Classify for OpsError {
                 ErrorKind::Denied
             }
             Self::Unmarked { .. } | Self::NoElderTier { .. } => ErrorKind::Conflict,
-            Self::BadMark { .. } | Self::NotInSnapshot { .. } | Self::Differs { .. } => {
-                ErrorKind::Corrupt
-            }
+            Self::BadMark { .. }
+            | Self::NotInSnapshot { .. }
+            | Self::Differs { .. }
+            | Self::Unreadable { .. } => ErrorKind::Corrupt,
             Self::Cancelled(_) => ErrorKind::Cancelled,
             _ => ErrorKind::NotFound,
         }
@@ -301,6 +321,9 @@ impl Classify for OpsError {
     }
 
     fn hint(&self) -> Option<Hint> {
+        if let Self::HeldElsewhere { hint, .. } = self {
+            return Some(Hint::new(hint.clone()));
+        }
         if let Some(inner) = self.inner() {
             return inner.hint();
         }

@@ -12,6 +12,7 @@
 //! aside under a name that ends with the time.
 
 mod database;
+mod elsewhere;
 mod files;
 mod output;
 
@@ -103,6 +104,8 @@ pub struct RestoreJobReport {
     pub database: Option<DatabaseReport>,
     /// Where the old files are kept.
     pub kept_aside: Vec<PathBuf>,
+    /// From where else the same can be had, if not all of it came.
+    pub hint: Option<String>,
     /// When it began.
     pub started: Timestamp,
     /// When it ended.
@@ -178,7 +181,14 @@ pub fn restore(
     }))?;
     open.record(Body::JobEnded(JobEnded { job, ending }))?;
     open.deliver()?;
-    let Done { files, database, kept_aside } = done?;
+    let hint = elsewhere::hint(&open, &chosen, options, &done);
+    let done = match (done, &hint) {
+        (Err(error), Some(hint)) => {
+            return Err(OpsError::HeldElsewhere { error: Box::new(error), hint: hint.clone() });
+        }
+        (done, _) => done?,
+    };
+    let Done { files, database, kept_aside } = done;
     Ok(RestoreJobReport {
         preview,
         job,
@@ -186,6 +196,7 @@ pub fn restore(
         files,
         database,
         kept_aside,
+        hint,
         started,
         ended,
         duration_ms,

@@ -111,6 +111,11 @@ impl Site {
         self
     }
 
+    /// Tells whether a tier is found elsewhere than where the plan says.
+    pub fn is_elsewhere(&self, name: &TierName) -> bool {
+        self.elsewhere.contains_key(name)
+    }
+
     /// Returns the plan.
     pub const fn plan(&self) -> &Plan {
         &self.plan

@@ -80,6 +80,7 @@ struct Restored {
     files: Option<RestoredFiles>,
     database: Option<DatabaseReport>,
     kept_aside: Vec<ShownPath>,
+    hint: Option<String>,
     started: Timestamp,
     ended: Timestamp,
     duration_ms: u64,
@@ -94,6 +95,7 @@ impl From<RestoreJobReport> for Restored {
             files: report.files.map(RestoredFiles::from),
             database: report.database,
             kept_aside: report.kept_aside.into_iter().map(ShownPath).collect(),
+            hint: report.hint,
             started: report.started,
             ended: report.ended,
             duration_ms: report.duration_ms,
@@ -118,7 +120,11 @@ impl Answer for Restored {
             writeln!(page, "the old state is kept at {path}")?;
         }
         let ending = page.paint.tone(render::tone_of(self.ending), &self.ending.to_string());
-        writeln!(page, "{ending} in {}", time::duration(Duration::from_millis(self.duration_ms)))
+        writeln!(page, "{ending} in {}", time::duration(Duration::from_millis(self.duration_ms)))?;
+        match &self.hint {
+            Some(hint) => writeln!(page, "{}: {hint}", page.paint.good("hint")),
+            None => Ok(()),
+        }
     }
 }
 

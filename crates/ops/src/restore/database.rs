@@ -66,11 +66,10 @@ impl Restoration<'_> {
             other => other.into(),
         })?;
         let mut bytes = Vec::new();
-        reader.take(DOCUMENT_SIZE_MAX).read_to_end(&mut bytes).map_err(|source| OpsError::Io {
-            action: "read from the tier",
-            path: path.to_owned(),
-            source,
-        })?;
+        reader
+            .take(DOCUMENT_SIZE_MAX)
+            .read_to_end(&mut bytes)
+            .map_err(|source| OpsError::Unreadable { path: path.to_owned(), source })?;
         Ok(bytes)
     }
 

@@ -38,7 +38,7 @@ impl Restoration<'_> {
         let argv = restore.words().into_iter().map(str::to_owned).collect();
         let fed = CommandLine::new(argv, TIMEOUT).feed(&mut reader, self.cancel);
         if let Some(source) = reader.failed {
-            return Err(OpsError::Io { action: "read from the tier", path, source });
+            return Err(OpsError::Unreadable { path, source });
         }
         fed?;
         Ok(Done::default())
