@@ -8,6 +8,9 @@
 //! What goes wrong with one asset or one tier is its own outcome and does not spoil the rest; each
 //! outcome is computed once, here, and the report, the records and the exit code are made of it.
 //!
+//! A pack that a verification found damaged counts as not there: what it held is read and stored
+//! again, so that a backup after damage is whole, whatever became of those before.
+//!
 //! # Locks
 //!
 //! The state directory's lock makes this the only job of its host; a shared lock in each repository
@@ -202,7 +205,8 @@ pub fn backup(
             Err(error) => return Err(error),
         }
     }
-    let open = OpenSite::open(site, &tiers, NewTiers::SetUp, events, cancel)?;
+    let mut open = OpenSite::open(site, &tiers, NewTiers::SetUp, events, cancel)?;
+    open.leave_damage_out()?;
     Holdings::of_open(&open)?.record_missing(&open)?;
     let surroundings = site.surroundings();
     let (job, started) = (surroundings.new_job(), surroundings.now());

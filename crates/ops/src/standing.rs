@@ -3,7 +3,9 @@
 //! A verification that reads a share of the data, or none, says nothing of what it did not read; so
 //! only one that read everything and passed takes back that another failed.
 
-use lifeboat_model::{Outcome, TierName, Timestamp};
+use std::collections::BTreeSet;
+
+use lifeboat_model::{Outcome, PackId, TierName, Timestamp};
 use serde::Serialize;
 
 use crate::catalog::body::{Body, TierVerified};
@@ -26,6 +28,8 @@ pub struct Standing {
     /// The verification that the tier is judged by: the last that failed, while nothing disproved
     /// it, else the last.
     pub verified: Option<VerifiedOnce>,
+    /// The packs that were found damaged, by all verifications since the last that disproved it.
+    pub damaged_packs: BTreeSet<PackId>,
 }
 
 impl Standing {
@@ -46,7 +50,12 @@ impl Standing {
     /// Takes in the next verification; they come the oldest first.
     fn add(&mut self, time: Timestamp, body: &TierVerified) {
         let (outcome, all_data) = (body.outcome, body.all_data);
-        let settles = outcome == Outcome::Failed || (outcome == Outcome::Passed && all_data);
+        let disproves = outcome == Outcome::Passed && all_data;
+        let settles = outcome == Outcome::Failed || disproves;
+        if disproves {
+            self.damaged_packs.clear();
+        }
+        self.damaged_packs.extend(&body.damaged_packs);
         if settles || !self.is_damaged() {
             self.verified = Some(VerifiedOnce { time, outcome, all_data });
         }
@@ -64,6 +73,10 @@ mod tests {
 
     use super::*;
 
+    fn pack(number: i64) -> PackId {
+        PackId::from_bytes([number.to_le_bytes()[0]; 32])
+    }
+
     /// How a tier stands after verifications one second apart, each of all data or not.
     fn after(verifications: &[(Outcome, bool)]) -> Standing {
         let mut standing = Standing::default();
@@ -76,6 +89,10 @@ mod tests {
                 bytes_read: 0,
                 all_data: *all_data,
                 findings: Vec::new(),
+                damaged_packs: match outcome {
+                    Failed => BTreeSet::from([pack(second)]),
+                    _ => BTreeSet::new(),
+                },
             };
             standing.add(Timestamp::from_second(second).unwrap(), &body);
         }
@@ -104,5 +121,13 @@ mod tests {
             assert_eq!(found, judged_by, "{verifications:?}");
             assert_eq!(standing.is_damaged(), judged_by.is_some_and(|(_, last)| last == Failed));
         }
+    }
+
+    #[test]
+    fn what_several_verifications_found_damaged_adds_up_until_it_is_disproven() {
+        let found = [(Failed, true), (Failed, false), (Passed, false)];
+        assert_eq!(after(&found).damaged_packs, BTreeSet::from([pack(0), pack(1)]));
+        let disproven = [(Failed, true), (Passed, true), (Failed, false)];
+        assert_eq!(after(&disproven).damaged_packs, BTreeSet::from([pack(2)]));
     }
 }

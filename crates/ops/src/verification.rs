@@ -186,6 +186,7 @@ fn to_record(verification: &TierVerification, job: JobId) -> TierVerified {
         bytes_read: verification.report.bytes_read,
         all_data: verification.all_data,
         findings: obstacle.chain(findings).take(SKIPPED_MAX).collect(),
+        damaged_packs: verification.report.damaged_packs.clone(),
     }
 }
 

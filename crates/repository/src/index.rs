@@ -18,7 +18,7 @@
 //! Sources: restic `doc/design.rst`, section "Indexing"; restic
 //! `internal/repository/index/index.go`; rustic_core `repofile/indexfile.rs`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::num::NonZeroU32;
 
 use lifeboat_model::{BlobId, IndexId, PackId};
@@ -166,6 +166,14 @@ impl Table {
         self.runs.push(run);
     }
 
+    fn retain(&mut self, keep: impl Fn(&Slot) -> bool) {
+        // Put in anew, so that the runs stay few.
+        for mut run in std::mem::take(&mut self.runs) {
+            run.retain(&keep);
+            self.insert(run);
+        }
+    }
+
     fn find(&self, id: &BlobId) -> impl Iterator<Item = &Slot> {
         self.runs.iter().flat_map(move |run| {
             let begin = run.partition_point(|slot| slot.id < *id);
@@ -235,6 +243,15 @@ impl Index {
         self.trees.insert(trees);
     }
 
+    /// Forgets what lies in these packs, until a file that lists them is added again.
+    pub fn leave_out(&mut self, packs: &BTreeSet<PackId>) {
+        let numbers = packs.iter().filter_map(|pack| self.numbers.get(pack).copied());
+        let numbers: HashSet<u32> = numbers.collect();
+        for table in [&mut self.data, &mut self.trees] {
+            table.retain(|slot| !numbers.contains(&slot.pack));
+        }
+    }
+
     /// Returns where a blob lies; the first of several places.
     pub fn get(&self, kind: BlobKind, id: &BlobId) -> Option<BlobLocation> {
         self.locations(kind, id).next()
@@ -265,7 +282,7 @@ impl Index {
         self.data.runs.is_empty() && self.trees.runs.is_empty()
     }
 
-    /// Returns all packs, in no particular order.
+    /// Returns all packs, in no particular order; also those that are left out.
     pub fn packs(&self) -> &[PackId] {
         &self.packs
     }
@@ -396,6 +413,22 @@ mod tests {
         assert_eq!(by_pack.len(), 2);
         assert_eq!(by_pack[1].blobs.len(), 2);
         assert_eq!(by_pack[1].blobs[1], blob(BlobKind::Tree, 2, 40));
+    }
+
+    #[test]
+    fn what_is_left_out_is_found_nowhere_else_than_in_other_packs() {
+        let mut index = Index::default();
+        let both = [blob(BlobKind::Data, 1, 0), blob(BlobKind::Tree, 2, 40)];
+        index.add(&file(vec![(9, both.to_vec())]));
+        index.add(&file(vec![(8, vec![blob(BlobKind::Data, 1, 0)])]));
+        index.leave_out(&BTreeSet::from([pack_id(9), pack_id(7)]));
+        assert_eq!(index.get(BlobKind::Data, &blob_id(1)).unwrap().pack, pack_id(8));
+        assert!(!index.contains(BlobKind::Tree, &blob_id(2)));
+        index.leave_out(&BTreeSet::from([pack_id(8)]));
+        assert!(index.is_empty());
+        // Stored again, it is there again.
+        index.add(&file(vec![(9, both.to_vec())]));
+        assert_eq!(index.get(BlobKind::Tree, &blob_id(2)).unwrap().pack, pack_id(9));
     }
 
     #[test]

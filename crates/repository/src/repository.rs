@@ -26,13 +26,14 @@
 //! Sources: restic `doc/design.rst`, sections "Repository Format", "Read and Write Ordering";
 //! restic `internal/repository/repository.go`.
 
+use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::{Bytes, BytesMut};
 use lifeboat_model::{
-    BlobId, Cancel, Event, EventSink, IndexId, KeyId, Secret, SnapshotId, Stage, Work,
+    BlobId, Cancel, Event, EventSink, IndexId, KeyId, PackId, Secret, SnapshotId, Stage, Work,
 };
 use lifeboat_tiers::{ReadRange, TierError};
 use sha2::{Digest, Sha256};
@@ -446,11 +447,7 @@ impl<S: State> Repository<S> {
     }
 
     /// Reads the header of a pack of `size` bytes.
-    pub fn pack_header(
-        &self,
-        id: &lifeboat_model::PackId,
-        size: u64,
-    ) -> Result<PackHeader, RepositoryError> {
+    pub fn pack_header(&self, id: &PackId, size: u64) -> Result<PackHeader, RepositoryError> {
         let corrupt = |error: HeaderError| self.corrupt(id.object(), error);
         let mut tail = self.store.get_range(id, ReadRange::Suffix(HEADER_READ_LENGTH.min(size)))?;
         let length = PackHeader::tail_length(&tail, size).map_err(corrupt)?;
@@ -496,6 +493,12 @@ impl Repository<Indexed> {
     /// Must not be held while an index is saved.
     pub fn index(&self) -> impl Deref<Target = Index> {
         self.state.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets what lies in these packs, as if no index listed them: what is stored from then on
+    /// refers to nothing in them, and a pack that is stored again is known again.
+    pub fn leave_out(&mut self, packs: &BTreeSet<PackId>) {
+        self.state.0.get_mut().unwrap_or_else(PoisonError::into_inner).leave_out(packs);
     }
 
     /// Tells whether a blob is durable and indexed.

@@ -1,6 +1,10 @@
 //! What a record tells: one kind for each thing that somebody may later want to know.
 
-use lifeboat_model::{AssetName, JobId, Outcome, PlanId, RepositoryId, SnapshotId, TierName};
+use std::collections::BTreeSet;
+
+use lifeboat_model::{
+    AssetName, JobId, Outcome, PackId, PlanId, RepositoryId, SnapshotId, TierName,
+};
 use lifeboat_model::{Timestamp, WriterId};
 use serde::{Deserialize, Serialize};
 
@@ -158,6 +162,9 @@ pub struct TierVerified {
     pub all_data: bool,
     /// What was found, at most [`SKIPPED_MAX`] of it.
     pub findings: Vec<String>,
+    /// All packs that were found damaged or missing; new backups build on none of them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub damaged_packs: BTreeSet<PackId>,
 }
 
 /// An asset was restored.

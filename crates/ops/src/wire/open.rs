@@ -24,6 +24,7 @@ use crate::error::{OpsError, Trouble};
 use crate::named_tier::NamedTier;
 use crate::plan_archive::ArchivedPlan;
 use crate::recovery_key::RecoveryKey;
+use crate::standing::Standing;
 use crate::state::State;
 use crate::tier_mark::TierMark;
 
@@ -133,6 +134,19 @@ impl<'s> OpenSite<'s> {
     pub fn deliver(&self) -> Result<Vec<TierSync>, OpsError> {
         let tiers: Vec<_> = self.open_tiers().map(|tier| tier.named.clone()).collect();
         Ok(self.catalog.deliver(&tiers)?)
+    }
+
+    /// Sees to it that what is stored from now on builds on nothing that was found damaged.
+    pub(crate) fn leave_damage_out(&mut self) -> Result<(), OpsError> {
+        for (name, opened) in &mut self.tiers {
+            let Ok(tier) = opened else { continue };
+            let damaged = Standing::load(self.catalog.view(), name)?.damaged_packs;
+            if !damaged.is_empty() {
+                tracing::warn!(tier = %name, packs = damaged.len(), "What damaged packs held is stored again.");
+                tier.repository.leave_out(&damaged);
+            }
+        }
+        Ok(())
     }
 
     /// Locks a tier's repository for reading; one that cannot be written to is read without, since

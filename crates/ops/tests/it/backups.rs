@@ -8,8 +8,10 @@ use lifeboat_ops::ending::Ending;
 use lifeboat_ops::holdings::recovery_points;
 use lifeboat_ops::key::confirm;
 use lifeboat_ops::named_tier::NamedTier;
+use lifeboat_ops::point::At;
 use lifeboat_ops::readiness::readiness;
 use lifeboat_ops::recovery_key::RecoveryKey;
+use lifeboat_ops::restore::{Destination, RestoreOptions, restore};
 use lifeboat_ops::state::State;
 use lifeboat_ops::status::{Objective, Verdict, status};
 use lifeboat_ops::verification::{Share, VerifyOptions, verify};
@@ -173,16 +175,70 @@ fn the_whole_of_a_tier_can_be_verified_and_damage_is_named() {
     assert_eq!(whole_on, ["primary"]);
 }
 
+#[test]
+fn a_backup_after_damage_builds_on_nothing_that_is_damaged() {
+    let tiers = [("primary", "first"), ("secondary", "second")];
+    for damaged in [&["first"][..], &["second"], &["first", "second"]] {
+        let ground = Ground::new();
+        ground.write("media/a.jpg", "a".repeat(100_000));
+        let site = ground.site(MEDIA_ON_TWO);
+        back_up(&site).unwrap();
+        for folder in damaged {
+            for pack in packs(&ground.path(&format!("{folder}/repo/data"))) {
+                damage(&pack);
+            }
+        }
+        let all = VerifyOptions { tiers: Vec::new(), share: Share::All };
+        let report = verify(&site, &all, &Silent, &Cancel::new()).unwrap();
+        assert_eq!(report.outcome, Outcome::Failed);
+        ground.pass(60);
+        let report = back_up(&site).unwrap();
+        assert_eq!(stages(&report, "media"), ["store primary done", "copy secondary done"]);
+        assert_eq!(status(&site).unwrap().verdict, Verdict::No, "{damaged:?}");
+        for (tier, folder) in tiers {
+            let to = ground.path(&format!("from-{folder}"));
+            let options = RestoreOptions {
+                asset: "media".parse().unwrap(),
+                at: At::Latest,
+                tier: Some(tier.parse().unwrap()),
+                to: Destination::Directory(to.clone()),
+                confirm: None,
+                strict_owner: false,
+            };
+            let restored = restore(&site, &options, &Silent, &Cancel::new()).unwrap();
+            assert_eq!(restored.ending, Ending::Succeeded, "{damaged:?} {tier}: {restored:#?}");
+            let file = to.join(ground.path("media/a.jpg").strip_prefix("/").unwrap());
+            assert_eq!(fs::read_to_string(file).unwrap(), "a".repeat(100_000));
+        }
+        if *damaged == ["second"] {
+            // The first tier's packs went over the damaged ones, and that is proven now.
+            let report = verify(&site, &all, &Silent, &Cancel::new()).unwrap();
+            assert_eq!(report.outcome, Outcome::Passed, "{report:#?}");
+            assert_ne!(status(&site).unwrap().verdict, Verdict::No);
+            let restic = Restic::new(ground.path("second/repo"), ground.key.spelled().expose());
+            restic.check_read_data().unwrap();
+        }
+    }
+}
+
 fn damage_a_pack(data: &std::path::Path) {
+    damage(&packs(data)[0]);
+}
+
+fn packs(data: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let folders = fs::read_dir(data).unwrap();
+    folders
+        .flat_map(|folder| fs::read_dir(folder.unwrap().path()).unwrap())
+        .map(|pack| pack.unwrap().path())
+        .collect()
+}
+
+fn damage(pack: &std::path::Path) {
     use std::os::unix::fs::PermissionsExt as _;
-    let folder = fs::read_dir(data).unwrap().find_map(|folder| {
-        fs::read_dir(folder.unwrap().path()).unwrap().next().map(|pack| pack.unwrap().path())
-    });
-    let pack = folder.expect("there is a pack");
-    let mut bytes = fs::read(&pack).unwrap();
+    let mut bytes = fs::read(pack).unwrap();
     bytes[20] ^= 1;
-    fs::set_permissions(&pack, fs::Permissions::from_mode(0o600)).unwrap();
-    std::io::Write::write_all(&mut fs::File::create(&pack).unwrap(), &bytes).unwrap();
+    fs::set_permissions(pack, fs::Permissions::from_mode(0o600)).unwrap();
+    std::io::Write::write_all(&mut fs::File::create(pack).unwrap(), &bytes).unwrap();
 }
 
 #[test]

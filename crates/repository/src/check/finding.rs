@@ -1,6 +1,8 @@
 //! What a check found out, in words and as data.
 
-use lifeboat_model::Outcome;
+use std::collections::BTreeSet;
+
+use lifeboat_model::{Outcome, PackId};
 use serde::Serialize;
 
 /// How bad a finding is.
@@ -96,6 +98,8 @@ pub struct CheckReport {
     pub packs_read: u64,
     /// How many bytes these have.
     pub bytes_read: u64,
+    /// The packs that are missing, or from which something cannot be had.
+    pub damaged_packs: BTreeSet<PackId>,
 }
 
 impl CheckReport {

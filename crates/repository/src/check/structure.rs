@@ -16,7 +16,7 @@ use super::data::{PackToRead, ReadPack};
 use super::finding::{CheckReport, Finding, Severity, explain};
 use super::pack::check_layout;
 use crate::blob::BlobKind;
-use crate::error::RepositoryError;
+use crate::error::{RepositoryError, StoredObject};
 use crate::index::{Index, IndexFile};
 use crate::node::{Node, NodeKind};
 use crate::pack::PackedBlob;
@@ -146,12 +146,14 @@ impl<'r, S: State> Structure<'r, S> {
         let mut found = Vec::new();
         for (id, blobs) in &self.layout {
             let Some(size) = self.listed.get(id) else {
+                self.report.damaged_packs.insert(*id);
                 let finding = Finding::new(Severity::Error, id.object(), "it is missing");
                 found.push((finding.hinted(LOST_PACK), blobs.as_slice()));
                 continue;
             };
             let problems = check_layout(blobs, *size);
             if !problems.is_empty() {
+                self.report.damaged_packs.insert(*id);
                 let finding = Finding::new(Severity::Error, id.object(), summary(&problems));
                 // Which of its blobs are lost is known only after it was read.
                 found.push((finding.hinted(LOST_PACK), &[]));
@@ -240,11 +242,13 @@ impl<'r, S: State> Structure<'r, S> {
                     if verdict.problems.is_empty() {
                         continue;
                     }
+                    self.report.damaged_packs.insert(pack.id);
                     let problem = summary(&verdict.problems);
                     self.findings.push(finding(Severity::Error, problem).hinted(LOST_PACK));
                     self.bad.extend(verdict.bad_blobs.into_iter().map(|blob| (blob, number)));
                 }
                 Err(TierError::NotFound { .. }) => {
+                    self.report.damaged_packs.insert(pack.id);
                     let problem = "it was listed and is missing now".to_owned();
                     self.findings.push(finding(Severity::Error, problem).hinted(LOST_PACK));
                     let lost = self.layout.get(&pack.id).into_iter().flatten();
@@ -364,6 +368,11 @@ impl<'r, S: State> Structure<'r, S> {
 
     fn add_lost_tree(&mut self, visit: &Visit, error: &RepositoryError) {
         let severity = severity_of(error);
+        if let RepositoryError::Corrupt(corruption) = error
+            && let StoredObject::Blob { at: Some((pack, _)), .. } = &corruption.object
+        {
+            self.report.damaged_packs.insert(*pack);
+        }
         let path = in_snapshot(&visit.snapshot, &visit.path);
         let mut finding = Finding::new(severity, directory(visit), explain_cause(error));
         finding.affects(format!("{path} and all below it"));

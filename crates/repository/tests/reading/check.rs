@@ -1,5 +1,6 @@
 //! Every sort of damage is found, named, and told from what could not be looked at.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,7 +113,9 @@ fn a_flipped_bit_is_found_by_reading_and_only_then() {
     bytes[20] ^= 1;
     sound.damage(&sound.data, bytes);
     assert_eq!(sound.check(ReadData::None).findings, []);
-    insta::assert_snapshot!(shown(&sound.check(ReadData::All)));
+    let report = sound.check(ReadData::All);
+    assert_eq!(report.damaged_packs, BTreeSet::from([sound.data]));
+    insta::assert_snapshot!(shown(&report));
 }
 
 #[test]
@@ -142,7 +145,9 @@ fn a_truncated_pack_is_found() {
 fn a_missing_pack_names_the_files_it_costs() {
     let sound = sound();
     sound.repository.store().delete(&sound.data).unwrap();
-    insta::assert_snapshot!(shown(&sound.check(ReadData::None)));
+    let report = sound.check(ReadData::None);
+    assert_eq!(report.damaged_packs, BTreeSet::from([sound.data]));
+    insta::assert_snapshot!(shown(&report));
 }
 
 #[test]
