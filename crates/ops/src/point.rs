@@ -54,6 +54,14 @@ impl At {
             Self::Time(at) => time <= at,
         }
     }
+
+    /// Tells whether a point of this time is the one that is named.
+    fn names(self, time: Timestamp) -> bool {
+        match self {
+            Self::Latest => false,
+            Self::Time(at) => at.subsec_nanosecond() == 0 && at.as_second() == time.as_second(),
+        }
+    }
 }
 
 impl std::fmt::Display for At {
@@ -271,22 +279,21 @@ fn choose<'c>(
     chosen.copied()
 }
 
-/// Chooses the capture of an asset for a moment: the newest by then, or what the newest point by
-/// then ties to it, whichever is later.
+/// Chooses the capture of an asset: what the point of exactly this name ties to it, else the newest
+/// by then.
+///
+/// A point ties to the database the media that came after it. Whoever names any other moment wants
+/// nothing later than that: what came later may be what the restore is to undo.
 pub fn capture_at<'c>(
     asset: &AssetName,
     at: At,
     captures: &'c [Capture],
     points: &'c [Point],
 ) -> Option<&'c Capture> {
-    let own = captures.iter().rfind(|c| c.asset == *asset && at.reaches(c.time));
-    let point = points.iter().find(|point| at.reaches(point.time));
-    let tied = point.and_then(|point| point.members.iter().find(|m| m.capture.asset == *asset));
-    match (own, tied.map(|member| &member.capture)) {
-        (Some(own), Some(tied)) if tied.time > own.time => Some(tied),
-        (None, tied) => tied,
-        (own, _) => own,
-    }
+    let named = points.iter().find(|point| at.names(point.time));
+    let tied = named.and_then(|point| point.members.iter().find(|m| m.capture.asset == *asset));
+    tied.map(|member| &member.capture)
+        .or_else(|| captures.iter().rfind(|c| c.asset == *asset && at.reaches(c.time)))
 }
 
 #[cfg(test)]
@@ -382,6 +389,15 @@ mod tests {
         assert_eq!(found, Some(&captures[2]));
         let latest = capture_at(&name("media"), At::Latest, &captures, &points);
         assert_eq!(latest, Some(&captures[2]));
+    }
+
+    #[test]
+    fn a_moment_between_points_gets_nothing_later() {
+        let captures =
+            [capture("media", "a", 0), capture("database", "b", 10), capture("media", "c", 60)];
+        let points = points(&three_roles(), &captures);
+        let found = capture_at(&name("media"), At::Time(second(30)), &captures, &points);
+        assert_eq!(found, Some(&captures[0]), "the later media may be what is to be undone");
     }
 
     #[test]
