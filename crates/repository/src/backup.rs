@@ -29,8 +29,8 @@
 //! # Crash consistency
 //!
 //! A kill at any time leaves the snapshots that were there. What the killed backup stored is found
-//! again by the next one as far as an index lists it, which happens at least every ten minutes, and
-//! when a backup fails. Packs that no index lists cost space until `restic prune`.
+//! again by the next one as far as an index lists it: all but 64 MiB or an eighth, whichever is more,
+//! and all that is older than ten minutes; all of it when a backup fails. Packs that no index lists cost space until `restic prune`.
 //!
 //! # Limits
 //!

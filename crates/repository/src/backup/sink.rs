@@ -4,8 +4,8 @@
 //!
 //! A pack is listed in an index only after it is durable. A kill before that leaves packs that no
 //! index lists, which `restic prune` removes; a kill after it leaves blobs that the next backup
-//! finds. Index files are written at least every [`INDEX_INTERVAL`], so that no more than that is
-//! ever stored twice.
+//! finds. Index files are written at least every [`INDEX_INTERVAL`], and sooner once an eighth of what
+//! was stored is unlisted, so that no more than that is ever stored twice.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,6 +41,13 @@ pub(super) const PACKS_WAITING: usize = 1;
 /// After how long a pack is listed at the latest, as restic does.
 const INDEX_INTERVAL: Duration = Duration::from_mins(10);
 
+/// How many bytes of packs may be unlisted at least; below it a kill costs less than an index file.
+const UNLISTED_BYTES_MIN: u64 = 64 << 20;
+
+/// Which part of what a backup stored may be unlisted, so that a kill never costs more than that,
+/// while the number of index files grows only with the logarithm of the size.
+const UNLISTED_PART: u64 = 8;
+
 /// What was new, as far as it was counted.
 #[derive(Debug, Default)]
 pub(super) struct Added {
@@ -60,6 +67,8 @@ pub(super) struct Shelf<'a> {
     clock: &'a dyn Clock,
     unlisted: Unlisted,
     listing: Mutex<Listing>,
+    /// Bytes of all packs that this backup stored.
+    stored: AtomicU64,
 }
 
 /// The index file that is being filled.
@@ -67,6 +76,7 @@ pub(super) struct Shelf<'a> {
 struct Listing {
     file: IndexFile,
     blobs: usize,
+    bytes: u64,
     since: Option<Timestamp>,
 }
 
@@ -77,7 +87,7 @@ impl<'a> Shelf<'a> {
         clock: &'a dyn Clock,
     ) -> Self {
         let (unlisted, listing) = (Unlisted::default(), Mutex::default());
-        Self { repository, work, clock, unlisted, listing }
+        Self { repository, work, clock, unlisted, listing, stored: AtomicU64::new(0) }
     }
 
     /// Stores packs until there are no more; after a failure they are only taken.
@@ -93,13 +103,17 @@ impl<'a> Shelf<'a> {
 
     fn store(&self, pack: &FinishedPack) -> Result<(), RepositoryError> {
         self.repository.save_pack(pack)?;
+        let size = pack.bytes.len() as u64;
+        let stored = self.stored.fetch_add(size, Ordering::Relaxed) + size;
         let mut listing = lock(&self.listing);
         listing.file.packs.push(PackEntry::from(pack));
         listing.blobs += pack.blobs.len();
+        listing.bytes += size;
         let now = self.clock.now();
         let since = *listing.since.get_or_insert(now);
         let due = now.duration_since(since).unsigned_abs() >= INDEX_INTERVAL;
-        if listing.blobs < BLOBS_PER_FILE_MAX && !due {
+        let costly = listing.bytes >= UNLISTED_BYTES_MIN.max(stored / UNLISTED_PART);
+        if listing.blobs < BLOBS_PER_FILE_MAX && !due && !costly {
             return Ok(());
         }
         let full = std::mem::take(&mut *listing);
