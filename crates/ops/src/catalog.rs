@@ -300,7 +300,9 @@ impl Catalog {
 
     /// Fills the view anew from the tiers and the outbox; a tier that is down is named.
     ///
-    /// When no tier can be read, the view stays as it is.
+    /// A record that only the view still has is kept: its signature is what makes it true, and the
+    /// tiers' copies of it may be the ones that are damaged. When no tier can be read, the view stays
+    /// as it is.
     pub fn rebuild(&self, tiers: &[NamedTier]) -> Result<CatalogReport, CatalogError> {
         let (mut report, mut records, mut last) = (CatalogReport::default(), Vec::new(), None);
         for tier in tiers {
@@ -322,6 +324,8 @@ impl Catalog {
             return Err(CatalogError::NoTier { source: last });
         }
         records.extend(self.outbox()?);
+        // A view that cannot be read is what a rebuild is for.
+        records.extend(self.view.all().unwrap_or_default());
         let Audited { accepted, flaws } = audit(&self.site, &self.keys.verifier, records);
         report.flaws.extend(flaws);
         self.view.replace(&accepted)?;
@@ -330,10 +334,12 @@ impl Catalog {
     }
 
     /// Reads every record of every tier and names whatever should not be; changes nothing.
+    ///
+    /// A tier lacks what another tier has or this host knows, but for what it is still to be sent.
     pub fn verify(&self, tiers: &[NamedTier]) -> Result<CatalogReport, CatalogError> {
-        let outbox: HashSet<_> = self.outbox()?.iter().map(Record::id).collect();
-        let known = self.view.all()?;
-        let mut report = CatalogReport { records: known.len(), ..CatalogReport::default() };
+        let mut report = CatalogReport::default();
+        let mut all: HashSet<_> = self.view.all()?.iter().map(Record::id).collect();
+        let mut shelves = Vec::new();
         for tier in tiers {
             let found = match self.read(tier, &HashSet::new()) {
                 Ok(found) => found,
@@ -348,12 +354,17 @@ impl Catalog {
             let Audited { accepted, flaws } = audit(&self.site, &self.keys.verifier, found.records);
             report.flaws.extend(flaws);
             let there: HashSet<_> = accepted.iter().map(Record::id).collect();
-            let expected = known.iter().map(Record::id).filter(|id| !outbox.contains(id));
-            let records = expected.filter(|id| !there.contains(id)).count();
+            all.extend(there.iter().copied());
+            shelves.push((name, there));
+        }
+        let outbox: HashSet<_> = self.outbox()?.iter().map(Record::id).collect();
+        for (tier, there) in shelves {
+            let records = all.difference(&there).filter(|id| !outbox.contains(id)).count();
             if records > 0 {
-                report.flaws.insert(Flaw::Behind { tier: name, records });
+                report.flaws.insert(Flaw::Behind { tier, records });
             }
         }
+        report.records = all.len();
         Ok(report)
     }
 }

@@ -3,6 +3,7 @@
 //! A [`Site`] is a plan and its surroundings and has done no I/O yet. [`Site::reach`] goes to a
 //! tier, [`open::OpenSite`] opens everything that a command which writes needs.
 
+pub mod audit;
 pub mod open;
 pub mod repositories;
 

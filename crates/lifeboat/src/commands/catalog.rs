@@ -5,12 +5,12 @@ use std::fmt::{self, Write as _};
 
 use clap::{Args, Subcommand};
 use lifeboat_model::{AssetName, Exit, RecordId, Timestamp, WriterId};
+use lifeboat_ops::catalog::CatalogReport;
 use lifeboat_ops::catalog::body::Body;
 use lifeboat_ops::catalog::record::Record;
 use lifeboat_ops::catalog::view::View;
-use lifeboat_ops::catalog::{Catalog as OpenCatalog, CatalogError, CatalogReport};
-use lifeboat_ops::named_tier::NamedTier;
 use lifeboat_ops::state::State;
+use lifeboat_ops::wire::audit::verify_catalog;
 use lifeboat_ops::wire::open::{NewTiers, OpenSite};
 use lifeboat_ops::{OpsError, Site};
 use serde::Serialize;
@@ -284,28 +284,21 @@ impl Looked {
 }
 
 fn verify(session: &Session) -> Result<Exit, Failure> {
-    let report = with_catalog(session, OpenCatalog::verify)?;
+    let report = verify_catalog(&session.site()?, &session.cancel)?;
     let looked = Looked { report, what: "verified" };
     let exit = looked.exit();
     session.end(&Verified(looked), exit)
 }
 
+/// Fills the view anew with what all tiers that can be reached have.
 fn rebuild(session: &Session) -> Result<Exit, Failure> {
-    let report = with_catalog(session, OpenCatalog::rebuild)?;
-    let looked = Looked { report, what: "rebuilt" };
-    let exit = looked.exit();
-    session.end(&Rebuilt(looked), exit)
-}
-
-/// Opens the catalog with all tiers that can be reached and does something with it.
-fn with_catalog(
-    session: &Session,
-    work: impl FnOnce(&OpenCatalog, &[NamedTier]) -> Result<CatalogReport, CatalogError>,
-) -> Result<CatalogReport, Failure> {
     let site = session.site()?;
     let all: BTreeSet<_> = site.plan().tiers().keys().cloned().collect();
     let events = session.events();
     let open = OpenSite::open(&site, &all, NewTiers::Leave, &*events, &session.cancel)?;
     let tiers: Vec<_> = open.open_tiers().map(|tier| tier.named.clone()).collect();
-    Ok(work(open.catalog(), &tiers).map_err(OpsError::from)?)
+    let report = open.catalog().rebuild(&tiers).map_err(OpsError::from)?;
+    let looked = Looked { report, what: "rebuilt" };
+    let exit = looked.exit();
+    session.end(&Rebuilt(looked), exit)
 }

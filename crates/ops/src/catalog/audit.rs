@@ -94,8 +94,8 @@ pub enum Flaw {
         /// How many.
         records: usize,
     },
-    /// A tier lacks records that are known here.
-    #[error("{tier} lacks {records} records that are known here")]
+    /// A tier lacks records that another tier has or that are known here.
+    #[error("{tier} lacks {records} records that are known elsewhere")]
     Behind {
         /// Which tier.
         tier: TierName,

@@ -193,6 +193,23 @@ fn without_a_tier_the_view_stays() {
     assert_eq!(catalog.view().all().unwrap().len(), 1);
 }
 
+#[test]
+fn a_rebuild_keeps_what_only_the_view_has_whole() {
+    let host = Host::new(&RecoveryKey::generate(), "shop");
+    let memory = Arc::new(MemoryTier::new());
+    let tiers = [tier("primary", &memory)];
+    let catalog = host.enrolled();
+    catalog.append(started(1), None).unwrap();
+    catalog.deliver(&tiers).unwrap();
+    let all = ids(&catalog);
+    let path = &paths(&memory)[1];
+    let truncated = memory.contents()[path].slice(..20);
+    replace(&host.runtime, &memory, path, truncated);
+    let report = catalog.rebuild(&tiers).unwrap();
+    assert_eq!((report.records, report.flaws.len()), (2, 1), "{:?}", report.flaws);
+    assert_eq!(ids(&catalog), all);
+}
+
 /// What somebody does to the objects of a tier.
 type Tampering = fn(&Runtime, &MemoryTier, &Host);
 

@@ -1,0 +1,37 @@
+//! The catalog of all tiers held against each other and against what is known here, read-only.
+//!
+//! Opening a site for a command that writes brings every tier up to date first, and so would put
+//! back whatever somebody removed. Whoever asks whether something was removed must look before.
+
+use lifeboat_model::Cancel;
+
+use super::{Reached, Site};
+use crate::catalog::{Catalog, CatalogKeys, CatalogReport, TierSync};
+use crate::error::OpsError;
+use crate::state::State;
+
+/// Reads every record of every tier of the plan and names whatever should not be.
+///
+/// Changes nothing on a tier. A tier that could not be looked at is in the report with its reason.
+pub fn verify_catalog(site: &Site, cancel: &Cancel) -> Result<CatalogReport, OpsError> {
+    let key = site.recovery_key(cancel)?;
+    let surroundings = site.surroundings();
+    let lock = State::open(&surroundings.state_directory)?.lock()?;
+    let keys = CatalogKeys::from(&key);
+    let catalog = Catalog::open(lock, site.name().clone(), keys, surroundings)?;
+    let (mut ready, mut unseen) = (Vec::new(), Vec::new());
+    for name in site.plan().tiers().keys() {
+        let reason = match site.reach(name) {
+            Reached::Ready(tier) => {
+                ready.push(tier);
+                continue;
+            }
+            Reached::Vacant(vacancy) => format!("there is nothing at {}", vacancy.address()),
+            Reached::Trouble(trouble) => trouble.message,
+        };
+        unseen.push(TierSync { tier: name.clone(), read: 0, put: 0, error: Some(reason) });
+    }
+    let mut report = catalog.verify(&ready)?;
+    report.tiers.extend(unseen);
+    Ok(report)
+}
