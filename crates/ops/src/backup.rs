@@ -49,6 +49,7 @@ use lifeboat_repository::backup::{Counts, Skipped};
 use lifeboat_repository::lock::{LockGuard, LockKind, LockOptions};
 use serde::Serialize;
 
+use self::capture::CaptureTrouble;
 use crate::catalog::TierSync;
 use crate::catalog::body::{AssetBackedUp, Body, JobEnded, JobStarted, SKIPPED_MAX, TierSnapshot};
 use crate::ending::{Ending, JobStage, StageOutcome};
@@ -351,7 +352,7 @@ impl Job<'_> {
         Ok(report)
     }
 
-    /// Stores an asset on the first tier that can take it, and copies it to the others.
+    /// Stores an asset on the first tier that takes it, and copies it to those after it.
     fn store(&self, asset: &Asset, tiers: &[TierName], report: &mut AssetReport) {
         let mut usable = Vec::new();
         for name in tiers {
@@ -362,10 +363,7 @@ impl Job<'_> {
                 }
             }
         }
-        let Some((first, others)) = usable.split_first() else { return };
-        let started = self.now();
-        let stored = self.capture(asset, first, report);
-        self.note(report, (JobStage::Store, Some(&first.named.name)), started, stored);
+        let Some((first, others)) = self.store_on_one_of(asset, &usable, report) else { return };
         let Some(snapshot) = report.snapshots.first().map(|on| on.snapshot) else {
             let names: Vec<_> = others.iter().map(|tier| tier.named.name.clone()).collect();
             return self.skip(&names, "there is nothing to copy", report);
@@ -375,6 +373,29 @@ impl Job<'_> {
             let copied = self.copy(first, tier, snapshot, report);
             self.note(report, (JobStage::Copy, Some(&tier.named.name)), started, copied);
         }
+    }
+
+    /// Stores an asset on the first tier that takes it: one that breaks down gives way to the next.
+    /// Returns that tier and those that are left.
+    fn store_on_one_of<'t>(
+        &self,
+        asset: &Asset,
+        tiers: &'t [&'t OpenTier],
+        report: &mut AssetReport,
+    ) -> Option<(&'t OpenTier, &'t [&'t OpenTier])> {
+        let mut waiting = tiers;
+        while let Some((tier, others)) = waiting.split_first() {
+            let started = self.now();
+            let stored = self.capture(asset, tier, report);
+            let gives_way = matches!(stored, Err(CaptureTrouble::Tier(_)));
+            let stage = (JobStage::Store, Some(&tier.named.name));
+            self.note(report, stage, started, stored.map_err(Trouble::from));
+            if !gives_way {
+                return Some((tier, others));
+            }
+            waiting = others;
+        }
+        None
     }
 
     fn skip(&self, tiers: &[TierName], why: &str, report: &mut AssetReport) {

@@ -2,7 +2,7 @@
 
 use lifeboat_model::Timestamp;
 use lifeboat_plan::plan::asset::{Asset, AssetKind};
-use lifeboat_repository::backup::{self, BackupReport, ParentChoice};
+use lifeboat_repository::backup::{self, BackupError, BackupReport, ParentChoice};
 use lifeboat_repository::source::Source;
 
 use super::{AssetReport, Job, TierSnapshotReport};
@@ -22,6 +22,34 @@ pub(super) struct Reading {
     pub lacking: Option<Trouble>,
 }
 
+/// Why the capture of an asset did not succeed.
+pub(super) enum CaptureTrouble {
+    /// The tier did not take it, so another one may.
+    Tier(Trouble),
+    /// It cannot be read as a whole, whichever tier takes it.
+    Source(Trouble),
+}
+
+impl From<CaptureTrouble> for Trouble {
+    fn from(trouble: CaptureTrouble) -> Self {
+        match trouble {
+            CaptureTrouble::Tier(trouble) | CaptureTrouble::Source(trouble) => trouble,
+        }
+    }
+}
+
+impl From<BackupError> for CaptureTrouble {
+    fn from(error: BackupError) -> Self {
+        let trouble = Trouble::of(&error);
+        match error {
+            BackupError::Repository(_) if trouble.ending != Ending::Cancelled => {
+                Self::Tier(trouble)
+            }
+            _ => Self::Source(trouble),
+        }
+    }
+}
+
 impl Job<'_> {
     /// Makes the snapshot of an asset; what it shows is added to the report.
     pub(super) fn capture(
@@ -29,8 +57,12 @@ impl Job<'_> {
         asset: &Asset,
         tier: &OpenTier,
         report: &mut AssetReport,
-    ) -> Result<(), Trouble> {
-        let reading = self.read(asset, report).map_err(|error| Trouble::of(&error))?;
+    ) -> Result<(), CaptureTrouble> {
+        // What an earlier tier did not take is read anew.
+        report.remarks.clear();
+        let reading = self
+            .read(asset, report)
+            .map_err(|error| CaptureTrouble::Source(Trouble::of(&error)))?;
         let Reading { sources, moment, revision, lacking } = reading;
         report.revision = revision;
         let options = backup::BackupOptions {
@@ -41,11 +73,10 @@ impl Job<'_> {
         };
         let clock = self.site().surroundings().clock.as_ref();
         let made =
-            backup::backup(&tier.repository, sources, &options, self.events, self.cancel, clock)
-                .map_err(|error| Trouble::of(&error))?;
+            backup::backup(&tier.repository, sources, &options, self.events, self.cancel, clock)?;
         take_over(made, moment, tier, report);
         match (incomplete(report), lacking) {
-            (Some(trouble), _) | (None, Some(trouble)) => Err(trouble),
+            (Some(trouble), _) | (None, Some(trouble)) => Err(CaptureTrouble::Source(trouble)),
             (None, None) => Ok(()),
         }
     }

@@ -9,6 +9,7 @@ use lifeboat_ops::backup::{BackupOptions, backup};
 use lifeboat_ops::ending::Ending;
 use lifeboat_ops::point::At;
 use lifeboat_tiers::fault::{Fault, FaultTier, Rule, Target};
+use lifeboat_tiers::local::LocalTier;
 use lifeboat_tiers::{MemoryTier, Tier};
 
 use crate::ground::{Ground, MEDIA_ON_TWO, back_up, messages, restore_to, stages};
@@ -30,6 +31,23 @@ fn a_tier_that_is_gone_is_an_error_and_not_made_anew() {
     let report = back_up(&site).unwrap();
     assert_eq!(stages(&report, "media"), ["copy primary failed", "store secondary done"]);
     assert_eq!(fs::read_dir(ground.path("first")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_tier_that_fills_up_gives_way_to_the_next() {
+    let ground = Ground::new();
+    ground.write("media/a", "a");
+    let site = ground.site(MEDIA_ON_TWO);
+    back_up(&site).unwrap();
+    ground.write("media/b", "b");
+    let full = FaultTier::new(Arc::new(LocalTier::open(&ground.path("first")).unwrap()));
+    full.add(Rule::new(Target::Writes, Fault::Full).below("repo/data".parse().unwrap()));
+    let site = ground.site(MEDIA_ON_TWO).with_tier("primary".parse().unwrap(), Arc::new(full));
+    let report = back_up(&site).unwrap();
+    assert_eq!(stages(&report, "media"), ["store primary failed", "store secondary done"]);
+    assert_eq!(report.ending, Ending::Failed);
+    assert_eq!(report.assets[0].snapshots.len(), 1);
+    assert!(report.assets[0].captured.is_some());
 }
 
 #[test]
