@@ -3,12 +3,15 @@
 use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args, Subcommand};
 use lifeboat_model::{Exit, Secret, Timestamp};
+use lifeboat_ops::Site;
 use lifeboat_ops::key::{self, Confirmation};
 use lifeboat_ops::status;
+use lifeboat_plan::value::secret::SecretRef;
 use serde::Serialize;
 
 use crate::failure::{CommandError, Failure};
@@ -135,11 +138,24 @@ impl Confirm {
     fn run(self, session: &Session) -> Result<Exit, Failure> {
         let site = session.site()?;
         let typed = match &self.from {
+            Some(path) if is_the_plans(&site, path) => {
+                let message = "this is the key file of the plan, which is lost with this host";
+                let hint = "confirm with the copy that is kept elsewhere: type it at the terminal, or hand it in with `--from -`";
+                return Err(CommandError::usage(message, hint).into());
+            }
             Some(path) => from_file(path)?,
             None => ask(session)?,
         };
         session.done(&Confirmed(key::confirm(&site, &typed, &session.cancel)?))
     }
+}
+
+/// Tells whether a path is the file in which the plan keeps the key: reading that back proves nothing.
+fn is_the_plans(site: &Site, path: &Path) -> bool {
+    let SecretRef::File(kept) = &site.plan().key().secret else { return false };
+    let identity = |path: &Path| path.metadata().ok().map(|file| (file.dev(), file.ino()));
+    let kept = identity(kept.as_path());
+    kept.is_some() && kept == identity(path)
 }
 
 fn ask(session: &Session) -> Result<Secret, Failure> {

@@ -58,8 +58,9 @@ impl Site {
     }
 
     fn confirm_key(&self) {
-        let key = self.environment.path("recovery.key");
-        self.environment.run(["key", "confirm", "--from", key.to_str().unwrap()]).success();
+        let key = fs::read_to_string(self.environment.path("recovery.key")).unwrap();
+        let copy = self.environment.write("stick/recovery.key", key);
+        self.environment.run(["key", "confirm", "--from", copy.to_str().unwrap()]).success();
     }
 
     fn backup(&self) -> Value {
@@ -233,6 +234,38 @@ fn the_catalog_comes_back_from_the_tiers() {
     let record = listed["records"][0]["id"].as_str().unwrap();
     let shown = environment.run(["catalog", "show", &record[..10], "--json"]).json();
     assert_eq!(shown["record"]["body"]["kind"], "asset-backed-up", "{shown:#}");
+}
+
+#[test]
+fn the_plans_own_key_file_confirms_nothing() {
+    let site = Site::new();
+    let refused = site.environment.run(["key", "confirm", "--from", "recovery.key"]);
+    assert!(refused.failure(2).contains("lost with this host"), "{refused}");
+    site.confirm_key();
+}
+
+#[test]
+fn a_record_that_was_removed_is_missed_and_not_put_back_by_looking() {
+    let site = Site::new();
+    site.backup();
+    let environment = &site.environment;
+    let writers = fs::read_dir(environment.path("primary/catalog")).unwrap();
+    let writer = writers.map(|writer| writer.unwrap().path()).next().unwrap();
+    let mut records: Vec<_> =
+        fs::read_dir(&writer).unwrap().map(|record| record.unwrap().path()).collect();
+    records.sort();
+    // The last ones: their loss leaves no gap in the chain.
+    let last = records.pop().unwrap();
+    fs::remove_file(&last).unwrap();
+    for _ in 0..2 {
+        let verified = environment.run(["catalog", "verify"]);
+        assert_eq!(verified.code(), 1, "{verified}");
+        assert!(verified.stdout().contains("primary lacks 1 records"), "{verified}");
+        assert!(!last.exists());
+    }
+    fs::remove_dir_all(environment.path("secondary")).unwrap();
+    let verified = environment.run(["catalog", "verify"]);
+    assert!(verified.stdout().contains("secondary: not reached"), "{verified}");
 }
 
 #[test]
