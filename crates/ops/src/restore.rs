@@ -15,6 +15,7 @@ mod database;
 mod elsewhere;
 mod files;
 mod output;
+mod stage;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -2,6 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::sync::Arc;
 
 use lifeboat_model::{Cancel, Classify as _, Exit, Silent};
 use lifeboat_ops::OpsError;
@@ -10,6 +11,9 @@ use lifeboat_ops::ending::Ending;
 use lifeboat_ops::point::At;
 use lifeboat_ops::restore::{Destination, RestoreOptions, only_database, preview, restore};
 use lifeboat_testing::tree::{Aspect, Sample, capture};
+use lifeboat_tiers::Tier;
+use lifeboat_tiers::fault::{Fault, FaultTier, Moment, Rule, Target};
+use lifeboat_tiers::local::LocalTier;
 
 use crate::ground::{Ground, MEDIA_ON_TWO, back_up, restore_in_place, restore_to};
 
@@ -85,6 +89,31 @@ fn in_place_keeps_the_old_state_aside_and_wants_the_sites_name() {
     assert_eq!(fs::read_to_string(ground.path("media/a.txt")).unwrap(), "good");
     assert_eq!(report.kept_aside, [ground.path("media.before-20261123_020100")]);
     assert_eq!(fs::read_to_string(report.kept_aside[0].join("a.txt")).unwrap(), "spoilt");
+}
+
+#[test]
+fn in_place_touches_nothing_before_all_is_restored() {
+    let ground = Ground::new();
+    ground.write("media/a.txt", "a");
+    back_up(&ground.site(MEDIA_ON_TWO)).unwrap();
+    ground.write("media/a.txt", "live");
+    let dying = Arc::new(FaultTier::new(Arc::new(LocalTier::open(&ground.path("first")).unwrap())));
+    let site = ground
+        .site(MEDIA_ON_TWO)
+        .with_tier("primary".parse().unwrap(), Arc::<FaultTier>::clone(&dying) as Arc<dyn Tier>);
+    // A pack that cannot be read costs the file in it, but never what is live.
+    dying.add(
+        Rule::new(Target::Reads, Fault::Fail(Moment::Before)).below("repo/data".parse().unwrap()),
+    );
+    let ended = restore_in_place(&site, "media", At::Latest);
+    assert!(ended.is_err() || ended.is_ok_and(|report| report.ending != Ending::Succeeded));
+    assert_eq!(fs::read_to_string(ground.path("media/a.txt")).unwrap(), "live");
+    let hidden = fs::read_dir(ground.path("")).unwrap();
+    assert!(
+        !hidden.flatten().any(|entry| {
+            entry.file_name().to_string_lossy().starts_with(".lifeboat-restoring")
+        })
+    );
 }
 
 #[test]
