@@ -1,13 +1,14 @@
 //! A tier that fails or dies at every single write of a backup.
 
 use std::fs;
+use std::io;
 use std::sync::Arc;
 
 use lifeboat_model::{Classify, ErrorKind};
 use lifeboat_testing::tree::{self, Aspect, Sample};
 use lifeboat_tiers::fault::{Fault, FaultTier, Moment, Rule, Target};
 
-use crate::site::{Site, files, restored, run};
+use crate::site::{Site, files, noise, restored, run};
 
 /// Backs a tree up, changes it, and backs it up again with one fault at each of the writes; after
 /// each the old snapshot restores, restic's check and ours pass and the next backup completes.
@@ -67,4 +68,23 @@ fn a_failure_of_any_write() {
 #[test]
 fn a_tier_that_is_full_from_any_write_on() {
     survives(|nth| Rule::new(Target::Writes, Fault::Full).from_nth(nth));
+}
+
+#[test]
+fn a_kill_costs_only_what_is_not_listed_yet() {
+    let site = Site::new();
+    fs::create_dir(site.source()).unwrap();
+    // Ten packs; after the first four an index lists them, so the seventh write is a pack.
+    for number in 0..10 {
+        fs::File::create(site.source().join(format!("{number}")))
+            .and_then(|mut file| io::Write::write_all(&mut file, &noise(16 << 20, number + 1)))
+            .unwrap();
+    }
+    let tier = Arc::new(FaultTier::new(site.tier()));
+    let repository = site.repository_on(Arc::clone(&tier) as _);
+    tier.add(Rule::kill_at_write(7, Moment::Before));
+    run(&repository, vec![files(&[&site.source()])]).unwrap_err();
+    let report = site.backup();
+    assert!(report.counts.bytes_stored < 100 << 20, "{:?}", report.counts);
+    site.restic().check_read_data().unwrap();
 }

@@ -10,23 +10,12 @@ use lifeboat_repository::backup::{BackupError, BackupOptions, SkipReason, backup
 use lifeboat_repository::source::{Excludes, FilesSource, Source, StreamReader, StreamSource};
 use lifeboat_testing::tree::{self, Aspect, Sample};
 
-use crate::site::{Site, files, restored, run};
+use crate::site::{Site, files, noise, restored, run};
 
 fn write(path: &Path, bytes: impl AsRef<[u8]>) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     let mut file = fs::File::create(path).unwrap();
     io::Write::write_all(&mut file, bytes.as_ref()).unwrap();
-}
-
-fn noise(length: usize, seed: u32) -> Vec<u8> {
-    let mut state = seed | 1;
-    let step = || {
-        state ^= state << 13;
-        state ^= state >> 17;
-        state ^= state << 5;
-        state.to_le_bytes()[0]
-    };
-    std::iter::repeat_with(step).take(length).collect()
 }
 
 #[test]

@@ -125,3 +125,15 @@ pub(crate) fn files(paths: &[&Path]) -> Source {
 pub(crate) fn restored(target: &Path, path: &Path) -> PathBuf {
     target.join(path.strip_prefix("/").unwrap())
 }
+
+/// Returns bytes that cannot be compressed, the same for the same seed.
+pub(crate) fn noise(length: usize, seed: u32) -> Vec<u8> {
+    let mut state = seed | 1;
+    let step = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state.to_le_bytes()[0]
+    };
+    std::iter::repeat_with(step).take(length).collect()
+}
