@@ -122,9 +122,9 @@ impl Classify for TierError {
             Self::Denied { tier, .. } => {
                 Some(Hint::new(format!("check the owner, mode and mount options of {tier}")))
             }
-            Self::Full { tier, .. } => Some(Hint::new(format!(
-                "free space on {tier} or shorten its `keep`, then run the command again: it goes on from what was stored"
-            ))),
+            Self::Full { tier, .. } => {
+                Some(Hint::new(format!("free space on {tier}, then run the command again")))
+            }
             _ => None,
         }
     }
