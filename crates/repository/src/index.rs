@@ -25,6 +25,7 @@ use lifeboat_model::{BlobId, IndexId, PackId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::blob::{BlobKind, BlobLocation};
+use crate::error::RepositoryError;
 use crate::pack::{FinishedPack, PackedBlob};
 
 /// How many blobs go into one index file before the next is begun; as restic does, so that a file
@@ -283,8 +284,19 @@ impl Index {
     }
 
     /// Returns all packs, in no particular order; also those that are left out.
-    pub fn packs(&self) -> &[PackId] {
-        &self.packs
+    pub fn packs(&self) -> impl Iterator<Item = PackId> {
+        self.packs.iter().copied()
+    }
+
+    /// Shows what each pack holds, one pack after the other in no particular order; packs that are
+    /// left out hold nothing.
+    ///
+    /// Takes a bounded amount of memory however many blobs there are.
+    pub fn for_each_pack<E: From<RepositoryError>>(
+        &self,
+        visit: impl FnMut(IndexedPack) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.by_pack().into_iter().try_for_each(visit)
     }
 
     /// Returns what each pack holds; it takes about 64 bytes a blob.
@@ -393,7 +405,7 @@ mod tests {
         let mut index = Index::default();
         index.add(&file);
         assert!(!index.contains(BlobKind::Data, &blob_id(1)));
-        assert!(index.packs().is_empty() && index.is_empty());
+        assert!(index.packs().next().is_none() && index.is_empty());
     }
 
     #[test]

@@ -182,7 +182,7 @@ impl Repository<Open> {
         events.emit(Event::Finished { stage: Stage::Index });
         if let Some(cache) = &self.cache {
             cache.trim(CacheKind::Index, listed.iter().map(|id| *id.as_bytes()));
-            cache.trim(CacheKind::TreePack, index.packs().iter().map(|id| *id.as_bytes()));
+            cache.trim(CacheKind::TreePack, index.packs().map(|id| *id.as_bytes()));
         }
         let state = Indexed(RwLock::new(index));
         let Self { store, key, key_id, config, cache, state: Open(()) } = self;
