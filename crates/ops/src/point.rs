@@ -146,7 +146,7 @@ pub fn captures<'s>(
             };
             let job = tagged(snapshot, "job").map(str::to_owned);
             let ended = snapshot.summary.as_ref().map(|summary| summary.backup_end);
-            let key: (_, AssetName, _) = (snapshot.time, asset, job);
+            let key: (_, AssetName, _) = (snapshot.time.instant(), asset, job);
             let (time, asset, job) = key.clone();
             let capture = found.entry(key).or_insert_with(|| Capture {
                 asset,

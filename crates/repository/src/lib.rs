@@ -45,7 +45,7 @@ pub use index::Index;
 pub use node::{Node, NodeKind};
 pub use profile::{Activity, Meter, Profile, ProfileReport};
 pub use repository::{Indexed, InitOptions, Open, OpenOptions, Repository};
-pub use snapshot::Snapshot;
+pub use snapshot::{Snapshot, SnapshotTime};
 pub use store::Store;
 pub use time::NodeTime;
 pub use tree::Tree;

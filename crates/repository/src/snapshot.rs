@@ -7,14 +7,78 @@
 //!
 //! Source: restic `internal/data/snapshot.go`, whose order of fields this is.
 
+use std::fmt;
+
+use jiff::fmt::temporal::Pieces;
+use jiff::tz::Offset;
 use lifeboat_model::{BlobId, SnapshotId, Timestamp};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// When a backup began: the instant, and how far the host's clock was from UTC, since an hour or a
+/// day of a snapshot is one of its own host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SnapshotTime {
+    instant: Timestamp,
+    offset: Offset,
+}
+
+impl SnapshotTime {
+    /// Makes a time as a clock at this offset showed it.
+    pub const fn new(instant: Timestamp, offset: Offset) -> Self {
+        Self { instant, offset }
+    }
+
+    /// Returns the instant.
+    pub const fn instant(self) -> Timestamp {
+        self.instant
+    }
+
+    /// Returns how far the host's clock was from UTC.
+    pub const fn offset(self) -> Offset {
+        self.offset
+    }
+
+    fn parse(text: &str) -> Result<Self, jiff::Error> {
+        let instant = text.parse()?;
+        let offset = Pieces::parse(text)?.to_numeric_offset().unwrap_or(Offset::UTC);
+        Ok(Self { instant, offset })
+    }
+}
+
+impl From<Timestamp> for SnapshotTime {
+    fn from(instant: Timestamp) -> Self {
+        Self { instant, offset: Offset::UTC }
+    }
+}
+
+impl fmt::Display for SnapshotTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.offset == Offset::UTC {
+            self.instant.fmt(f)
+        } else {
+            self.instant.display_with_offset(self.offset).fmt(f)
+        }
+    }
+}
+
+impl Serialize for SnapshotTime {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for SnapshotTime {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
 
 /// A snapshot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// When the backup began.
-    pub time: Timestamp,
+    pub time: SnapshotTime,
     /// The snapshot whose unchanged files were not read again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<SnapshotId>,
@@ -101,7 +165,7 @@ impl Snapshot {
     /// Begins a snapshot of a tree; what else is known is filled in by the caller.
     pub fn new(time: Timestamp, tree: BlobId, paths: Vec<String>) -> Self {
         Self {
-            time,
+            time: time.into(),
             parent: None,
             tree,
             paths,
@@ -179,7 +243,10 @@ mod tests {
             r#"{{"time":"2024-10-23T04:00:00.5+02:00","tree":"{tree}","paths":null,"tags":null,"label":"x"}}"#
         );
         let snapshot = Snapshot::parse(document.as_bytes()).unwrap();
-        assert_eq!(snapshot.time, "2024-10-23T02:00:00.5Z".parse().unwrap());
+        assert_eq!(snapshot.time.instant(), "2024-10-23T02:00:00.5Z".parse().unwrap());
+        assert_eq!(snapshot.time.offset(), jiff::tz::offset(2));
         assert!(snapshot.paths.is_empty() && snapshot.tags.is_empty());
+        let written = String::from_utf8(snapshot.to_document()).unwrap();
+        assert!(written.starts_with(r#"{"time":"2024-10-23T04:00:00.5+02:00","#), "{written}");
     }
 }

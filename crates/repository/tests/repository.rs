@@ -263,7 +263,7 @@ fn snapshots_are_found_by_latest_and_by_their_first_digits() {
     assert_eq!(repository.find_snapshot(&ids[2].to_hex()).unwrap().1, snapshot(40));
     assert_eq!(repository.find_snapshot(&ids[0].to_hex()[..16]).unwrap().0, ids[0]);
     let times: Vec<i64> =
-        repository.snapshots().unwrap().iter().map(|(_, s)| s.time.as_second()).collect();
+        repository.snapshots().unwrap().iter().map(|(_, s)| s.time.instant().as_second()).collect();
     assert_eq!(times, [30, 40, 50]);
     for wanted in ["", "xyz", &"0".repeat(64)] {
         let error = repository.find_snapshot(wanted).unwrap_err();

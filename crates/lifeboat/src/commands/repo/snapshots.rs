@@ -86,7 +86,7 @@ impl Entry {
     fn new(id: SnapshotId, snapshot: Snapshot) -> Self {
         Self {
             id,
-            time: snapshot.time,
+            time: snapshot.time.instant(),
             hostname: snapshot.hostname,
             tags: snapshot.tags,
             paths: snapshot.paths,
