@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use lifeboat_model::{Clock, SiteName};
@@ -98,6 +98,12 @@ impl Process {
         }
     }
 
+    /// Returns where copies of what is read most are kept for `lifeboat repo`.
+    pub fn repository_cache(&self) -> PathBuf {
+        self.own_directory("CACHE_DIRECTORY", "XDG_CACHE_HOME", "/var/cache/lifeboat", ".cache")
+            .join("repositories")
+    }
+
     /// Chooses a directory of lifeboat's: what systemd gave the unit, what the XDG variable says,
     /// the system's for root, one in the home for everybody else.
     fn own_directory(&self, unit: &str, xdg: &str, system: &str, home: &str) -> PathBuf {
@@ -126,6 +132,20 @@ pub fn username() -> String {
 pub fn hostname() -> String {
     let name = gethostname().unwrap_or_default();
     name.to_string_lossy().into_owned()
+}
+
+/// Returns a path from the root, as the working directory and the dots in it say.
+pub fn absolute(path: &Path) -> Result<PathBuf, CommandError> {
+    let system = |source| CommandError::System { action: "find the working directory", source };
+    let mut clean = PathBuf::new();
+    for component in std::path::absolute(path).map_err(system)?.components() {
+        match component {
+            // By name, as restic and the shell do, whatever links the way has.
+            Component::ParentDir => _ = clean.pop(),
+            other => clean.push(other),
+        }
+    }
+    Ok(clean)
 }
 
 /// Finds the plan: the one that is named, or the first of the usual places that exists.
@@ -158,6 +178,14 @@ mod tests {
         assert_eq!(process.variable("A"), None);
         assert_eq!(process.text_variable("B").unwrap(), Some("b"));
         assert_eq!(process.variable("C"), None);
+    }
+
+    #[test]
+    fn dots_in_a_path_are_resolved_by_name() {
+        let absolute = |path: &str| absolute(Path::new(path)).unwrap();
+        assert_eq!(absolute("/srv/./a/../b"), Path::new("/srv/b"));
+        assert_eq!(absolute("/../srv"), Path::new("/srv"));
+        assert_eq!(absolute("a"), env::current_dir().unwrap().join("a"));
     }
 
     #[test]

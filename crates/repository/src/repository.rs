@@ -156,9 +156,9 @@ impl Repository<Open> {
     }
 
     /// Keeps what is read most below a local directory; one cache serves many repositories.
-    pub fn with_cache(mut self, base: &Path) -> std::io::Result<Self> {
+    pub fn use_cache(&mut self, base: &Path) -> std::io::Result<()> {
         self.cache = Some(Arc::new(Cache::open(base, self.config.id)?));
-        Ok(self)
+        Ok(())
     }
 
     /// Loads all index files.

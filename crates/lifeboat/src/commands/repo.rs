@@ -1,5 +1,6 @@
 //! `lifeboat repo`: plumbing on any restic repository, by address and password and without a plan.
 
+mod backup;
 mod cat;
 mod check;
 mod copy;
@@ -35,6 +36,8 @@ The repository may have been made by lifeboat, restic or rustic. On a tier of a 
 pub enum Repo {
     /// Make a new, empty repository
     Init(init::Init),
+    /// Make a snapshot of files and directories
+    Backup(Box<backup::Backup>),
     /// List the snapshots
     Snapshots(snapshots::Snapshots),
     /// List what a snapshot contains
@@ -54,6 +57,7 @@ impl Repo {
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
         match self {
             Self::Init(command) => command.run(session),
+            Self::Backup(command) => command.run(session),
             Self::Snapshots(command) => command.run(session),
             Self::Ls(command) => command.run(session),
             Self::Restore(command) => command.run(session),
@@ -84,11 +88,26 @@ pub struct Access {
     /// Write no lock: for a repository that can only be read
     #[arg(long)]
     pub no_lock: bool,
+    /// Keep no local copy of what is read most, and use none
+    #[arg(long)]
+    pub no_cache: bool,
 }
 
 impl Access {
     /// Opens the repository with its password and, unless told otherwise, locks it against deletion.
     pub fn open(&self, session: &Session) -> Result<(Repository, Option<LockGuard>), Failure> {
+        let (mut repository, lock) = self.open_uncached(session)?;
+        if !self.no_cache {
+            use_cache(&mut repository, session);
+        }
+        Ok((repository, lock))
+    }
+
+    /// Opens it like [`Access::open`], for whoever has to see what the tier itself holds.
+    pub fn open_uncached(
+        &self,
+        session: &Session,
+    ) -> Result<(Repository, Option<LockGuard>), Failure> {
         let tier = LocalTier::open(&self.directory()?).map_err(|error| match error {
             TierError::Missing { tier } => {
                 Failure::from(CommandError::NoRepository { address: tier })
@@ -136,6 +155,15 @@ impl Access {
     }
 }
 
+/// Reads through the local cache, unless there can be none.
+fn use_cache(repository: &mut Repository, session: &Session) {
+    let base = session.process.repository_cache();
+    if let Err(error) = repository.use_cache(&base) {
+        let base = base.display();
+        session.screen.remark(&format!("no local cache is used: cannot write {base}: {error}"));
+    }
+}
+
 fn store(tier: LocalTier, session: &Session) -> Store {
     Store::new(Arc::new(tier), session.runtime.clone(), ObjectPrefix::ALL)
 }
@@ -145,9 +173,14 @@ mod tests {
     use super::*;
 
     fn directory(address: &str) -> Result<PathBuf, CommandError> {
-        let (password_file, password_command) = (None, None);
-        Access { address: address.to_owned(), password_file, password_command, no_lock: false }
-            .directory()
+        Access {
+            address: address.to_owned(),
+            password_file: None,
+            password_command: None,
+            no_lock: false,
+            no_cache: false,
+        }
+        .directory()
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod capture;
 mod environment;
 mod journey;
 mod plan;

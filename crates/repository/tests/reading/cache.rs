@@ -31,7 +31,9 @@ impl Cached {
     }
 
     fn open(&self) -> Repository<Indexed> {
-        index(open(self.tier.clone()).with_cache(self.base.path()).unwrap())
+        let mut repository = open(self.tier.clone());
+        repository.use_cache(self.base.path()).unwrap();
+        index(repository)
     }
 
     /// Lists the snapshot and returns what had to be read from the tier for it.

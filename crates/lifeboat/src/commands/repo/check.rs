@@ -57,7 +57,7 @@ impl Answer for Checked {
 impl Check {
     /// Checks the repository: 1 for damage, 4 for what could not be looked at.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
-        let (repository, lock) = self.access.open(session)?;
+        let (repository, lock) = self.access.open_uncached(session)?;
         let data = match self.read_data {
             None => ReadData::None,
             Some(share) => read_data(share, session),

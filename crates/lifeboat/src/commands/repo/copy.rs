@@ -77,6 +77,7 @@ impl Copy {
             password_file: self.to_password_file,
             password_command: self.to_password_command,
             no_lock: false,
+            no_cache: self.access.no_cache,
         };
         let (from, from_lock) = self.access.open(session)?;
         let (to, to_lock) = other.open(session)?;
