@@ -158,12 +158,14 @@ impl<'k> BlobSealer<'k> {
 pub struct BlobOpener<'k> {
     key: &'k MasterKey,
     decompressor: Decompressor,
+    /// What was decompressed last; its memory is used again for the next blob.
+    decompressed: Vec<u8>,
 }
 
 impl<'k> BlobOpener<'k> {
     /// Makes an opener; one a worker.
     pub fn new(key: &'k MasterKey) -> Self {
-        Self { key, decompressor: Decompressor::new() }
+        Self { key, decompressor: Decompressor::new(), decompressed: Vec::new() }
     }
 
     /// Opens the sealed bytes of the blob `id`; their content is of no use afterwards.
@@ -173,12 +175,32 @@ impl<'k> BlobOpener<'k> {
         sealed: &mut [u8],
         uncompressed_length: Option<NonZeroU32>,
     ) -> Result<Vec<u8>, Defect> {
+        if uncompressed_length.is_none() {
+            return Ok(self.open_in_place(id, sealed, None)?.to_vec());
+        }
+        let result = self.open_in_place(id, sealed, uncompressed_length).map(drop);
+        let plaintext = std::mem::take(&mut self.decompressed);
+        result.map(|()| plaintext)
+    }
+
+    /// Opens the sealed bytes of the blob `id` where they lie, or into memory that the next blob gets
+    /// again: for whoever opens one after the other and keeps none.
+    pub fn open_in_place<'b>(
+        &'b mut self,
+        id: &BlobId,
+        sealed: &'b mut [u8],
+        uncompressed_length: Option<NonZeroU32>,
+    ) -> Result<&'b [u8], Defect> {
         let opened = self.key.open_in_place(sealed)?;
-        let plaintext = match uncompressed_length {
-            None => opened.to_vec(),
-            Some(length) => self.decompressor.decompress(opened, length.get())?,
+        let plaintext: &[u8] = match uncompressed_length {
+            None => opened,
+            Some(length) => {
+                let buffer = &mut self.decompressed;
+                self.decompressor.decompress_into(opened, length.get(), buffer)?;
+                buffer
+            }
         };
-        let actual: [u8; 32] = Sha256::digest(&plaintext).into();
+        let actual: [u8; 32] = Sha256::digest(plaintext).into();
         if actual == *id.as_bytes() { Ok(plaintext) } else { Err(Defect::Hash { actual }) }
     }
 }
@@ -197,8 +219,14 @@ mod tests {
         let id = blob_id(plaintext);
         let sealed = BlobSealer::new(&key, compression).seal(kind, id, plaintext).unwrap();
         let mut bytes = sealed.bytes.clone();
-        let opened = BlobOpener::new(&key).open(&id, &mut bytes, sealed.uncompressed_length);
+        let mut reader = BlobOpener::new(&key);
+        let opened = reader.open(&id, &mut bytes, sealed.uncompressed_length);
         assert_eq!(opened.unwrap(), plaintext);
+        for _ in 0..2 {
+            let mut bytes = sealed.bytes.clone();
+            let opened = reader.open_in_place(&id, &mut bytes, sealed.uncompressed_length);
+            assert_eq!(opened.unwrap(), plaintext);
+        }
         sealed
     }
 

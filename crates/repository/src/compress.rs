@@ -121,17 +121,27 @@ impl Decompressor {
 
     /// Decompresses what must become exactly `length` bytes.
     pub fn decompress(&mut self, stored: &[u8], length: u32) -> Result<Vec<u8>, CompressionError> {
-        let expected = length as usize;
         let mut plaintext = Vec::new();
+        self.decompress_into(stored, length, &mut plaintext)?;
+        Ok(plaintext)
+    }
+
+    /// Decompresses what must become exactly `length` bytes, in place of what the buffer holds.
+    pub fn decompress_into(
+        &mut self,
+        stored: &[u8],
+        length: u32,
+        plaintext: &mut Vec<u8>,
+    ) -> Result<(), CompressionError> {
+        let expected = length as usize;
+        plaintext.clear();
         plaintext
             .try_reserve_exact(expected)
             .map_err(|_| CompressionError::Invalid(io::ErrorKind::OutOfMemory.into()))?;
-        let actual = self
-            .0
-            .decompress_to_buffer(stored, &mut plaintext)
-            .map_err(CompressionError::Invalid)?;
+        let actual =
+            self.0.decompress_to_buffer(stored, plaintext).map_err(CompressionError::Invalid)?;
         if actual == expected {
-            Ok(plaintext)
+            Ok(())
         } else {
             Err(CompressionError::Length { expected: expected as u64, actual: actual as u64 })
         }

@@ -165,6 +165,23 @@ impl Store {
         self.runtime.block_on(self.tier.get(&self.path(id), range))
     }
 
+    /// Reads a part of a file into a buffer that is used again, which then holds just that.
+    pub fn get_into<I: FileId>(
+        &self,
+        id: &I,
+        range: ReadRange,
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), TierError> {
+        let path = self.path(id);
+        if let Some(read) = self.tier.get_here(&path, range, buffer) {
+            return read;
+        }
+        let bytes = self.runtime.block_on(self.tier.get(&path, range))?;
+        buffer.clear();
+        buffer.extend_from_slice(&bytes);
+        Ok(())
+    }
+
     /// Begins to read a part of a file, for whoever needs it later; aborting the task is harmless.
     pub fn begin_get_range<I: FileId>(
         &self,

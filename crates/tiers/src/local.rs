@@ -270,18 +270,31 @@ impl Inner {
     }
 
     fn get(&self, path: &ObjectPath, range: ReadRange) -> Result<Bytes, TierError> {
+        let mut body = Vec::new();
+        self.get_into(path, range, &mut body)?;
+        Ok(Bytes::from(body))
+    }
+
+    /// Reads into the memory that `body` has, which grows if need be.
+    fn get_into(
+        &self,
+        path: &ObjectPath,
+        range: ReadRange,
+        body: &mut Vec<u8>,
+    ) -> Result<(), TierError> {
         let (file, meta) = self.open_object(path)?;
         let size = meta.len();
         let span = range
             .within(size)
             .ok_or_else(|| TierError::out_of_range(&self.address, path, range, size))?;
-        let read =
-            usize::try_from(span.end - span.start).map_err(io::Error::other).and_then(|length| {
-                let mut body = vec![0; length];
-                file.read_exact_at(&mut body, span.start)?;
-                Ok(body)
-            });
-        read.map(Bytes::from).map_err(|error| self.failed("read", path, error))
+        let length = usize::try_from(span.end - span.start).map_err(io::Error::other);
+        let read = length.and_then(|length| {
+            body.try_reserve_exact(length.saturating_sub(body.len()))?;
+            // Only what it grows by is zeroed.
+            body.resize(length, 0);
+            file.read_exact_at(body, span.start)
+        });
+        read.map_err(|error| self.failed("read", path, error))
     }
 
     fn head(&self, path: &ObjectPath) -> Result<ObjectMeta, TierError> {
@@ -378,6 +391,19 @@ impl Tier for LocalTier {
     async fn get(&self, path: &ObjectPath, range: ReadRange) -> Result<Bytes, TierError> {
         let path = path.clone();
         self.blocking(move |inner| inner.get(&path, range)).await
+    }
+
+    fn reads_here(&self) -> bool {
+        true
+    }
+
+    fn get_here(
+        &self,
+        path: &ObjectPath,
+        range: ReadRange,
+        buffer: &mut Vec<u8>,
+    ) -> Option<Result<(), TierError>> {
+        Some(self.0.check_root().and_then(|()| self.0.get_into(path, range, buffer)))
     }
 
     async fn head(&self, path: &ObjectPath) -> Result<ObjectMeta, TierError> {
@@ -554,6 +580,29 @@ mod tests {
         assert!(matches!(refused, Err(TierError::Denied { .. })), "{refused:?}");
         let deleted = tier.delete(&path("kernel/mm/absent")).await;
         assert!(deleted.is_ok(), "{deleted:?}");
+    }
+
+    #[tokio::test]
+    async fn what_is_read_here_is_what_is_read_elsewhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let tier = LocalTier::open(folder.path()).unwrap();
+        put(&tier, "a").await.unwrap();
+        assert!(tier.reads_here());
+        let mut buffer = vec![7; 100];
+        for range in [
+            ReadRange::Full,
+            ReadRange::Suffix(2),
+            ReadRange::Bounded { offset: 1, length: 3 },
+            ReadRange::Bounded { offset: 4, length: 0 },
+        ] {
+            tier.get_here(&path("a"), range, &mut buffer).unwrap().unwrap();
+            assert_eq!(buffer, tier.get(&path("a"), range).await.unwrap(), "{range:?}");
+        }
+        let beyond = ReadRange::Bounded { offset: 2, length: 3 };
+        let error = tier.get_here(&path("a"), beyond, &mut buffer).unwrap().unwrap_err();
+        assert!(matches!(error, TierError::OutOfRange { .. }), "{error}");
+        let error = tier.get_here(&path("b"), ReadRange::Full, &mut buffer).unwrap().unwrap_err();
+        assert!(matches!(error, TierError::NotFound { .. }), "{error}");
     }
 
     #[test]

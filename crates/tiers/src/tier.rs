@@ -88,6 +88,26 @@ pub trait Tier: Debug + Send + Sync + 'static {
     /// Reads an object or a part of it.
     async fn get(&self, path: &ObjectPath, range: ReadRange) -> Result<Bytes, TierError>;
 
+    /// Tells whether reads end on the thread that asks, without waiting for a network: asking for
+    /// little at a time then costs nothing.
+    fn reads_here(&self) -> bool {
+        false
+    }
+
+    /// Reads like [`Tier::get`], on the calling thread and into the caller's buffer, which then holds
+    /// these bytes and nothing else; `None` unless the tier [reads here](Tier::reads_here).
+    ///
+    /// A disk answers faster than a task is handed from thread to thread, and whoever reads pack
+    /// after pack needs no new memory for each.
+    fn get_here(
+        &self,
+        _path: &ObjectPath,
+        _range: ReadRange,
+        _buffer: &mut Vec<u8>,
+    ) -> Option<Result<(), TierError>> {
+        None
+    }
+
     /// Reads an object's size and time.
     async fn head(&self, path: &ObjectPath) -> Result<ObjectMeta, TierError>;
 
@@ -117,6 +137,19 @@ impl<T: Tier + ?Sized> Tier for Arc<T> {
 
     async fn get(&self, path: &ObjectPath, range: ReadRange) -> Result<Bytes, TierError> {
         (**self).get(path, range).await
+    }
+
+    fn reads_here(&self) -> bool {
+        (**self).reads_here()
+    }
+
+    fn get_here(
+        &self,
+        path: &ObjectPath,
+        range: ReadRange,
+        buffer: &mut Vec<u8>,
+    ) -> Option<Result<(), TierError>> {
+        (**self).get_here(path, range, buffer)
     }
 
     async fn head(&self, path: &ObjectPath) -> Result<ObjectMeta, TierError> {
