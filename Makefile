@@ -11,7 +11,7 @@ LIFEBOAT := $(CARGO) run --locked --quiet --package lifeboat --
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help test lint demo docs fuzz deny
+.PHONY: help test lint demo docs flips fuzz deny
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -41,6 +41,10 @@ docs: ## write man pages, completions and the plan's JSON Schema into target/doc
 	$(LIFEBOAT) completions zsh > $(DOCS)/completions/_lifeboat
 	$(LIFEBOAT) completions fish > $(DOCS)/completions/lifeboat.fish
 	$(LIFEBOAT) plan schema > $(DOCS)/plan.schema.json
+
+flips: ## flip every bit of a small repository in turn and use what is left
+	dev/install-needs build
+	$(CARGO) run --release --locked --quiet --package lifeboat-proof -- flips
 
 fuzz: ## feed every parser of stored bytes with garbage, FUZZ_SECONDS each
 	dev/install-needs build cargo-fuzz
