@@ -102,15 +102,33 @@ pub enum RepositoryError {
         /// What was asked for.
         wanted: String,
     },
-    /// Several snapshots begin with the prefix.
-    #[error("{count} snapshots at {address} begin with `{prefix}`")]
-    AmbiguousSnapshot {
+    /// Several ids begin with the prefix.
+    #[error("{} {what} at {address} begin with `{prefix}`: {}", candidates.len(), first(candidates))]
+    AmbiguousId {
         /// The repository's address.
         address: String,
+        /// What was looked for, in the plural: `snapshots`.
+        what: &'static str,
         /// What was asked for.
         prefix: String,
-        /// How many begin with it.
-        count: usize,
+        /// All that begin with it.
+        candidates: Vec<String>,
+    },
+    /// No id begins with the digits.
+    #[error("none of the {what} at {address} begins with `{digits}`")]
+    NoSuchId {
+        /// The repository's address.
+        address: String,
+        /// What was looked for, in the plural: `packs`.
+        what: &'static str,
+        /// What was asked for.
+        digits: String,
+    },
+    /// What was asked for as a directory is something else.
+    #[error("{} is not a directory in the snapshot", path.display())]
+    NotADirectory {
+        /// What was asked for.
+        path: PathBuf,
     },
     /// A directory cannot be stored as a tree.
     #[error("cannot store a directory")]
@@ -151,16 +169,19 @@ pub enum RepositoryError {
 impl Classify for RepositoryError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoRepository { .. } | Self::NoSnapshot { .. } | Self::NoSuchPath { .. } => {
-                ErrorKind::NotFound
-            }
+            Self::NoRepository { .. }
+            | Self::NoSnapshot { .. }
+            | Self::NoSuchId { .. }
+            | Self::NoSuchPath { .. } => ErrorKind::NotFound,
             Self::AlreadyExists { .. } | Self::Locked { .. } | Self::TargetNotEmpty { .. } => {
                 ErrorKind::Conflict
             }
             Self::LockLost { .. } => ErrorKind::Unavailable,
             Self::WrongKey { .. } | Self::UnusableKey { .. } | Self::Io { .. } => ErrorKind::Denied,
             Self::Corrupt(_) => ErrorKind::Corrupt,
-            Self::AmbiguousSnapshot { .. } | Self::NotAFile { .. } => ErrorKind::Usage,
+            Self::AmbiguousId { .. } | Self::NotAFile { .. } | Self::NotADirectory { .. } => {
+                ErrorKind::Usage
+            }
             Self::UnstorableTree { .. } | Self::TooLarge { .. } => ErrorKind::Bug,
             Self::Tier(source) => source.kind(),
             Self::Cancelled(_) => ErrorKind::Cancelled,
@@ -196,7 +217,7 @@ impl Classify for RepositoryError {
             Self::LockLost { .. } => Some(Hint::new(
                 "see why the repository could not be written for so long, then run the command again: it goes on from what was stored",
             )),
-            Self::NoSuchPath { .. } | Self::NotAFile { .. } => {
+            Self::NoSuchPath { .. } | Self::NotAFile { .. } | Self::NotADirectory { .. } => {
                 Some(Hint::new("`lifeboat repo ls` lists what is in a snapshot"))
             }
             Self::TargetNotEmpty { .. } => Some(Hint::new(
@@ -205,12 +226,24 @@ impl Classify for RepositoryError {
             Self::NoSnapshot { .. } => {
                 Some(Hint::new("`lifeboat repo snapshots` lists what is there"))
             }
-            Self::AmbiguousSnapshot { .. } => Some(Hint::new("give more digits of the id")),
+            Self::AmbiguousId { .. } => Some(Hint::new("give more digits of the id")),
+            Self::NoSuchId { .. } => {
+                Some(Hint::new("`lifeboat repo list` lists the ids of what is there"))
+            }
             Self::Corrupt(corruption) => Some(corruption.hint()),
             Self::Tier(source) => source.hint(),
             _ => None,
         }
     }
+}
+
+/// How many candidates an error names.
+const CANDIDATES_SHOWN: usize = 4;
+
+fn first(candidates: &[String]) -> String {
+    let shown = candidates.iter().take(CANDIDATES_SHOWN).map(String::as_str);
+    let more = (candidates.len() > CANDIDATES_SHOWN).then_some("…");
+    shown.chain(more).collect::<Vec<_>>().join(", ")
 }
 
 /// One damaged object.

@@ -414,28 +414,6 @@ impl<S: State> Repository<S> {
         Snapshot::parse(&self.load_document(id)?).map_err(|e| self.corrupt(id.object(), e))
     }
 
-    /// Finds a snapshot by `latest` or by the first digits of its id.
-    pub fn find_snapshot(&self, wanted: &str) -> Result<(SnapshotId, Snapshot), RepositoryError> {
-        let none = || RepositoryError::NoSnapshot {
-            address: self.address().to_owned(),
-            wanted: wanted.to_owned(),
-        };
-        if wanted == "latest" {
-            return self.snapshots()?.pop().ok_or_else(none);
-        }
-        let ids = self.snapshot_ids()?;
-        let mut matching = ids.iter().filter(|id| id.to_hex().starts_with(wanted));
-        match (matching.next().filter(|_| !wanted.is_empty()), matching.count()) {
-            (None, _) => Err(none()),
-            (Some(id), 0) => Ok((*id, self.snapshot(id)?)),
-            (Some(_), others) => Err(RepositoryError::AmbiguousSnapshot {
-                address: self.address().to_owned(),
-                prefix: wanted.to_owned(),
-                count: others + 1,
-            }),
-        }
-    }
-
     /// Stores a snapshot durably; everything that it refers to must be durable already.
     pub fn save_snapshot(&self, snapshot: &Snapshot) -> Result<SnapshotId, RepositoryError> {
         self.save_document(&snapshot.to_document())

@@ -73,6 +73,11 @@ pub trait FileId: sealed::Sealed + Copy + Debug + Ord + Send + Sync + 'static {
     /// Returns the bytes.
     fn as_bytes(&self) -> &[u8; 32];
 
+    /// Returns all hex digits, which are the file's name.
+    fn hex(&self) -> String {
+        hex::encode(self.as_bytes())
+    }
+
     /// Returns the file as messages name it.
     fn object(&self) -> StoredObject;
 }

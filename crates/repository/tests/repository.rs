@@ -280,7 +280,8 @@ fn digits_that_fit_several_snapshots_are_ambiguous() {
     let shared = |id: &&String| ids.iter().filter(|other| other[..1] == id[..1]).count() > 1;
     let digit = &ids.iter().find(shared).unwrap()[..1];
     let error = repository.find_snapshot(digit).unwrap_err();
-    assert!(matches!(error, RepositoryError::AmbiguousSnapshot { count: 2.., .. }), "{error}");
+    let RepositoryError::AmbiguousId { candidates, .. } = &error else { panic!("{error}") };
+    assert!(candidates.len() > 1 && candidates.iter().all(|id| ids.contains(id)), "{error}");
     assert_eq!(error.exit(), Exit::Usage);
 }
 

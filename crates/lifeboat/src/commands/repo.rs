@@ -3,8 +3,10 @@
 mod backup;
 mod cat;
 mod check;
+mod choice;
 mod copy;
 mod init;
+mod list;
 mod ls;
 mod password;
 mod restore;
@@ -40,6 +42,8 @@ pub enum Repo {
     Backup(Box<backup::Backup>),
     /// List the snapshots
     Snapshots(snapshots::Snapshots),
+    /// List the ids of snapshots, packs and whatever else is stored
+    List(list::List),
     /// List what a snapshot contains
     Ls(ls::Ls),
     /// Restore a snapshot, or a part of it, into a directory
@@ -59,6 +63,7 @@ impl Repo {
             Self::Init(command) => command.run(session),
             Self::Backup(command) => command.run(session),
             Self::Snapshots(command) => command.run(session),
+            Self::List(command) => command.run(session),
             Self::Ls(command) => command.run(session),
             Self::Restore(command) => command.run(session),
             Self::Check(command) => command.run(session),
@@ -96,18 +101,40 @@ pub struct Access {
 impl Access {
     /// Opens the repository with its password and, unless told otherwise, locks it against deletion.
     pub fn open(&self, session: &Session) -> Result<(Repository, Option<LockGuard>), Failure> {
-        let (mut repository, lock) = self.open_uncached(session)?;
+        self.open_locked(LockKind::Shared, session)
+    }
+
+    /// Opens the repository and, unless told otherwise, takes a lock of this kind.
+    pub fn open_locked(
+        &self,
+        kind: LockKind,
+        session: &Session,
+    ) -> Result<(Repository, Option<LockGuard>), Failure> {
+        let (mut repository, lock) = self.open_uncached(kind, session)?;
         if !self.no_cache {
             use_cache(&mut repository, session);
         }
         Ok((repository, lock))
     }
 
-    /// Opens it like [`Access::open`], for whoever has to see what the tier itself holds.
+    /// Opens it like [`Access::open_locked`], for whoever has to see what the tier itself holds.
     pub fn open_uncached(
         &self,
+        kind: LockKind,
         session: &Session,
     ) -> Result<(Repository, Option<LockGuard>), Failure> {
+        let repository = self.open_without_lock(session)?;
+        let lock = (!self.no_lock)
+            .then(|| {
+                let options = LockOptions::new(kind);
+                LockGuard::acquire(&repository, &options, &session.clock, &session.cancel)
+            })
+            .transpose()?;
+        Ok((repository, lock))
+    }
+
+    /// Opens the repository with its password, without a lock and without the cache.
+    pub fn open_without_lock(&self, session: &Session) -> Result<Repository, Failure> {
         let tier = LocalTier::open(&self.directory()?).map_err(|error| match error {
             TierError::Missing { tier } => {
                 Failure::from(CommandError::NoRepository { address: tier })
@@ -115,15 +142,7 @@ impl Access {
             error => error.into(),
         })?;
         let password = password::find(self, Purpose::Open, session)?;
-        let store = store(tier, session);
-        let repository = Repository::open(store, &password, &OpenOptions::default())?;
-        let lock = (!self.no_lock)
-            .then(|| {
-                let options = LockOptions::new(LockKind::Shared);
-                LockGuard::acquire(&repository, &options, &session.clock, &session.cancel)
-            })
-            .transpose()?;
-        Ok((repository, lock))
+        Ok(Repository::open(store(tier, session), &password, &OpenOptions::default())?)
     }
 
     /// Makes the directory of a new repository, if it is not there.

@@ -1,18 +1,18 @@
 //! `lifeboat repo cat`: print an object of a repository, or a file of a snapshot, as it is.
 
+use std::ffi::OsStr;
 use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
-use lifeboat_model::id::ParseIdError;
-use lifeboat_model::{BlobId, Classify, ErrorKind, Exit, IndexId, KeyId, PackId, Silent};
+use lifeboat_model::{Classify, ErrorKind, Exit, IndexId, KeyId, PackId, Silent};
 use lifeboat_repository::restore::read_file;
-use lifeboat_repository::{BlobKind, Repository};
+use lifeboat_repository::{BlobKind, Repository, SnapshotName};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::Access;
+use super::choice::Choice;
 use crate::failure::{CommandError, Failure};
 use crate::render::{Answer, Page};
 use crate::screen;
@@ -26,7 +26,7 @@ pub struct Cat {
     /// What to print
     #[arg(value_name = "KIND")]
     kind: Kind,
-    /// All digits of its id; of a snapshot the first digits, or `latest`
+    /// The first digits of its id; of a snapshot also `latest`, behind a colon a directory in it
     #[arg(value_name = "ID", required_if_eq_any = [
         ("kind", "snapshot"), ("kind", "index"), ("kind", "key"), ("kind", "tree"),
         ("kind", "data"), ("kind", "pack"), ("kind", "file"),
@@ -35,6 +35,8 @@ pub struct Cat {
     /// The file of the snapshot
     #[arg(value_name = "PATH", required_if_eq("kind", "file"))]
     path: Option<PathBuf>,
+    #[command(flatten)]
+    choice: Choice,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -85,12 +87,22 @@ impl Cat {
         match self.kind {
             Kind::Config => document(session, &repository.config().to_document()),
             Kind::Snapshot => {
-                let (id, _) = repository.find_snapshot(id)?;
+                let name = SnapshotName::from(OsStr::new(id));
+                let (id, _) = repository.choose(&name, &self.choice.filter())?;
                 document(session, &repository.load_document(&id)?)
             }
-            Kind::Index => document(session, &repository.load_document(&parse::<IndexId>(id)?)?),
-            Kind::Key => document(session, &repository.load_raw(&parse::<KeyId>(id)?)?),
-            Kind::Pack => bytes(&repository.load_raw(&parse::<PackId>(id)?)?),
+            Kind::Index => {
+                let id: IndexId = repository.find_file("index files", id)?;
+                document(session, &repository.load_document(&id)?)
+            }
+            Kind::Key => {
+                let id: KeyId = repository.find_file("key files", id)?;
+                document(session, &repository.load_raw(&id)?)
+            }
+            Kind::Pack => {
+                let id: PackId = repository.find_file("packs", id)?;
+                bytes(&repository.load_raw(&id)?)
+            }
             Kind::Tree => document(session, &blob(repository, BlobKind::Tree, id, session)?),
             Kind::Data => bytes(&blob(repository, BlobKind::Data, id, session)?),
             Kind::File => self.file(repository, session),
@@ -99,19 +111,15 @@ impl Cat {
 
     /// Streams a file, piece by piece.
     fn file(&self, repository: Repository, session: &Session) -> Result<Exit, Failure> {
-        let (_, snapshot) = repository.find_snapshot(self.id.as_deref().unwrap_or_default())?;
+        let name = SnapshotName::from(OsStr::new(self.id.as_deref().unwrap_or_default()));
+        let (_, snapshot) = repository.choose(&name, &self.choice.filter())?;
         let repository = repository.load_index(&session.cancel, &Silent)?;
+        let snapshot = repository.enter(snapshot, &name.directory)?;
         let path = self.path.as_deref().unwrap_or(Path::new("/"));
         let mut reader = read_file(&repository, &snapshot, path)?;
         screen::stream(&mut reader, &session.cancel)?;
         Ok(Exit::Done)
     }
-}
-
-fn parse<I: FromStr<Err = ParseIdError>>(id: &str) -> Result<I, CommandError> {
-    id.parse().map_err(|error: ParseIdError| {
-        CommandError::usage(error.to_string(), "give all digits of the id")
-    })
 }
 
 fn blob(
@@ -120,8 +128,8 @@ fn blob(
     id: &str,
     session: &Session,
 ) -> Result<Vec<u8>, Failure> {
-    let id = parse::<BlobId>(id)?;
     let repository = repository.load_index(&session.cancel, &Silent)?;
+    let id = repository.find_blob(kind, id)?;
     Ok(repository.read_blob(kind, &id)?.to_vec())
 }
 

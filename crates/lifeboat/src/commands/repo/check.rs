@@ -7,6 +7,7 @@ use clap::Args;
 use lifeboat_model::{Exit, Outcome};
 use lifeboat_plan::value::percent::Percent;
 use lifeboat_repository::check::{self, CheckOptions, CheckReport, ReadData, RollingShare};
+use lifeboat_repository::lock::LockKind;
 use serde::Serialize;
 
 use super::Access;
@@ -57,7 +58,7 @@ impl Answer for Checked {
 impl Check {
     /// Checks the repository: 1 for damage, 4 for what could not be looked at.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
-        let (repository, lock) = self.access.open_uncached(session)?;
+        let (repository, lock) = self.access.open_uncached(LockKind::Shared, session)?;
         let data = match self.read_data {
             None => ReadData::None,
             Some(share) => read_data(share, session),

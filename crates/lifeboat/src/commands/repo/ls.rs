@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use clap::Args;
 use lifeboat_model::{Exit, SnapshotId};
 use lifeboat_repository::listing::{self, Depth, Listed};
-use lifeboat_repository::{Node, NodeKind};
+use lifeboat_repository::{Node, NodeKind, SnapshotName};
 use serde::Serialize;
 
 use super::Access;
+use super::choice::{Choice, snapshot_name};
 use crate::failure::{Failure, Interrupted};
 use crate::render::{Answer, Page, ShownPath};
 use crate::session::Session;
@@ -19,9 +20,12 @@ use crate::session::Session;
 pub struct Ls {
     #[command(flatten)]
     access: Access,
-    /// The snapshot: `latest`, or the first digits of its id
-    #[arg(value_name = "SNAPSHOT", default_value = "latest")]
-    snapshot: String,
+    /// The snapshot: `latest`, or the first digits of its id; behind a colon, a directory to take
+    /// for its root
+    #[arg(value_name = "SNAPSHOT", default_value = "latest", value_parser = snapshot_name())]
+    snapshot: SnapshotName,
+    #[command(flatten)]
+    choice: Choice,
     /// List only what is at or below this path
     #[arg(value_name = "PATH", default_value = "/")]
     path: PathBuf,
@@ -116,8 +120,9 @@ impl Ls {
     /// Lists the entries in the order of the tree.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
         let (repository, lock) = self.access.open(session)?;
-        let (id, snapshot) = repository.find_snapshot(&self.snapshot)?;
+        let (id, snapshot) = repository.choose(&self.snapshot, &self.choice.filter())?;
         let repository = repository.load_index(&session.cancel, &*session.events())?;
+        let snapshot = repository.enter(snapshot, &self.snapshot.directory)?;
         let mut entries = Vec::new();
         for listed in listing::list(&repository, &snapshot, &self.path, Depth::All)? {
             session.cancel.check().map_err(Interrupted::from)?;
