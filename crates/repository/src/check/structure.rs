@@ -16,7 +16,7 @@ use super::data::{PackToRead, ReadPack};
 use super::finding::{CheckReport, Finding, Severity, explain};
 use super::pack::check_layout;
 use crate::blob::BlobKind;
-use crate::error::{RepositoryError, StoredObject};
+use crate::error::{Defect, RepositoryError, StoredObject};
 use crate::index::{Index, IndexFile};
 use crate::node::{Node, NodeKind};
 use crate::pack::PackedBlob;
@@ -44,6 +44,8 @@ pub(super) struct Structure<'r, S: State> {
     bad: HashMap<(BlobKind, BlobId), usize>,
     /// The finding about data that no index lists, and how much there is of it.
     unindexed: Option<(usize, HashSet<BlobId>)>,
+    /// How bad it is that no index lists a blob: as long as an index could not be read, that one may.
+    unlisted: Severity,
     report: CheckReport,
 }
 
@@ -62,6 +64,7 @@ impl<'r, S: State> Structure<'r, S> {
             findings: Vec::new(),
             bad: HashMap::new(),
             unindexed: None,
+            unlisted: Severity::Error,
             report: CheckReport::default(),
         };
         // This order is the one in which nothing can seem lost that is only new.
@@ -104,7 +107,10 @@ impl<'r, S: State> Structure<'r, S> {
                     doomed.extend(index.packs_to_delete.iter().map(|pack| pack.id));
                     self.add_layout(&file.id, index);
                 }
-                Err(error) => self.add_error(&file.id, &error),
+                Err(error) => {
+                    self.unlisted = self.unlisted.min(severity_of(&error));
+                    self.add_error(&file.id, &error);
+                }
             }
             let work = Work { items: 1, bytes: file.size };
             events.emit(Event::Advanced { stage: Stage::Index, work });
@@ -355,9 +361,9 @@ impl<'r, S: State> Structure<'r, S> {
     /// Returns the finding about data that no index lists: one for all of it, since a lost index
     /// file takes thousands of blobs with it.
     fn unindexed(&mut self, id: &BlobId) -> usize {
-        let findings = &mut self.findings;
+        let (findings, severity) = (&mut self.findings, self.unlisted);
         let (number, blobs) = self.unindexed.get_or_insert_with(|| {
-            let finding = Finding::new(Severity::Error, "index", "")
+            let finding = Finding::new(severity, "index", "")
                 .hinted("if the packs are there, `restic repair index` finds the data in them");
             findings.push(finding);
             (findings.len() - 1, HashSet::new())
@@ -367,7 +373,14 @@ impl<'r, S: State> Structure<'r, S> {
     }
 
     fn add_lost_tree(&mut self, visit: &Visit, error: &RepositoryError) {
-        let severity = severity_of(error);
+        let severity = match error {
+            RepositoryError::Corrupt(corruption)
+                if matches!(corruption.defect, Defect::NotIndexed) =>
+            {
+                self.unlisted
+            }
+            error => severity_of(error),
+        };
         if let RepositoryError::Corrupt(corruption) = error
             && let StoredObject::Blob { at: Some((pack, _)), .. } = &corruption.object
         {

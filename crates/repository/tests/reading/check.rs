@@ -247,6 +247,15 @@ fn what_cannot_be_read_could_not_be_verified() {
 }
 
 #[test]
+fn what_an_unread_index_may_list_is_not_lost() {
+    let sound = sound();
+    let below = "index".parse().unwrap();
+    sound.tier.add(Rule::new(Target::Only(Operation::Get), Fault::Denied).below(below));
+    let report = sound.check(ReadData::All);
+    assert_eq!(report.outcome(), Outcome::CouldNotVerify, "{}", shown(&report));
+}
+
+#[test]
 fn the_packs_of_one_snapshot_can_be_read_alone() {
     let sound = sound();
     let first = sound.first();
