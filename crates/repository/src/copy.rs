@@ -106,7 +106,9 @@ fn find_copy(
 ) -> Result<Option<SnapshotId>, RepositoryError> {
     let ids = to.snapshot_ids()?;
     if same_key {
-        return Ok(ids.contains(id).then_some(*id));
+        // One that is damaged there, as a disk leaves it that lies about its syncs, is copied again.
+        let is_whole = ids.contains(id) && to.load_raw(id).is_ok();
+        return Ok(is_whole.then_some(*id));
     }
     let original = snapshot.original.unwrap_or(*id);
     for there in ids {
@@ -195,7 +197,7 @@ impl Copier<'_> {
             }
         };
         thread::scope(|scope| {
-            for _ in 0..WORKERS.min(packs.len()) {
+            for _ in 0..self.to.store().requests(WORKERS).min(packs.len()) {
                 scope.spawn(work);
             }
         });

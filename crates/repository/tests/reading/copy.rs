@@ -124,6 +124,17 @@ fn a_damaged_source_is_an_error_that_names_it_and_leaves_nothing_visible() {
 }
 
 #[test]
+fn a_snapshot_that_is_damaged_there_is_copied_again() {
+    let (from, id, _) = source();
+    let to = init(Arc::new(MemoryTier::new()), Some(from.key().clone()));
+    copy(&from, &to, &id).unwrap();
+    let bytes = to.store().get(&id).unwrap();
+    to.store().put(&id, bytes.slice(..bytes.len() / 2)).unwrap();
+    assert!(!copy(&from, &to, &id).unwrap().was_there);
+    assert_sound(&to);
+}
+
+#[test]
 fn damage_that_the_snapshot_does_not_need_is_not_copied() {
     let from = memory();
     let pack = save_pack(&from, BlobKind::Data, &[b"needed", b"of nobody"]);
