@@ -3,6 +3,8 @@
 CARGO ?= cargo
 # How long each fuzz target runs.
 FUZZ_SECONDS ?= 60
+# How many simulations `make simulate` runs.
+SEEDS ?= 10000
 # Where `make docs` writes.
 DOCS ?= target/docs
 
@@ -11,7 +13,7 @@ LIFEBOAT := $(CARGO) run --locked --quiet --package lifeboat --
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help test lint demo docs flips fuzz deny
+.PHONY: help test lint demo docs simulate flips fuzz deny
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -41,6 +43,11 @@ docs: ## write man pages, completions and the plan's JSON Schema into target/doc
 	$(LIFEBOAT) completions zsh > $(DOCS)/completions/_lifeboat
 	$(LIFEBOAT) completions fish > $(DOCS)/completions/lifeboat.fish
 	$(LIFEBOAT) plan schema > $(DOCS)/plan.schema.json
+
+simulate: ## simulate SEEDS repositories in use with faults, or replay the one of SEED
+	dev/install-needs build
+	$(CARGO) run --release --locked --quiet --package lifeboat-proof -- \
+	  simulate $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
 flips: ## flip every bit of a small repository in turn and use what is left
 	dev/install-needs build

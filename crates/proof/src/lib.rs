@@ -5,3 +5,4 @@
 
 pub mod flips;
 mod place;
+pub mod simulation;

@@ -5,7 +5,9 @@ use std::sync::{Arc, LazyLock};
 
 use lifeboat_model::{Secret, Timestamp};
 use lifeboat_repository::key::{KdfParameters, KeyOrigin};
-use lifeboat_repository::{InitOptions, Open, OpenOptions, Repository, RepositoryError, Store};
+use lifeboat_repository::{
+    InitOptions, MasterKey, Open, OpenOptions, Repository, RepositoryError, Store,
+};
 use lifeboat_tiers::{ObjectPrefix, Tier};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
@@ -26,10 +28,18 @@ pub(crate) fn store(tier: Arc<dyn Tier>) -> Store {
 
 /// Makes a repository whose key costs nothing to derive, since it is opened many thousand times.
 pub(crate) fn init(store: Store) -> Result<Repository<Open>, RepositoryError> {
+    init_with(store, None)
+}
+
+/// Makes a repository with this master key.
+pub(crate) fn init_with(
+    store: Store,
+    master_key: Option<MasterKey>,
+) -> Result<Repository<Open>, RepositoryError> {
     let options = InitOptions {
         password: &Secret::new(PASSWORD),
         kdf: KdfParameters::new(2, 1, 1).expect("the smallest parameters are valid"),
-        master_key: None,
+        master_key,
         polynomial: None,
         origin: KeyOrigin {
             created: Timestamp::UNIX_EPOCH,

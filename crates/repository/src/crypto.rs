@@ -62,6 +62,9 @@ pub struct MasterKey {
     encrypt: [u8; 32],
     mac_k: [u8; 16],
     mac_r: [u8; 16],
+    #[cfg(feature = "simulation")]
+    #[zeroize(skip)]
+    pub(crate) nonces: crate::simulation::Nonces,
 }
 
 impl MasterKey {
@@ -72,7 +75,13 @@ impl MasterKey {
 
     /// Takes a key apart from 64 bytes: cipher key, then `k`, then `r` of the MAC.
     pub fn from_bytes(bytes: &[u8; 64]) -> Self {
-        let mut key = Self { encrypt: [0; 32], mac_k: [0; 16], mac_r: [0; 16] };
+        let mut key = Self {
+            encrypt: [0; 32],
+            mac_k: [0; 16],
+            mac_r: [0; 16],
+            #[cfg(feature = "simulation")]
+            nonces: crate::simulation::Nonces::default(),
+        };
         key.encrypt.copy_from_slice(&bytes[..32]);
         key.mac_k.copy_from_slice(&bytes[32..48]);
         key.mac_r.copy_from_slice(&bytes[48..]);
@@ -105,7 +114,7 @@ impl MasterKey {
     ///
     /// If the buffer has no room for the nonce.
     pub fn seal_in_place(&self, buffer: &mut Vec<u8>) {
-        let nonce = random_nonce();
+        let nonce = self.nonce(&buffer[NONCE_LENGTH..]);
         buffer[..NONCE_LENGTH].copy_from_slice(&nonce);
         let (mut cipher, mut mac) = self.ciphers(&nonce);
         let text = &mut buffer[NONCE_LENGTH..];
@@ -155,6 +164,17 @@ impl MasterKey {
             text.zeroize();
             Err(OpenError::Unauthenticated)
         }
+    }
+
+    #[cfg(not(feature = "simulation"))]
+    #[expect(clippy::unused_self, reason = "a simulated key has nonces of its own")]
+    fn nonce(&self, _plaintext: &[u8]) -> [u8; NONCE_LENGTH] {
+        random_nonce()
+    }
+
+    #[cfg(feature = "simulation")]
+    fn nonce(&self, plaintext: &[u8]) -> [u8; NONCE_LENGTH] {
+        self.nonces.nonce_for(plaintext).unwrap_or_else(random_nonce)
     }
 
     fn ciphers(&self, nonce: &[u8; NONCE_LENGTH]) -> (ctr::Ctr128BE<Aes256>, Poly1305) {

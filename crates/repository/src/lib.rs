@@ -31,6 +31,8 @@ pub mod profile;
 pub mod repository;
 pub mod restore;
 pub mod selection;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 pub mod snapshot;
 pub mod source;
 pub mod store;

@@ -154,6 +154,11 @@ impl LockGuard {
         }
     }
 
+    /// Returns which kind of lock it is.
+    pub fn kind(&self) -> LockKind {
+        self.held.locks.kind
+    }
+
     /// Returns the lock's current file.
     pub fn id(&self) -> LockId {
         self.held.state().id

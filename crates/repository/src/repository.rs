@@ -328,6 +328,11 @@ impl<S: State> Repository<S> {
         &self.key
     }
 
+    #[cfg(feature = "simulation")]
+    pub(crate) const fn key_mut(&mut self) -> &mut MasterKey {
+        &mut self.key
+    }
+
     /// Returns the key file that it was opened with.
     pub const fn key_id(&self) -> KeyId {
         self.key_id

@@ -19,6 +19,7 @@
 //! Source: restic `doc/design.rst`, section "Repository Layout".
 
 use std::fmt::Debug;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -128,6 +129,7 @@ pub struct Store {
     runtime: Handle,
     prefix: ObjectPrefix,
     address: String,
+    requests_max: usize,
 }
 
 impl Store {
@@ -137,7 +139,19 @@ impl Store {
             None => tier.address().to_owned(),
             Some(path) => format!("{}/{path}", tier.address().trim_end_matches('/')),
         };
-        Self { tier, runtime, prefix, address }
+        Self { tier, runtime, prefix, address, requests_max: usize::MAX }
+    }
+
+    /// Lets at most so many threads of one operation ask the tier at the same time.
+    #[must_use]
+    pub const fn with_requests_max(mut self, requests_max: NonZeroUsize) -> Self {
+        self.requests_max = requests_max.get();
+        self
+    }
+
+    /// Returns how many threads of those that an operation would like may ask the tier.
+    pub(crate) fn requests(&self, wanted: usize) -> usize {
+        wanted.min(self.requests_max)
     }
 
     /// Returns how people call this place.

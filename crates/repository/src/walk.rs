@@ -91,7 +91,7 @@ fn read_batch<S: State>(
         }
     };
     thread::scope(|scope| {
-        for _ in 0..READERS.min(batch.len()) {
+        for _ in 0..repository.store().requests(READERS).min(batch.len()) {
             scope.spawn(work);
         }
     });

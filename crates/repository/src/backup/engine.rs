@@ -77,7 +77,7 @@ pub(super) fn run(
     let shelf = Shelf::new(setting.repository, &work, clock);
     let (packs, finished) = bounded(PACKS_WAITING);
     let made = thread::scope(|uploads| {
-        for _ in 0..UPLOADS {
+        for _ in 0..setting.repository.store().requests(UPLOADS) {
             let finished = finished.clone();
             uploads.spawn(|| {
                 let finished = finished;

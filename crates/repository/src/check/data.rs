@@ -62,7 +62,7 @@ pub(super) fn read_packs<S: State>(
         }
     };
     thread::scope(|scope| {
-        for _ in 0..READERS.min(packs.len()) {
+        for _ in 0..repository.store().requests(READERS).min(packs.len()) {
             scope.spawn(work);
         }
     });

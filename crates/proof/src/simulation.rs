@@ -1,0 +1,141 @@
+//! Simulations of a repository in use: several writers on two disks, with everything that goes
+//! wrong decided by one number.
+//!
+//! [`simulate`] runs one seed: tasks of the real code in a simulated world ([`world`]), a plain map of
+//! what ought to be beside it ([`model`]), and at the end, when the weather is calm again, the
+//! verdict. A seed replays to the last byte: names, times and order are the same every time.
+//!
+//! # Invariants
+//!
+//! - Every snapshot that can be seen is whole and holds what its backup was given, as read by the
+//!   code under test and by another reader that shares nothing with it ([`reader`]).
+//! - Every snapshot that was acknowledged is there unless somebody asked to forget it.
+//! - No two hold locks at the same time that do not bear each other.
+//! - Whatever happened, the next backup completes.
+//! - No error is of a sort that nothing of what happened explains.
+//!
+//! # Limits
+//!
+//! See [`world`] for what is not simulated.
+
+mod actor;
+mod disk;
+mod model;
+mod reader;
+mod verdict;
+mod weather;
+mod world;
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+use actor::{Actor, Stage};
+use model::Model;
+use weather::Weather;
+use world::{ActorId, World};
+
+/// How many actors a simulation has at most.
+const ACTORS_MAX: usize = 3;
+
+/// How many tasks each of them does at most.
+const TASKS_MAX: usize = 5;
+
+/// What a simulation did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Story {
+    /// How many requests reached a disk.
+    pub operations: u64,
+    /// The same for two runs in which the same happened.
+    pub digest: u64,
+    /// What lay on the disks when all had ended.
+    pub remains: Remains,
+}
+
+/// What lies on the disks when all have ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Remains {
+    /// How many snapshots.
+    pub snapshots: usize,
+    /// How many packs that no index lists.
+    pub orphans: usize,
+    /// How many blobs that no snapshot needs.
+    pub unneeded: usize,
+}
+
+/// What must never be happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// In which simulation.
+    pub seed: u64,
+    /// What it is.
+    pub what: String,
+    /// All that happened before, if that was asked for.
+    pub trace: Vec<String>,
+}
+
+/// Whether what happens is kept in words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Telling {
+    /// Only what went wrong.
+    Brief,
+    /// Everything.
+    Full,
+}
+
+/// Runs the simulation of a seed.
+pub fn simulate(seed: u64, telling: Telling) -> Result<Story, Broken> {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let weather = Weather::draw(&mut rng);
+    let actors = rng.random_range(1..=ACTORS_MAX);
+    let tasks = rng.random_range(2..=TASKS_MAX);
+    let world = Arc::new(World::new(rng.random(), actors, weather));
+    if telling == Telling::Full {
+        world.lock().trace.lines = Some(vec![format!("{weather:?}")]);
+    }
+    let stage = Stage { seed, world, model: Mutex::new(Model::default()) };
+    let verdict = verdict::prepare(&stage, &mut rng)
+        .and_then(|keys| {
+            live(&stage, actors, tasks)?;
+            Ok(keys)
+        })
+        .and_then(|keys| verdict::judge(&stage, &keys));
+    let mut after = stage.world.lock();
+    let trace = after.trace.lines.take().unwrap_or_default();
+    let (operations, digest) = (after.trace.operations, after.trace.digest());
+    drop(after);
+    match verdict {
+        Ok(remains) => Ok(Story { operations, digest, remains }),
+        Err(what) => Err(Broken { seed, what, trace }),
+    }
+}
+
+/// Lets all actors live their lives.
+fn live(stage: &Stage, actors: usize, tasks: usize) -> Result<(), String> {
+    thread::scope(|scope| {
+        let lives: Vec<_> = (0..actors)
+            .map(|id| {
+                scope.spawn(move || {
+                    let life = || Actor::new(stage, ActorId(id)).live(tasks);
+                    catch_unwind(AssertUnwindSafe(life)).unwrap_or_else(|panic| {
+                        // The others wait for everybody.
+                        stage.world.end(ActorId(id));
+                        Err(format!("a panic: {}", words(&*panic)))
+                    })
+                })
+            })
+            .collect();
+        let results: Vec<_> = lives.into_iter().map(thread::ScopedJoinHandle::join).collect();
+        results.into_iter().try_for_each(|result| result.unwrap_or(Ok(())))
+    })
+}
+
+/// Returns what a panic says.
+fn words(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("without a word")
+}

@@ -1,0 +1,149 @@
+//! Before a simulation and after it: two repositories are made, and at the end, when nothing goes
+//! wrong any more, everything is held against what ought to be.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lifeboat_model::{Cancel, Silent};
+use lifeboat_repository::MasterKey;
+use lifeboat_repository::check::{CheckOptions, ReadData, Severity, check};
+use lifeboat_repository::lock::LockKind;
+use rand::RngExt as _;
+use rand::rngs::StdRng;
+
+use super::Remains;
+use super::actor::{Actor, Stage, Task};
+use super::disk::{DiskId, Process, SimTier};
+use super::reader::{self, Reading};
+use super::weather::Weather;
+use super::world::{ActorId, World};
+use crate::place;
+
+/// Both disks.
+const DISKS: [DiskId; 2] = [DiskId(0), DiskId(1)];
+
+/// Longer than any lock of a dead process stands in the way.
+const NIGHT: Duration = Duration::from_hours(2);
+
+/// The bytes of both repositories' master keys.
+pub(super) type Keys = [[u8; 64]; 2];
+
+/// Makes a repository on each disk, in half of all simulations with the same master key.
+pub(super) fn prepare(stage: &Stage, rng: &mut StdRng) -> Result<Keys, String> {
+    let first: [u8; 64] = std::array::from_fn(|_| rng.random());
+    let second = if rng.random() { first } else { std::array::from_fn(|_| rng.random()) };
+    let keys = [first, second];
+    // Nobody else is there yet, and nothing goes wrong.
+    let world = Arc::new(World::new(0, 1, Weather::CALM));
+    for disk in DISKS {
+        let process = Arc::new(Process::new(ActorId(0), None));
+        let store = place::store(Arc::new(SimTier::new(&world, &process, disk)));
+        let key = MasterKey::from_bytes(&keys[disk.0]);
+        place::init_with(store, Some(key)).map_err(|error| error.to_string())?;
+        std::mem::swap(&mut world.lock().disks[disk.0], &mut stage.world.lock().disks[disk.0]);
+    }
+    stage.world.lock().now = world.lock().now;
+    Ok(keys)
+}
+
+/// Lets the night pass, looks at everything, and makes sure that work goes on.
+pub(super) fn judge(stage: &Stage, keys: &Keys) -> Result<Remains, String> {
+    let calm = calm_down(stage);
+    let remains = go_on(&calm, keys);
+    let mut after = calm.world.lock();
+    // What followed took place in a world of its own; it belongs to the story.
+    let (lines, digest) = (after.trace.lines.take(), after.trace.digest());
+    let mut story = stage.world.lock();
+    story.trace.lines = lines;
+    story.trace.note(|| format!("afterwards {digest}"));
+    remains
+}
+
+/// Looks at everything, and makes sure that work goes on.
+fn go_on(calm: &Stage, keys: &Keys) -> Result<Remains, String> {
+    let mut remains = Remains::default();
+    for disk in DISKS {
+        clear_torn(calm, disk, &keys[disk.0])?;
+        let reading = look(calm, disk, &keys[disk.0])?;
+        remains.snapshots += reading.snapshots.len();
+        remains.orphans += reading.orphans.len();
+        remains.unneeded += reading.unneeded;
+        let mut actor = Actor::new(calm, ActorId(0));
+        for task in [Task::Backup(disk), Task::Check(disk, LockKind::Exclusive), Task::Read(disk)] {
+            let done = actor.perform(task)?;
+            if !done {
+                return Err(format!("{task:?} is not possible any more"));
+            }
+        }
+        look(calm, disk, &keys[disk.0])?;
+        let locks = calm.world.lock().disks[disk.0].contents();
+        let left = locks
+            .keys()
+            .find(|path| path.as_str().starts_with("locks/") && path.file_name().len() == 64);
+        if let Some(path) = left {
+            return Err(format!("{path} is left behind on disk {}", disk.0));
+        }
+    }
+    Ok(remains)
+}
+
+/// Returns a world in which only the disks are left, and nothing goes wrong.
+fn calm_down(stage: &Stage) -> Stage {
+    let world = World::new(stage.seed, 1, Weather::CALM);
+    let mut old = stage.world.lock();
+    let mut new = world.lock();
+    new.now = old.now;
+    new.advance(NIGHT);
+    new.trace.lines = old.trace.lines.take();
+    for (new, old) in new.disks.iter_mut().zip(&mut old.disks) {
+        std::mem::swap(new, old);
+        new.free();
+    }
+    drop((new, old));
+    let model = std::mem::take(&mut *stage.model());
+    // Another seed, so that nobody does again what was done before.
+    Stage { seed: !stage.seed, world: Arc::new(world), model: model.into() }
+}
+
+/// Removes by hand what a disk that lies left half-written; the check must have named it.
+fn clear_torn(stage: &Stage, disk: DiskId, key: &[u8; 64]) -> Result<(), String> {
+    let torn = std::mem::take(&mut stage.world.lock().disks[disk.0].torn);
+    if torn.is_empty() {
+        return Ok(());
+    }
+    let named = named_damage(stage, disk)?;
+    let reading = reader::read(&stage.world.lock().disks[disk.0].contents(), key);
+    for path in &torn {
+        let is_read = reading.damage.iter().any(|(damaged, _)| damaged == path.as_str());
+        if is_read && !named.iter().any(|object| object.contains(path.file_name())) {
+            return Err(format!("{path} was torn, and the check does not name it: {named:?}"));
+        }
+        stage.world.lock().disks[disk.0].remove(path);
+    }
+    Ok(())
+}
+
+/// Returns the objects that a check finds damaged.
+fn named_damage(stage: &Stage, disk: DiskId) -> Result<Vec<String>, String> {
+    let process = Arc::new(Process::new(ActorId(0), None));
+    let tier = SimTier::new(&stage.world, &process, disk);
+    let store = place::store(Arc::new(tier)).with_requests_max(NonZeroUsize::MIN);
+    let repository = place::open(store).map_err(|error| error.to_string())?;
+    let options = CheckOptions { data: ReadData::All };
+    let report = check(&repository, &options, &Silent, &Cancel::new());
+    let report = report.map_err(|error| error.to_string())?;
+    let errors = report.findings.into_iter().filter(|f| f.severity == Severity::Error);
+    Ok(errors.map(|finding| finding.object).collect())
+}
+
+/// Reads a disk in both ways and holds it against what ought to be.
+fn look(stage: &Stage, disk: DiskId, key: &[u8; 64]) -> Result<Reading, String> {
+    let reading = reader::read(&stage.world.lock().disks[disk.0].contents(), key);
+    if !reading.damage.is_empty() {
+        return Err(format!("disk {}: {:?}", disk.0, reading.damage));
+    }
+    stage.model().judge(disk, &reading)?;
+    let named = named_damage(stage, disk)?;
+    if named.is_empty() { Ok(reading) } else { Err(format!("only the check finds {named:?}")) }
+}

@@ -1,0 +1,34 @@
+//! A few hundred of the simulations that `make simulate` runs ten thousand of.
+
+use lifeboat_proof::simulation::{Remains, Telling, simulate};
+
+/// How many simulations a test run takes the time for.
+const SEEDS: u64 = 300;
+
+#[test]
+fn whatever_goes_wrong_every_snapshot_is_whole() {
+    let mut remains = Remains::default();
+    let mut broken = Vec::new();
+    for seed in 0..SEEDS {
+        match simulate(seed, Telling::Brief) {
+            Ok(story) => {
+                remains.snapshots += story.remains.snapshots;
+                remains.orphans += story.remains.orphans;
+                remains.unneeded += story.remains.unneeded;
+            }
+            Err(failure) => broken.push(format!("seed {}: {}", failure.seed, failure.what)),
+        }
+    }
+    assert!(broken.is_empty(), "replay with `make simulate SEED=…`: {broken:#?}");
+    // Else nothing was hit, which would prove little.
+    assert!(remains.snapshots > 300, "{remains:?}");
+    assert!(remains.orphans > 50 && remains.unneeded > 50, "{remains:?}");
+}
+
+#[test]
+fn a_seed_replays_exactly() {
+    for seed in 0..30 {
+        let (one, other) = (simulate(seed, Telling::Brief), simulate(seed, Telling::Full));
+        assert_eq!(one.ok(), other.ok(), "seed {seed}");
+    }
+}
