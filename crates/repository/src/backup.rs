@@ -48,6 +48,7 @@ mod assemble;
 mod engine;
 mod error;
 mod file;
+mod packs;
 mod report;
 mod sink;
 mod stream;
@@ -68,6 +69,7 @@ use tracing::warn;
 
 use crate::compress::Compression;
 use crate::error::RepositoryError;
+use crate::profile::Profile;
 use crate::repository::{Indexed, Repository};
 use crate::snapshot::{Snapshot, SnapshotSummary};
 use crate::source::Source;
@@ -101,6 +103,8 @@ pub struct BackupOptions {
     pub pack_size: ByteSize,
     /// How many workers read and store; as many as there are processors if absent.
     pub workers: Option<NonZeroUsize>,
+    /// Collects where the time goes, if it is measuring.
+    pub profile: Profile,
 }
 
 impl BackupOptions {
@@ -114,6 +118,7 @@ impl BackupOptions {
             compression: Compression::default(),
             pack_size: PACK_SIZE,
             workers: None,
+            profile: Profile::off(),
         }
     }
 }
@@ -181,6 +186,7 @@ fn backup_witnessed(
         now,
         compression: options.compression,
         pack_size: pack_size(options.pack_size),
+        profile: &options.profile,
         workers: options.workers.or(available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
         parent_tree: parent.as_ref().map(|(_, parent)| parent.tree),
         keep_attributes: parent.as_ref().is_some_and(|(_, p)| p.uid == Uid::current().as_raw()),

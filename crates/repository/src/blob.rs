@@ -21,9 +21,10 @@ use lifeboat_model::{BlobId, PackId};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::compress::{Compression, Compressor, Decompressor, compressed_length_max};
-use crate::crypto::{MAC_LENGTH, MasterKey, NONCE_LENGTH, OVERHEAD};
+use crate::compress::{Compression, Compressor, Decompressor};
+use crate::crypto::{MasterKey, OVERHEAD};
 use crate::error::{Defect, RepositoryError};
+use crate::profile::{Activity, Meter};
 
 /// The longest blob, in bytes: offsets and lengths in a pack are 32 bits wide, and the seal and the
 /// worst case of zstd come on top.
@@ -92,17 +93,49 @@ pub struct SealedBlob {
     pub uncompressed_length: Option<NonZeroU32>,
 }
 
+/// A blob in the form in which it is stored, but for the seal.
+#[derive(Debug, Clone, Copy)]
+pub struct PreparedBlob<'a> {
+    /// What it holds.
+    pub kind: BlobKind,
+    /// Its id.
+    pub id: BlobId,
+    /// What is to be sealed: its bytes, compressed or as they are.
+    pub content: &'a [u8],
+    /// The length before compression, in bytes; absent if the blob is not compressed.
+    pub uncompressed_length: Option<NonZeroU32>,
+}
+
+impl PreparedBlob<'_> {
+    /// Returns how many bytes it has once it is sealed.
+    pub const fn sealed_length(&self) -> usize {
+        self.content.len() + OVERHEAD
+    }
+}
+
 /// Compresses and seals blobs.
 #[derive(Debug)]
 pub struct BlobSealer<'k> {
     key: &'k MasterKey,
     compressor: Compressor,
+    meter: Meter,
 }
 
 impl<'k> BlobSealer<'k> {
     /// Makes a sealer; one a worker.
     pub fn new(key: &'k MasterKey, compression: Compression) -> Self {
-        Self { key, compressor: Compressor::new(compression) }
+        Self { key, compressor: Compressor::new(compression), meter: Meter::off() }
+    }
+
+    /// Measures what it does with `meter`.
+    #[must_use]
+    pub fn measured_by(self, meter: Meter) -> Self {
+        Self { meter, ..self }
+    }
+
+    /// Returns what it is measured by.
+    pub const fn meter(&self) -> &Meter {
+        &self.meter
     }
 
     /// Compresses and seals a blob whose id is known.
@@ -112,6 +145,20 @@ impl<'k> BlobSealer<'k> {
         id: BlobId,
         plaintext: &[u8],
     ) -> Result<SealedBlob, RepositoryError> {
+        let (key, meter) = (self.key, self.meter.clone());
+        let PreparedBlob { content, uncompressed_length, .. } =
+            self.prepare(kind, id, plaintext)?;
+        let bytes = meter.measure(Activity::Seal, content.len(), || key.seal(content));
+        Ok(SealedBlob { kind, id, bytes, uncompressed_length })
+    }
+
+    /// Compresses a blob whose id is known, or leaves it as it is where that is better.
+    pub fn prepare<'a>(
+        &'a mut self,
+        kind: BlobKind,
+        id: BlobId,
+        plaintext: &'a [u8],
+    ) -> Result<PreparedBlob<'a>, RepositoryError> {
         if plaintext.len() > BLOB_LENGTH_MAX {
             return Err(RepositoryError::TooLarge {
                 what: "a blob",
@@ -119,37 +166,23 @@ impl<'k> BlobSealer<'k> {
                 limit: BLOB_LENGTH_MAX as u64,
             });
         }
-        let (mut bytes, compressed) = self.compress(kind, plaintext);
-        self.key.seal_in_place(&mut bytes);
         let length = u32::try_from(plaintext.len()).expect("checked against the limit");
-        let uncompressed_length = if compressed { NonZeroU32::new(length) } else { None };
-        Ok(SealedBlob { kind, id, bytes, uncompressed_length })
-    }
-
-    /// Returns room for the nonce, then the bytes to be sealed, and whether they are compressed.
-    fn compress(&mut self, kind: BlobKind, plaintext: &[u8]) -> (Vec<u8>, bool) {
-        let room = match (kind, self.compressor.compression()) {
-            // A length of zero could not be told from none; such a blob is not worth compressing.
-            _ if plaintext.is_empty() => 0,
-            (BlobKind::Tree, _) => compressed_length_max(plaintext.len()),
-            (BlobKind::Data, Compression::Off) => 0,
-            // What does not become smaller finds no room and is stored as it is.
-            (BlobKind::Data, _) => plaintext.len().saturating_sub(1),
-        };
-        if room > 0 {
-            let mut bytes = Vec::with_capacity(NONCE_LENGTH + room + MAC_LENGTH);
-            bytes.resize(NONCE_LENGTH + room, 0);
-            if let Some(length) =
-                self.compressor.compress_into(plaintext, &mut bytes[NONCE_LENGTH..])
-            {
-                bytes.truncate(NONCE_LENGTH + length);
-                return (bytes, true);
+        // A length of zero could not be told from none, so what is empty is not compressed.
+        let compressed = NonZeroU32::new(length).and_then(|length| {
+            let compressor = &mut self.compressor;
+            let compressed =
+                self.meter.measure(Activity::Compress, plaintext.len(), || match kind {
+                    BlobKind::Tree => Some(compressor.compress(plaintext)),
+                    BlobKind::Data => compressor.shorten(plaintext),
+                });
+            compressed.map(|content| (content, length))
+        });
+        Ok(match compressed {
+            Some((content, length)) => {
+                PreparedBlob { kind, id, content, uncompressed_length: Some(length) }
             }
-        }
-        let mut bytes = Vec::with_capacity(plaintext.len() + OVERHEAD);
-        bytes.resize(NONCE_LENGTH, 0);
-        bytes.extend_from_slice(plaintext);
-        (bytes, false)
+            None => PreparedBlob { kind, id, content: plaintext, uncompressed_length: None },
+        })
     }
 }
 

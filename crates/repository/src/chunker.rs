@@ -27,6 +27,8 @@ use std::io;
 pub use buffer::Buffer;
 pub use gear::Gear;
 
+use crate::profile::{Activity, Meter};
+
 /// The shortest ordinary piece; restic's own minimum.
 pub const PIECE_MIN: usize = 512 << 10;
 
@@ -129,6 +131,7 @@ pub struct Chunker<'g> {
     /// Zeros that follow the buffer and were not written into it.
     hole: u64,
     ended: bool,
+    meter: Meter,
 }
 
 impl<'g> Chunker<'g> {
@@ -142,7 +145,14 @@ impl<'g> Chunker<'g> {
             phase: 0,
             hole: 0,
             ended: false,
+            meter: Meter::off(),
         }
+    }
+
+    /// Measures reading and cutting with `meter`.
+    #[must_use]
+    pub fn measured_by(self, meter: Meter) -> Self {
+        Self { meter, ..self }
     }
 
     /// Forgets the input so far and stands before the next one.
@@ -172,7 +182,7 @@ impl<'g> Chunker<'g> {
                 self.hole -= ZERO_PIECE as u64;
                 return Ok(Some(Piece::Zeros));
             }
-            if let Some(cut) = self.find_cut() {
+            if let Some(cut) = self.find_cut_measured() {
                 return Ok(Some(self.take(&cut)));
             }
             if self.hole > 0 {
@@ -181,13 +191,30 @@ impl<'g> Chunker<'g> {
                 let rest = self.buffer.len();
                 return Ok((rest > 0).then(|| self.take(&Cut::Data(rest))));
             } else {
-                match input.fill(self.buffer.room(READ_SIZE))? {
-                    Extent::Data(length) => self.buffer.extend_from_room(length),
-                    Extent::Hole(length) => self.hole = length,
-                    Extent::End => self.ended = true,
-                }
+                self.read(input)?;
             }
         }
+    }
+
+    /// Reads once.
+    fn read(&mut self, input: &mut impl Input) -> io::Result<()> {
+        let length = |extent: &io::Result<Extent>| match extent {
+            Ok(Extent::Data(length)) => *length,
+            _ => 0,
+        };
+        let room = self.buffer.room(READ_SIZE);
+        match self.meter.measure_result(Activity::Read, length, || input.fill(room))? {
+            Extent::Data(length) => self.buffer.extend_from_room(length),
+            Extent::Hole(length) => self.hole = length,
+            Extent::End => self.ended = true,
+        }
+        Ok(())
+    }
+
+    fn find_cut_measured(&mut self) -> Option<Cut> {
+        let meter = self.meter.clone();
+        let unseen = self.buffer.len() - self.scan.done;
+        meter.measure(Activity::Cut, unseen, || self.find_cut())
     }
 
     /// Writes zeros of the hole into the buffer, no more than settle the next cut.

@@ -8,10 +8,14 @@
 //!
 //! Source: restic `internal/repository/repository.go` (`getZstdEncoder`).
 
+mod probe;
+
 use std::fmt;
 use std::io::{self, Read};
 
 use zstd::zstd_safe::{CParameter, DParameter};
+
+use probe::Probe;
 
 /// The longest document that is decompressed, in bytes: restic closes an index file at 50,000
 /// blobs, about 10 MB; what is fifty times as long is no index but a bomb.
@@ -66,10 +70,13 @@ impl Compression {
     }
 }
 
-/// A compression context; a worker makes one and uses it for all its blobs.
+/// A compression context with the memory that it compresses into; a worker makes one and uses it
+/// for all its blobs.
 pub struct Compressor {
     context: zstd::bulk::Compressor<'static>,
     compression: Compression,
+    probe: Probe,
+    target: Vec<u8>,
 }
 
 impl Compressor {
@@ -80,17 +87,33 @@ impl Compressor {
         context
             .set_parameter(CParameter::WindowLog(WINDOW_LOG))
             .expect("zstd knows windows of 512 KiB");
-        Self { context, compression }
+        Self { context, compression, probe: Probe::new(), target: Vec::new() }
     }
 
-    /// Returns how much effort it makes.
-    pub const fn compression(&self) -> Compression {
-        self.compression
+    /// Compresses something, even if it becomes longer by that.
+    pub fn compress(&mut self, plaintext: &[u8]) -> &[u8] {
+        let room = zstd::zstd_safe::compress_bound(plaintext.len());
+        self.compress_within(plaintext, room).expect("there is room for the worst case")
     }
 
-    /// Compresses into `target` and returns the length, or nothing if that would not fit.
-    pub fn compress_into(&mut self, plaintext: &[u8], target: &mut [u8]) -> Option<usize> {
-        self.context.compress_to_buffer(plaintext, target).ok()
+    /// Compresses data if that is wanted and makes it shorter.
+    pub fn shorten(&mut self, data: &[u8]) -> Option<&[u8]> {
+        let in_vain = match self.compression {
+            Compression::Off => true,
+            Compression::Fastest | Compression::Auto => self.probe.finds_noise(data),
+            Compression::Better | Compression::Max => false,
+        };
+        if in_vain { None } else { self.compress_within(data, data.len().saturating_sub(1)) }
+    }
+
+    /// Compresses into at most `room` bytes, or gives up.
+    fn compress_within(&mut self, plaintext: &[u8], room: usize) -> Option<&[u8]> {
+        if self.target.len() < room {
+            self.target.resize(room, 0);
+        }
+        let target = &mut self.target[..room];
+        let length = self.context.compress_to_buffer(plaintext, target).ok()?;
+        Some(&self.target[..length])
     }
 }
 
@@ -98,11 +121,6 @@ impl fmt::Debug for Compressor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Compressor").field("compression", &self.compression).finish_non_exhaustive()
     }
-}
-
-/// Returns the longest that `length` bytes can become when compressed.
-pub fn compressed_length_max(length: usize) -> usize {
-    zstd::zstd_safe::compress_bound(length)
 }
 
 /// A decompression context; a worker makes one and uses it for all its blobs.
@@ -162,12 +180,7 @@ impl fmt::Debug for Decompressor {
 
 /// Compresses a document.
 pub fn compress_document(document: &[u8]) -> Vec<u8> {
-    let mut compressor = Compressor::new(Compression::Auto);
-    let mut target = vec![0; compressed_length_max(document.len())];
-    let length =
-        compressor.compress_into(document, &mut target).expect("the target has the largest length");
-    target.truncate(length);
-    target
+    Compressor::new(Compression::Auto).compress(document).to_vec()
 }
 
 /// Decompresses a document, which declares no length.
@@ -222,9 +235,8 @@ mod tests {
     fn frames_need_no_larger_window_than_restics() {
         let text: Vec<u8> = (0..3_000_000_u32).flat_map(|i| (i / 7).to_le_bytes()).collect();
         for compression in [Compression::Fastest, Compression::Auto, Compression::Max] {
-            let mut target = vec![0; compressed_length_max(text.len())];
-            let length = Compressor::new(compression).compress_into(&text, &mut target).unwrap();
-            let mut decoder = zstd::stream::read::Decoder::new(&target[..length]).unwrap();
+            let mut compressor = Compressor::new(compression);
+            let mut decoder = zstd::stream::read::Decoder::new(compressor.compress(&text)).unwrap();
             decoder.window_log_max(WINDOW_LOG).unwrap();
             let mut back = Vec::new();
             decoder.take(text.len() as u64).read_to_end(&mut back).unwrap();

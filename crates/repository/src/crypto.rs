@@ -13,16 +13,19 @@
 //! Sources: restic `doc/design.rst`, section "Keys, Encryption and MAC";
 //! restic `internal/repository/crypto/crypto.go`.
 
+mod stream;
+
 use std::fmt;
 
-use aes::cipher::{BlockCipherEncrypt, KeyInit, KeyIvInit, StreamCipher};
-use aes::{Aes128, Aes256};
+use aes::Aes128;
+use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use poly1305::universal_hash::UniversalHash;
 use poly1305::{Block, Poly1305};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::json::base64_bytes;
+use stream::{KeyStream, TILE_LENGTH};
 
 /// How many bytes the nonce takes at the front of a sealed object.
 pub const NONCE_LENGTH: usize = 16;
@@ -32,10 +35,6 @@ pub const MAC_LENGTH: usize = 16;
 
 /// How much longer a sealed object is than its plaintext, in bytes.
 pub const OVERHEAD: usize = NONCE_LENGTH + MAC_LENGTH;
-
-/// How many bytes are enciphered and authenticated before going on, so that the second of the two
-/// finds them in the first-level cache; a multiple of both block sizes.
-const TILE_LENGTH: usize = 8 * 1024;
 
 /// The bits of `r` that Poly1305 wants to be zero: the top four of every fourth byte, and the low
 /// two of the byte after each of these.
@@ -100,33 +99,29 @@ impl MasterKey {
 
     /// Returns `plaintext` sealed.
     pub fn seal(&self, plaintext: &[u8]) -> Vec<u8> {
-        let mut buffer = Vec::with_capacity(plaintext.len() + OVERHEAD);
-        buffer.resize(NONCE_LENGTH, 0);
-        buffer.extend_from_slice(plaintext);
-        self.seal_in_place(&mut buffer);
-        buffer
+        let mut sealed = Vec::new();
+        self.seal_onto(plaintext, &mut sealed);
+        sealed
     }
 
-    /// Seals what follows the first [`NONCE_LENGTH`] bytes of `buffer`, which the nonce overwrites,
-    /// and appends the MAC.
+    /// Appends `plaintext`, sealed, to `target`.
     ///
-    /// # Panics
-    ///
-    /// If the buffer has no room for the nonce.
-    pub fn seal_in_place(&self, buffer: &mut Vec<u8>) {
-        let nonce = self.nonce(&buffer[NONCE_LENGTH..]);
-        buffer[..NONCE_LENGTH].copy_from_slice(&nonce);
-        let (mut cipher, mut mac) = self.ciphers(&nonce);
-        let text = &mut buffer[NONCE_LENGTH..];
-        let whole = text.len() - text.len() % TILE_LENGTH;
-        let (tiles, rest) = text.split_at_mut(whole);
-        for tile in tiles.chunks_exact_mut(TILE_LENGTH) {
-            cipher.apply_keystream(tile);
-            mac.update(Block::slice_as_chunks(tile).0);
+    /// It goes over tile by tile, so that the cache holds what is enciphered and authenticated.
+    pub fn seal_onto(&self, plaintext: &[u8], target: &mut Vec<u8>) {
+        let nonce = self.nonce(plaintext);
+        let (mut stream, mut mac) = self.ciphers(nonce);
+        target.reserve(plaintext.len() + OVERHEAD);
+        target.extend_from_slice(&nonce);
+        let (tiles, rest) = plaintext.as_chunks::<TILE_LENGTH>();
+        for tile in tiles {
+            let begin = target.len();
+            stream.append(tile, target);
+            mac.update(Block::slice_as_chunks(&target[begin..]).0);
         }
-        cipher.apply_keystream(rest);
-        let tag = finish_mac(mac, rest);
-        buffer.extend_from_slice(&tag);
+        let begin = target.len();
+        stream.append(rest, target);
+        let tag = finish_mac(mac, &target[begin..]);
+        target.extend_from_slice(&tag);
     }
 
     /// Opens a sealed object into a new buffer.
@@ -149,15 +144,14 @@ impl MasterKey {
         let (nonce, text_and_tag) = sealed.split_at_mut(NONCE_LENGTH);
         let (text, tag) = text_and_tag.split_at_mut(length - OVERHEAD);
         let nonce: [u8; NONCE_LENGTH] = (*nonce).try_into().expect("split at the nonce's length");
-        let (mut cipher, mut mac) = self.ciphers(&nonce);
-        let whole = text.len() - text.len() % TILE_LENGTH;
-        let (tiles, rest) = text.split_at_mut(whole);
-        for tile in tiles.chunks_exact_mut(TILE_LENGTH) {
+        let (mut stream, mut mac) = self.ciphers(nonce);
+        let (tiles, rest) = text.as_chunks_mut::<TILE_LENGTH>();
+        for tile in tiles {
             mac.update(Block::slice_as_chunks(tile).0);
-            cipher.apply_keystream(tile);
+            stream.apply(tile);
         }
         let expected = finish_mac(mac, rest);
-        cipher.apply_keystream(rest);
+        stream.apply(rest);
         if equal_in_constant_time(&expected, tag) {
             Ok(text)
         } else {
@@ -177,16 +171,16 @@ impl MasterKey {
         self.nonces.nonce_for(plaintext).unwrap_or_else(random_nonce)
     }
 
-    fn ciphers(&self, nonce: &[u8; NONCE_LENGTH]) -> (ctr::Ctr128BE<Aes256>, Poly1305) {
-        let cipher = ctr::Ctr128BE::new(&self.encrypt.into(), &(*nonce).into());
-        let mut s = (*nonce).into();
+    fn ciphers(&self, nonce: [u8; NONCE_LENGTH]) -> (KeyStream, Poly1305) {
+        let stream = KeyStream::new(&self.encrypt, nonce);
+        let mut s = nonce.into();
         Aes128::new(&self.mac_k.into()).encrypt_block(&mut s);
         let mut one_time = [0; 32];
         one_time[..16].copy_from_slice(&self.mac_r);
         one_time[16..].copy_from_slice(&s);
         let mac = Poly1305::new(&one_time.into());
         one_time.zeroize();
-        (cipher, mac)
+        (stream, mac)
     }
 }
 
@@ -284,43 +278,11 @@ mod tests {
         material.extend(bytes("851fc40c3467ac0be05cc20404f3f700"));
         let key = MasterKey::from_bytes(material.as_slice().try_into().unwrap());
         let nonce = bytes("fb447350c4e868c52ac3275cf9d4327e").try_into().unwrap();
-        let (_, mac) = key.ciphers(&nonce);
+        let (_, mac) = key.ciphers(nonce);
         assert_eq!(
             finish_mac(mac, &bytes("f3f6")).to_vec(),
             bytes("f4c633c3044fc145f84f335cb81953de")
         );
-    }
-
-    /// NIST SP 800-38A, F.5.5: CTR-AES256, whose counter begins with f0f1…ff.
-    #[test]
-    fn the_cipher_is_that_of_the_standard() {
-        let bytes = |text: &str| hex::decode(text).unwrap();
-        let mut material =
-            bytes("603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4");
-        material.extend([1; 32]);
-        let key = MasterKey::from_bytes(material.as_slice().try_into().unwrap());
-        let nonce = bytes("f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff").try_into().unwrap();
-        let mut text = bytes("6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e51");
-        key.ciphers(&nonce).0.apply_keystream(&mut text);
-        assert_eq!(
-            hex::encode(text),
-            "601ec313775789a5b7a7f504bbf3d228f443e3ca4d62b59aca84e990cacaf5c5"
-        );
-    }
-
-    /// The low 64 bits overflow into the high ones.
-    #[test]
-    fn the_counter_is_one_number_of_128_bits() {
-        let key = key();
-        let mut nonce = [0xff; NONCE_LENGTH];
-        nonce[..8].fill(0);
-        let mut text = [0; 32];
-        key.ciphers(&nonce).0.apply_keystream(&mut text);
-        let mut next = [0; NONCE_LENGTH];
-        next[7] = 1;
-        let mut second = [0; 16];
-        key.ciphers(&next).0.apply_keystream(&mut second);
-        assert_eq!(text[16..], second);
     }
 
     #[test]

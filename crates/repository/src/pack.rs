@@ -11,8 +11,8 @@
 //! # Limits
 //!
 //! The header is at most [`HEADER_LENGTH_MAX`] bytes, a pack at most 4 GiB; [`PackBuilder::add`]
-//! refuses what would exceed either. No memory is taken on the word of a length field before it was
-//! held against the size of the file.
+//! and [`PackBuilder::seal`] refuse what would exceed either. No memory is taken on the word of a
+//! length field before it was held against the size of the file.
 //!
 //! Sources: restic `doc/design.rst`, section "Pack Format"; restic
 //! `internal/repository/pack/pack.go`.
@@ -23,8 +23,9 @@ use bytes::Bytes;
 use lifeboat_model::{BlobId, PackId};
 use sha2::{Digest, Sha256};
 
-use crate::blob::{BlobKind, BlobLocation, SealedBlob};
-use crate::crypto::{MasterKey, NONCE_LENGTH, OVERHEAD, OpenError};
+use crate::blob::{BlobKind, BlobLocation, PreparedBlob, SealedBlob};
+use crate::crypto::{MasterKey, OVERHEAD, OpenError};
+use crate::profile::{Activity, Meter};
 
 /// The longest sealed header, in bytes.
 pub const HEADER_LENGTH_MAX: usize = 16 << 20;
@@ -147,9 +148,10 @@ pub struct PackBuilder {
 }
 
 impl PackBuilder {
-    /// Makes an empty pack with room for this many bytes.
-    pub fn with_capacity(capacity: usize) -> Self {
-        Self { bytes: Vec::with_capacity(capacity), ..Self::default() }
+    /// Makes an empty pack in memory that was used before, so that it need not be taken anew.
+    pub fn reusing(mut bytes: Vec<u8>) -> Self {
+        bytes.clear();
+        Self { bytes, ..Self::default() }
     }
 
     /// Tells whether nothing was added.
@@ -167,15 +169,49 @@ impl PackBuilder {
         &self.blobs
     }
 
-    /// Adds a blob and returns how it is listed.
+    /// Adds a blob that is sealed already and returns how it is listed.
     pub fn add(&mut self, blob: &SealedBlob) -> Result<PackedBlob, PackFull> {
-        let full = PackFull { size: self.size() as u64, length: blob.bytes.len() as u64 };
+        let length = blob.bytes.len();
+        let packed = self.list(blob.kind, blob.id, length, blob.uncompressed_length)?;
+        self.bytes.extend_from_slice(&blob.bytes);
+        self.hasher.update(&blob.bytes);
+        Ok(packed)
+    }
+
+    /// Seals a blob into its place in the pack and returns how it is listed.
+    pub fn seal(
+        &mut self,
+        key: &MasterKey,
+        blob: &PreparedBlob<'_>,
+        meter: &Meter,
+    ) -> Result<PackedBlob, PackFull> {
+        let length = blob.sealed_length();
+        let packed = self.list(blob.kind, blob.id, length, blob.uncompressed_length)?;
+        let begin = self.bytes.len();
+        meter.measure(Activity::Seal, blob.content.len(), || {
+            key.seal_onto(blob.content, &mut self.bytes);
+        });
+        let sealed = &self.bytes[begin..];
+        meter.measure(Activity::PackHash, length, || self.hasher.update(sealed));
+        Ok(packed)
+    }
+
+    /// Lists a blob that goes to the end of the pack, if there is room for it.
+    fn list(
+        &mut self,
+        kind: BlobKind,
+        id: BlobId,
+        length: usize,
+        uncompressed_length: Option<NonZeroU32>,
+    ) -> Result<PackedBlob, PackFull> {
+        let full = PackFull { size: self.size() as u64, length: length as u64 };
+        let offset = u32::try_from(self.bytes.len()).map_err(|_| full)?;
         let packed = PackedBlob {
-            kind: blob.kind,
-            id: blob.id,
-            offset: u32::try_from(self.bytes.len()).map_err(|_| full)?,
-            length: u32::try_from(blob.bytes.len()).map_err(|_| full)?,
-            uncompressed_length: blob.uncompressed_length,
+            kind,
+            id,
+            offset,
+            length: u32::try_from(length).map_err(|_| full)?,
+            uncompressed_length,
         };
         let header_length = self.header_length + packed.entry_length();
         let size = self.size() as u64 + u64::from(packed.length) + packed.entry_length() as u64;
@@ -183,24 +219,22 @@ impl PackBuilder {
             return Err(full);
         }
         self.header_length = header_length;
-        self.bytes.extend_from_slice(&blob.bytes);
-        self.hasher.update(&blob.bytes);
         self.blobs.push(packed);
         Ok(packed)
     }
 
     /// Seals the header and names the pack.
     pub fn finish(mut self, key: &MasterKey) -> FinishedPack {
-        let mut header = Vec::with_capacity(self.header_length + OVERHEAD + LENGTH_FIELD_LENGTH);
-        header.resize(NONCE_LENGTH, 0);
+        let mut header = Vec::with_capacity(self.header_length);
         for blob in &self.blobs {
             blob.write_entry(&mut header);
         }
-        key.seal_in_place(&mut header);
-        let length = u32::try_from(header.len()).expect("`add` holds the header to its limit");
-        header.extend_from_slice(&length.to_le_bytes());
-        self.bytes.extend_from_slice(&header);
-        self.hasher.update(&header);
+        let blobs_length = self.bytes.len();
+        key.seal_onto(&header, &mut self.bytes);
+        let length = u32::try_from(self.bytes.len() - blobs_length)
+            .expect("the header is held to its limit");
+        self.bytes.extend_from_slice(&length.to_le_bytes());
+        self.hasher.update(&self.bytes[blobs_length..]);
         FinishedPack {
             id: PackId::from_bytes(self.hasher.finalize().into()),
             bytes: Bytes::from(self.bytes),

@@ -42,7 +42,7 @@ use crate::blob::{BlobKind, BlobLocation, BlobOpener};
 use crate::cache::{Cache, CacheKind};
 use crate::compress::{compress_document, decompress_document};
 use crate::config::Config;
-use crate::crypto::{MasterKey, NONCE_LENGTH};
+use crate::crypto::MasterKey;
 use crate::error::{Corruption, Defect, RepositoryError, StoredObject};
 use crate::index::{Index, IndexFile};
 use crate::key::{KdfParameters, KeyFile, KeyOrigin};
@@ -292,10 +292,9 @@ pub(crate) fn save_document<I: FileId>(
     key: &MasterKey,
     document: &[u8],
 ) -> Result<I, TierError> {
-    let mut sealed = vec![0; NONCE_LENGTH];
-    sealed.push(COMPRESSED);
-    sealed.extend_from_slice(&compress_document(document));
-    key.seal_in_place(&mut sealed);
+    let mut plaintext = vec![COMPRESSED];
+    plaintext.extend_from_slice(&compress_document(document));
+    let sealed = key.seal(&plaintext);
     let id = I::from_bytes(Sha256::digest(&sealed).into());
     store.put(&id, sealed.into())?;
     Ok(id)

@@ -181,7 +181,6 @@ struct Round<'s> {
     key: MasterKey,
     compressor: Compressor,
     decompressor: Decompressor,
-    compressed: Vec<u8>,
     sealed: Vec<u8>,
     pack: Vec<u8>,
     scratch: &'s Path,
@@ -194,7 +193,6 @@ impl<'s> Round<'s> {
             key: MasterKey::from_bytes(&[7; 64]),
             compressor: Compressor::new(Compression::Auto),
             decompressor: Decompressor::new(),
-            compressed: Vec::new(),
             sealed: Vec::new(),
             pack: Vec::with_capacity(PACK_LENGTH * 2),
             scratch,
@@ -243,28 +241,23 @@ impl<'s> Round<'s> {
     /// Puts one piece through all stages between reading and writing.
     fn store(&mut self, piece: &[u8]) -> Result<(), BenchError> {
         time(&mut self.stages.sha256_blob, piece.len(), || blob_id(piece));
-        self.compressed.resize(piece.len().saturating_sub(1).max(self.compressed.len()), 0);
-        let room = &mut self.compressed[..piece.len().saturating_sub(1)];
-        let compressor = &mut self.compressor;
-        let length =
-            time(&mut self.stages.compress, piece.len(), || compressor.compress_into(piece, room));
-        let stored = length.map_or(piece, |length| &self.compressed[..length]);
+        let (stages, compressor) = (&mut self.stages, &mut self.compressor);
+        let shorter = time(&mut stages.compress, piece.len(), || compressor.shorten(piece));
+        let stored = shorter.unwrap_or(piece);
         self.sealed.clear();
-        self.sealed.resize(NONCE_LENGTH, 0);
-        self.sealed.extend_from_slice(stored);
         let (key, sealed) = (&self.key, &mut self.sealed);
-        time(&mut self.stages.seal, stored.len(), || key.seal_in_place(sealed));
+        time(&mut stages.seal, stored.len(), || key.seal_onto(stored, sealed));
         self.pack.extend_from_slice(&self.sealed);
-        self.cipher_alone(stored.len());
-        if let Some(length) = length {
+        let stored_length = stored.len();
+        if let Some(stored) = shorter {
             let expected = u32::try_from(piece.len()).expect("a piece is at most 8 MiB");
             let decompressor = &mut self.decompressor;
-            let stored = &self.compressed[..length];
-            let back = time(&mut self.stages.decompress, piece.len(), || {
+            let back = time(&mut stages.decompress, piece.len(), || {
                 decompressor.decompress(stored, expected)
             });
             back.expect("what was compressed a moment ago decompresses");
         }
+        self.cipher_alone(stored_length);
         if self.pack.len() >= PACK_LENGTH { self.flush() } else { Ok(()) }
     }
 

@@ -22,6 +22,7 @@ use crate::blob::{BlobKind, BlobSealer};
 use crate::chunker::{Chunker, Gear};
 use crate::compress::Compression;
 use crate::node::{ExtendedAttribute, Metadata, Node};
+use crate::profile::{Activity, Meter, Profile};
 use crate::repository::{Indexed, Repository};
 use crate::source::attributes::Holder;
 use crate::source::layout::Layout;
@@ -38,6 +39,7 @@ pub(super) struct Setting<'a> {
     pub(super) compression: Compression,
     pub(super) pack_size: usize,
     pub(super) workers: NonZeroUsize,
+    pub(super) profile: &'a Profile,
     /// The root of the parent snapshot.
     pub(super) parent_tree: Option<BlobId>,
     /// Whether extended attributes may be taken over from the parent: only if it was made by the
@@ -74,7 +76,7 @@ pub(super) fn run(
     cancel: &Cancel,
 ) -> Result<Made, BackupError> {
     let work = Work::new(cancel);
-    let shelf = Shelf::new(setting.repository, &work, clock);
+    let shelf = Shelf::new(setting.repository, &work, clock, setting.profile);
     let (packs, finished) = bounded(PACKS_WAITING);
     let made = thread::scope(|uploads| {
         for _ in 0..setting.repository.store().requests(UPLOADS) {
@@ -85,7 +87,8 @@ pub(super) fn run(
             });
         }
         drop(finished);
-        let engine = Engine::new(setting, &work, Sink::new(&shelf, packs, setting.pack_size));
+        let sink = Sink::new(&shelf, packs, setting.pack_size, setting.workers);
+        let engine = Engine::new(setting, &work, sink);
         engine.work_through(layout);
         engine.sink.flush();
         engine.made()
@@ -200,21 +203,26 @@ pub(super) struct Worker<'e> {
     pub(super) engine: &'e Engine<'e>,
     pub(super) chunker: Chunker<'e>,
     pub(super) sealer: BlobSealer<'e>,
+    pub(super) meter: Meter,
 }
 
 impl<'e> Worker<'e> {
     fn new(engine: &'e Engine<'_>) -> Self {
         let key = engine.setting.repository.key();
+        let meter = engine.setting.profile.meter();
         Self {
             engine,
-            chunker: Chunker::new(&engine.gear),
-            sealer: BlobSealer::new(key, engine.setting.compression),
+            chunker: Chunker::new(&engine.gear).measured_by(meter.clone()),
+            sealer: BlobSealer::new(key, engine.setting.compression).measured_by(meter.clone()),
+            meter,
         }
     }
 
     /// Does one job after the other until there are none.
     fn work(&mut self) {
-        while let Some((job, running)) = self.engine.work.next() {
+        while let Some((job, running)) =
+            self.meter.measure(Activity::Wait, 0, || self.engine.work.next())
+        {
             let done = match job {
                 Job::Piece(job) => self.store_piece(job),
                 Job::File(job) => self.read_file(&job),
@@ -240,7 +248,9 @@ impl<'e> Worker<'e> {
         mut nodes: Option<Vec<Option<Node>>>,
     ) -> Result<(), BackupError> {
         while let Some(known) = nodes {
-            let document = assemble::encode(known)?;
+            let length = |document: &Result<Vec<u8>, _>| document.as_ref().map_or(0, Vec::len);
+            let encode = || assemble::encode(known);
+            let document = self.meter.measure_result(Activity::Encode, length, encode)?;
             let tree = self.engine.sink.store(&mut self.sealer, BlobKind::Tree, &document)?;
             let Some((slot, node)) = directory.completed(tree) else {
                 self.engine.top.get_or_init(|| tree);

@@ -24,6 +24,7 @@ use crate::blob::BlobKind;
 use crate::chunker::{Buffer, Input, Piece};
 use crate::error::RepositoryError;
 use crate::node::{Metadata, Node, NodeKind};
+use crate::profile::Activity;
 use crate::source::attributes::Holder;
 use crate::source::content::FileContent;
 use crate::source::{directory, metadata};
@@ -168,19 +169,15 @@ impl Worker<'_> {
     }
 
     fn try_file(&mut self, job: &FileJob) -> Result<(), Trouble> {
-        let Some(parent) = &job.slot.directory.handle else { return Err(Trouble::Stopped) };
-        // Without `NONBLOCK` a pipe that took the file's name would make us wait for a writer.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = directory::open_quietly(parent.as_fd(), &job.slot.name, flags)
-            .map_err(|error| Trouble::Skip(reason("open", error)))?;
-        let mut before = stat(&file)?;
+        let meter = self.meter.clone();
+        let (file, mut before) = meter.measure(Activity::Inspect, 0, || open(job))?;
         let mut input = FileContent::new(file, metadata::size(&before), metadata::density(&before));
         let mut attempt = 1;
         let content = loop {
             let content = Arc::new(Content::default());
             self.store_pieces(&mut input, &content)?;
             self.engine.witness.file_was_read(&job.slot.path());
-            let after = stat(input.file())?;
+            let after = meter.measure(Activity::Inspect, 0, || stat(input.file()))?;
             if metadata::is_untouched(&after, &before) {
                 break content;
             }
@@ -192,7 +189,8 @@ impl Worker<'_> {
             before = after;
             input.rewind(metadata::size(&before), metadata::density(&before));
         };
-        let metadata = self.file_metadata(job, &before, &input);
+        let metadata =
+            meter.measure(Activity::Inspect, 0, || self.file_metadata(job, &before, &input));
         let target = Target { place: Place::Slot(job.slot.clone()), metadata };
         self.finish_file(content.end(target)).map_err(Trouble::Fatal)
     }
@@ -273,6 +271,17 @@ impl Worker<'_> {
         let node = whole.into_node(&slot.name);
         self.set(&slot, Some(node))
     }
+}
+
+/// Opens a file and returns its state.
+fn open(job: &FileJob) -> Result<(OwnedFd, Stat), Trouble> {
+    let Some(parent) = &job.slot.directory.handle else { return Err(Trouble::Stopped) };
+    // Without `NONBLOCK` a pipe that took the file's name would make us wait for a writer.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = directory::open_quietly(parent.as_fd(), &job.slot.name, flags)
+        .map_err(|error| Trouble::Skip(reason("open", error)))?;
+    let stat = stat(&file)?;
+    Ok((file, stat))
 }
 
 /// Returns the state of an open file, unless it is none.

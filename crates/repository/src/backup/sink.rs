@@ -8,28 +8,34 @@
 //! was stored is unlisted, so that no more than that is ever stored twice.
 
 use std::collections::HashSet;
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 use lifeboat_model::{BlobId, Clock, Timestamp};
 
+use super::packs::{OpenPacks, Spares};
 use super::work::Work;
-use crate::blob::{BlobKind, BlobSealer, SealedBlob, blob_id};
+use crate::blob::{BlobKind, BlobSealer, PreparedBlob, blob_id};
 use crate::chunker::ZERO_PIECE;
 use crate::error::RepositoryError;
 use crate::index::{BLOBS_PER_FILE_MAX, IndexFile, PackEntry};
 use crate::pack::{FinishedPack, PackBuilder};
+use crate::profile::{Activity, Meter, Profile};
 use crate::repository::{Indexed, Repository};
 
 /// The size of a pack of directories, in bytes: restic keeps whole such packs in its cache when it
 /// wants one directory.
 const TREE_PACK_SIZE: usize = 4 << 20;
 
-/// How many packs of a kind are filled at once, so that workers need not wait for each other while
-/// they hash into one; more would cost memory and leave more packs half empty at the end.
-const OPEN_PACKS_MAX: usize = 2;
+/// How many packs of data are filled at once at most. Each worker seals into one of his own, so that
+/// nobody waits; with more workers than this, memory counts for more.
+const OPEN_DATA_PACKS_MAX: usize = 16;
+
+/// How many packs of directories are filled at once: workers seal into them only now and then.
+const OPEN_TREE_PACKS_MAX: usize = 2;
 
 /// How many packs are being stored at once: one that the tier makes durable and one that is on its
 /// way there.
@@ -69,6 +75,8 @@ pub(super) struct Shelf<'a> {
     listing: Mutex<Listing>,
     /// Bytes of all packs that this backup stored.
     stored: AtomicU64,
+    spares: Spares,
+    profile: &'a Profile,
 }
 
 /// The index file that is being filled.
@@ -85,25 +93,37 @@ impl<'a> Shelf<'a> {
         repository: &'a Repository<Indexed>,
         work: &'a Work<'a>,
         clock: &'a dyn Clock,
+        profile: &'a Profile,
     ) -> Self {
-        let (unlisted, listing) = (Unlisted::default(), Mutex::default());
-        Self { repository, work, clock, unlisted, listing, stored: AtomicU64::new(0) }
+        Self {
+            repository,
+            work,
+            clock,
+            unlisted: Unlisted::default(),
+            listing: Mutex::default(),
+            stored: AtomicU64::new(0),
+            spares: Spares::default(),
+            profile,
+        }
     }
 
     /// Stores packs until there are no more; after a failure they are only taken.
     pub(super) fn store_all(&self, packs: &Receiver<FinishedPack>) {
+        let meter = self.profile.meter();
         let mut failed = false;
         for pack in packs {
-            if !failed && let Err(error) = self.store(&pack) {
+            if !failed && let Err(error) = self.store(&pack, &meter) {
                 failed = true;
                 self.work.fail(error);
             }
+            self.spares.keep(pack.bytes);
         }
     }
 
-    fn store(&self, pack: &FinishedPack) -> Result<(), RepositoryError> {
-        self.repository.save_pack(pack)?;
-        let size = pack.bytes.len() as u64;
+    fn store(&self, pack: &FinishedPack, meter: &Meter) -> Result<(), RepositoryError> {
+        let length = pack.bytes.len();
+        meter.measure(Activity::Store, length, || self.repository.save_pack(pack))?;
+        let size = length as u64;
         let stored = self.stored.fetch_add(size, Ordering::Relaxed) + size;
         let mut listing = lock(&self.listing);
         listing.file.packs.push(PackEntry::from(pack));
@@ -118,13 +138,16 @@ impl<'a> Shelf<'a> {
         }
         let full = std::mem::take(&mut *listing);
         drop(listing);
-        self.list(&full.file)
+        meter.measure(Activity::Index, 0, || self.list(&full.file))
     }
 
     /// Lists what was stored and is not listed yet.
     pub(super) fn finish(&self) -> Result<(), RepositoryError> {
         let rest = std::mem::take(&mut *lock(&self.listing));
-        if rest.file.packs.is_empty() { Ok(()) } else { self.list(&rest.file) }
+        if rest.file.packs.is_empty() {
+            return Ok(());
+        }
+        self.profile.meter().measure(Activity::Index, 0, || self.list(&rest.file))
     }
 
     fn list(&self, file: &IndexFile) -> Result<(), RepositoryError> {
@@ -160,11 +183,13 @@ impl<'a> Sink<'a> {
         shelf: &'a Shelf<'a>,
         packs: Sender<FinishedPack>,
         data_pack_size: usize,
+        workers: NonZeroUsize,
     ) -> Self {
+        let data_packs = workers.get().min(OPEN_DATA_PACKS_MAX);
         Self {
             shelf,
-            data: OpenPacks::new(data_pack_size),
-            trees: OpenPacks::new(TREE_PACK_SIZE),
+            data: OpenPacks::new(data_pack_size, data_packs),
+            trees: OpenPacks::new(TREE_PACK_SIZE, OPEN_TREE_PACKS_MAX),
             packs,
             zeros: OnceLock::new(),
             added: Added::default(),
@@ -178,8 +203,10 @@ impl<'a> Sink<'a> {
         kind: BlobKind,
         plaintext: &[u8],
     ) -> Result<BlobId, RepositoryError> {
-        let id = blob_id(plaintext);
-        self.store_as(sealer, kind, id, plaintext)?;
+        let id = sealer.meter().measure(Activity::Hash, plaintext.len(), || blob_id(plaintext));
+        if self.shelf.is_new(kind, id) {
+            self.store_new(sealer, kind, id, plaintext)?;
+        }
         Ok(id)
     }
 
@@ -195,111 +222,63 @@ impl<'a> Sink<'a> {
         Ok(*self.zeros.get_or_init(|| id))
     }
 
-    fn store_as(
+    fn store_new(
         &self,
         sealer: &mut BlobSealer<'_>,
         kind: BlobKind,
         id: BlobId,
         plaintext: &[u8],
     ) -> Result<(), RepositoryError> {
-        if !self.shelf.is_new(kind, id) {
-            return Ok(());
-        }
-        let blob = sealer.seal(kind, id, plaintext)?;
+        let meter = sealer.meter().clone();
+        let blob = sealer.prepare(kind, id, plaintext)?;
         let counter = match kind {
             BlobKind::Data => &self.added.data_blobs,
             BlobKind::Tree => &self.added.tree_blobs,
         };
         counter.fetch_add(1, Ordering::Relaxed);
         self.added.bytes.fetch_add(plaintext.len() as u64, Ordering::Relaxed);
-        self.added.stored.fetch_add(blob.bytes.len() as u64, Ordering::Relaxed);
-        self.put(&blob)
+        self.added.stored.fetch_add(blob.sealed_length() as u64, Ordering::Relaxed);
+        self.put(&blob, &meter)
     }
 
-    fn put(&self, blob: &SealedBlob) -> Result<(), RepositoryError> {
+    /// Seals a blob into a pack, and sends the pack on its way if that one has no room for it.
+    fn put(&self, blob: &PreparedBlob<'_>, meter: &Meter) -> Result<(), RepositoryError> {
         let open = match blob.kind {
             BlobKind::Data => &self.data,
             BlobKind::Tree => &self.trees,
         };
-        let mut pack = open.take();
-        let full = pack.size() + blob.bytes.len() > open.size || pack.add(blob).is_err();
-        if full {
-            let next = PackBuilder::with_capacity(open.size.max(blob.bytes.len()));
-            let finished = std::mem::replace(&mut pack, next);
-            let added = pack.add(blob);
+        let key = self.shelf.repository.key();
+        let mut pack = meter.measure(Activity::Wait, 0, || open.take());
+        let has_room = pack.size() + blob.sealed_length() <= open.size();
+        if has_room && pack.seal(key, blob, meter).is_ok() {
             open.give_back(pack);
-            self.send(finished);
-            added.map(drop).map_err(|_| RepositoryError::TooLarge {
-                what: "a blob",
-                length: blob.bytes.len() as u64,
-                limit: u64::from(u32::MAX),
-            })
-        } else {
-            open.give_back(pack);
-            Ok(())
+            return Ok(());
         }
+        let finished = std::mem::replace(&mut pack, self.shelf.spares.begin_pack());
+        let sealed = pack.seal(key, blob, meter);
+        open.give_back(pack);
+        self.send(finished, meter);
+        sealed.map(drop).map_err(|_| RepositoryError::TooLarge {
+            what: "a blob",
+            length: blob.content.len() as u64,
+            limit: u64::from(u32::MAX),
+        })
     }
 
-    fn send(&self, pack: PackBuilder) {
+    fn send(&self, pack: PackBuilder, meter: &Meter) {
         if !pack.is_empty() {
             let finished = pack.finish(self.shelf.repository.key());
             // Nobody listens only if the uploads panicked, which ends the backup anyway.
-            drop(self.packs.send(finished));
+            drop(meter.measure(Activity::Wait, 0, || self.packs.send(finished)));
         }
     }
 
     /// Sends the packs that are not full.
     pub(super) fn flush(&self) {
-        for open in [&self.data, &self.trees] {
-            let idle = std::mem::take(&mut lock(&open.state).idle);
-            for pack in idle {
-                self.send(pack);
-            }
+        let meter = self.shelf.profile.meter();
+        for pack in [&self.data, &self.trees].into_iter().flat_map(OpenPacks::drain) {
+            self.send(pack, &meter);
         }
-    }
-}
-
-/// The packs of one kind that are being filled. One that a worker took is his until he gives it
-/// back, so that he hashes into it without a lock.
-struct OpenPacks {
-    size: usize,
-    state: Mutex<Idle>,
-    given_back: Condvar,
-}
-
-#[derive(Default)]
-struct Idle {
-    idle: Vec<PackBuilder>,
-    taken: usize,
-}
-
-impl OpenPacks {
-    fn new(size: usize) -> Self {
-        Self { size, state: Mutex::default(), given_back: Condvar::new() }
-    }
-
-    fn take(&self) -> PackBuilder {
-        let mut state = lock(&self.state);
-        loop {
-            // The one used last first: a small backup fills one pack.
-            if let Some(pack) = state.idle.pop() {
-                state.taken += 1;
-                return pack;
-            }
-            if state.taken < OPEN_PACKS_MAX {
-                state.taken += 1;
-                return PackBuilder::default();
-            }
-            state = self.given_back.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    fn give_back(&self, pack: PackBuilder) {
-        let mut state = lock(&self.state);
-        state.taken -= 1;
-        state.idle.push(pack);
-        drop(state);
-        self.given_back.notify_one();
     }
 }
 
