@@ -19,7 +19,6 @@
 //! It holds at most what the repository lists: [`Cache::trim`] drops the rest. Tree packs are a
 //! few per cent of a repository.
 
-use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -28,6 +27,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use lifeboat_model::RepositoryId;
 use rustix::fs::CWD;
+use rustix::io::Errno;
+use rustix::process::Pid;
 use sha2::{Digest, Sha256};
 
 /// The signature that tells backup programs to leave a directory out (bford.info/cachedir).
@@ -120,14 +121,16 @@ impl Cache {
         }
     }
 
-    /// Removes all files of a kind that `listed` does not name, as far as that works.
-    pub fn trim(&self, kind: CacheKind, listed: impl Iterator<Item = [u8; 32]>) {
-        if let Err(error) = self.retain(kind, &listed.collect()) {
+    /// Removes all files of a kind whose names are not `listed`, as far as that works; returns how
+    /// many.
+    pub fn trim(&self, kind: CacheKind, listed: impl Fn(&[u8; 32]) -> bool) -> u64 {
+        self.retain(kind, listed).unwrap_or_else(|error| {
             tracing::debug!(%error, "The cache could not be trimmed.");
-        }
+            0
+        })
     }
 
-    fn retain(&self, kind: CacheKind, listed: &HashSet<[u8; 32]>) -> io::Result<u64> {
+    fn retain(&self, kind: CacheKind, listed: impl Fn(&[u8; 32]) -> bool) -> io::Result<u64> {
         let mut removed = 0;
         for bucket in fs::read_dir(self.directory.join(kind.directory()))? {
             let bucket = bucket?.path();
@@ -135,7 +138,7 @@ impl Cache {
                 let file = file?;
                 let mut name = [0; 32];
                 let is_name = hex::decode_to_slice(file.file_name().as_encoded_bytes(), &mut name);
-                if is_name.is_err() || !listed.contains(&name) {
+                if is_name.is_err() || !listed(&name) {
                     fs::remove_file(file.path())?;
                     removed += 1;
                 }
@@ -149,18 +152,71 @@ impl Cache {
         self.directory.join(kind.directory()).join(&name[..2]).join(name)
     }
 
+    /// Returns the path of a file that is no copy of one of the repository's.
+    pub(crate) fn path_of(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// Puts what `write` writes in the place of such a file, once it is whole.
+    pub(crate) fn replace(
+        &self,
+        name: &str,
+        write: impl FnOnce(&File) -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.sweep(name);
+        self.write_with(&self.path_of(name), write)
+    }
+
+    /// Makes a file that vanishes with the process.
+    pub(crate) fn scratch(&self) -> io::Result<File> {
+        let path = self.temporary(&self.path_of("scratch"));
+        fs::create_dir_all(&self.directory)?;
+        let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+        fs::remove_file(&path)?;
+        Ok(file)
+    }
+
+    /// Removes what processes that are gone were writing in the place of a file.
+    fn sweep(&self, name: &str) {
+        let Ok(entries) = fs::read_dir(&self.directory) else { return };
+        for entry in entries.filter_map(Result::ok) {
+            let writer = entry.file_name().to_str().and_then(|file| {
+                let rest = file.strip_prefix(name)?.strip_prefix('.')?.strip_suffix(".tmp")?;
+                rest.split_once('-')?.0.parse().ok()
+            });
+            let is_gone = writer.and_then(Pid::from_raw).is_some_and(|writer| {
+                rustix::process::test_kill_process(writer) == Err(Errno::SRCH)
+            });
+            if is_gone {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
     fn put_once(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         if path.exists() { Ok(()) } else { self.write(path, bytes) }
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.write_with(path, |mut file| file.write_all(bytes))
+    }
+
+    fn temporary(&self, path: &Path) -> PathBuf {
         let number = self.unique.fetch_add(1, Ordering::Relaxed);
-        let temporary = path.with_extension(format!("{}-{number}.tmp", std::process::id()));
+        path.with_extension(format!("{}-{number}.tmp", std::process::id()))
+    }
+
+    fn write_with(
+        &self,
+        path: &Path,
+        write: impl FnOnce(&File) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let temporary = self.temporary(path);
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent)?;
         }
         let written = File::create(&temporary)
-            .and_then(|mut file| file.write_all(bytes))
+            .and_then(|file| write(&file))
             .and_then(|()| Ok(rustix::fs::renameat(CWD, &temporary, CWD, path)?));
         if written.is_err() {
             let _ = fs::remove_file(&temporary);
@@ -237,7 +293,7 @@ mod tests {
         let (kept, gone) = (name_of(b"kept"), name_of(b"gone"));
         cache.put(CacheKind::TreePack, &kept, b"kept");
         cache.put(CacheKind::TreePack, &gone, b"gone");
-        let removed = cache.retain(CacheKind::TreePack, &HashSet::from([kept])).unwrap();
+        let removed = cache.retain(CacheKind::TreePack, |name| *name == kept).unwrap();
         assert_eq!(removed, 1);
         assert!(cache.get(CacheKind::TreePack, &kept).is_some());
         assert_eq!(cache.get(CacheKind::TreePack, &gone), None);

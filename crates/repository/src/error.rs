@@ -158,6 +158,12 @@ pub enum RepositoryError {
         #[source]
         source: io::Error,
     },
+    /// The local copy of the index was damaged and could not be made anew.
+    #[error("the local index {} is damaged and could not be made anew", path.display())]
+    LocalIndexDamaged {
+        /// The file.
+        path: PathBuf,
+    },
     /// The tier did not do what was asked.
     #[error(transparent)]
     Tier(#[from] TierError),
@@ -176,7 +182,7 @@ impl Classify for RepositoryError {
             Self::AlreadyExists { .. } | Self::Locked { .. } | Self::TargetNotEmpty { .. } => {
                 ErrorKind::Conflict
             }
-            Self::LockLost { .. } => ErrorKind::Unavailable,
+            Self::LockLost { .. } | Self::LocalIndexDamaged { .. } => ErrorKind::Unavailable,
             Self::WrongKey { .. } | Self::UnusableKey { .. } | Self::Io { .. } => ErrorKind::Denied,
             Self::Corrupt(_) => ErrorKind::Corrupt,
             Self::AmbiguousId { .. } | Self::NotAFile { .. } | Self::NotADirectory { .. } => {
@@ -225,6 +231,9 @@ impl Classify for RepositoryError {
             )),
             Self::NoSnapshot { .. } => {
                 Some(Hint::new("`lifeboat repo snapshots` lists what is there"))
+            }
+            Self::LocalIndexDamaged { path } => {
+                Some(Hint::new(format!("remove {} and run the command again", path.display())))
             }
             Self::AmbiguousId { .. } => Some(Hint::new("give more digits of the id")),
             Self::NoSuchId { .. } => {

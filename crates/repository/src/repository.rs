@@ -26,7 +26,7 @@
 //! Sources: restic `doc/design.rst`, sections "Repository Format", "Read and Write Ordering";
 //! restic `internal/repository/repository.go`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -44,7 +44,7 @@ use crate::compress::{compress_document, decompress_document};
 use crate::config::Config;
 use crate::crypto::MasterKey;
 use crate::error::{Corruption, Defect, RepositoryError, StoredObject};
-use crate::index::{Index, IndexFile};
+use crate::index::{self, Index, IndexFile, IndexReader};
 use crate::key::{KdfParameters, KeyFile, KeyOrigin};
 use crate::pack::{FinishedPack, HeaderError, PackHeader};
 use crate::polynomial::Polynomial;
@@ -171,22 +171,37 @@ impl Repository<Open> {
         let total =
             Work { items: files.len() as u64, bytes: files.iter().map(|file| file.size).sum() };
         events.emit(Event::Started { stage: Stage::Index, total: Some(total) });
-        let listed: Vec<IndexId> = files.iter().map(|file| file.id).collect();
-        let mut index = Index::default();
-        for file in files {
-            cancel.check()?;
-            index.add(&self.index_file(&file.id)?);
-            let work = Work { items: 1, bytes: file.size };
+        let was_read = |id: &IndexId| {
+            let known = files.binary_search_by_key(id, |file| file.id);
+            let work = Work { items: 1, bytes: known.map_or(0, |position| files[position].size) };
             events.emit(Event::Advanced { stage: Stage::Index, work });
-        }
+            Ok(cancel.check()?)
+        };
+        cancel.check()?;
+        let index = index::load(&Arc::new(self.index_reader()), &files, &was_read)?;
         events.emit(Event::Finished { stage: Stage::Index });
         if let Some(cache) = &self.cache {
-            cache.trim(CacheKind::Index, listed.iter().map(|id| *id.as_bytes()));
-            cache.trim(CacheKind::TreePack, index.packs().map(|id| *id.as_bytes()));
+            let is_listed = |name: &[u8; 32]| {
+                files.binary_search_by_key(&IndexId::from_bytes(*name), |file| file.id).is_ok()
+            };
+            // Packs go only when the index files go that list them.
+            if cache.trim(CacheKind::Index, is_listed) > 0 {
+                let has = |name: &[u8; 32]| index.has_pack(&PackId::from_bytes(*name));
+                cache.trim(CacheKind::TreePack, has);
+            }
         }
         let state = Indexed(RwLock::new(index));
         let Self { store, key, key_id, config, cache, state: Open(()) } = self;
         Ok(Repository { store, key, key_id, config, cache, state })
+    }
+
+    fn index_reader(&self) -> IndexReader {
+        IndexReader {
+            store: self.store.clone(),
+            key: self.key.clone(),
+            cache: self.cache.clone(),
+            repository: self.config.id,
+        }
     }
 }
 
@@ -311,6 +326,26 @@ pub(crate) fn open_document(key: &MasterKey, sealed: &mut [u8]) -> Result<Vec<u8
     }
 }
 
+/// Reads and opens a document, from the cache if it is one of those that are kept there.
+pub(crate) fn read_document<I: FileId>(
+    store: &Store,
+    key: &MasterKey,
+    cache: Option<&Cache>,
+    id: &I,
+) -> Result<Vec<u8>, RepositoryError> {
+    let kind = match I::KIND {
+        FileKind::Index => Some(CacheKind::Index),
+        FileKind::Snapshot => Some(CacheKind::Snapshot),
+        FileKind::Key | FileKind::Lock | FileKind::Pack => None,
+    };
+    let sealed = match cache.zip(kind) {
+        Some((cache, kind)) => cache.read_through(kind, id.as_bytes(), || get_verified(store, id)),
+        None => get_verified(store, id),
+    };
+    let mut sealed = BytesMut::from(sealed?);
+    open_document(key, &mut sealed).map_err(|defect| corrupt(store, id.object(), defect))
+}
+
 impl<S: State> Repository<S> {
     /// Returns how people call the place where it lies.
     pub fn address(&self) -> &str {
@@ -367,17 +402,7 @@ impl<S: State> Repository<S> {
     /// Reads a document: a snapshot, an index or a lock; the first two from the cache, if there is
     /// one.
     pub fn load_document<I: FileId>(&self, id: &I) -> Result<Vec<u8>, RepositoryError> {
-        let kind = match I::KIND {
-            FileKind::Index => Some(CacheKind::Index),
-            FileKind::Snapshot => Some(CacheKind::Snapshot),
-            FileKind::Key | FileKind::Lock | FileKind::Pack => None,
-        };
-        let sealed = match self.cache.as_ref().zip(kind) {
-            Some((cache, kind)) => cache.read_through(kind, id.as_bytes(), || self.load_raw(id)),
-            None => self.load_raw(id),
-        };
-        let mut sealed = BytesMut::from(sealed?);
-        self.open_document(&mut sealed).map_err(|defect| self.corrupt(id.object(), defect))
+        read_document(&self.store, &self.key, self.cache.as_deref(), id)
     }
 
     /// Opens and decompresses the sealed bytes of a document.
@@ -407,7 +432,8 @@ impl<S: State> Repository<S> {
             snapshots.push((id, self.snapshot(&id)?));
         }
         if let Some(cache) = &self.cache {
-            cache.trim(CacheKind::Snapshot, snapshots.iter().map(|(id, _)| *id.as_bytes()));
+            let ids: HashSet<_> = snapshots.iter().map(|(id, _)| *id).collect();
+            cache.trim(CacheKind::Snapshot, |name| ids.contains(&SnapshotId::from_bytes(*name)));
         }
         snapshots.sort_by_key(|(id, snapshot)| (snapshot.time, *id));
         Ok(snapshots)

@@ -137,7 +137,7 @@ fn every_pack_of_restic_is_described_by_its_header_and_its_index() {
 
     let runtime = Runtime::new().unwrap();
     let repository = open(&runtime, restic.path());
-    let packs = repository.index().by_pack();
+    let packs = repository.index().by_pack().unwrap();
     assert!(packs.len() >= 2);
     for pack in packs {
         let size = repository.store().size(&pack.id).unwrap();
@@ -236,7 +236,7 @@ fn restic_reads_and_checks_what_is_written_here() {
     // What restic makes of the packs alone is the index that was written here.
     restic.run(["rebuild-index", "--read-all-packs"]).unwrap();
     let again = open(&runtime, dir.path());
-    for pack in again.index().by_pack() {
+    for pack in again.index().by_pack().unwrap() {
         let ours = if pack.id == data.id { &data } else { &trees };
         assert_eq!((pack.id, &pack.blobs), (ours.id, &ours.blobs));
     }

@@ -1,0 +1,88 @@
+//! Reads index files, several at once.
+
+use std::collections::VecDeque;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, available_parallelism};
+
+use lifeboat_model::{IndexId, RepositoryId};
+
+use crate::cache::Cache;
+use crate::crypto::MasterKey;
+use crate::error::{Corruption, Defect, RepositoryError, StoredObject};
+use crate::index::document::{PackEntry, visit_packs};
+use crate::repository::read_document;
+use crate::store::Store;
+
+/// What it takes to read index files of one repository.
+#[derive(Debug)]
+pub(crate) struct IndexReader {
+    pub(crate) store: Store,
+    pub(crate) key: MasterKey,
+    pub(crate) cache: Option<Arc<Cache>>,
+    pub(crate) repository: RepositoryId,
+}
+
+impl IndexReader {
+    /// Returns the repository's master key.
+    pub(super) const fn key(&self) -> &MasterKey {
+        &self.key
+    }
+
+    /// Returns the repository's id.
+    pub(super) const fn repository(&self) -> RepositoryId {
+        self.repository
+    }
+
+    /// Returns the repository's cache.
+    pub(super) fn cache(&self) -> Option<&Cache> {
+        self.cache.as_deref()
+    }
+
+    /// Shows what an index file lists, pack by pack.
+    fn visit(&self, id: &IndexId, visit: impl FnMut(PackEntry)) -> Result<(), RepositoryError> {
+        let document = read_document(&self.store, &self.key, self.cache.as_deref(), id)?;
+        visit_packs(&document, visit).map_err(|error| {
+            let address = self.store.address().to_owned();
+            let (object, defect) = (StoredObject::Index(*id), Defect::Json(error));
+            Box::new(Corruption { address, object, defect }).into()
+        })
+    }
+
+    /// Reads index files with as many workers as there are processors. Each begins with `begin`, takes
+    /// every pack with `take` and is told of the end of every file.
+    ///
+    /// Fails with the first failure; the others stop then.
+    pub(super) fn read_all<W: Send, E: From<RepositoryError> + Send>(
+        &self,
+        files: &[IndexId],
+        begin: impl Fn() -> W + Sync,
+        take: impl Fn(&mut W, PackEntry) + Sync,
+        end_of_file: impl Fn(&mut W, &IndexId) -> Result<(), E> + Sync,
+    ) -> Result<Vec<W>, E> {
+        let waiting: Mutex<VecDeque<&IndexId>> = Mutex::new(files.iter().collect());
+        let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let work = || {
+            let mut worker = begin();
+            while let Some(id) = next() {
+                let read = self.visit(id, |pack| take(&mut worker, pack)).map_err(E::from);
+                if let Err(error) = read.and_then(|()| end_of_file(&mut worker, id)) {
+                    waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                    return Err(error);
+                }
+            }
+            Ok(worker)
+        };
+        let workers = available_parallelism().map_or(1, NonZeroUsize::get).min(files.len());
+        if workers <= 1 {
+            return Ok(vec![work()?]);
+        }
+        thread::scope(|scope| {
+            let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+            let join = |worker: thread::ScopedJoinHandle<'_, Result<W, E>>| {
+                worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            workers.into_iter().map(join).collect()
+        })
+    }
+}
