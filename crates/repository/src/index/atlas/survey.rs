@@ -68,7 +68,7 @@ pub(in crate::index) fn make(
     let mut files = files.to_vec();
     files.sort_unstable();
     files.dedup();
-    cache.replace(FILE_NAME, |file| write(reader, file, &runs, packs, &files))?;
+    cache.replace(FILE_NAME, |file| write(reader, file, &runs, &packs, &files))?;
     Ok(())
 }
 
@@ -307,7 +307,7 @@ fn write(
     reader: &IndexReader,
     file: &File,
     runs: &[Run],
-    packs: Packs,
+    packs: &Packs,
     files: &[IndexId],
 ) -> io::Result<()> {
     let mark: FileMark = rand::random();
@@ -383,7 +383,7 @@ impl<W: Write> Body<'_, W> {
     }
 
     /// Writes all packs; returns the keys of the blocks.
-    fn write_packs(&mut self, packs: Packs) -> io::Result<Vec<u64>> {
+    fn write_packs(&mut self, packs: &Packs) -> io::Result<Vec<u64>> {
         self.out.begin(Section::Packs)?;
         let mut keys = Vec::new();
         for (id, [data, trees]) in packs.ids().zip(&self.counts) {

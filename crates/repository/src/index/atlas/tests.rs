@@ -109,7 +109,9 @@ fn synthetic(packs: std::ops::Range<u32>) -> IndexFile {
 
 fn in_memory(files: &[IndexFile]) -> Index {
     let mut index = Index::default();
-    files.iter().for_each(|file| index.add(file));
+    for file in files {
+        index.add(file);
+    }
     index
 }
 
@@ -132,9 +134,9 @@ fn assert_same(index: &Index, expected: &Index) {
     }
     let by_pack = |index: &Index| {
         let mut packs = index.by_pack().unwrap();
-        packs
-            .iter_mut()
-            .for_each(|pack| pack.blobs.sort_by_key(|b| (b.offset, b.kind, b.id, b.length)));
+        for pack in &mut packs {
+            pack.blobs.sort_by_key(|blob| (blob.offset, blob.kind, blob.id, blob.length));
+        }
         packs.sort_by_key(|pack| pack.id);
         packs
     };
