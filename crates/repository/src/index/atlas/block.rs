@@ -101,12 +101,12 @@ impl Place {
 
 /// Seals a block of at most as many items as it can hold.
 pub(super) fn seal(key: &MasterKey, place: Place, items: &[u8], block: &mut Vec<u8>) {
+    let mut text = [0; PLACE_LENGTH + PAYLOAD_LENGTH];
+    let (head, payload) = text.split_at_mut(PLACE_LENGTH);
+    head.copy_from_slice(&place.to_bytes());
+    payload[..items.len()].copy_from_slice(items);
     block.clear();
-    block.resize(NONCE_LENGTH, 0);
-    block.extend_from_slice(&place.to_bytes());
-    block.extend_from_slice(items);
-    block.resize(NONCE_LENGTH + PLACE_LENGTH + PAYLOAD_LENGTH, 0);
-    key.seal_in_place(block);
+    key.seal_onto(&text, block);
 }
 
 /// Opens a block where it lies and returns its items, if it is the one that belongs there.
