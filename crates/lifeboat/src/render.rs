@@ -7,6 +7,7 @@ mod ending;
 pub mod failure;
 mod findings;
 pub mod paint;
+pub mod profile;
 mod restored;
 pub mod table;
 pub mod time;

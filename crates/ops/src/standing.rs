@@ -86,6 +86,7 @@ mod tests {
                 tier: "near".parse().unwrap(),
                 outcome: *outcome,
                 packs_read: 0,
+                read_until: None,
                 bytes_read: 0,
                 all_data: *all_data,
                 findings: Vec::new(),

@@ -1,8 +1,14 @@
 //! Verifying what a tier holds: after each backup, and when asked.
 //!
 //! The structure is always checked. Of the data a share is read, chosen so that everything is read
-//! once in the plan's cycle: the packs that fell due since the last verification, and at least the
-//! share that the plan names.
+//! once in the plan's cycle: the packs that fell due since the instant up to which all were read, and
+//! at least the share that the plan names.
+//!
+//! # Invariants
+//!
+//! - That instant moves on only with a verification that read all that was due: one that was
+//!   cancelled, could not reach the tier, could not read a pack or read no data leaves it where it
+//!   was, so what it left out is due again.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -155,7 +161,7 @@ pub(crate) fn verify_tier(
     let surroundings = open.site().surroundings();
     let (name, started) = (tier.named.name.clone(), surroundings.now());
     let data = chosen(open, &name, share, started)?;
-    let all_data = data == ReadData::All;
+    let (all_data, reads) = (data == ReadData::All, data != ReadData::None);
     let checked = check::check(&tier.repository, &CheckOptions { data }, events, cancel);
     let verification = match checked {
         Err(error) => TierVerification::unreached(name, Trouble::of(&error), started),
@@ -169,12 +175,18 @@ pub(crate) fn verify_tier(
             ended: surroundings.now(),
         },
     };
-    open.record(Body::TierVerified(to_record(&verification, job)))?;
+    let read_all = reads && verification.trouble.is_none() && verification.report.packs_unread == 0;
+    let read_until = read_all.then_some(started);
+    open.record(Body::TierVerified(to_record(&verification, job, read_until)))?;
     open.deliver()?;
     Ok(verification)
 }
 
-fn to_record(verification: &TierVerification, job: JobId) -> TierVerified {
+fn to_record(
+    verification: &TierVerification,
+    job: JobId,
+    read_until: Option<Timestamp>,
+) -> TierVerified {
     let findings = verification.report.findings.iter();
     let obstacle = verification.trouble.iter().map(|trouble| trouble.message.clone());
     let findings = findings.map(|finding| format!("{}: {}", finding.object, finding.problem));
@@ -185,6 +197,7 @@ fn to_record(verification: &TierVerification, job: JobId) -> TierVerified {
         packs_read: verification.report.packs_read,
         bytes_read: verification.report.bytes_read,
         all_data: verification.all_data,
+        read_until,
         findings: obstacle.chain(findings).take(SKIPPED_MAX).collect(),
         damaged_packs: verification.report.damaged_packs.clone(),
     }
@@ -208,11 +221,21 @@ fn chosen(
     let cycle = Duration::from(rules.full_within);
     let cycle = retention.map_or(cycle, |retention| retention.min(cycle));
     let least = cycle.mul_f64(rules.after_backup.read_data.fraction());
-    let wanted = Wanted { kind: "tier-verified", asset: None, tier: Some(tier), good_only: false };
-    let newest = open.catalog().view().latest(wanted, 1)?.pop();
-    let elapsed =
-        newest.and_then(|record| Duration::try_from(now.duration_since(record.header().time)).ok());
+    let covered = read_until(open, tier)?;
+    let elapsed = covered.and_then(|until| Duration::try_from(now.duration_since(until)).ok());
     let window = elapsed.unwrap_or_default().max(least);
     let since = now.checked_sub(window).unwrap_or(Timestamp::MIN);
     Ok(ReadData::Share(RollingShare::since(since, now, cycle)))
+}
+
+/// Returns up to when all packs were read that fell due, or when that was begun to be counted.
+fn read_until(open: &OpenSite<'_>, tier: &TierName) -> Result<Option<Timestamp>, OpsError> {
+    let wanted = Wanted { kind: "tier-verified", asset: None, tier: Some(tier), good_only: false };
+    let records = open.catalog().view().latest(wanted, u32::MAX)?;
+    let first = records.last().map(|record| record.header().time);
+    let covered = records.iter().find_map(|record| match record.body() {
+        Body::TierVerified(body) => body.read_until,
+        _ => None,
+    });
+    Ok(covered.or(first))
 }

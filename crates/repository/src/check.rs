@@ -15,8 +15,8 @@
 //!
 //! # Limits
 //!
-//! Up to [`data::READERS`] packs are in memory while data is read, and the layout of all packs, about
-//! 100 bytes a blob.
+//! While data is read from a tier that is far, up to [`data::READERS`] packs are in memory; and always
+//! the layout of all packs, about 100 bytes a blob.
 
 mod data;
 mod finding;
@@ -27,10 +27,11 @@ mod structure;
 use lifeboat_model::{Cancel, EventSink, SnapshotId};
 
 use crate::error::RepositoryError;
+use crate::profile::Profile;
 use crate::repository::{Repository, State};
 
 pub use finding::{CheckReport, Finding, Severity, explain};
-pub use share::RollingShare;
+pub use share::{Part, RollingShare};
 
 /// Which data is read back.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -42,6 +43,8 @@ pub enum ReadData {
     All,
     /// The packs that are due.
     Share(RollingShare),
+    /// One of several parts.
+    Part(Part),
     /// The packs that these snapshots need.
     Snapshots(Vec<SnapshotId>),
 }
@@ -64,9 +67,20 @@ pub fn check<S: State>(
     events: &dyn EventSink,
     cancel: &Cancel,
 ) -> Result<CheckReport, RepositoryError> {
+    check_measured(repository, options, &Profile::off(), events, cancel)
+}
+
+/// Checks as [`check`] does, and takes note of what the time goes into while data is read.
+pub fn check_measured<S: State>(
+    repository: &Repository<S>,
+    options: &CheckOptions,
+    profile: &Profile,
+    events: &dyn EventSink,
+    cancel: &Cancel,
+) -> Result<CheckReport, RepositoryError> {
     let mut structure = structure::Structure::load(repository, events, cancel)?;
     let packs = structure.packs_to_read(&options.data, cancel)?;
-    let verdicts = data::read_packs(repository, &packs, events, cancel)?;
+    let verdicts = data::read_packs(repository, &packs, profile, events, cancel)?;
     structure.add_verdicts(verdicts);
     structure.check_trees(events, cancel)?;
     Ok(structure.into_report())

@@ -91,6 +91,12 @@ pub enum RepositoryError {
         /// The target.
         path: PathBuf,
     },
+    /// A restore would remove everything of this system that the snapshot does not have.
+    #[error("{} is this system's root: what is not in the snapshot would be removed", path.display())]
+    WouldDeleteSystem {
+        /// The target.
+        path: PathBuf,
+    },
     /// Stored bytes are not what they should be.
     #[error(transparent)]
     Corrupt(#[from] Box<Corruption>),
@@ -185,9 +191,10 @@ impl Classify for RepositoryError {
             Self::LockLost { .. } | Self::LocalIndexDamaged { .. } => ErrorKind::Unavailable,
             Self::WrongKey { .. } | Self::UnusableKey { .. } | Self::Io { .. } => ErrorKind::Denied,
             Self::Corrupt(_) => ErrorKind::Corrupt,
-            Self::AmbiguousId { .. } | Self::NotAFile { .. } | Self::NotADirectory { .. } => {
-                ErrorKind::Usage
-            }
+            Self::AmbiguousId { .. }
+            | Self::NotAFile { .. }
+            | Self::NotADirectory { .. }
+            | Self::WouldDeleteSystem { .. } => ErrorKind::Usage,
             Self::UnstorableTree { .. } | Self::TooLarge { .. } => ErrorKind::Bug,
             Self::Tier(source) => source.kind(),
             Self::Cancelled(_) => ErrorKind::Cancelled,
@@ -227,8 +234,11 @@ impl Classify for RepositoryError {
                 Some(Hint::new("`lifeboat repo ls` lists what is in a snapshot"))
             }
             Self::TargetNotEmpty { .. } => Some(Hint::new(
-                "restore into an empty or new directory, or say that files may be overwritten",
+                "restore into an empty or new directory; `--overwrite if-changed` goes on with an interrupted restore",
             )),
+            Self::WouldDeleteSystem { .. } => {
+                Some(Hint::new("say by `--include` below what files may be removed"))
+            }
             Self::NoSnapshot { .. } => {
                 Some(Hint::new("`lifeboat repo snapshots` lists what is there"))
             }

@@ -477,8 +477,9 @@ impl<S: State> Repository<S> {
             StoredObject::Blob { kind, id: *id, at: Some((location.pack, location.offset)) };
         let range =
             ReadRange::Bounded { offset: location.offset.into(), length: location.length.into() };
-        let sealed = match self.store.get_range(&location.pack, range) {
-            Ok(sealed) => sealed,
+        let mut sealed = Vec::new();
+        match self.store.get_into(&location.pack, range, &mut sealed) {
+            Ok(()) => {}
             Err(TierError::NotFound { .. }) => {
                 return Err(self.corrupt(location.pack.object(), Defect::Missing));
             }
@@ -488,9 +489,9 @@ impl<S: State> Repository<S> {
                 return Err(self.corrupt(location.pack.object(), defect));
             }
             Err(error) => return Err(error.into()),
-        };
+        }
         opener
-            .open(id, &mut BytesMut::from(sealed), location.uncompressed_length)
+            .open(id, &mut sealed, location.uncompressed_length)
             .map_err(|defect| self.corrupt(object, defect))
     }
 }
@@ -543,7 +544,9 @@ impl Repository<Indexed> {
         let mut result =
             Err(self.corrupt(StoredObject::Blob { kind, id: *id, at: None }, Defect::NotIndexed));
         for location in &locations {
+            // What lies here is read as fast as its copy in the cache.
             if kind == BlobKind::Tree
+                && !self.store.reads_here()
                 && let Some(plaintext) = self.read_cached(opener, id, location)
             {
                 return Ok(plaintext);
@@ -574,7 +577,16 @@ impl Repository<Indexed> {
 
     /// Reads a directory.
     pub fn tree(&self, id: &BlobId) -> Result<Tree, RepositoryError> {
-        let document = self.read_blob(BlobKind::Tree, id)?;
+        self.tree_with(&mut BlobOpener::new(&self.key), id)
+    }
+
+    /// Reads a directory with a worker's own opener.
+    pub fn tree_with(
+        &self,
+        opener: &mut BlobOpener<'_>,
+        id: &BlobId,
+    ) -> Result<Tree, RepositoryError> {
+        let document = self.read_blob_with(opener, BlobKind::Tree, id)?;
         let at = self.locate(BlobKind::Tree, id).map(|location| (location.pack, location.offset));
         Tree::parse(&document)
             .map_err(|e| self.corrupt(StoredObject::Blob { kind: BlobKind::Tree, id: *id, at }, e))

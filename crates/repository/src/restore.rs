@@ -1,5 +1,6 @@
 //! Restores snapshots: a [`RestorePlan`] says what will be done, [`RestorePlan::perform`] does it;
-//! [`restore`] is both. [`read_file`] streams one file without touching the disk.
+//! [`restore`] is both, and [`preview`] says what it would do. [`read_file`] streams one file and
+//! [`write_tar`] all of them without touching the disk.
 //!
 //! A file lands below the target at its path in the snapshot, as with restic: `/srv/media/a` of a
 //! restore to `/mnt` becomes `/mnt/srv/media/a`, also when only `/srv/media` was asked for. Of
@@ -13,37 +14,50 @@
 //! - No byte is written that did not hash to its blob's id. What cannot be had costs only the files
 //!   that need it; each of them is named in [`RestoreReport::failed`].
 //! - A file is private to this process' user until it has its recorded owner and mode.
+//! - A file has its recorded time only if all of its content was written before.
 //!
 //! # Crash consistency
 //!
 //! The repository is only read. A restore that was killed leaves files with mode 0600 and
-//! directories with 0700 in the target, some with holes where content is still to come; restoring
-//! again with [`Existing::Overwrite`] replaces them. With `durable` the report is returned only
-//! after everything was written through to the disk.
+//! directories with 0700 in the target, some with holes where content is still to come. Restoring
+//! again with [`Existing::IfChanged`] goes on: what has its length and time is done, of the rest the
+//! pieces that are right are kept. After a power failure the disk may lack what files claim to have;
+//! [`Existing::Always`] believes only content. With `durable` the report is returned only after
+//! everything was written through to the disk.
 //!
 //! # Limits
 //!
 //! - Replacing a file removes the old one first; both exist at no time.
 //! - A lost file that has some of its content keeps that, with holes for the rest, and is named.
 //! - Runs of zeros that fill whole blobs come back as holes, also if they were none.
-//! - The plan holds all entries that are restored in memory. Fetching takes up to [`WORKERS`]
-//!   ranges of 8 MiB and one opened blob each.
+//! - The plan holds all entries that are restored in memory, about 100 bytes each and their names,
+//!   and 64 bytes for each piece of a file. Each thread holds one range of a pack and one opened blob.
 
+mod content;
+pub mod entries;
 pub mod files;
 pub mod metadata;
 pub mod name;
+mod parallel;
 pub mod plan;
 mod reader;
 pub mod reads;
+mod remove;
 pub mod report;
 mod run;
+pub mod select;
+mod stream;
+mod survey;
+mod tar;
 pub mod target;
+mod verify;
 
 use std::path::{Path, PathBuf};
 
 use lifeboat_model::{Cancel, EventSink};
 
 use crate::error::RepositoryError;
+use crate::profile::Profile;
 use crate::repository::{Indexed, Repository};
 use crate::snapshot::Snapshot;
 
@@ -51,11 +65,33 @@ pub use metadata::Ownership;
 pub use plan::{RestorePlan, RestoreTotals};
 pub use reader::{FileReader, read_file};
 pub use report::{Remark, RestoreReport};
+pub use select::Selection;
+pub use tar::write_tar;
 pub use target::Existing;
 
-/// Threads that fetch, open and write: enough to keep an object store's latency busy, few enough
-/// for a small machine's memory.
-pub const WORKERS: usize = 8;
+use parallel::Parallel;
+use target::Target;
+
+/// What happens to what is in the target and not in the snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Unexpected {
+    /// It stays.
+    #[default]
+    Keep,
+    /// It is removed, as far as it lies in a restored directory and patterns select it; so is a
+    /// directory that stands where the snapshot has something else.
+    Remove,
+}
+
+/// Whether restored files are read back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Verify {
+    /// They are not.
+    #[default]
+    Nothing,
+    /// All of them are, and compared with the snapshot.
+    Content,
+}
 
 /// What is restored, where to and how.
 #[derive(Debug, Clone)]
@@ -64,14 +100,22 @@ pub struct RestoreOptions {
     pub target: PathBuf,
     /// What of the snapshot: an absolute path in it, `/` for all.
     pub subpath: PathBuf,
+    /// What of that.
+    pub selection: Selection,
     /// Whose the files become.
     pub ownership: Ownership,
     /// What happens with a target that holds something.
     pub existing: Existing,
+    /// What happens with what the snapshot does not have.
+    pub unexpected: Unexpected,
+    /// Whether what was restored is read back.
+    pub verify: Verify,
     /// Whether an owner that could not be set makes the restore incomplete.
     pub strict_owner: bool,
     /// Whether everything is on the disk itself when the restore ends.
     pub durable: bool,
+    /// Takes note of what the time goes into while content is restored.
+    pub profile: Profile,
 }
 
 impl RestoreOptions {
@@ -80,10 +124,14 @@ impl RestoreOptions {
         Self {
             target: target.into(),
             subpath: PathBuf::from("/"),
+            selection: Selection::default(),
             ownership: Ownership::default(),
             existing: Existing::default(),
+            unexpected: Unexpected::default(),
+            verify: Verify::default(),
             strict_owner: false,
             durable: false,
+            profile: Profile::off(),
         }
     }
 
@@ -92,6 +140,17 @@ impl RestoreOptions {
     pub fn subpath(mut self, path: impl AsRef<Path>) -> Self {
         path.as_ref().clone_into(&mut self.subpath);
         self
+    }
+
+    /// Makes a plan for a snapshot.
+    fn plan(
+        &self,
+        repository: &Repository<Indexed>,
+        snapshot: &Snapshot,
+        cancel: &Cancel,
+    ) -> Result<RestorePlan, RepositoryError> {
+        let selection = self.selection.clone();
+        RestorePlan::new(repository, snapshot, &self.subpath, selection, cancel)
     }
 }
 
@@ -107,19 +166,70 @@ pub fn restore(
     cancel: &Cancel,
 ) -> Result<RestoreReport, RepositoryError> {
     target::refuse_occupied(&options.target, options.existing)?;
-    let plan = RestorePlan::new(repository, snapshot, &options.subpath, cancel)?;
+    let plan = options.plan(repository, snapshot, cancel)?;
     plan.perform(repository, options, events, cancel)
 }
 
+/// Tells what [`restore`] would do, without doing anything: the report has what it would return if
+/// nothing went wrong.
+pub fn preview(
+    repository: &Repository<Indexed>,
+    snapshot: &Snapshot,
+    options: &RestoreOptions,
+    cancel: &Cancel,
+) -> Result<RestoreReport, RepositoryError> {
+    target::refuse_occupied(&options.target, options.existing)?;
+    let mut plan = options.plan(repository, snapshot, cancel)?;
+    let mut report = plan.known.clone();
+    let target = Target::find(&options.target)?;
+    if let Some(target) = &target {
+        let parallel = Parallel(crate::walk::readers(repository));
+        plan.look_at_target(target, options, &mut report, (parallel, cancel))?;
+        if options.unexpected == Unexpected::Remove {
+            let unexpected = remove::unexpected(&plan, target, cancel)?;
+            report.deleted.extend(unexpected.into_iter().map(|unexpected| unexpected.path));
+        }
+    }
+    let totals = *plan.totals();
+    report.files = totals.files;
+    report.directories = totals.directories;
+    report.others = totals.others;
+    report.bytes = totals.bytes;
+    let pieces = reads::in_order_of_packs(&mut plan.pieces);
+    report.bytes_written = pieces.iter().map(|piece| u64::from(piece.plaintext_length())).sum();
+    let reach = reads::Reach::of(repository.store());
+    report.bytes_fetched = reads::ranges(pieces, reach).map(|range| u64::from(range.length)).sum();
+    report.sort();
+    Ok(report)
+}
+
 impl RestorePlan {
-    /// Does what was planned; `options.subpath` had its effect when the plan was made.
+    /// Does what was planned; what `options` select had its effect when the plan was made.
     pub fn perform(
-        &self,
+        mut self,
         repository: &Repository<Indexed>,
         options: &RestoreOptions,
         events: &dyn EventSink,
         cancel: &Cancel,
     ) -> Result<RestoreReport, RepositoryError> {
-        run::Run::new(self, repository, options, events, cancel)?.perform(options.durable)
+        let target = Target::open(&options.target, options.existing)?;
+        let mut report = self.known.clone();
+        report.strict_owner = options.strict_owner;
+        let parallel = Parallel(crate::walk::readers(repository));
+        let in_the_way = self.look_at_target(&target, options, &mut report, (parallel, cancel))?;
+        self.clear_the_way(&target, &in_the_way);
+        let mut pieces = std::mem::take(&mut self.pieces);
+        let missing = reads::in_order_of_packs(&mut pieces);
+        let run =
+            run::Run::new(&self, missing, &target, repository, options, report, (events, cancel));
+        run.perform(missing, options.unexpected)?;
+        if options.verify == Verify::Content {
+            reads::in_order_of_files(&mut pieces);
+            run.verify(&pieces)?;
+        }
+        if options.durable {
+            target.sync().map_err(|error| target.error("write out", error))?;
+        }
+        Ok(run.into_report())
     }
 }

@@ -184,6 +184,11 @@ impl Store {
         self.runtime.block_on(self.tier.get(&self.path(id), range))
     }
 
+    /// Tells whether reading a little at a time costs nothing.
+    pub fn reads_here(&self) -> bool {
+        self.tier.reads_here()
+    }
+
     /// Reads a part of a file into a buffer that is used again, which then holds just that.
     pub fn get_into<I: FileId>(
         &self,

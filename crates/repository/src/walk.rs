@@ -3,9 +3,10 @@
 //! # Limits
 //!
 //! Level by level: it holds the paths of one level of directories and the ids of all that were
-//! visited, 32 bytes each. [`READERS`] threads read ahead [`BATCH`] directories at a time.
+//! visited, 32 bytes each. [`BATCH`] directories are read at a time.
 
 use std::collections::HashSet;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -20,8 +21,8 @@ use crate::node::NodeKind;
 use crate::repository::{Repository, State};
 use crate::tree::Tree;
 
-/// How many threads read directories: each mostly waits for the tier.
-const READERS: usize = 8;
+/// How many threads read directories from a tier that is far: each mostly waits for it.
+const READERS_FAR: usize = 8;
 
 /// How many directories are read before they are looked at, so that few are in memory.
 const BATCH: usize = 256;
@@ -56,7 +57,10 @@ pub(crate) fn walk_trees<S: State>(
         let mut next = Vec::new();
         for batch in level.chunks(BATCH) {
             cancel.check()?;
-            for (visit, tree) in batch.iter().zip(read_batch(repository, index, batch)) {
+            let trees = read_each(repository, batch, |opener, visit: &Visit| {
+                read_tree(repository, index, opener, &visit.tree)
+            });
+            for (visit, tree) in batch.iter().zip(trees) {
                 if let Ok(tree) = &tree {
                     for node in &tree.nodes {
                         let NodeKind::Directory { subtree } = node.kind else { continue };
@@ -74,26 +78,36 @@ pub(crate) fn walk_trees<S: State>(
     Ok(())
 }
 
-fn read_batch<S: State>(
+/// Returns how many threads are worth having for work on what is read from a tier: as many as there
+/// are processors where reading is work, more where it is waiting.
+pub(crate) fn readers<S: State>(repository: &Repository<S>) -> usize {
+    let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let near = repository.store().reads_here();
+    repository.store().requests(if near { processors } else { processors.max(READERS_FAR) })
+}
+
+/// Reads directories, several at a time; the results come in the order of the items.
+pub(crate) fn read_each<S: State, T: Sync>(
     repository: &Repository<S>,
-    index: &Index,
-    batch: &[Visit],
+    items: &[T],
+    read: impl Fn(&mut BlobOpener<'_>, &T) -> Result<Tree, RepositoryError> + Sync,
 ) -> Vec<Result<Tree, RepositoryError>> {
     let next = AtomicUsize::new(0);
-    let results: Vec<_> = batch.iter().map(|_| Mutex::new(None)).collect();
+    let results: Vec<_> = items.iter().map(|_| Mutex::new(None)).collect();
     let work = || {
         let mut opener = BlobOpener::new(repository.key());
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
-            let Some(visit) = batch.get(number) else { break };
-            let tree = read_tree(repository, index, &mut opener, &visit.tree);
+            let Some(item) = items.get(number) else { break };
+            let tree = read(&mut opener, item);
             *results[number].lock().unwrap_or_else(PoisonError::into_inner) = Some(tree);
         }
     };
     thread::scope(|scope| {
-        for _ in 0..repository.store().requests(READERS).min(batch.len()) {
+        for _ in 1..readers(repository).min(items.len()) {
             scope.spawn(work);
         }
+        work();
     });
     let take = |result: Mutex<Option<_>>| {
         let result = result.into_inner().unwrap_or_else(PoisonError::into_inner);

@@ -19,6 +19,13 @@ pub struct RestoredFiles {
     others: u64,
     size_bytes: ByteSize,
     fetched_bytes: ByteSize,
+    written_bytes: ByteSize,
+    there_bytes: ByteSize,
+    unchanged: u64,
+    replaced: u64,
+    untouched: u64,
+    deleted: Vec<ShownPath>,
+    verified: Option<u64>,
     owners_not_set: u64,
     warnings: Vec<Shown>,
     warnings_more: u64,
@@ -45,6 +52,13 @@ impl From<RestoreReport> for RestoredFiles {
             others: report.others,
             size_bytes: ByteSize(report.bytes),
             fetched_bytes: ByteSize(report.bytes_fetched),
+            written_bytes: ByteSize(report.bytes_written),
+            there_bytes: ByteSize(report.bytes_there),
+            unchanged: report.unchanged,
+            replaced: report.replaced,
+            untouched: report.untouched,
+            deleted: report.deleted.into_iter().map(ShownPath).collect(),
+            verified: report.verified,
             owners_not_set: report.owners_not_set,
             warnings: report.warnings.into_iter().map(Shown::from).collect(),
             warnings_more: report.warnings_more,
@@ -54,11 +68,30 @@ impl From<RestoreReport> for RestoredFiles {
 }
 
 impl RestoredFiles {
+    /// Writes what became of what was there.
+    fn write_existing(&self, page: &mut Page) -> fmt::Result {
+        let Self { unchanged, replaced, untouched, there_bytes, deleted, .. } = self;
+        if unchanged + replaced + untouched > 0 {
+            writeln!(
+                page,
+                "of what was there: {unchanged} unchanged, {replaced} replaced, {untouched} left alone; {there_bytes} not written again"
+            )?;
+        }
+        for path in deleted {
+            writeln!(page, "not in the snapshot, removed: {path}")?;
+        }
+        match self.verified {
+            Some(files) => writeln!(page, "{files} files read back and as they should be"),
+            None => Ok(()),
+        }
+    }
+
     /// Writes the sums, then every failure, then the first warnings.
     pub fn write(&self, page: &mut Page) -> fmt::Result {
         let Self { files, directories, others, size_bytes, fetched_bytes, .. } = self;
         writeln!(page, "{files} files ({size_bytes}), {directories} directories, {others} others")?;
-        writeln!(page, "{fetched_bytes} fetched")?;
+        writeln!(page, "{fetched_bytes} fetched, {} written", self.written_bytes)?;
+        self.write_existing(page)?;
         for Shown { path, what } in &self.failed {
             let word = page.paint.bad("failed");
             writeln!(page, "{word}: {path}: {what}")?;

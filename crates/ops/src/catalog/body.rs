@@ -160,6 +160,11 @@ pub struct TierVerified {
     pub bytes_read: u64,
     /// Whether all data was read, not only a share.
     pub all_data: bool,
+    /// The instant up to which all packs have been read that fell due since the instant of the last
+    /// verification that has one. Absent if this one ended early, could not read a pack or read none:
+    /// the next one then begins where the last did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_until: Option<Timestamp>,
     /// What was found, at most [`SKIPPED_MAX`] of it.
     pub findings: Vec<String>,
     /// All packs that were found damaged or missing; new backups build on none of them.

@@ -43,7 +43,7 @@ impl Restoration<'_> {
         let mut all = RestoreReport::default();
         for path in &paths {
             let options = RestoreOptions {
-                existing: Existing::Overwrite,
+                existing: Existing::Always,
                 strict_owner: self.options.strict_owner,
                 durable: true,
                 ..RestoreOptions::new(stage.root_of(path)).subpath(path)

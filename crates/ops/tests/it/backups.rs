@@ -2,7 +2,11 @@
 
 use std::fs;
 
-use lifeboat_model::{Cancel, Exit, Outcome, Secret, Silent};
+use lifeboat_model::{Cancel, Event, EventSink, Exit, Outcome, Secret, Silent, Stage, Timestamp};
+use lifeboat_ops::Site;
+use lifeboat_ops::catalog::body::Body;
+use lifeboat_ops::catalog::record::Record;
+use lifeboat_ops::catalog::view::Wanted;
 use lifeboat_ops::catalog::{Catalog, CatalogKeys};
 use lifeboat_ops::ending::Ending;
 use lifeboat_ops::holdings::recovery_points;
@@ -266,4 +270,56 @@ fn readiness_asks_everything() {
     let broken = readiness(&site, &Silent, &Cancel::new()).unwrap();
     let failed = broken.answers.iter().filter(|answer| answer.outcome == Outcome::Failed);
     assert_eq!(failed.count(), 2, "{broken:#?}");
+}
+
+/// Cancels as soon as data is read.
+#[derive(Debug)]
+struct CancelsReading(Cancel);
+
+impl EventSink for CancelsReading {
+    fn emit(&self, event: Event) {
+        if matches!(event, Event::Started { stage: Stage::Data, .. }) {
+            self.0.cancel();
+        }
+    }
+}
+
+#[test]
+fn a_verification_that_did_not_read_all_it_should_leaves_it_due() {
+    let ground = Ground::new();
+    ground.write("media/a.jpg", "a".repeat(100_000));
+    let site = ground.site(MEDIA_ON_TWO);
+    back_up(&site).unwrap();
+    let begun = ground.surroundings.now();
+    assert_eq!(read_until(&ground, &site), [Some(begun)]);
+    let share =
+        VerifyOptions { tiers: vec!["primary".parse().unwrap()], share: Share::AfterBackup };
+
+    ground.pass(3600);
+    let cancel = Cancel::new();
+    _ = verify(&site, &share, &CancelsReading(cancel.clone()), &cancel);
+    ground.pass(3600);
+    let structure = VerifyOptions { share: Share::None, ..share.clone() };
+    verify(&site, &structure, &Silent, &Cancel::new()).unwrap();
+    assert_eq!(read_until(&ground, &site), [None, None, Some(begun)]);
+
+    ground.pass(3600);
+    verify(&site, &share, &Silent, &Cancel::new()).unwrap();
+    let now = ground.surroundings.now();
+    assert_eq!(read_until(&ground, &site), [Some(now), None, None, Some(begun)]);
+}
+
+/// Returns up to when the first tier was read, as each verification recorded it, the newest first.
+fn read_until(ground: &Ground, site: &Site) -> Vec<Option<Timestamp>> {
+    let lock = State::open(&ground.surroundings.state_directory).unwrap().lock().unwrap();
+    let keys = CatalogKeys::from(&ground.key);
+    let catalog = Catalog::open(lock, site.name().clone(), keys, &ground.surroundings).unwrap();
+    let tier = "primary".parse().unwrap();
+    let wanted = Wanted { kind: "tier-verified", asset: None, tier: Some(&tier), good_only: false };
+    let records = catalog.view().latest(wanted, u32::MAX).unwrap();
+    let read_until = |record: &Record| match record.body() {
+        Body::TierVerified(body) => body.read_until,
+        other => panic!("{other:?}"),
+    };
+    records.iter().map(read_until).collect()
 }

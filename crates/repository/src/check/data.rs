@@ -7,12 +7,14 @@ use std::thread;
 use lifeboat_model::{Cancel, Cancelled, Event, EventSink, PackId, Stage, Work};
 use lifeboat_tiers::TierError;
 
-use super::pack::{PackVerdict, check_bytes};
+use super::pack::{PackChecker, PackVerdict};
 use crate::pack::PackedBlob;
+use crate::profile::Profile;
 use crate::repository::{Repository, State};
+use crate::walk::readers;
 
-/// How many packs are read at a time. Each is in memory whole: 128 MiB for the largest that stock
-/// restic makes.
+/// How many packs are read at a time from a tier that is far. Each is in memory whole: 128 MiB for the
+/// largest that stock restic makes. Of one that is near, each processor reads one in small steps.
 pub const READERS: usize = 4;
 
 /// A pack that is to be read.
@@ -36,6 +38,7 @@ pub(super) struct ReadPack {
 pub(super) fn read_packs<S: State>(
     repository: &Repository<S>,
     packs: &[PackToRead],
+    profile: &Profile,
     events: &dyn EventSink,
     cancel: &Cancel,
 ) -> Result<Vec<ReadPack>, Cancelled> {
@@ -48,13 +51,11 @@ pub(super) fn read_packs<S: State>(
     let next = AtomicUsize::new(0);
     let results = Mutex::new(Vec::new());
     let work = || {
+        let mut checker = PackChecker::new(repository.store(), repository.key(), profile.meter());
         while !cancel.is_cancelled() {
             let number = next.fetch_add(1, Ordering::Relaxed);
             let Some(pack) = packs.get(number) else { break };
-            let result = repository
-                .store()
-                .get(&pack.id)
-                .map(|bytes| check_bytes(repository.key(), &pack.id, &bytes, &pack.blobs));
+            let result = checker.check(pack);
             let read = ReadPack { id: pack.id, size: pack.size, result };
             results.lock().unwrap_or_else(PoisonError::into_inner).push((number, read));
             let work = Work { items: 1, bytes: pack.size };
@@ -62,9 +63,13 @@ pub(super) fn read_packs<S: State>(
         }
     };
     thread::scope(|scope| {
-        for _ in 0..repository.store().requests(READERS).min(packs.len()) {
+        let store = repository.store();
+        let near = store.reads_here();
+        let readers = if near { readers(repository) } else { store.requests(READERS) };
+        for _ in 1..readers.min(packs.len()) {
             scope.spawn(work);
         }
+        work();
     });
     cancel.check()?;
     events.emit(Event::Finished { stage: Stage::Data });

@@ -96,7 +96,9 @@ pub struct CheckReport {
     pub packs: u64,
     /// How many packs were read whole.
     pub packs_read: u64,
-    /// How many bytes these have.
+    /// How many packs were to be read and could not be: what is in them is not known.
+    pub packs_unread: u64,
+    /// How many bytes those have that were read.
     pub bytes_read: u64,
     /// The packs that are missing, or from which something cannot be had.
     pub damaged_packs: BTreeSet<PackId>,

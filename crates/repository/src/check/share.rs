@@ -1,11 +1,15 @@
 //! Chooses which packs are due to be read, so that all are read within a cycle.
 //!
 //! Each pack has its own instant in the cycle, spread evenly by its id. A run reads the packs whose
-//! instants lie in the window since the last run, so runs may come as irregularly as they like:
-//! windows that touch each other leave nothing out and fall on no pack twice a cycle. Only a run in
-//! whose window no pack falls reads one before its turn.
+//! instants lie in the window since the last run that read all of its own, so runs may come as
+//! irregularly as they like, and fail: windows that touch each other leave nothing out and fall on no
+//! pack twice a cycle. Only a run in whose window no pack falls reads one before its turn.
+//!
+//! Whoever keeps no memory of runs has two ways: a percentage goes round by the clock, so that runs
+//! at least that share of a cycle apart read everything; a [`Part`] is named by whoever asks.
 
 use std::collections::HashSet;
+use std::num::NonZeroU8;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -56,6 +60,27 @@ impl RollingShare {
     }
 }
 
+/// One of several parts of all packs, as restic divides them: reading each part once reads every
+/// pack once, however many runs lie in between, and needs no memory of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    number: u8,
+    of: NonZeroU8,
+}
+
+impl Part {
+    /// Names a part, from 1 on; there is none beyond the last.
+    pub fn new(number: u8, of: u8) -> Option<Self> {
+        let of = NonZeroU8::new(of).filter(|of| (1..=of.get()).contains(&number))?;
+        Some(Self { number, of })
+    }
+
+    /// Tells whether a pack is in this part.
+    pub fn contains(&self, pack: &PackId) -> bool {
+        pack.as_bytes()[0] % self.of == self.number - 1
+    }
+}
+
 /// Returns the instant of a pack in the cycle.
 fn phase(pack: &PackId, cycle_ns: i128) -> i128 {
     // 32 bits of the id are even enough, and the product of them and any cycle below 2^95
@@ -96,6 +121,20 @@ mod tests {
         assert!(packs().iter().all(|pack| all.contains(pack)));
         let none = RollingShare::of_percent(0, start(), 30 * DAY);
         assert!(!packs().iter().any(|pack| none.contains(pack)));
+    }
+
+    #[test]
+    fn every_pack_is_in_exactly_one_part() {
+        for of in [1, 2, 7, 255] {
+            let parts: Vec<Part> = (1..=of).map(|number| Part::new(number, of).unwrap()).collect();
+            for pack in packs() {
+                let holding = parts.iter().filter(|part| part.contains(&pack)).count();
+                assert_eq!(holding, 1, "{of} parts");
+            }
+        }
+        for (number, of) in [(0, 5), (6, 5), (0, 0), (1, 0)] {
+            assert_eq!(Part::new(number, of), None);
+        }
     }
 
     #[test]
@@ -145,6 +184,24 @@ mod tests {
                 last = now;
             }
             prop_assert_eq!(read.len(), count);
+        }
+
+        #[test]
+        fn what_runs_left_out_that_failed_is_read_by_the_next(
+            runs in proptest::collection::vec((1_u64..200_000, proptest::bool::ANY), 1..20),
+        ) {
+            let total = Duration::from_secs(runs.iter().map(|(gap, _)| gap).sum());
+            let (mut read, mut now, mut read_until) = (HashSet::new(), start(), start());
+            let last = runs.len() - 1;
+            for (number, (gap, ends_well)) in runs.into_iter().enumerate() {
+                now += Duration::from_secs(gap);
+                let share = RollingShare::since(read_until, now, total);
+                if ends_well || number == last {
+                    read.extend(packs().into_iter().filter(|pack| share.contains(pack)));
+                    read_until = now;
+                }
+            }
+            prop_assert_eq!(read.len(), packs().len());
         }
 
         #[test]

@@ -196,11 +196,12 @@ impl<'r, S: State> Structure<'r, S> {
                 let there = |id: &&PackId| self.listed.contains_key(*id);
                 share.choose(self.layout.keys().filter(there))
             }
-            ReadData::None | ReadData::All => HashSet::new(),
+            ReadData::None | ReadData::All | ReadData::Part(_) => HashSet::new(),
         };
         let is_chosen = |id: &PackId| match data {
             ReadData::None => false,
             ReadData::All => true,
+            ReadData::Part(part) => part.contains(id),
             ReadData::Share(_) | ReadData::Snapshots(_) => needed.contains(id),
         };
         let chosen = self.layout.iter().filter(|(id, _)| is_chosen(id));
@@ -261,6 +262,7 @@ impl<'r, S: State> Structure<'r, S> {
                     self.bad.extend(lost.map(|blob| ((blob.kind, blob.id), number)));
                 }
                 Err(error) => {
+                    self.report.packs_unread += 1;
                     let problem = format!("could not be read: {}", explain(&error));
                     self.findings.push(finding(Severity::Unverified, problem));
                 }

@@ -3,11 +3,13 @@
 //! Pieces of one file come from several packs and on several threads. The first piece creates the
 //! file, all pieces share one descriptor while it is kept, the last piece closes it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::entries::EntryNumber;
 
 /// Locks between which the files are divided, so that threads seldom wait for each other's opening.
 const SHARDS: usize = 16;
@@ -16,7 +18,18 @@ const SHARDS: usize = 16;
 /// the usual limit of 1024.
 const OPEN_MAX: usize = 16;
 
-/// Opens and keeps files, named by a number.
+/// A file that got its last piece.
+#[derive(Debug)]
+pub enum Finished {
+    /// It is still open.
+    Open(Arc<File>),
+    /// It was put away in favour of another.
+    PutAway,
+    /// None of its pieces could be had.
+    NeverMade,
+}
+
+/// Opens and keeps files, by their entries.
 #[derive(Debug, Default)]
 pub struct OpenFiles {
     shards: [Mutex<Shard>; SHARDS],
@@ -24,15 +37,15 @@ pub struct OpenFiles {
 
 #[derive(Debug, Default)]
 struct Shard {
-    open: HashMap<usize, Arc<File>>,
-    created: std::collections::HashSet<usize>,
+    open: HashMap<EntryNumber, Arc<File>>,
+    created: HashSet<EntryNumber>,
 }
 
 impl OpenFiles {
     /// Returns the file of this number: creates it the first time, opens it again if need be.
     pub fn get(
         &self,
-        number: usize,
+        number: EntryNumber,
         create: impl FnOnce() -> io::Result<OwnedFd>,
         reopen: impl FnOnce() -> io::Result<OwnedFd>,
     ) -> io::Result<Arc<File>> {
@@ -52,15 +65,18 @@ impl OpenFiles {
         Ok(file)
     }
 
-    /// Lets go of a file that gets no more pieces; tells whether it was ever created.
-    pub fn finish(&self, number: usize) -> bool {
+    /// Lets go of a file that gets no more pieces.
+    pub fn finish(&self, number: EntryNumber) -> Finished {
         let mut shard = self.shard(number);
-        shard.open.remove(&number);
-        shard.created.remove(&number)
+        match (shard.created.remove(&number), shard.open.remove(&number)) {
+            (_, Some(file)) => Finished::Open(file),
+            (true, None) => Finished::PutAway,
+            (false, None) => Finished::NeverMade,
+        }
     }
 
-    fn shard(&self, number: usize) -> MutexGuard<'_, Shard> {
-        self.shards[number % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
+    fn shard(&self, number: EntryNumber) -> MutexGuard<'_, Shard> {
+        self.shards[number as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -75,7 +91,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let files = OpenFiles::default();
         let (created, reopened) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let open = |number: usize| {
+        let open = |number: EntryNumber| {
             let path = dir.path().join(number.to_string());
             let create = || {
                 created.fetch_add(1, Ordering::Relaxed);
@@ -87,14 +103,14 @@ mod tests {
             };
             files.get(number, create, reopen).unwrap()
         };
-        let count = SHARDS * (OPEN_MAX + 1);
+        let count = u32::try_from(SHARDS * (OPEN_MAX + 1)).unwrap();
         (0..count).for_each(|number| drop(open(number)));
         (0..count).for_each(|number| drop(open(number)));
-        assert_eq!(created.load(Ordering::Relaxed), count);
+        assert_eq!(created.load(Ordering::Relaxed), count as usize);
         assert!(reopened.load(Ordering::Relaxed) > 0, "more files than may be open at once");
         let open_now: usize = files.shards.iter().map(|s| s.lock().unwrap().open.len()).sum();
         assert!(open_now <= SHARDS * OPEN_MAX);
-        assert!(files.finish(0));
-        assert!(!files.finish(0), "finished files are forgotten");
+        assert!(!matches!(files.finish(0), Finished::NeverMade));
+        assert!(matches!(files.finish(0), Finished::NeverMade), "finished files are forgotten");
     }
 }

@@ -6,13 +6,15 @@
 //!
 //! # Limits
 //!
-//! Works through `/proc/self/fd`, which addresses exactly the file that was opened, of any type,
-//! without following a link; without `/proc` nothing but the content is restored, and it says so.
+//! Files and directories are changed through the descriptor that they were made with. What cannot
+//! be opened goes by `/proc/self/fd`, which addresses exactly the file that was found, of any type,
+//! without following a link; without `/proc` such files keep what they were made with, and it says
+//! so.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::sync::{Mutex, PoisonError};
 
@@ -21,7 +23,8 @@ use rustix::fs::{
     AtFlags, CWD, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags,
 };
 
-use crate::node::{ExtendedAttribute, Metadata, Node, NodeKind};
+use super::entries::{Entry, OwnerNames, Sort};
+use crate::node::ExtendedAttribute;
 use crate::time::NodeTime;
 
 /// Whose a restored file becomes.
@@ -75,9 +78,10 @@ impl Owners {
         Self { ownership, ..Self::default() }
     }
 
-    fn resolve(&self, metadata: &Metadata, shortfalls: &mut Vec<Shortfall>) -> (u32, u32) {
-        if self.ownership == Ownership::ById {
-            return (metadata.uid, metadata.gid);
+    fn resolve(&self, wish: Wish<'_>, shortfalls: &mut Vec<Shortfall>) -> (u32, u32) {
+        let (Wish { entry, names }, by_id) = (wish, self.ownership == Ownership::ById);
+        if by_id {
+            return (entry.uid, entry.gid);
         }
         let mut by_name = |name: &str, number: u32, found: Option<u32>| {
             if found.is_none() && !name.is_empty() {
@@ -85,13 +89,13 @@ impl Owners {
             }
             found.unwrap_or(number)
         };
-        let uid = cached(&self.users, &metadata.user, |name| {
+        let uid = cached(&self.users, &names.user, |name| {
             Some(User::from_name(name).ok()??.uid.as_raw())
         });
-        let gid = cached(&self.groups, &metadata.group, |name| {
+        let gid = cached(&self.groups, &names.group, |name| {
             Some(Group::from_name(name).ok()??.gid.as_raw())
         });
-        (by_name(&metadata.user, metadata.uid, uid), by_name(&metadata.group, metadata.gid, gid))
+        (by_name(&names.user, entry.uid, uid), by_name(&names.group, entry.gid, gid))
     }
 }
 
@@ -107,43 +111,98 @@ fn cached(
     *known.entry(name.to_owned()).or_insert_with(|| look_up(name))
 }
 
-/// Makes one restored file what it was, as far as this process may; returns what it could not.
-pub fn apply(parent: &OwnedFd, name: &OsStr, node: &Node, owners: &Owners) -> Vec<Shortfall> {
+/// What a restored file is to become.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'e> {
+    /// Its entry.
+    pub entry: &'e Entry,
+    /// Whose it was, by name.
+    pub names: &'e OwnerNames,
+}
+
+/// Whether a file may have attributes that nobody gave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inherited {
+    /// It was just made in a directory that hands none down.
+    Nothing,
+    /// It was there, or its directory has a default ACL.
+    Maybe,
+}
+
+/// A way to a file whose metadata are set.
+enum Handle<'f> {
+    /// It is open.
+    Open(BorrowedFd<'f>),
+    /// It is a symbolic link, by its name.
+    Link(BorrowedFd<'f>, &'f OsStr),
+    /// It was found and cannot be opened: an `O_PATH` descriptor, and the path that leads to it.
+    Found(OwnedFd, String),
+}
+
+/// Makes an open file or directory what it was, as far as this process may; returns what it could
+/// not.
+pub fn apply_open(
+    fd: impl AsFd,
+    wish: Wish<'_>,
+    owners: &Owners,
+    inherited: Inherited,
+) -> Vec<Shortfall> {
+    apply_to(&Handle::Open(fd.as_fd()), wish, owners, inherited)
+}
+
+/// Makes something what it was by its name, without following or opening it.
+pub fn apply_named(
+    parent: impl AsFd,
+    name: &OsStr,
+    wish: Wish<'_>,
+    owners: &Owners,
+    inherited: Inherited,
+) -> Vec<Shortfall> {
+    let is_link = matches!(wish.entry.sort, Sort::Symlink(_));
+    if is_link && wish.entry.attributes().is_empty() && inherited == Inherited::Nothing {
+        return apply_to(&Handle::Link(parent.as_fd(), name), wish, owners, inherited);
+    }
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match rustix::fs::openat(parent, name, flags, Mode::empty()) {
-        Ok(fd) => apply_to(&fd, node, owners),
+        Ok(fd) => {
+            let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+            apply_to(&Handle::Found(fd, path), wish, owners, inherited)
+        }
         Err(error) => vec![Shortfall::Other("owner, mode and times", error.into())],
     }
 }
 
-/// Does the work of [`apply`] on a descriptor, which may be a mere `O_PATH` one.
-fn apply_to(fd: &OwnedFd, node: &Node, owners: &Owners) -> Vec<Shortfall> {
-    let metadata = &node.metadata;
+fn apply_to(
+    handle: &Handle<'_>,
+    wish: Wish<'_>,
+    owners: &Owners,
+    inherited: Inherited,
+) -> Vec<Shortfall> {
+    let entry = wish.entry;
     let mut shortfalls = Vec::new();
-    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
-    let (uid, gid) = owners.resolve(metadata, &mut shortfalls);
-    let owned = set_owner(fd, uid, gid);
-    set_xattrs(&path, &metadata.extended_attributes, &mut shortfalls);
+    let (uid, gid) = owners.resolve(wish, &mut shortfalls);
+    let owned = handle.set_owner(uid, gid);
+    if inherited == Inherited::Maybe {
+        handle.remove_attributes(entry.attributes(), &mut shortfalls);
+    }
+    handle.set_attributes(entry.attributes(), &mut shortfalls);
     // A symbolic link has no mode of its own on Linux.
-    if !matches!(node.kind, NodeKind::Symlink { .. }) {
-        let mut mode = metadata.mode.permissions();
+    if !matches!(entry.sort, Sort::Symlink(_)) {
+        let mut mode = u32::from(entry.mode);
         if owned.is_err() && mode & SET_ID != 0 {
             mode &= !SET_ID;
             shortfalls.push(Shortfall::Privilege);
         }
-        let mode = Mode::from_raw_mode(mode);
-        if let Err(error) = rustix::fs::chmodat(CWD, &path, mode, AtFlags::empty()) {
+        if let Err(error) = handle.set_mode(Mode::from_raw_mode(mode)) {
             shortfalls.push(Shortfall::Other("mode", error.into()));
         }
     }
     if let Err(error) = owned {
         shortfalls.push(Shortfall::Owner(error.into()));
     }
-    let times = Timestamps {
-        last_access: timespec(metadata.atime),
-        last_modification: timespec(metadata.mtime),
-    };
-    if let Err(error) = rustix::fs::utimensat(CWD, &path, &times, AtFlags::empty()) {
+    let times =
+        Timestamps { last_access: timespec(entry.atime), last_modification: timespec(entry.mtime) };
+    if let Err(error) = handle.set_times(&times) {
         shortfalls.push(Shortfall::Other("times", error.into()));
     }
     shortfalls
@@ -152,54 +211,108 @@ fn apply_to(fd: &OwnedFd, node: &Node, owners: &Owners) -> Vec<Shortfall> {
 /// The set-user-id and set-group-id bits.
 const SET_ID: u32 = 0o6000;
 
-/// Sets owner and group; where both are refused, the group alone if that is allowed.
-fn set_owner(fd: &OwnedFd, uid: u32, gid: u32) -> rustix::io::Result<()> {
-    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-    let set = |uid, gid| rustix::fs::chownat(fd, c"", uid, gid, AtFlags::EMPTY_PATH);
-    set(Some(uid), Some(gid)).inspect_err(|_| {
-        // The caller reports the failure; a group that could be set is better than none.
-        let _ = set(None, Some(gid));
-    })
-}
+impl Handle<'_> {
+    /// Sets owner and group; where both are refused, the group alone if that is allowed.
+    fn set_owner(&self, uid: u32, gid: u32) -> rustix::io::Result<()> {
+        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        let set = |uid, gid| match self {
+            Self::Open(fd) => rustix::fs::fchown(fd, uid, gid),
+            Self::Link(parent, name) => {
+                rustix::fs::chownat(parent, *name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
+            }
+            Self::Found(fd, _) => rustix::fs::chownat(fd, c"", uid, gid, AtFlags::EMPTY_PATH),
+        };
+        set(Some(uid), Some(gid)).inspect_err(|_| {
+            // The caller reports the failure; a group that could be set is better than none.
+            let _ = set(None, Some(gid));
+        })
+    }
 
-fn set_xattrs(path: &str, wanted: &[ExtendedAttribute], shortfalls: &mut Vec<Shortfall>) {
-    let mut note = |name: &OsStr, result: rustix::io::Result<()>| {
-        if let Err(error) = result {
-            let name = name.to_string_lossy().into_owned();
-            shortfalls.push(Shortfall::Xattr(name, error.into()));
-        }
-    };
-    for name in inherited(path) {
-        if !wanted.iter().any(|wanted| wanted.name == name) {
-            // An ACL that the target's own directory handed down would widen the recorded mode.
-            note(&name, rustix::fs::removexattr(path, &*name));
+    fn set_mode(&self, mode: Mode) -> rustix::io::Result<()> {
+        match self {
+            Self::Open(fd) => rustix::fs::fchmod(fd, mode),
+            Self::Link(..) => Ok(()),
+            Self::Found(_, path) => rustix::fs::chmodat(CWD, path, mode, AtFlags::empty()),
         }
     }
-    for ExtendedAttribute { name, value } in wanted {
-        note(name, rustix::fs::setxattr(path, &**name, value, XattrFlags::empty()));
+
+    fn set_times(&self, times: &Timestamps) -> rustix::io::Result<()> {
+        match self {
+            Self::Open(fd) => rustix::fs::futimens(fd, times),
+            Self::Link(parent, name) => {
+                rustix::fs::utimensat(parent, *name, times, AtFlags::SYMLINK_NOFOLLOW)
+            }
+            Self::Found(_, path) => rustix::fs::utimensat(CWD, path, times, AtFlags::empty()),
+        }
+    }
+
+    /// Removes attributes that a backup would have recorded and did not: an ACL that the target's
+    /// own directory handed down would widen the recorded mode.
+    fn remove_attributes(&self, wanted: &[ExtendedAttribute], shortfalls: &mut Vec<Shortfall>) {
+        for name in self.recordable_attributes() {
+            if wanted.iter().any(|wanted| wanted.name == name) {
+                continue;
+            }
+            let removed = match self {
+                Self::Open(fd) => rustix::fs::fremovexattr(fd, &*name),
+                Self::Link(..) => Ok(()),
+                Self::Found(_, path) => rustix::fs::removexattr(path, &*name),
+            };
+            note(&name, removed, shortfalls);
+        }
+    }
+
+    fn set_attributes(&self, wanted: &[ExtendedAttribute], shortfalls: &mut Vec<Shortfall>) {
+        for ExtendedAttribute { name, value } in wanted {
+            let flags = XattrFlags::empty();
+            let set = match self {
+                Self::Open(fd) => rustix::fs::fsetxattr(fd, &**name, value, flags),
+                Self::Link(..) => Ok(()),
+                Self::Found(_, path) => rustix::fs::setxattr(path, &**name, value, flags),
+            };
+            note(name, set, shortfalls);
+        }
+    }
+
+    /// Returns the names of attributes that a file has already and that a backup would have
+    /// recorded.
+    fn recordable_attributes(&self) -> Vec<OsString> {
+        let list_into = |list: &mut [u8]| match self {
+            Self::Open(fd) => rustix::fs::flistxattr(fd, list),
+            Self::Link(..) => Ok(0),
+            Self::Found(_, path) => rustix::fs::listxattr(path, list),
+        };
+        let length = match self {
+            Self::Open(fd) => rustix::fs::flistxattr_query(fd),
+            Self::Link(..) => Ok(0),
+            Self::Found(_, path) => rustix::fs::listxattr_query(path),
+        };
+        let length = length.unwrap_or(0);
+        if length == 0 {
+            return Vec::new();
+        }
+        let mut list = vec![0_u8; length.min(XATTR_LIST_MAX)];
+        let Ok(length) = list_into(&mut list) else { return Vec::new() };
+        list[..length]
+            .split(|byte| *byte == 0)
+            .filter(|name| name.starts_with(b"user.") || name.starts_with(b"system.posix_acl_"))
+            .map(|name| OsString::from_vec(name.to_vec()))
+            .collect()
+    }
+}
+
+fn note(name: &OsStr, result: rustix::io::Result<()>, shortfalls: &mut Vec<Shortfall>) {
+    if let Err(error) = result {
+        let name = name.to_string_lossy().into_owned();
+        shortfalls.push(Shortfall::Xattr(name, error.into()));
     }
 }
 
 /// The longest list of attribute names that Linux returns, in bytes.
 const XATTR_LIST_MAX: usize = 65_536;
 
-/// Returns the names of attributes that a file has already and that a backup would have recorded.
-fn inherited(path: &str) -> Vec<OsString> {
-    let length = rustix::fs::listxattr_query(path).unwrap_or(0);
-    if length == 0 {
-        return Vec::new();
-    }
-    let mut list = vec![0_u8; length.min(XATTR_LIST_MAX)];
-    let Ok(length) = rustix::fs::listxattr(path, &mut list[..]) else { return Vec::new() };
-    list[..length]
-        .split(|byte| *byte == 0)
-        .filter(|name| name.starts_with(b"user.") || name.starts_with(b"system.posix_acl_"))
-        .map(|name| OsString::from_vec(name.to_vec()))
-        .collect()
-}
-
 /// Translates a time; one that nobody knew is left as it is.
-fn timespec(time: NodeTime) -> Timespec {
+pub(super) fn timespec(time: NodeTime) -> Timespec {
     if time.is_same_instant(NodeTime::UNKNOWN) {
         return Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
     }
@@ -209,6 +322,9 @@ fn timespec(time: NodeTime) -> Timespec {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::{Metadata, Node, NodeKind};
+    use crate::restore::entries::Entries;
+    use crate::restore::name::Component;
 
     #[test]
     fn times_before_1970_keep_their_nanoseconds() {
@@ -227,9 +343,14 @@ mod tests {
             group: "root".to_owned(),
             ..Metadata::default()
         };
+        let node = Node { name: "a".into(), kind: NodeKind::Fifo, metadata };
+        let mut entries = Entries::default();
+        entries.add(None, &Component::new(&node.name).unwrap(), &node, Sort::Fifo);
+        let entry = entries.get(0);
+        let wish = Wish { entry, names: entries.owner_names(entry) };
         let mut shortfalls = Vec::new();
         let owners = Owners::new(Ownership::ByName);
-        assert_eq!(owners.resolve(&metadata, &mut shortfalls), (4711, 0));
+        assert_eq!(owners.resolve(wish, &mut shortfalls), (4711, 0));
         assert_eq!(shortfalls.len(), 1);
         assert_eq!(
             shortfalls[0].to_string(),

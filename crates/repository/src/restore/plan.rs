@@ -1,66 +1,61 @@
-//! What a restore is going to do, before it does anything.
+//! What a restore is going to do, before it looks at the target.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
+use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use lifeboat_model::{BlobId, Cancel};
 
+use super::entries::{DirNumber, Entries, EntryNumber, Sort, Wanted};
 use super::name::Component;
-use super::reads::{RangeRead, ReadPlanner, Use};
+use super::reads::{PackTable, Piece};
 use super::report::{Remark, RestoreReport};
-use super::target::{DirIndex, Hierarchy};
+use super::select::{Selection, Verdict, Within};
 use crate::blob::BlobKind;
+use crate::check::explain;
 use crate::error::RepositoryError;
-use crate::listing::{path_components, shown_path};
+use crate::listing::path_components;
 use crate::node::{Node, NodeKind};
 use crate::repository::{Indexed, Repository};
 use crate::snapshot::Snapshot;
+use crate::source::exclude::EntryKind;
+use crate::tree::Tree;
+use crate::walk::read_each;
 
 /// Directories deeper than this are refused; Linux itself reaches no path of half as many.
 const DEPTH_MAX: usize = 4096;
 
-/// How one entry comes into being.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Action {
-    /// A directory.
-    Directory,
-    /// A file of this size, put together from this many pieces.
-    File { size: u64, pieces: u32 },
-    /// A further name of an entry before it.
-    HardLink { first: usize },
-    /// A symbolic link, device or fifo.
-    Other,
-    /// A socket: its process makes it.
-    Nothing,
-}
-
-/// One entry, in an order in which directories come before what is in them.
-#[derive(Debug)]
-pub(super) struct PlanEntry {
-    pub parent: DirIndex,
-    pub name: Component,
-    pub node: Node,
-    pub action: Action,
-    /// Whether it only leads to what was asked for.
-    pub above: bool,
-}
+/// How many directories are read before they are looked at, so that few are in memory.
+const BATCH: usize = 256;
 
 /// What a restore is going to do.
 ///
-/// It holds all entries of what is restored, about half a kilobyte each, and all their pieces.
+/// It holds all entries of what is restored and all their pieces, some 200 bytes for a small file.
 #[derive(Debug)]
 pub struct RestorePlan {
-    pub(super) entries: Vec<PlanEntry>,
-    pub(super) reads: Vec<RangeRead>,
-    /// Entries that cannot become whole.
-    pub(super) lost: HashSet<usize>,
+    pub(super) entries: Entries,
+    /// The entries of each depth: directories come before what is in them.
+    pub(super) levels: Vec<Range<EntryNumber>>,
+    /// All pieces, those of one file side by side and in order.
+    pub(super) pieces: Vec<Piece>,
+    pub(super) packs: PackTable,
+    /// Files that cannot become whole.
+    pub(super) lost: HashSet<EntryNumber>,
+    /// Directories of which not everything is known that is in them.
+    pub(super) unclear: HashSet<DirNumber>,
     /// What planning already knows: failures and warnings.
     pub(super) known: RestoreReport,
+    /// How the root is restored.
+    pub(super) root: Wanted,
+    /// How many names the path has that is restored.
+    pub(super) depth: usize,
+    pub(super) selection: Selection,
     totals: RestoreTotals,
 }
 
-/// How much a restore is going to do.
+/// How much a snapshot holds of what is restored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct RestoreTotals {
     /// Files.
@@ -71,21 +66,18 @@ pub struct RestoreTotals {
     pub others: u64,
     /// The length of all files, in bytes, holes included.
     pub bytes: u64,
-    /// What will be fetched, in bytes.
-    pub bytes_to_fetch: u64,
-    /// From how many ranges of packs.
-    pub requests: u64,
 }
 
 impl RestorePlan {
-    /// Looks at what is to be restored: all of a snapshot or what lies at and below `subpath`.
+    /// Looks at what is to be restored: of what lies at and below `subpath`, what is selected.
     pub fn new(
         repository: &Repository<Indexed>,
         snapshot: &Snapshot,
         subpath: &Path,
+        selection: Selection,
         cancel: &Cancel,
     ) -> Result<Self, RepositoryError> {
-        let mut planner = Planner::new(repository, path_components(subpath));
+        let mut planner = Planner::new(repository, path_components(subpath), selection);
         planner.walk(snapshot.tree, cancel)?;
         if !planner.found {
             let path = subpath.to_owned();
@@ -104,102 +96,137 @@ impl RestorePlan {
         &self.known.failed
     }
 
-    /// Returns the paths that the restore will make, in order.
+    /// Returns the paths that the restore will make, a directory before what is in it.
     pub fn paths(&self) -> impl Iterator<Item = PathBuf> {
-        (0..self.entries.len()).map(|index| self.path(index))
+        self.depth_first().map(|number| self.path(number))
+    }
+
+    /// Returns the wanted entries in the order of a listing.
+    pub(super) fn depth_first(&self) -> impl Iterator<Item = EntryNumber> {
+        self.entries.depth_first(self.levels.first().map_or(0, |level| level.end))
     }
 
     /// Returns the path of an entry in the snapshot.
-    pub(super) fn path(&self, index: usize) -> PathBuf {
-        path_of(&self.entries, Some(index))
+    pub(super) fn path(&self, number: EntryNumber) -> PathBuf {
+        self.entries.path(Some(number))
     }
-}
-
-impl Hierarchy for RestorePlan {
-    fn directory(&self, index: usize) -> (DirIndex, &Component) {
-        let entry = &self.entries[index];
-        (entry.parent, &entry.name)
-    }
-}
-
-fn path_of(entries: &[PlanEntry], index: DirIndex) -> PathBuf {
-    let mut names = Vec::new();
-    let mut at = index;
-    while let Some(index) = at {
-        names.push(entries[index].name.as_os_str());
-        at = entries[index].parent;
-    }
-    shown_path(names.into_iter().rev())
 }
 
 /// A directory that is still to be looked into.
 struct Visit {
-    directory: DirIndex,
+    directory: DirNumber,
     tree: BlobId,
-    depth: usize,
+    within: Within,
 }
 
 struct Planner<'r> {
     repository: &'r Repository<Indexed>,
     /// The components of the path that is restored; all of the snapshot if there are none.
-    wanted: Vec<OsString>,
+    subpath: Vec<OsString>,
     found: bool,
-    entries: Vec<PlanEntry>,
-    lost: HashSet<usize>,
+    selection: Selection,
+    entries: Entries,
+    levels: Vec<Range<EntryNumber>>,
+    pieces: Vec<Piece>,
+    packs: PackTable,
+    lost: HashSet<EntryNumber>,
+    unclear: HashSet<DirNumber>,
     known: RestoreReport,
-    totals: RestoreTotals,
-    reads: ReadPlanner,
-    /// Files with several names, by device and inode: the first name and its content.
-    links: HashMap<(u64, u64), (usize, NodeKind)>,
+    /// Files with several names, by device and inode: the first name.
+    links: HashMap<(u64, u64), EntryNumber>,
 }
 
 impl<'r> Planner<'r> {
-    fn new(repository: &'r Repository<Indexed>, wanted: Vec<OsString>) -> Self {
+    fn new(
+        repository: &'r Repository<Indexed>,
+        subpath: Vec<OsString>,
+        selection: Selection,
+    ) -> Self {
         Self {
             repository,
-            found: wanted.is_empty(),
-            wanted,
-            entries: Vec::new(),
+            found: subpath.is_empty(),
+            subpath,
+            selection,
+            entries: Entries::default(),
+            levels: Vec::new(),
+            pieces: Vec::new(),
+            packs: PackTable::default(),
             lost: HashSet::new(),
+            unclear: HashSet::new(),
             known: RestoreReport::default(),
-            totals: RestoreTotals::default(),
-            reads: ReadPlanner::default(),
             links: HashMap::new(),
         }
     }
 
+    /// Looks into the directories level by level, reading many of them at a time.
     fn walk(&mut self, root: BlobId, cancel: &Cancel) -> Result<(), RepositoryError> {
-        let mut visits = vec![Visit { directory: None, tree: root, depth: 0 }];
-        while let Some(visit) = visits.pop() {
-            cancel.check()?;
-            let tree = match self.repository.tree(&visit.tree) {
-                Ok(tree) => tree,
-                // Without its root nothing of the snapshot is known.
-                Err(error) if visit.depth == 0 => return Err(error),
-                Err(error) => {
-                    self.fail(visit.directory, crate::check::explain(&error));
-                    continue;
+        let within = self.selection.at_root();
+        let mut level = vec![Visit { directory: None, tree: root, within }];
+        let mut depth = 0;
+        while !level.is_empty() {
+            let begin = self.number()?;
+            let mut next = Vec::new();
+            for batch in level.chunks(BATCH) {
+                cancel.check()?;
+                let repository = self.repository;
+                let trees = read_each(repository, batch, |opener, visit: &Visit| {
+                    repository.tree_with(opener, &visit.tree)
+                });
+                for (visit, tree) in batch.iter().zip(trees) {
+                    self.look_into(visit, tree, depth, &mut next)?;
                 }
-            };
-            if visit.depth >= DEPTH_MAX {
-                self.fail(visit.directory, "it lies too deep to be restored");
-                continue;
             }
-            let begin = visits.len();
-            self.add_nodes(&visit, tree.nodes, &mut visits);
-            // The stack gives back the last first; this keeps the order of names.
-            visits[begin..].reverse();
+            self.levels.push(begin..self.number()?);
+            level = next;
+            depth += 1;
         }
         Ok(())
     }
 
-    fn add_nodes(&mut self, visit: &Visit, nodes: Vec<Node>, visits: &mut Vec<Visit>) {
+    fn look_into(
+        &mut self,
+        visit: &Visit,
+        tree: Result<Tree, RepositoryError>,
+        depth: usize,
+        next: &mut Vec<Visit>,
+    ) -> Result<(), RepositoryError> {
+        match tree {
+            Ok(_) if depth >= DEPTH_MAX => {
+                self.fail(visit.directory, "it lies too deep to be restored");
+                Ok(())
+            }
+            Ok(tree) => self.add_nodes(visit, &tree.nodes, depth, next),
+            // Without its root nothing of the snapshot is known.
+            Err(error) if depth == 0 => Err(error),
+            Err(error) => {
+                self.fail(visit.directory, explain(&error));
+                Ok(())
+            }
+        }
+    }
+
+    fn add_nodes(
+        &mut self,
+        visit: &Visit,
+        nodes: &[Node],
+        depth: usize,
+        next: &mut Vec<Visit>,
+    ) -> Result<(), RepositoryError> {
+        let begin = self.number()?;
+        let path = (!self.selection.is_everything()).then(|| self.entries.path(visit.directory));
+        let ordered = nodes.is_sorted_by(|a, b| a.name.as_bytes() < b.name.as_bytes());
         let mut names = HashSet::new();
         for node in nodes {
-            if self.wanted.get(visit.depth).is_some_and(|wanted| *wanted != node.name) {
+            if self.subpath.get(depth).is_some_and(|wanted| *wanted != node.name) {
                 continue;
             }
-            self.found |= visit.depth + 1 >= self.wanted.len();
+            self.found |= depth + 1 >= self.subpath.len();
+            // What has no order may name something twice.
+            if !ordered && !names.insert(node.name.as_os_str()) {
+                let what = format!("it has two entries named `{}`", node.name.display());
+                self.fail(visit.directory, what);
+                continue;
+            }
             let name = match Component::new(&node.name) {
                 Ok(name) => name,
                 Err(error) => {
@@ -207,120 +234,193 @@ impl<'r> Planner<'r> {
                     continue;
                 }
             };
-            if !names.insert(name.clone()) {
-                let what = format!("it has two entries named `{}`", name.as_os_str().display());
-                self.fail(visit.directory, what);
-                continue;
-            }
-            let above = visit.depth + 1 < self.wanted.len();
-            let subtree = match &node.kind {
-                NodeKind::Directory { subtree } => Some(*subtree),
-                _ if above => {
-                    // The path leads through something that is no directory.
-                    continue;
-                }
-                _ => None,
+            let verdict = if depth + 1 < self.subpath.len() {
+                // The path may lead through something that is no directory.
+                let is_directory = matches!(node.kind, NodeKind::Directory { .. });
+                if is_directory { Verdict::Search } else { Verdict::Skip }
+            } else {
+                self.judge(path.as_deref(), node, visit.within)
             };
-            let index = self.add_entry(visit.directory, name, node, above);
-            if let Some(tree) = subtree {
-                visits.push(Visit { directory: Some(index), tree, depth: visit.depth + 1 });
+            let within = match verdict {
+                Verdict::Skip => continue,
+                Verdict::Restore => Within::Selected,
+                Verdict::Search => visit.within,
+            };
+            let number = self.add_entry(visit.directory, &name, node)?;
+            if verdict == Verdict::Restore {
+                self.entries.want(number);
+            }
+            if let NodeKind::Directory { subtree } = node.kind {
+                next.push(Visit { directory: Some(number), tree: subtree, within });
             }
         }
+        if let Some(directory) = visit.directory {
+            let sort = Sort::Directory { first: begin, count: self.number()? - begin };
+            self.entries.get_mut(directory).sort = sort;
+        }
+        Ok(())
+    }
+
+    fn judge(&self, directory: Option<&Path>, node: &Node, within: Within) -> Verdict {
+        let Some(directory) = directory else { return Verdict::Restore };
+        let kind = match node.kind {
+            NodeKind::Directory { .. } => EntryKind::Directory,
+            _ => EntryKind::Other,
+        };
+        self.selection.judge(&directory.join(&node.name), kind, within)
+    }
+
+    fn number(&self) -> Result<EntryNumber, RepositoryError> {
+        self.entries.next().ok_or(RepositoryError::TooLarge {
+            what: "a restore",
+            length: self.entries.count() as u64,
+            limit: super::entries::ENTRIES_MAX as u64,
+        })
     }
 
     fn add_entry(
         &mut self,
-        parent: DirIndex,
-        name: Component,
-        mut node: Node,
-        above: bool,
-    ) -> usize {
-        let index = self.entries.len();
-        let linked = self.linked_to(index, &node);
-        let action = match (&mut node.kind, linked) {
-            (_, Some(first)) => Action::HardLink { first },
-            (NodeKind::Directory { .. }, None) => Action::Directory,
-            (NodeKind::File { .. }, None) => Action::File { size: 0, pieces: 0 },
-            (NodeKind::Socket, None) => Action::Nothing,
-            _ => Action::Other,
-        };
-        let file = match &mut node.kind {
-            NodeKind::File { size, content } if linked.is_none() => {
-                Some((*size, std::mem::take(content)))
+        parent: DirNumber,
+        name: &Component,
+        node: &Node,
+    ) -> Result<EntryNumber, RepositoryError> {
+        let number = self.number()?;
+        let sort = match (self.linked_to(number, node), &node.kind) {
+            (Some(first), _) => Sort::HardLink { first },
+            (None, NodeKind::Directory { .. }) => Sort::Directory { first: 0, count: 0 },
+            (None, NodeKind::File { .. }) => Sort::File { size: 0, first: 0, count: 0 },
+            (None, NodeKind::Symlink { target }) => {
+                Sort::Symlink(self.entries.add_text(target.as_bytes()))
             }
-            _ => None,
+            (None, NodeKind::BlockDevice { device }) => Sort::BlockDevice(*device),
+            (None, NodeKind::CharDevice { device }) => Sort::CharDevice(*device),
+            (None, NodeKind::Fifo) => Sort::Fifo,
+            (None, NodeKind::Socket) => Sort::Socket,
         };
-        self.entries.push(PlanEntry { parent, name, node, action, above });
-        match action {
-            Action::Directory => self.totals.directories += 1,
-            Action::File { .. } => self.totals.files += 1,
-            Action::HardLink { .. } | Action::Other => self.totals.others += 1,
-            Action::Nothing => {
-                let path = path_of(&self.entries, Some(index));
-                self.known.warn(path, "a socket is made by its process and was left out");
-            }
+        self.entries.add(parent, name, node, sort);
+        if let (Sort::File { .. }, NodeKind::File { size, content }) = (sort, &node.kind) {
+            self.add_content(number, *size, content)?;
         }
-        if let Some((size, content)) = file {
-            self.add_content(index, size, &content);
+        if sort == Sort::Socket {
+            let path = self.entries.path(Some(number));
+            self.known.warn(path, "a socket is made by its process and was left out");
         }
-        index
+        Ok(number)
     }
 
     /// Returns the entry that this one is a further name of.
-    fn linked_to(&mut self, index: usize, node: &Node) -> Option<usize> {
+    fn linked_to(&mut self, number: EntryNumber, node: &Node) -> Option<EntryNumber> {
         let metadata = &node.metadata;
         let is_directory = matches!(node.kind, NodeKind::Directory { .. });
         if is_directory || metadata.links < 2 || metadata.inode == 0 {
             return None;
         }
         let key = (metadata.device_id, metadata.inode);
-        if let Some((first, kind)) = self.links.get(&key) {
+        if let Some(first) = self.links.get(&key) {
             // A file that changed while it was backed up is not the same under its second name.
-            return (*kind == node.kind).then_some(*first);
+            return self.is_same(*first, &node.kind).then_some(*first);
         }
-        self.links.insert(key, (index, node.kind.clone()));
+        self.links.insert(key, number);
         None
     }
 
-    fn add_content(&mut self, index: usize, recorded_size: u64, content: &[BlobId]) {
+    fn is_same(&self, first: EntryNumber, kind: &NodeKind) -> bool {
+        match (self.entries.get(first).sort, kind) {
+            (Sort::File { first: piece, count, .. }, NodeKind::File { content, .. }) => {
+                let pieces = &self.pieces[piece as usize..(piece + count) as usize];
+                let same = pieces.iter().zip(content).all(|(piece, id)| piece.id == *id);
+                // Of a file that is lost not all pieces are known.
+                same && (pieces.len() == content.len() || self.lost.contains(&first))
+            }
+            (Sort::Symlink(text), NodeKind::Symlink { target }) => {
+                self.entries.text(text) == target
+            }
+            (Sort::BlockDevice(a), NodeKind::BlockDevice { device: b })
+            | (Sort::CharDevice(a), NodeKind::CharDevice { device: b }) => a == *b,
+            (Sort::Fifo, NodeKind::Fifo) | (Sort::Socket, NodeKind::Socket) => true,
+            _ => false,
+        }
+    }
+
+    fn add_content(
+        &mut self,
+        number: EntryNumber,
+        recorded_size: u64,
+        content: &[BlobId],
+    ) -> Result<(), RepositoryError> {
+        let first = self.pieces.len();
         let mut size = 0;
-        let mut pieces = 0;
+        let index = self.repository.index();
+        let mut missing = None;
         for id in content {
-            let Some(location) = self.repository.index().get(BlobKind::Data, id) else {
+            let Some(location) = index.get(BlobKind::Data, id) else {
                 // Where the pieces behind it go is not known, unless it is the only one lacking;
                 // a file of the right size with everything before the gap is worth more than none.
-                self.fail_lost(index, format!("no index lists its data blob {}", id.to_hex()));
+                missing = Some(id);
                 break;
             };
-            self.reads.need(*id, location, Use { file: index, offset: size });
+            self.pieces.push(self.packs.piece(*id, &location, number, size));
             size += u64::from(location.plaintext_length());
-            pieces += 1;
         }
-        if self.lost.contains(&index) {
+        drop(index);
+        let (first, count) = u32::try_from(first)
+            .ok()
+            .zip(u32::try_from(self.pieces.len()).ok())
+            .map(|(first, end)| (first, end - first))
+            .ok_or(RepositoryError::TooLarge {
+                what: "a restore",
+                length: self.pieces.len() as u64,
+                limit: u64::from(u32::MAX),
+            })?;
+        if let Some(id) = missing {
+            self.lost.insert(number);
+            self.fail(Some(number), format!("no index lists its data blob {}", id.to_hex()));
             size = size.max(recorded_size);
         } else if size != recorded_size {
             let what = format!("recorded as {recorded_size} bytes, its content has {size}");
-            self.known.warn(path_of(&self.entries, Some(index)), what);
+            self.known.warn(self.entries.path(Some(number)), what);
         }
-        self.totals.bytes += size;
-        self.entries[index].action = Action::File { size, pieces };
+        self.entries.get_mut(number).sort = Sort::File { size, first, count };
+        Ok(())
     }
 
-    fn fail_lost(&mut self, index: usize, what: String) {
-        self.lost.insert(index);
-        self.fail(Some(index), what);
-    }
-
-    fn fail(&mut self, entry: DirIndex, what: impl std::fmt::Display) {
-        self.known.fail(path_of(&self.entries, entry), what);
+    fn fail(&mut self, entry: DirNumber, what: impl std::fmt::Display) {
+        self.unclear.insert(entry);
+        self.known.fail(self.entries.path(entry), what);
     }
 
     fn finish(self) -> RestorePlan {
-        let reads = self.reads.finish();
-        let mut totals = self.totals;
-        totals.requests = reads.len() as u64;
-        totals.bytes_to_fetch = reads.iter().map(|range| u64::from(range.length)).sum();
-        let (entries, lost, known) = (self.entries, self.lost, self.known);
-        RestorePlan { entries, reads, lost, known, totals }
+        let mut totals = RestoreTotals::default();
+        for (_, entry) in self.entries.iter().filter(|(_, entry)| entry.wanted != Wanted::No) {
+            match entry.sort {
+                Sort::Directory { .. } => totals.directories += 1,
+                Sort::File { size, .. } => {
+                    totals.files += 1;
+                    totals.bytes += size;
+                }
+                Sort::Socket => {}
+                _ => totals.others += 1,
+            }
+        }
+        let root = if !self.subpath.is_empty() {
+            Wanted::Leads
+        } else if self.selection.at_root() == Within::Selected {
+            Wanted::Yes
+        } else {
+            Wanted::No
+        };
+        RestorePlan {
+            entries: self.entries,
+            levels: self.levels,
+            pieces: self.pieces,
+            packs: self.packs,
+            lost: self.lost,
+            unclear: self.unclear,
+            known: self.known,
+            root,
+            depth: self.subpath.len(),
+            selection: self.selection,
+            totals,
+        }
     }
 }

@@ -1,170 +1,299 @@
-//! Which bytes of which packs a restore fetches, and where each piece of them goes.
+//! Which bytes of which packs are read, and where each piece of them goes.
 //!
-//! Neighbouring blobs are fetched in one request, packs in about the order in which the files that
-//! need them stand in the snapshot, so that few files are open at a time.
+//! Neighbouring blobs are read together, packs in about the order in which the files that need them
+//! stand in the snapshot, so that few files are open at a time.
+//!
+//! # Limits
+//!
+//! A [`Piece`] takes 64 bytes, and there is one for each place where a blob goes.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::ops::Range;
 
 use lifeboat_model::{BlobId, PackId};
+use lifeboat_tiers::ReadRange;
 
-use crate::blob::BlobLocation;
+use super::entries::EntryNumber;
+use crate::blob::{BlobLocation, plaintext_length};
+use crate::store::Store;
 
-/// Bytes between two wanted blobs that are fetched and thrown away rather than asked around: a
-/// request to an object store costs as long as this many bytes take.
-const GAP_MAX: u32 = 256 << 10;
-
-/// The longest range that several blobs are fetched in. A worker holds one range and one opened
-/// blob, so this bounds the memory of a restore.
-const RANGE_MAX: u32 = 8 << 20;
-
-/// Where a piece goes.
+/// How much is read at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Use {
-    /// Which entry of the plan.
-    pub file: usize,
-    /// Where in the file, in bytes.
-    pub offset: u64,
+pub struct Reach {
+    /// Bytes between two wanted blobs that are read and thrown away rather than asked around.
+    pub gap_max: u32,
+    /// The longest range that several blobs are read in. A worker holds one range and one opened
+    /// blob, so this bounds the memory of a restore.
+    pub range_max: u32,
 }
 
-/// A blob to be fetched, and everywhere it goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BlobRead {
+impl Reach {
+    /// For a disk: what is read stays in the processor's cache until it is opened.
+    pub const NEAR: Self = Self { gap_max: 16 << 10, range_max: 512 << 10 };
+
+    /// For an object store, where a request costs as long as the gap takes.
+    pub const FAR: Self = Self { gap_max: 256 << 10, range_max: 8 << 20 };
+
+    /// Returns what suits a store.
+    pub fn of(store: &Store) -> Self {
+        if store.reads_here() { Self::NEAR } else { Self::FAR }
+    }
+}
+
+/// What one thread takes at a time, unless one range is longer: enough to stay within a few files,
+/// little enough that all threads end at about the same time.
+const UNIT_MAX: u64 = 8 << 20;
+
+/// A piece of a file: the blob that it is, where that lies, and where it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece {
     /// The blob.
     pub id: BlobId,
-    /// Where it lies.
-    pub location: BlobLocation,
-    /// Where it goes.
-    pub uses: Vec<Use>,
+    /// Its pack, by its number in the [`PackTable`].
+    pub pack: u32,
+    /// Where its sealed bytes begin in the pack.
+    pub offset: u32,
+    /// How many sealed bytes there are.
+    pub length: u32,
+    uncompressed_length: u32,
+    /// The file.
+    pub file: EntryNumber,
+    /// Whether it is in its place already.
+    pub is_there: bool,
+    /// Where in the file it goes, in bytes.
+    pub place: u64,
 }
 
-/// Bytes of a pack that are fetched at once.
-#[derive(Debug, Clone, PartialEq, Eq)]
+impl Piece {
+    /// Returns how many bytes it has in the file.
+    pub fn plaintext_length(&self) -> u32 {
+        plaintext_length(self.length, self.uncompressed_length())
+    }
+
+    /// Returns the length before compression, in bytes, if it is compressed.
+    pub const fn uncompressed_length(&self) -> Option<NonZeroU32> {
+        NonZeroU32::new(self.uncompressed_length)
+    }
+
+    /// Tells whether another piece is the same blob at the same place of the repository.
+    pub const fn is_same_blob(&self, other: &Self) -> bool {
+        self.pack == other.pack && self.offset == other.offset && self.length == other.length
+    }
+}
+
+/// The packs that pieces lie in, numbered as they were needed first.
+#[derive(Debug, Clone, Default)]
+pub struct PackTable {
+    packs: Vec<PackId>,
+    numbers: HashMap<PackId, u32>,
+}
+
+impl PackTable {
+    /// Makes a piece of what an index says.
+    pub fn piece(
+        &mut self,
+        id: BlobId,
+        location: &BlobLocation,
+        file: EntryNumber,
+        place: u64,
+    ) -> Piece {
+        let next = u32::try_from(self.packs.len()).expect("packs of 4 billion do not fit a memory");
+        let pack = *self.numbers.entry(location.pack).or_insert(next);
+        if pack == next {
+            self.packs.push(location.pack);
+        }
+        Piece {
+            id,
+            pack,
+            offset: location.offset,
+            length: location.length,
+            uncompressed_length: location.uncompressed_length.map_or(0, NonZeroU32::get),
+            file,
+            is_there: false,
+            place,
+        }
+    }
+
+    /// Returns the pack of a piece.
+    pub fn pack(&self, piece: &Piece) -> PackId {
+        self.packs[piece.pack as usize]
+    }
+
+    /// Returns where the blob of a piece lies.
+    pub fn location(&self, piece: &Piece) -> BlobLocation {
+        BlobLocation {
+            pack: self.pack(piece),
+            offset: piece.offset,
+            length: piece.length,
+            uncompressed_length: piece.uncompressed_length(),
+        }
+    }
+}
+
+/// Puts pieces into the order in which they are read, and those that need not be behind them;
+/// returns the former.
+pub fn in_order_of_packs(pieces: &mut [Piece]) -> &[Piece] {
+    pieces.sort_unstable_by_key(|p| (p.is_there, p.pack, p.offset, p.file, p.place));
+    &pieces[..pieces.partition_point(|piece| !piece.is_there)]
+}
+
+/// Puts pieces into the order of files.
+pub fn in_order_of_files(pieces: &mut [Piece]) {
+    pieces.sort_unstable_by_key(|p| (p.file, p.place));
+}
+
+/// Bytes of a pack that are read at once, and the pieces in them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RangeRead {
-    /// The pack.
-    pub pack: PackId,
+    /// The first of its pieces, in the slice that was cut up.
+    pub first: usize,
+    /// How many pieces there are.
+    pub count: usize,
     /// Where the range begins.
     pub offset: u32,
     /// How long it is, in bytes.
     pub length: u32,
-    /// The wanted blobs in it, in the order of their offsets.
-    pub blobs: Vec<BlobRead>,
 }
 
-/// Collects what the files of a plan need.
-#[derive(Debug, Default)]
-pub struct ReadPlanner {
-    blobs: Vec<BlobRead>,
-    known: HashMap<BlobId, usize>,
-}
-
-impl ReadPlanner {
-    /// Notes that a blob is needed, which lies at `location`.
-    pub fn need(&mut self, id: BlobId, location: BlobLocation, place: Use) {
-        let number = *self.known.entry(id).or_insert_with(|| {
-            self.blobs.push(BlobRead { id, location, uses: Vec::new() });
-            self.blobs.len() - 1
-        });
-        self.blobs[number].uses.push(place);
+impl RangeRead {
+    /// Returns the pieces in it.
+    pub fn pieces<'p>(&self, all: &'p [Piece]) -> &'p [Piece] {
+        &all[self.first..self.first + self.count]
     }
 
-    /// Returns the ranges to fetch, in the best order.
-    pub fn finish(self) -> Vec<RangeRead> {
-        let mut order: HashMap<PackId, usize> = HashMap::new();
-        for blob in &self.blobs {
-            let next = order.len();
-            order.entry(blob.location.pack).or_insert(next);
+    /// Returns what to ask the tier for.
+    pub fn range(&self) -> ReadRange {
+        ReadRange::Bounded { offset: self.offset.into(), length: self.length.into() }
+    }
+
+    /// Returns where the sealed bytes of a piece are among those that were read.
+    pub fn bytes_of(&self, piece: &Piece) -> Range<usize> {
+        let begin = (piece.offset - self.offset) as usize;
+        begin..begin + piece.length as usize
+    }
+
+    /// Takes a further piece in, if it should be read with those before.
+    fn join(&mut self, piece: &Piece, reach: Reach) -> bool {
+        let Some((end, piece_end)) = self
+            .offset
+            .checked_add(self.length)
+            .zip(piece.offset.checked_add(piece.length))
+            .filter(|_| piece.offset >= self.offset)
+        else {
+            return false;
+        };
+        let length = end.max(piece_end) - self.offset;
+        let joins = piece.offset.saturating_sub(end) <= reach.gap_max
+            && (length <= reach.range_max || length == self.length);
+        if joins {
+            (self.length, self.count) = (length, self.count + 1);
         }
-        let mut blobs = self.blobs;
-        blobs.sort_by_key(|blob| (order[&blob.location.pack], blob.location.offset));
-        coalesce(blobs)
+        joins
     }
 }
 
-/// Joins neighbours; keeps the given order.
-pub fn coalesce(blobs: Vec<BlobRead>) -> Vec<RangeRead> {
-    let mut ranges: Vec<RangeRead> = Vec::new();
-    for blob in blobs {
-        let at = blob.location;
-        match ranges.last_mut().and_then(|range| Some((joined_length(range, &at)?, range))) {
-            Some((length, range)) => {
-                range.length = length;
-                range.blobs.push(blob);
+/// Returns the range that begins at a piece: as many of those behind it as should be read with it.
+pub fn range_at(pieces: &[Piece], first: usize, reach: Reach) -> Option<RangeRead> {
+    let begin = pieces.get(first)?;
+    let mut range = RangeRead { first, count: 1, offset: begin.offset, length: begin.length };
+    for piece in &pieces[first + 1..] {
+        if piece.pack != begin.pack || !range.join(piece, reach) {
+            break;
+        }
+    }
+    Some(range)
+}
+
+/// Cuts pieces into ranges; keeps their order.
+pub fn ranges(pieces: &[Piece], reach: Reach) -> impl Iterator<Item = RangeRead> {
+    let mut next = 0;
+    std::iter::from_fn(move || {
+        let range = range_at(pieces, next, reach)?;
+        next = range.first + range.count;
+        Some(range)
+    })
+}
+
+/// Cuts pieces into what one thread takes at a time: neighbours in one pack.
+pub fn units(pieces: &[Piece], reach: Reach) -> Vec<Range<usize>> {
+    let mut units: Vec<Range<usize>> = Vec::new();
+    let (mut pack, mut size) = (None, 0);
+    for range in ranges(pieces, reach) {
+        let (begin, end) = (range.first, range.first + range.count);
+        let length = u64::from(range.length);
+        match units.last_mut() {
+            Some(unit) if pack == Some(pieces[begin].pack) && size + length <= UNIT_MAX => {
+                unit.end = end;
+                size += length;
             }
-            None => ranges.push(RangeRead {
-                pack: at.pack,
-                offset: at.offset,
-                length: at.length,
-                blobs: vec![blob],
-            }),
+            _ => {
+                units.push(begin..end);
+                (pack, size) = (Some(pieces[begin].pack), length);
+            }
         }
     }
-    ranges
-}
-
-/// Returns the length of a range with a further blob at its end, if it should be joined.
-fn joined_length(range: &RangeRead, next: &BlobLocation) -> Option<u32> {
-    let end = range.offset.checked_add(range.length)?;
-    let gap = next.offset.checked_sub(end)?;
-    let length = next.offset.checked_add(next.length)? - range.offset;
-    (range.pack == next.pack && gap <= GAP_MAX && length <= RANGE_MAX).then_some(length)
+    units
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn location(pack: u8, offset: u32, length: u32) -> BlobLocation {
-        let pack = PackId::from_bytes([pack; 32]);
-        BlobLocation { pack, offset, length, uncompressed_length: None }
+    const REACH: Reach = Reach::FAR;
+
+    fn plan(needs: &[(u8, u32, u32, u32)]) -> Vec<Piece> {
+        let mut packs = PackTable::default();
+        let piece = |&(pack, offset, length, file): &(u8, u32, u32, u32)| {
+            let pack = PackId::from_bytes([pack; 32]);
+            let location = BlobLocation { pack, offset, length, uncompressed_length: None };
+            packs.piece(BlobId::from_bytes([1; 32]), &location, file, 0)
+        };
+        let mut pieces: Vec<Piece> = needs.iter().map(piece).collect();
+        in_order_of_packs(&mut pieces);
+        pieces
     }
 
-    fn plan(needs: &[(u8, BlobLocation, usize)]) -> Vec<RangeRead> {
-        let mut planner = ReadPlanner::default();
-        for (id, location, file) in needs {
-            let place = Use { file: *file, offset: 0 };
-            planner.need(BlobId::from_bytes([*id; 32]), *location, place);
-        }
-        planner.finish()
-    }
-
-    fn shape(ranges: &[RangeRead]) -> Vec<(u8, u32, u32, usize)> {
-        let shape = |r: &RangeRead| (r.pack.as_bytes()[0], r.offset, r.length, r.blobs.len());
-        ranges.iter().map(shape).collect()
+    fn shape(pieces: &[Piece]) -> Vec<(u32, u32, u32, usize)> {
+        let shape = |r: RangeRead| (pieces[r.first].pack, r.offset, r.length, r.count);
+        ranges(pieces, REACH).map(shape).collect()
     }
 
     #[test]
-    fn neighbours_are_fetched_together_in_the_order_of_files() {
-        let ranges = plan(&[
-            (1, location(9, 500, 100), 0),
-            (2, location(3, 0, 100), 1),
-            (3, location(9, 0, 400), 2),
-            (4, location(9, 600 + GAP_MAX + 1, 10), 3),
-        ]);
-        assert_eq!(shape(&ranges), [(9, 0, 600, 2), (9, 600 + GAP_MAX + 1, 10, 1), (3, 0, 100, 1)]);
+    fn a_piece_takes_64_bytes() {
+        assert_eq!(size_of::<Piece>(), 64);
+    }
+
+    #[test]
+    fn neighbours_are_read_together_in_the_order_of_files() {
+        let gap = REACH.gap_max;
+        let pieces =
+            plan(&[(9, 500, 100, 0), (3, 0, 100, 1), (9, 0, 400, 2), (9, 601 + gap, 10, 3)]);
+        assert_eq!(shape(&pieces), [(0, 0, 600, 2), (0, 601 + gap, 10, 1), (1, 0, 100, 1)]);
+        assert_eq!(units(&pieces, REACH), [0..3, 3..4]);
     }
 
     #[test]
     fn ranges_are_bounded_unless_one_blob_is_longer() {
-        let ranges = plan(&[
-            (1, location(1, 0, RANGE_MAX), 0),
-            (2, location(1, RANGE_MAX, RANGE_MAX + 7), 0),
-            (3, location(1, 2 * RANGE_MAX + 7, 1), 0),
-        ]);
-        assert_eq!(shape(&ranges).len(), 3);
-        assert_eq!(ranges[1].length, RANGE_MAX + 7);
+        let max = REACH.range_max;
+        let pieces = plan(&[(1, 0, max, 0), (1, max, max + 7, 0), (1, 2 * max + 7, 1, 0)]);
+        let shape = shape(&pieces);
+        assert_eq!(shape.len(), 3);
+        assert_eq!(shape[1].2, max + 7);
+        assert_eq!(units(&pieces, REACH).len(), 3);
     }
 
     #[test]
-    fn a_blob_that_many_files_share_is_fetched_once() {
-        let ranges = plan(&[(1, location(1, 0, 10), 0), (1, location(1, 0, 10), 5)]);
-        assert_eq!(ranges.len(), 1);
-        assert_eq!(ranges[0].blobs[0].uses.iter().map(|u| u.file).collect::<Vec<_>>(), [0, 5]);
+    fn a_blob_that_many_files_share_is_read_once() {
+        let pieces = plan(&[(1, 0, 10, 5), (1, 10, 10, 1), (1, 0, 10, 0)]);
+        assert_eq!(shape(&pieces), [(0, 0, 20, 3)]);
+        assert_eq!(pieces.iter().map(|piece| piece.file).collect::<Vec<_>>(), [0, 5, 1]);
+        assert!(pieces[0].is_same_blob(&pieces[1]) && !pieces[1].is_same_blob(&pieces[2]));
     }
 
     #[test]
     fn offsets_at_the_end_of_the_number_range_do_not_overflow() {
-        let ranges =
-            plan(&[(1, location(1, u32::MAX - 1, 5), 0), (2, location(1, u32::MAX, u32::MAX), 0)]);
-        assert_eq!(ranges.len(), 2);
+        let pieces = plan(&[(1, u32::MAX - 1, 5, 0), (1, u32::MAX, u32::MAX, 0)]);
+        assert_eq!(shape(&pieces).len(), 2);
     }
 }

@@ -31,6 +31,20 @@ pub struct RestoreReport {
     pub bytes: u64,
     /// How many bytes were fetched.
     pub bytes_fetched: u64,
+    /// How many bytes of files' content were written.
+    pub bytes_written: u64,
+    /// How many bytes of files' content were there already.
+    pub bytes_there: u64,
+    /// How many files, links and devices were there already, as they should be.
+    pub unchanged: u64,
+    /// How many were there and were replaced or completed.
+    pub replaced: u64,
+    /// How many were there and were left alone, since nothing may be overwritten.
+    pub untouched: u64,
+    /// What was there, is not in the snapshot, and was removed.
+    pub deleted: Vec<PathBuf>,
+    /// How many files were read back and are as they should be, if that was asked for.
+    pub verified: Option<u64>,
     /// What is whole but not in all as it was, up to a limit.
     pub warnings: Vec<Remark>,
     /// How many more warnings there were.
@@ -52,6 +66,13 @@ impl RestoreReport {
     /// Returns how a command that did this ends.
     pub fn exit(&self) -> Exit {
         if self.is_complete() { Exit::Done } else { Exit::Incomplete }
+    }
+
+    /// Puts what is named into the order of paths.
+    pub(super) fn sort(&mut self) {
+        self.failed.sort_by(|a, b| a.path.cmp(&b.path));
+        self.warnings.sort_by(|a, b| a.path.cmp(&b.path));
+        self.deleted.sort();
     }
 
     pub(super) fn warn(&mut self, path: PathBuf, what: impl std::fmt::Display) {

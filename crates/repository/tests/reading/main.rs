@@ -3,6 +3,7 @@
 
 #![cfg(test)]
 
+mod again;
 mod cache;
 mod check;
 mod copy;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use lifeboat_model::{Cancel, Classify, ErrorKind, Exit, Silent, SystemClock};
 use lifeboat_repository::listing::{Depth, list};
 use lifeboat_repository::restore::{
-    Existing, RestoreOptions, RestorePlan, RestoreReport, read_file, restore,
+    Existing, RestoreOptions, RestorePlan, RestoreReport, Selection, read_file, restore,
 };
 use lifeboat_repository::source::{Excludes, FilesSource, Source};
 use lifeboat_repository::{BackupOptions, BlobKind, NodeKind, RepositoryError, backup};
@@ -202,7 +202,7 @@ fn a_target_that_holds_something_is_refused_before_anything_is_written() {
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert_eq!(fs::read(&path).unwrap(), b"old");
 
-    options.existing = Existing::Overwrite;
+    options.existing = Existing::Always;
     restore(&repository, &snapshot, &options, &Silent, &Cancel::new()).unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"new");
 }
@@ -217,7 +217,7 @@ fn directories_above_the_wanted_path_are_made_as_recorded_but_never_changed() {
     let target = tempfile::tempdir().unwrap();
     let (srv, media) = (target.path().join("srv"), target.path().join("srv/media"));
     let mut options = RestoreOptions::new(target.path()).subpath("/srv/media");
-    options.existing = Existing::Overwrite;
+    options.existing = Existing::Always;
 
     let report = restore(&repository, &snapshot, &options, &Silent, &Cancel::new()).unwrap();
     assert_eq!(report.directories, 2);
@@ -255,7 +255,7 @@ fn a_symlink_in_the_target_is_never_followed_nor_replaced_by_a_directory() {
     symlink(&good, target.path().join("passwd")).unwrap();
 
     let mut options = RestoreOptions::new(target.path());
-    options.existing = Existing::Overwrite;
+    options.existing = Existing::Always;
     let report = restore(&repository, &snapshot, &options, &Silent, &Cancel::new()).unwrap();
     assert_eq!(fs::read(&good).unwrap(), b"good");
     assert_eq!(failed_paths(&report), ["/etc", "/etc/passwd"]);
@@ -312,10 +312,10 @@ fn a_plan_tells_what_a_restore_would_do_and_does_nothing() {
     let inner = save_tree(&repository, &[file("b", &[b"two", b"three"])]);
     let nodes = [file("a", &[b"one"]), directory("d", inner)];
     let snapshot = snapshot_of(save_tree(&repository, &nodes));
-    let plan = RestorePlan::new(&repository, &snapshot, Path::new("/"), &Cancel::new()).unwrap();
+    let (all, cancel) = (Selection::default(), Cancel::new());
+    let plan = RestorePlan::new(&repository, &snapshot, Path::new("/"), all, &cancel).unwrap();
     let totals = plan.totals();
     assert_eq!((totals.files, totals.directories, totals.bytes), (2, 1, 11));
-    assert_eq!(totals.requests, 1, "blobs that lie side by side are fetched together");
     let paths: Vec<_> = plan.paths().collect();
     assert_eq!(paths, [Path::new("/a"), Path::new("/d"), Path::new("/d/b")]);
     assert_eq!(plan.failures(), []);
@@ -411,7 +411,7 @@ fn a_repeated_restore_replaces_what_a_killed_one_left() {
     File::create(target.path().join("d/a")).unwrap().set_len(5).unwrap();
     File::create(target.path().join("d/kept")).unwrap().write_all(b"kept").unwrap();
     let mut options = RestoreOptions::new(target.path());
-    options.existing = Existing::Overwrite;
+    options.existing = Existing::Always;
     let report = restore(&repository, &snapshot, &options, &Silent, &Cancel::new()).unwrap();
     assert!(report.is_complete());
     assert_eq!(fs::read(target.path().join("d/a")).unwrap(), b"whole");

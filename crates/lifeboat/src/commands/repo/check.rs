@@ -6,8 +6,9 @@ use std::time::Duration;
 use clap::Args;
 use lifeboat_model::{Exit, Outcome};
 use lifeboat_plan::value::percent::Percent;
-use lifeboat_repository::check::{self, CheckOptions, CheckReport, ReadData, RollingShare};
+use lifeboat_repository::check::{self, CheckOptions, CheckReport, Part, ReadData, RollingShare};
 use lifeboat_repository::lock::LockKind;
+use lifeboat_repository::profile::{Profile, ProfileReport};
 use serde::Serialize;
 
 use super::Access;
@@ -23,7 +24,8 @@ const CYCLE: Duration = Duration::from_hours(30 * 24);
 pub struct Check {
     #[command(flatten)]
     access: Access,
-    /// Read the stored data too: all of it, or a share like `--read-data=5%`
+    /// Read the stored data too: all of it, or a share like `--read-data=5%`, which goes round by the
+    /// clock: runs at least 36 hours apart read everything in 30 days
     #[arg(
         long,
         value_name = "SHARE",
@@ -32,6 +34,31 @@ pub struct Check {
         require_equals = true
     )]
     read_data: Option<Percent>,
+    /// Read one of several parts of the stored data, like `1/7`, or a share like `5%`: whoever reads
+    /// each part once has read everything
+    #[arg(long, value_name = "PART", value_parser = subset, conflicts_with = "read_data")]
+    read_data_subset: Option<Subset>,
+    /// Tell what the time went into while data was read
+    #[arg(long)]
+    profile: bool,
+}
+
+/// How much of the data is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Subset {
+    Share(Percent),
+    Part(Part),
+}
+
+/// Parses `n/t`, or a percentage.
+fn subset(text: &str) -> Result<Subset, String> {
+    let Some((number, of)) = text.split_once('/') else {
+        return text.parse().map(Subset::Share).map_err(|error| format!("{error}"));
+    };
+    let part = number.parse().ok().zip(of.parse().ok());
+    part.and_then(|(number, of)| Part::new(number, of))
+        .map(Subset::Part)
+        .ok_or_else(|| format!("expected a part like `1/7`, of at most 255, not `{text}`"))
 }
 
 #[derive(Serialize)]
@@ -39,6 +66,8 @@ struct Checked {
     outcome: Outcome,
     #[serde(flatten)]
     report: CheckReport,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<ProfileReport>,
 }
 
 impl Answer for Checked {
@@ -47,6 +76,9 @@ impl Answer for Checked {
     fn write(&self, page: &mut Page) -> fmt::Result {
         let CheckReport { findings, snapshots, trees, packs, packs_read, .. } = &self.report;
         render::findings(findings, page)?;
+        if let Some(profile) = &self.profile {
+            render::profile::write(profile, page)?;
+        }
         let outcome = page.paint.outcome(self.outcome);
         writeln!(
             page,
@@ -59,16 +91,21 @@ impl Check {
     /// Checks the repository: 1 for damage, 4 for what could not be looked at.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
         let (repository, lock) = self.access.open_uncached(LockKind::Shared, session)?;
-        let data = match self.read_data {
+        let data = match self.read_data.map(Subset::Share).or(self.read_data_subset) {
             None => ReadData::None,
-            Some(share) => read_data(share, session),
+            Some(Subset::Part(part)) => ReadData::Part(part),
+            Some(Subset::Share(share)) => read_data(share, session),
         };
+        let profile = if self.profile { Profile::measuring() } else { Profile::off() };
         let events = session.events();
-        let checked = check::check(&repository, &CheckOptions { data }, &*events, &session.cancel);
+        let options = CheckOptions { data };
+        let (events, cancel) = (&*events, &session.cancel);
+        let checked = check::check_measured(&repository, &options, &profile, events, cancel);
         super::end_lock(lock)?;
         let report = checked?;
         let outcome = report.outcome();
-        session.end(&Checked { outcome, report }, render::exit_of(outcome))
+        let profile = profile.report();
+        session.end(&Checked { outcome, report, profile }, render::exit_of(outcome))
     }
 }
 
@@ -83,4 +120,18 @@ fn read_data(share: Percent, session: &Session) -> ReadData {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is 1 to 100")]
     let percent = (share.fraction() * 100.0).ceil() as u8;
     ReadData::Share(RollingShare::of_percent(percent, session.clock.now(), CYCLE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_and_shares_are_written_as_restic_does() {
+        assert_eq!(subset("2/7"), Ok(Subset::Part(Part::new(2, 7).unwrap())));
+        assert_eq!(subset("5%"), Ok(Subset::Share(Percent::whole(5))));
+        for bad in ["0/7", "8/7", "1/256", "1/", "/", "x"] {
+            assert!(subset(bad).is_err(), "{bad}");
+        }
+    }
 }
