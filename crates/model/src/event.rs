@@ -20,6 +20,10 @@ pub enum Stage {
     Restore,
     /// Copying a snapshot from one repository into another.
     Copy,
+    /// Removing what no snapshot refers to.
+    Prune,
+    /// Finding out what is in packs, and writing it down anew.
+    Repair,
     /// Dumping or restoring a database.
     Database,
 }
@@ -33,6 +37,8 @@ impl fmt::Display for Stage {
             Self::Data => "reading data",
             Self::Restore => "restoring",
             Self::Copy => "copying",
+            Self::Prune => "pruning",
+            Self::Repair => "repairing",
             Self::Database => "database",
         })
     }

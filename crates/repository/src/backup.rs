@@ -30,7 +30,7 @@
 //!
 //! A kill at any time leaves the snapshots that were there. What the killed backup stored is found
 //! again by the next one as far as an index lists it: all but 64 MiB or an eighth, whichever is more,
-//! and all that is older than ten minutes; all of it when a backup fails. Packs that no index lists cost space until `restic prune`.
+//! and all that is older than ten minutes; all of it when a backup fails. Packs that no index lists cost space until `prune`.
 //!
 //! # Limits
 //!

@@ -1,8 +1,8 @@
-//! Copies a snapshot into another repository: packs, then indexes, then the snapshot.
+//! Copies snapshots into another repository: packs, then indexes, then the snapshot.
 //!
 //! Where both repositories have the same master key, as all of a site's have, packs are copied as
-//! they are, without opening a blob, and the snapshot keeps its id. Otherwise every blob is opened
-//! and sealed anew.
+//! they are, without opening a blob, and the snapshot keeps its id. Otherwise every blob is opened,
+//! held against its id, and sealed anew.
 //!
 //! # Invariants
 //!
@@ -15,38 +15,40 @@
 //!
 //! # Crash consistency
 //!
-//! What was copied is listed every [`BLOBS_PER_FILE_MAX`] blobs, and also when the copy fails or is
-//! cancelled; the next copy goes on behind it. After a kill, packs that were not listed yet are
-//! orphans, which `prune` removes, or are stored once more under the same name.
+//! What was copied is listed every few hundred megabytes, and also when the copy fails or is
+//! cancelled; the next copy goes on behind it. After a kill, packs are left that no index lists: the
+//! next copy finds them by their names, if the keys are the same, and lists those that are whole.
 //!
 //! # Limits
 //!
-//! [`WORKERS`] packs are in memory at a time, and 40 bytes for each blob that is copied.
+//! [`WORKERS`] packs are in memory at a time, and 40 bytes for each blob of the snapshots, 64 for each
+//! that is copied.
+//!
+//! Source: restic `cmd/restic/cmd_copy.go`.
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
 
 use lifeboat_model::{BlobId, Cancel, Event, EventSink, PackId, SnapshotId, Stage, Work};
+use lifeboat_tiers::ReadRange;
 use serde::Serialize;
 
-use crate::blob::{BLOB_LENGTH_MAX, BlobKind, BlobOpener, BlobSealer};
+use crate::backup::PACK_SIZE;
+use crate::blob::{BlobKind, BlobOpener, BlobSealer};
 use crate::compress::Compression;
 use crate::error::{Defect, RepositoryError, StoredObject};
-use crate::index::{BLOBS_PER_FILE_MAX, IndexFile, PackEntry};
-use crate::node::NodeKind;
-use crate::pack::{FinishedPack, PackBuilder, PackHeader};
+use crate::index::PackEntry;
+use crate::pack::{FinishedPack, PackHeader, PackedBlob};
+use crate::packing::{PackWriter, Written};
+use crate::parallel::in_parallel;
+use crate::ranges::{Run, runs};
+use crate::references::References;
 use crate::repository::{Indexed, Repository};
 use crate::snapshot::Snapshot;
 use crate::store::FileId;
-use crate::walk::walk_trees;
 
 /// How many packs are copied at a time: one comes while another goes.
 const WORKERS: usize = 2;
-
-/// How large packs are made whose blobs are sealed anew, in bytes; restic's own default.
-const RESEALED_PACK_SIZE: usize = 16 << 20;
 
 /// What a copy did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -61,6 +63,22 @@ pub struct CopyReport {
     pub bytes: u64,
 }
 
+/// Whether two repositories cut files in the same places, so that what is copied into one is the
+/// same as what is backed up there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cuts {
+    /// They do.
+    Same,
+    /// What is copied and what is backed up there share nothing.
+    Different,
+}
+
+/// Tells whether two repositories cut files in the same places.
+pub fn compare_cuts(from: &Repository<Indexed>, to: &Repository<Indexed>) -> Cuts {
+    let same = from.config().chunker_polynomial == to.config().chunker_polynomial;
+    if same { Cuts::Same } else { Cuts::Different }
+}
+
 /// Copies a snapshot and all that it needs.
 pub fn copy_snapshot(
     from: &Repository<Indexed>,
@@ -69,208 +87,268 @@ pub fn copy_snapshot(
     events: &dyn EventSink,
     cancel: &Cancel,
 ) -> Result<CopyReport, RepositoryError> {
-    let snapshot = from.snapshot(id)?;
-    let same_key = from.key() == to.key();
-    if let Some(there) = find_copy(to, id, &snapshot, same_key)? {
-        return Ok(CopyReport { snapshot: there, was_there: true, packs: 0, bytes: 0 });
-    }
-    let lacking = lacking(from, to, id, &snapshot, cancel)?;
-    let total = Work { items: lacking.len() as u64, bytes: 0 };
-    events.emit(Event::Started { stage: Stage::Copy, total: Some(total) });
-    let copier = Copier { from, to, events, cancel, progress: Mutex::default() };
-    let outcome = if same_key { copier.copy_packs(&lacking) } else { copier.reseal_all(&lacking) };
-    // What is stored is listed, however it ended, so that the next copy need not store it again.
-    let listed = copier.list();
-    outcome.and(listed)?;
-    let progress = copier.progress.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let snapshot = if same_key {
-        to.store().put(id, from.load_raw(id)?)?;
-        to.load_raw(id)?;
-        *id
-    } else {
-        let original = Some(snapshot.original.unwrap_or(*id));
-        let copy = to.save_snapshot(&Snapshot { parent: None, original, ..snapshot })?;
-        to.load_raw(&copy)?;
-        copy
-    };
-    events.emit(Event::Finished { stage: Stage::Copy });
-    Ok(CopyReport { snapshot, was_there: false, packs: progress.packs, bytes: progress.bytes })
+    Copier::new(from, to, events, cancel).copy(id)
 }
 
-/// Finds an earlier copy of the snapshot.
-fn find_copy(
-    to: &Repository<Indexed>,
-    id: &SnapshotId,
-    snapshot: &Snapshot,
-    same_key: bool,
-) -> Result<Option<SnapshotId>, RepositoryError> {
-    let ids = to.snapshot_ids()?;
-    if same_key {
-        // One that is damaged there, as a disk leaves it that lies about its syncs, is copied again.
-        let is_whole = ids.contains(id) && to.load_raw(id).is_ok();
-        return Ok(is_whole.then_some(*id));
-    }
-    let original = snapshot.original.unwrap_or(*id);
-    for there in ids {
-        // A damaged one may be it; one copy too many is better than none.
-        let Ok(other) = to.snapshot(&there) else { continue };
-        if other.original == Some(original) && other.tree == snapshot.tree {
-            return Ok(Some(there));
-        }
-    }
-    Ok(None)
-}
-
-/// The blobs to copy, by the pack they lie in.
-type Lacking = BTreeMap<PackId, Vec<(BlobKind, BlobId)>>;
-
-/// Finds what the snapshot needs and the other repository lacks.
-fn lacking(
-    from: &Repository<Indexed>,
-    to: &Repository<Indexed>,
-    id: &SnapshotId,
-    snapshot: &Snapshot,
-    cancel: &Cancel,
-) -> Result<Lacking, RepositoryError> {
-    let (index, there) = (from.index(), to.index());
-    let mut lacking = Lacking::new();
-    let mut seen = HashSet::new();
-    let mut damage = None;
-    let mut need = |kind, blob: &BlobId| {
-        if there.contains(kind, blob) || !seen.insert((kind, *blob)) {
-            return Ok::<_, RepositoryError>(());
-        }
-        let object = StoredObject::Blob { kind, id: *blob, at: None };
-        let location = index.get(kind, blob);
-        let location = location.ok_or_else(|| from.corrupt(object, Defect::NotIndexed))?;
-        lacking.entry(location.pack).or_default().push((kind, *blob));
-        Ok(())
-    };
-    let roots = std::iter::once((*id, snapshot.tree));
-    walk_trees(from, &index, roots, cancel, |visit, tree| {
-        let need_all = || -> Result<(), RepositoryError> {
-            need(BlobKind::Tree, &visit.tree)?;
-            for node in &tree?.nodes {
-                if let NodeKind::File { content, .. } = &node.kind {
-                    content.iter().try_for_each(|blob| need(BlobKind::Data, blob))?;
-                }
-            }
-            Ok(())
-        };
-        if damage.is_none() {
-            damage = need_all().err();
-        }
-    })?;
-    damage.map_or(Ok(lacking), Err)
-}
-
-#[derive(Default)]
-struct Progress {
-    packs: u64,
-    bytes: u64,
-    /// What is stored and not listed yet.
-    unlisted: IndexFile,
-}
-
-struct Copier<'a> {
+/// Copies one snapshot after the other; what they share is looked at once.
+#[derive(Debug)]
+pub struct Copier<'a> {
     from: &'a Repository<Indexed>,
     to: &'a Repository<Indexed>,
     events: &'a dyn EventSink,
     cancel: &'a Cancel,
-    progress: Mutex<Progress>,
+    keys: Keys,
+    /// What was looked at for earlier snapshots, all of which is there now.
+    seen: References,
+    /// The snapshots there, by what they are and were; read when they are needed first.
+    there: Option<HashMap<SnapshotId, Vec<(SnapshotId, Snapshot)>>>,
+    /// The packs that are there; looked up when they are needed first.
+    packs_there: Option<HashMap<PackId, u64>>,
 }
 
-impl Copier<'_> {
-    /// Copies packs as they are.
-    fn copy_packs(&self, lacking: &Lacking) -> Result<(), RepositoryError> {
-        let packs: Vec<_> = lacking.iter().collect();
-        let next = AtomicUsize::new(0);
-        let failure: Mutex<Option<RepositoryError>> = Mutex::default();
-        let work = || {
-            while lock(&failure).is_none() {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                let Some((pack, blobs)) = packs.get(number) else { break };
-                let copied = self.cancel.check().map_err(RepositoryError::from);
-                if let Err(error) = copied.and_then(|()| self.copy_pack(pack, blobs)) {
-                    lock(&failure).get_or_insert(error);
-                }
-            }
-        };
-        thread::scope(|scope| {
-            for _ in 0..self.to.store().requests(WORKERS).min(packs.len()) {
-                scope.spawn(work);
-            }
-        });
-        failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Keys {
+    Same,
+    Different,
+}
+
+impl<'a> Copier<'a> {
+    /// Begins to copy.
+    pub fn new(
+        from: &'a Repository<Indexed>,
+        to: &'a Repository<Indexed>,
+        events: &'a dyn EventSink,
+        cancel: &'a Cancel,
+    ) -> Self {
+        let keys = if from.key() == to.key() { Keys::Same } else { Keys::Different };
+        let seen = References::new();
+        Self { from, to, events, cancel, keys, seen, there: None, packs_there: None }
     }
 
-    fn copy_pack(&self, id: &PackId, needed: &[(BlobKind, BlobId)]) -> Result<(), RepositoryError> {
-        let bytes = match self.from.load_raw(id) {
+    /// Copies a snapshot and all that it needs. After a failure, begin anew.
+    pub fn copy(&mut self, id: &SnapshotId) -> Result<CopyReport, RepositoryError> {
+        let snapshot = self.from.snapshot(id)?;
+        if let Some(there) = self.find_copy(id, &snapshot)? {
+            return Ok(CopyReport { snapshot: there, was_there: true, packs: 0, bytes: 0 });
+        }
+        let lacking = self.lacking(&snapshot)?;
+        let total = Work { items: lacking.len() as u64, bytes: 0 };
+        self.events.emit(Event::Started { stage: Stage::Copy, total: Some(total) });
+        let written = self.copy_blobs(&lacking)?;
+        let original = snapshot.original.unwrap_or(*id);
+        let copy = match self.keys {
+            Keys::Same => {
+                self.to.store().put(id, self.from.load_raw(id)?)?;
+                *id
+            }
+            Keys::Different => {
+                let original = Some(original);
+                self.to.save_snapshot(&Snapshot { parent: None, original, ..snapshot.clone() })?
+            }
+        };
+        self.to.load_raw(&copy)?;
+        if let Some(there) = &mut self.there {
+            there.entry(original).or_default().push((copy, snapshot));
+        }
+        self.events.emit(Event::Finished { stage: Stage::Copy });
+        let Written { packs, bytes, .. } = written;
+        Ok(CopyReport { snapshot: copy, was_there: false, packs, bytes })
+    }
+
+    /// Finds an earlier copy of the snapshot: one of the same origin that is alike.
+    fn find_copy(
+        &mut self,
+        id: &SnapshotId,
+        snapshot: &Snapshot,
+    ) -> Result<Option<SnapshotId>, RepositoryError> {
+        if self.keys == Keys::Same {
+            // One that is damaged there, as a disk leaves it that lies about its syncs, is copied
+            // again.
+            let is_whole = self.to.snapshot_ids()?.contains(id) && self.to.load_raw(id).is_ok();
+            return Ok(is_whole.then_some(*id));
+        }
+        let there = match &mut self.there {
+            Some(there) => there,
+            none => none.insert(snapshots_there(self.to)?),
+        };
+        let same_origin = there.get(&snapshot.original.unwrap_or(*id));
+        let copy = same_origin.and_then(|s| s.iter().find(|(_, other)| are_alike(other, snapshot)));
+        Ok(copy.map(|(id, _)| *id))
+    }
+
+    /// Finds what the snapshot needs and the other repository lacks, by the pack it lies in.
+    fn lacking(&self, snapshot: &Snapshot) -> Result<Vec<Lacking>, RepositoryError> {
+        let (index, there) = (self.from.index(), self.to.index());
+        let lacking: Mutex<BTreeMap<PackId, Vec<PackedBlob>>> = Mutex::default();
+        let lost: Mutex<Option<(BlobKind, BlobId)>> = Mutex::default();
+        let found = |kind, id| {
+            if there.contains(kind, &id) {
+                return;
+            }
+            let Some(place) = index.get(kind, &id) else {
+                lock(&lost).get_or_insert((kind, id));
+                return;
+            };
+            lock(&lacking).entry(place.pack).or_default().push(PackedBlob {
+                kind,
+                id,
+                offset: place.offset,
+                length: place.length,
+                uncompressed_length: place.uncompressed_length,
+            });
+        };
+        let roots = std::iter::once(snapshot.tree);
+        self.seen.add(self.from, &index, roots, &found, self.events, self.cancel)?;
+        if let Some((kind, id)) = lost.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            let object = StoredObject::Blob { kind, id, at: None };
+            return Err(self.from.corrupt(object, Defect::NotIndexed));
+        }
+        let lacking = lacking.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter();
+        let in_order = |(pack, mut blobs): (PackId, Vec<PackedBlob>)| {
+            blobs.sort_unstable_by_key(|blob| blob.offset);
+            Lacking { pack, blobs }
+        };
+        Ok(lacking.map(in_order).collect())
+    }
+
+    fn copy_blobs(&mut self, lacking: &[Lacking]) -> Result<Written, RepositoryError> {
+        let pack_size = usize::try_from(PACK_SIZE.0).unwrap_or(usize::MAX);
+        let writer = PackWriter::new(self.to, pack_size);
+        if self.keys == Keys::Same && self.packs_there.is_none() && !lacking.is_empty() {
+            let files = self.to.store().list::<PackId>()?;
+            self.packs_there = Some(files.into_iter().map(|file| (file.id, file.size)).collect());
+        }
+        let this = &*self;
+        let copied = in_parallel(lacking, this.to.store().requests(WORKERS), |mine| {
+            let mut tools = Tools {
+                opener: BlobOpener::new(this.from.key()),
+                sealer: BlobSealer::new(this.to.key(), Compression::default()),
+                bytes: Vec::new(),
+            };
+            for lacking in mine {
+                this.cancel.check()?;
+                match this.keys {
+                    Keys::Same => this.copy_pack(&mut tools, &writer, lacking)?,
+                    Keys::Different => this.reseal(&mut tools, &writer, lacking)?,
+                }
+                let bytes = lacking.blobs.iter().map(|blob| u64::from(blob.length)).sum();
+                let work = Work { items: 1, bytes };
+                this.events.emit(Event::Advanced { stage: Stage::Copy, work });
+            }
+            Ok(())
+        });
+        // What is stored is listed, however it ended, so that the next copy need not store it again.
+        writer.finish(copied)
+    }
+
+    /// Copies a pack as it is, unless it is there already and only listed nowhere.
+    fn copy_pack(
+        &self,
+        tools: &mut Tools<'_>,
+        writer: &PackWriter<'_>,
+        lacking: &Lacking,
+    ) -> Result<(), RepositoryError> {
+        let id = lacking.pack;
+        if let Some(size) = self.packs_there.as_ref().and_then(|there| there.get(&id))
+            && let Ok(bytes) = self.to.load_raw(&id)
+            && let Ok(header) = PackHeader::open(self.to.key(), &bytes, *size)
+        {
+            let entry = PackEntry { id, blobs: header.blobs, time: None, size: None };
+            return writer.note(entry, *size);
+        }
+        let bytes = match self.from.load_raw(&id) {
             Ok(bytes) => bytes,
             // What is needed of it may be whole, or lie in another pack too.
-            Err(RepositoryError::Corrupt(_)) => return self.reseal(needed),
+            Err(RepositoryError::Corrupt(_)) => return self.reseal(tools, writer, lacking),
             Err(error) => return Err(error),
         };
         let header = PackHeader::open(self.from.key(), &bytes, bytes.len() as u64)
             .map_err(|error| self.from.corrupt(id.object(), error))?;
-        self.store(&FinishedPack { id: *id, bytes, blobs: header.blobs })
+        writer.store(&FinishedPack { id, bytes, blobs: header.blobs })
     }
 
-    fn reseal_all(&self, lacking: &Lacking) -> Result<(), RepositoryError> {
-        // One kind at a time: a pack holds blobs of one kind.
-        for wanted in [BlobKind::Data, BlobKind::Tree] {
-            let of_kind = lacking.values().flatten().filter(|(kind, _)| *kind == wanted);
-            let blobs: Vec<_> = of_kind.copied().collect();
-            self.reseal(&blobs)?;
+    /// Opens blobs and puts them into new packs.
+    fn reseal(
+        &self,
+        tools: &mut Tools<'_>,
+        writer: &PackWriter<'_>,
+        lacking: &Lacking,
+    ) -> Result<(), RepositoryError> {
+        for run in runs(lacking.blobs.iter().map(|blob| (blob.offset, blob.length))) {
+            self.cancel.check()?;
+            let range = ReadRange::Bounded { offset: run.offset, length: run.length };
+            let bytes = &mut tools.bytes;
+            if self.from.store().get_into(&lacking.pack, range, bytes).is_err() {
+                // What went wrong is told by the single reads that follow.
+                bytes.clear();
+            }
+            for blob in &lacking.blobs[run.blobs.clone()] {
+                self.reseal_blob(tools, writer, &run, blob)?;
+            }
         }
         Ok(())
     }
 
-    /// Opens blobs and puts them into new packs.
-    fn reseal(&self, blobs: &[(BlobKind, BlobId)]) -> Result<(), RepositoryError> {
-        let mut opener = BlobOpener::new(self.from.key());
-        let mut sealer = BlobSealer::new(self.to.key(), Compression::default());
-        let mut builder = PackBuilder::default();
-        for (kind, id) in blobs {
-            self.cancel.check()?;
-            let plaintext = self.from.read_blob_with(&mut opener, *kind, id)?;
-            let blob = sealer.seal(*kind, *id, &plaintext)?;
-            let same_kind = builder.blobs().first().is_none_or(|first| first.kind == *kind);
-            if !same_kind || builder.size() >= RESEALED_PACK_SIZE {
-                self.store(&std::mem::take(&mut builder).finish(self.to.key()))?;
-            }
-            builder.add(&blob).map_err(|_| RepositoryError::TooLarge {
-                what: "a sealed blob",
-                length: blob.bytes.len() as u64,
-                limit: BLOB_LENGTH_MAX as u64,
-            })?;
+    fn reseal_blob(
+        &self,
+        tools: &mut Tools<'_>,
+        writer: &PackWriter<'_>,
+        run: &Run,
+        blob: &PackedBlob,
+    ) -> Result<(), RepositoryError> {
+        let Tools { opener, sealer, bytes } = tools;
+        let begin = usize::try_from(u64::from(blob.offset) - run.offset).unwrap_or(usize::MAX);
+        let sealed = bytes.get_mut(begin..begin.saturating_add(blob.length as usize));
+        if let Some(sealed) = sealed
+            && let Ok(plaintext) = opener.open_in_place(&blob.id, sealed, blob.uncompressed_length)
+        {
+            return writer.add(&sealer.seal(blob.kind, blob.id, plaintext)?);
         }
-        if builder.is_empty() { Ok(()) } else { self.store(&builder.finish(self.to.key())) }
+        let plaintext = self.from.read_blob_with(opener, blob.kind, &blob.id)?;
+        writer.add(&sealer.seal(blob.kind, blob.id, &plaintext)?)
     }
+}
 
-    /// Stores a pack, makes sure of its size, and notes it for the index.
-    fn store(&self, pack: &FinishedPack) -> Result<(), RepositoryError> {
-        self.to.save_pack(pack)?;
-        let (expected, actual) = (pack.bytes.len() as u64, self.to.store().size(&pack.id)?);
-        if actual != expected {
-            return Err(self.to.corrupt(pack.id.object(), Defect::Length { expected, actual }));
+/// What is to be copied out of a pack.
+struct Lacking {
+    pack: PackId,
+    /// In the order of their offsets.
+    blobs: Vec<PackedBlob>,
+}
+
+/// What one thread copies with.
+struct Tools<'a> {
+    opener: BlobOpener<'a>,
+    sealer: BlobSealer<'a>,
+    bytes: Vec<u8>,
+}
+
+/// Returns the snapshots of a repository by what they are and by what they were copied from.
+fn snapshots_there(
+    to: &Repository<Indexed>,
+) -> Result<HashMap<SnapshotId, Vec<(SnapshotId, Snapshot)>>, RepositoryError> {
+    let mut there: HashMap<_, Vec<_>> = HashMap::new();
+    for id in to.snapshot_ids()? {
+        // A damaged one may be it; one copy too many is better than none.
+        let Ok(snapshot) = to.snapshot(&id) else { continue };
+        if let Some(original) = snapshot.original {
+            there.entry(original).or_default().push((id, snapshot.clone()));
         }
-        let mut progress = lock(&self.progress);
-        progress.packs += 1;
-        progress.bytes += expected;
-        progress.unlisted.packs.push(PackEntry::from(pack));
-        let full = progress.unlisted.blob_count() >= BLOBS_PER_FILE_MAX;
-        drop(progress);
-        let work = Work { items: 1, bytes: expected };
-        self.events.emit(Event::Advanced { stage: Stage::Copy, work });
-        if full { self.list() } else { Ok(()) }
+        there.entry(id).or_default().push((id, snapshot));
     }
+    Ok(there)
+}
 
-    /// Lists what was stored since the last time.
-    fn list(&self) -> Result<(), RepositoryError> {
-        let unlisted = std::mem::take(&mut lock(&self.progress).unlisted);
-        if unlisted.packs.is_empty() { Ok(()) } else { self.to.save_index(&unlisted).map(drop) }
-    }
+/// Tells whether snapshots are alike in all but what a copy changes.
+fn are_alike(a: &Snapshot, b: &Snapshot) -> bool {
+    let has_all = |all: &[String], some: &[String]| {
+        all.len() == some.len() && some.iter().all(|one| all.contains(one))
+    };
+    a.time.instant() == b.time.instant()
+        && (a.tree, &a.hostname, &a.username) == (b.tree, &b.hostname, &b.username)
+        && (a.uid, a.gid, &a.excludes) == (b.uid, b.gid, &b.excludes)
+        && has_all(&a.paths, &b.paths)
+        && has_all(&a.tags, &b.tags)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

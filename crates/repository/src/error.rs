@@ -288,11 +288,11 @@ impl Corruption {
                 "copy the object back from another copy of this repository"
             }
             (StoredObject::Index(_), _) => {
-                "the data may be whole: `restic repair index` makes the index anew from the packs"
+                "the data may be whole: `lifeboat repo repair index` makes the index anew from the packs"
             }
             (StoredObject::Lock(_), _) => "`restic unlock --remove-all` removes all locks",
             (StoredObject::Snapshot(_), _) => {
-                "restore another snapshot, or this one from another tier; `restic repair snapshots` sets damaged ones aside"
+                "restore another snapshot, or this one from another tier; `lifeboat repo repair snapshots --forget` removes one that cannot be read"
             }
             (StoredObject::Pack(_) | StoredObject::Blob { .. }, _) => {
                 "`lifeboat repo check --read-data` names all that is damaged; what it names can be restored from another tier"

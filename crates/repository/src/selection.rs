@@ -77,7 +77,8 @@ impl TagList {
         self.0.iter().map(String::as_str).filter(|tag| !tag.is_empty())
     }
 
-    fn matches(&self, snapshot: &Snapshot) -> bool {
+    /// Tells whether a snapshot has them.
+    pub fn matches(&self, snapshot: &Snapshot) -> bool {
         if self.tags().next().is_none() {
             return snapshot.tags.is_empty();
         }

@@ -309,7 +309,7 @@ fn a_truncated_index_is_named_and_says_how_to_make_it_anew() {
         place.put(&path, whole.slice(..length));
         let error = place.indexed().unwrap_err();
         assert_eq!(*corruption(&error).0, StoredObject::Index(id), "{length}");
-        assert!(error.hint().unwrap().to_string().contains("restic repair index"));
+        assert!(error.hint().unwrap().to_string().contains("lifeboat repo repair index"));
     }
 }
 

@@ -3,7 +3,7 @@
 //! # Crash consistency
 //!
 //! A pack is listed in an index only after it is durable. A kill before that leaves packs that no
-//! index lists, which `restic prune` removes; a kill after it leaves blobs that the next backup
+//! index lists, which `prune` removes; a kill after it leaves blobs that the next backup
 //! finds. Index files are written at least every [`INDEX_INTERVAL`], and sooner once an eighth of what
 //! was stored is unlisted, so that no more than that is ever stored twice.
 

@@ -29,7 +29,7 @@ use crate::walk::{Visit, walk_trees};
 /// A pack's problems are named up to this many; the rest is counted.
 const PROBLEMS_MAX: usize = 3;
 
-const LOST_PACK: &str = "copy this pack back from another tier; if there is none, `restic repair index` and `restic repair snapshots --forget` give up what it held";
+const LOST_PACK: &str = "copy this pack back from another tier; if there is none, `lifeboat repo repair index` and `lifeboat repo repair snapshots --forget` give up what it held";
 
 /// What is known of a repository while it is checked.
 pub(super) struct Structure<'r, S: State> {
@@ -139,7 +139,7 @@ impl<'r, S: State> Structure<'r, S> {
                 let problem =
                     format!("it lists pack {} otherwise than another index", pack.id.to_hex());
                 let finding = Finding::new(Severity::Error, file.object(), problem)
-                    .hinted("`restic repair index` makes the index anew from the packs");
+                    .hinted("`lifeboat repo repair index` makes the index anew from the packs");
                 self.findings.push(finding);
             }
         }
@@ -178,7 +178,7 @@ impl<'r, S: State> Structure<'r, S> {
         let is_orphan = |id: &PackId| !self.layout.contains_key(id) && !doomed.contains(id);
         for id in self.listed.keys().filter(|id| is_orphan(id)) {
             let finding = Finding::new(Severity::Hint, id.object(), "no index lists it")
-                .hinted("an interrupted backup left it; `restic prune` removes it");
+                .hinted("an interrupted backup left it; `lifeboat repo prune` removes it");
             self.findings.push(finding);
         }
         Ok(())
@@ -365,8 +365,9 @@ impl<'r, S: State> Structure<'r, S> {
     fn unindexed(&mut self, id: &BlobId) -> usize {
         let (findings, severity) = (&mut self.findings, self.unlisted);
         let (number, blobs) = self.unindexed.get_or_insert_with(|| {
-            let finding = Finding::new(severity, "index", "")
-                .hinted("if the packs are there, `restic repair index` finds the data in them");
+            let finding = Finding::new(severity, "index", "").hinted(
+                "if the packs are there, `lifeboat repo repair index` finds the data in them",
+            );
             findings.push(finding);
             (findings.len() - 1, HashSet::new())
         });
@@ -391,8 +392,7 @@ impl<'r, S: State> Structure<'r, S> {
         let path = in_snapshot(&visit.snapshot, &visit.path);
         let mut finding = Finding::new(severity, directory(visit), explain_cause(error));
         finding.affects(format!("{path} and all below it"));
-        let hint =
-            "restore it from another tier; `restic repair snapshots` sets what is lost aside";
+        let hint = "restore it from another tier; `lifeboat repo repair snapshots` leaves out what is lost";
         self.findings.push(finding.hinted(hint));
     }
 

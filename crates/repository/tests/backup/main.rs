@@ -1,9 +1,15 @@
-//! Backups, judged by stock restic: what is stored, what is left when something fails.
+//! Backups and what becomes of them, judged by stock restic: what is stored, what is left when
+//! something fails.
 
 #![cfg(test)]
 
+mod copies;
 mod faults;
+mod forget;
+mod prune;
+mod repair;
 mod restic;
+mod retention;
 mod runs;
 mod site;
 mod unreadable;

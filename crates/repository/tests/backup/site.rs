@@ -15,7 +15,7 @@ use lifeboat_tiers::{ObjectPrefix, Tier};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
-const PASSWORD: &str = "correct horse battery staple";
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
 pub(crate) struct Site {
     dir: TempDir,
@@ -64,7 +64,11 @@ impl Site {
     }
 
     fn store(&self, tier: Arc<dyn Tier>) -> Store {
-        let prefix: ObjectPrefix = "repo".parse().unwrap();
+        self.store_at(tier, "repo".parse().unwrap())
+    }
+
+    /// Returns the files below a prefix of any tier.
+    pub(crate) fn store_at(&self, tier: Arc<dyn Tier>, prefix: ObjectPrefix) -> Store {
         Store::new(tier, self.runtime.handle().clone(), prefix)
     }
 
@@ -73,12 +77,13 @@ impl Site {
     }
 
     pub(crate) fn repository_on(&self, tier: Arc<dyn Tier>) -> Repository<Indexed> {
+        self.opened_on(tier).load_index(&Cancel::new(), &Silent).unwrap()
+    }
+
+    /// Opens the repository without its index, which may be damaged.
+    pub(crate) fn opened_on(&self, tier: Arc<dyn Tier>) -> Repository {
         let password = Secret::new(PASSWORD);
-        let options = OpenOptions::default();
-        Repository::open(self.store(tier), &password, &options)
-            .unwrap()
-            .load_index(&Cancel::new(), &Silent)
-            .unwrap()
+        Repository::open(self.store(tier), &password, &OpenOptions::default()).unwrap()
     }
 
     /// Asserts that lifeboat's own check, reading all data, finds nothing wrong.

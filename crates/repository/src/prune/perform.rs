@@ -1,0 +1,216 @@
+//! The work: moves what is used, lists it, and removes the rest.
+
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use lifeboat_model::{Cancel, Event, EventSink, Stage, Work};
+use lifeboat_tiers::ReadRange;
+
+use super::decide::Moving;
+use super::{PrunePlan, PruneReport, Uncompressed, WORKERS_MAX};
+use crate::blob::{BlobKind, BlobOpener, BlobSealer, SealedBlob};
+use crate::compress::Compression;
+use crate::error::RepositoryError;
+use crate::lock::LockGuard;
+use crate::pack::PackedBlob;
+use crate::packing::{PackWriter, Written};
+use crate::parallel::in_parallel;
+use crate::ranges::{Run, runs};
+use crate::reindex::Reindex;
+use crate::repository::{Indexed, Repository};
+use crate::store::{FileId, Store};
+
+impl PrunePlan<'_> {
+    /// Does it, under the exclusive lock that was taken before anything was read. The index that the
+    /// repository was loaded with fits it no longer.
+    pub fn perform(
+        self,
+        lock: &LockGuard,
+        events: &dyn EventSink,
+        cancel: &Cancel,
+    ) -> Result<PruneReport, RepositoryError> {
+        let (repository, mut decision) = (self.repository, self.decision);
+        let items = decision.moving.len() + decision.removed.len() + decision.orphans.len();
+        let total = Some(Work { items: items as u64, bytes: 0 });
+        events.emit(Event::Started { stage: Stage::Prune, total });
+        let bytes_read = AtomicU64::new(0);
+        let requests = AtomicU64::new(0);
+        let mover = Mover {
+            repository,
+            writer: PackWriter::new(repository, pack_size(self.options.pack_size.0)),
+            uncompressed: self.options.uncompressed,
+            bytes_read: &bytes_read,
+            requests: &requests,
+            events,
+            cancel,
+        };
+        let outcome = mover.move_all(&decision.moving);
+        // Work is cancelled when the lock is lost; that is the reason to name then.
+        lock.check()?;
+        let written = outcome?;
+        drop(std::mem::take(&mut decision.moving));
+        let remover = Remover { store: repository.store(), lock, events, cancel };
+        // Only now: one of them may hold a blob that turned out to be damaged elsewhere.
+        remover.remove_all(&decision.orphans)?;
+        let old_packs: Vec<_> = decision.removed.iter().copied().collect();
+        let mut gone = decision.removed;
+        gone.extend(&decision.missing);
+        let mut reindexed = crate::reindex::Reindexed::default();
+        if !gone.is_empty() {
+            remover.make_sure()?;
+            reindexed = Reindex { gone, ..Reindex::default() }.perform(repository, lock, cancel)?;
+        }
+        remover.remove_all(&old_packs)?;
+        events.emit(Event::Finished { stage: Stage::Prune });
+        let mut report = decision.report;
+        let packs = &report.packs;
+        let old = packs.removed.bytes + packs.repacked.bytes + packs.orphans.bytes;
+        report.freed_bytes = old.saturating_sub(written.bytes);
+        let traffic = &mut report.traffic;
+        traffic.bytes_read = bytes_read.into_inner();
+        traffic.bytes_written = written.bytes;
+        traffic.packs_written = written.packs;
+        traffic.index_files_written = written.index_files + reindexed.written;
+        traffic.index_files_removed = reindexed.removed;
+        traffic.requests = requests.into_inner()
+            + 2 * traffic.packs_written
+            + traffic.index_files_written
+            + traffic.index_files_removed
+            + (old_packs.len() + decision.orphans.len()) as u64;
+        Ok(report)
+    }
+}
+
+fn pack_size(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+/// Moves blobs into new packs.
+struct Mover<'a> {
+    repository: &'a Repository<Indexed>,
+    writer: PackWriter<'a>,
+    uncompressed: Uncompressed,
+    bytes_read: &'a AtomicU64,
+    requests: &'a AtomicU64,
+    events: &'a dyn EventSink,
+    cancel: &'a Cancel,
+}
+
+/// What one thread moves blobs with.
+struct Tools<'a> {
+    opener: BlobOpener<'a>,
+    sealer: BlobSealer<'a>,
+    bytes: Vec<u8>,
+    scratch: Vec<u8>,
+}
+
+impl Mover<'_> {
+    fn move_all(self, moving: &[Moving]) -> Result<Written, RepositoryError> {
+        let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        // One more than there are processors, since each waits for the tier now and then.
+        let threads = self.repository.store().requests((processors + 1).min(WORKERS_MAX));
+        let moved = in_parallel(moving, threads, |mine| {
+            let key = self.repository.key();
+            let mut tools = Tools {
+                opener: BlobOpener::new(key),
+                sealer: BlobSealer::new(key, Compression::default()),
+                bytes: Vec::new(),
+                scratch: Vec::new(),
+            };
+            for pack in mine {
+                self.move_pack(&mut tools, pack)?;
+                let work = Work { items: 1, bytes: 0 };
+                self.events.emit(Event::Advanced { stage: Stage::Prune, work });
+            }
+            Ok(())
+        });
+        self.writer.finish(moved)
+    }
+
+    fn move_pack(&self, tools: &mut Tools<'_>, moving: &Moving) -> Result<(), RepositoryError> {
+        for run in runs(moving.blobs.iter().map(|blob| (blob.offset, blob.length))) {
+            self.cancel.check()?;
+            let range = ReadRange::Bounded { offset: run.offset, length: run.length };
+            let read = self.repository.store().get_into(&moving.pack, range, &mut tools.bytes);
+            self.requests.fetch_add(1, Ordering::Relaxed);
+            if read.is_err() {
+                // What went wrong is told by the single reads that follow.
+                tools.bytes.clear();
+            }
+            self.bytes_read.fetch_add(tools.bytes.len() as u64, Ordering::Relaxed);
+            for blob in &moving.blobs[run.blobs.clone()] {
+                self.move_blob(tools, &run, blob)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves a blob as it is sealed, after it was opened and found to be whole.
+    fn move_blob(
+        &self,
+        tools: &mut Tools<'_>,
+        run: &Run,
+        blob: &PackedBlob,
+    ) -> Result<(), RepositoryError> {
+        let Tools { opener, sealer, bytes, scratch } = tools;
+        let compress = blob.uncompressed_length.is_none()
+            && (blob.kind == BlobKind::Tree || self.uncompressed == Uncompressed::Compress);
+        let begin = usize::try_from(u64::from(blob.offset) - run.offset).unwrap_or(usize::MAX);
+        let sealed = bytes.get(begin..begin.saturating_add(blob.length as usize));
+        if let Some(sealed) = sealed {
+            scratch.clear();
+            scratch.extend_from_slice(sealed);
+            let opened = opener.open_in_place(&blob.id, scratch, blob.uncompressed_length);
+            match opened {
+                Ok(plaintext) if compress => {
+                    return self.writer.add(&sealer.seal(blob.kind, blob.id, plaintext)?);
+                }
+                Ok(_) => {
+                    return self.writer.add(&SealedBlob {
+                        kind: blob.kind,
+                        id: blob.id,
+                        bytes: sealed.to_vec(),
+                        uncompressed_length: blob.uncompressed_length,
+                    });
+                }
+                Err(defect) => {
+                    tracing::warn!(%defect, blob = blob.id.to_hex(), "A blob is damaged; looking for it elsewhere.");
+                }
+            }
+        }
+        let plaintext = self.repository.read_blob_with(opener, blob.kind, &blob.id)?;
+        self.writer.add(&sealer.seal(blob.kind, blob.id, &plaintext)?)
+    }
+}
+
+/// Removes files while the lock is held.
+struct Remover<'a> {
+    store: &'a Store,
+    lock: &'a LockGuard,
+    events: &'a dyn EventSink,
+    cancel: &'a Cancel,
+}
+
+impl Remover<'_> {
+    /// Fails unless the lock is held still, also after the machine slept.
+    fn make_sure(&self) -> Result<(), RepositoryError> {
+        self.lock.tick();
+        self.lock.check()?;
+        Ok(self.cancel.check()?)
+    }
+
+    fn remove_all<I: FileId>(&self, ids: &[I]) -> Result<(), RepositoryError> {
+        self.make_sure()?;
+        in_parallel(ids, self.store.requests(WORKERS_MAX), |mine| {
+            for id in mine {
+                self.lock.check()?;
+                self.cancel.check()?;
+                self.store.delete(id)?;
+                let work = Work { items: 1, bytes: 0 };
+                self.events.emit(Event::Advanced { stage: Stage::Prune, work });
+            }
+            Ok(())
+        })
+    }
+}
