@@ -12,9 +12,12 @@ mod restored;
 pub mod table;
 pub mod time;
 
-use std::fmt;
+use std::fmt::{self, Write as _};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
@@ -24,19 +27,39 @@ pub use paint::{Paint, Tone};
 pub use restored::RestoredFiles;
 pub use table::{Cell, Table};
 
-/// A path of a file, which need not be text: what is no UTF-8 is shown as `\u{fffd}`.
+/// A path of a file, which need not be text.
+///
+/// A person is shown `\xff` for a byte that is no text and for a control character, which a terminal
+/// would obey. A program gets `\u{fffd}` for what is no text, and all bytes beside it
+/// ([`ShownPath::raw`]).
 #[derive(Debug, Clone)]
 pub struct ShownPath(pub PathBuf);
 
+impl ShownPath {
+    /// Returns all bytes in base64, if they are not text.
+    pub fn raw(&self) -> Option<String> {
+        let bytes = self.0.as_os_str().as_bytes();
+        self.0.to_str().is_none().then(|| STANDARD.encode(bytes))
+    }
+}
+
 impl fmt::Display for ShownPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.display().fmt(f)
+        for chunk in self.0.as_os_str().as_bytes().utf8_chunks() {
+            for c in chunk.valid().chars() {
+                if c.is_control() { write!(f, "{}", c.escape_default())? } else { f.write_char(c)? }
+            }
+            for byte in chunk.invalid() {
+                write!(f, "\\x{byte:02x}")?;
+            }
+        }
+        Ok(())
     }
 }
 
 impl Serialize for ShownPath {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(&self.0.to_string_lossy())
     }
 }
 
@@ -109,8 +132,19 @@ pub fn text(answer: &impl Answer, paint: Paint) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+
     use super::*;
-    use std::fmt::Write as _;
+
+    #[test]
+    fn a_name_that_is_no_text_is_neither_lost_nor_obeyed() {
+        let raw = |bytes: &[u8]| ShownPath(OsStr::from_bytes(bytes).into());
+        let odd = raw(b"/a\xff\x1b[2J");
+        assert_eq!(odd.to_string(), "/a\\xff\\u{1b}[2J");
+        assert_eq!(odd.raw().unwrap(), "L2H/G1sySg==");
+        assert_eq!(serde_json::to_value(&odd).unwrap(), "/a\u{fffd}\u{1b}[2J");
+        assert_eq!((raw("/ä b".as_bytes()).to_string(), raw(b"/a").raw()), ("/ä b".into(), None));
+    }
 
     #[derive(Serialize)]
     struct Greeting {

@@ -36,6 +36,16 @@ pub enum RepositoryError {
         /// The repository's address.
         address: String,
     },
+    /// The repository is of another version of the format.
+    #[error(
+        "the repository at {address} has format version {version}; only version 2 is supported"
+    )]
+    UnsupportedVersion {
+        /// The repository's address.
+        address: String,
+        /// Its version.
+        version: u32,
+    },
     /// No key file opened with the given key.
     #[error("none of the {tried} key files tried at {address} opens with this key")]
     WrongKey {
@@ -130,6 +140,24 @@ pub enum RepositoryError {
         /// What was asked for.
         digits: String,
     },
+    /// The key file that the repository was opened with was to be removed.
+    #[error("key file {key} opened the repository at {address} and cannot be removed")]
+    KeyInUse {
+        /// The repository's address.
+        address: String,
+        /// The key file, all digits.
+        key: String,
+    },
+    /// There are as many key files as are ever tried.
+    #[error(
+        "the repository at {address} has {count} key files already, and no more are ever tried"
+    )]
+    TooManyKeys {
+        /// The repository's address.
+        address: String,
+        /// How many there are.
+        count: usize,
+    },
     /// What was asked for as a directory is something else.
     #[error("{} is not a directory in the snapshot", path.display())]
     NotADirectory {
@@ -185,9 +213,12 @@ impl Classify for RepositoryError {
             | Self::NoSnapshot { .. }
             | Self::NoSuchId { .. }
             | Self::NoSuchPath { .. } => ErrorKind::NotFound,
-            Self::AlreadyExists { .. } | Self::Locked { .. } | Self::TargetNotEmpty { .. } => {
-                ErrorKind::Conflict
-            }
+            Self::AlreadyExists { .. }
+            | Self::UnsupportedVersion { .. }
+            | Self::Locked { .. }
+            | Self::KeyInUse { .. }
+            | Self::TooManyKeys { .. }
+            | Self::TargetNotEmpty { .. } => ErrorKind::Conflict,
             Self::LockLost { .. } | Self::LocalIndexDamaged { .. } => ErrorKind::Unavailable,
             Self::WrongKey { .. } | Self::UnusableKey { .. } | Self::Io { .. } => ErrorKind::Denied,
             Self::Corrupt(_) => ErrorKind::Corrupt,
@@ -218,6 +249,12 @@ impl Classify for RepositoryError {
             Self::AlreadyExists { .. } => Some(Hint::new(
                 "open it with its key; lifeboat never makes a new repository over one that is there",
             )),
+            Self::UnsupportedVersion { version: 1, .. } => {
+                Some(Hint::new("bring it to version 2 first: `restic migrate upgrade_repo_v2`"))
+            }
+            Self::UnsupportedVersion { .. } => {
+                Some(Hint::new("a newer version of lifeboat or restic may know it"))
+            }
             Self::WrongKey { .. } => Some(Hint::new(
                 "check that this is the recovery key of this site; `lifeboat key show` tells which key the plan names",
             )),
@@ -225,7 +262,7 @@ impl Classify for RepositoryError {
                 "this key file was not made by restic or lifeboat; remove it once another key file opens the repository",
             )),
             Self::Locked { .. } => Some(Hint::new(
-                "wait for it to end; if its process is gone, `restic unlock` removes stale locks",
+                "wait for it to end; if its process is gone, `lifeboat repo unlock` removes stale locks",
             )),
             Self::LockLost { .. } => Some(Hint::new(
                 "see why the repository could not be written for so long, then run the command again: it goes on from what was stored",
@@ -246,6 +283,12 @@ impl Classify for RepositoryError {
                 Some(Hint::new(format!("remove {} and run the command again", path.display())))
             }
             Self::AmbiguousId { .. } => Some(Hint::new("give more digits of the id")),
+            Self::TooManyKeys { .. } => {
+                Some(Hint::new("remove one that is not needed with `lifeboat repo key remove`"))
+            }
+            Self::KeyInUse { .. } => Some(Hint::new(
+                "open the repository with another password to remove this one, or change it with `lifeboat repo key passwd`",
+            )),
             Self::NoSuchId { .. } => {
                 Some(Hint::new("`lifeboat repo list` lists the ids of what is there"))
             }
@@ -281,16 +324,13 @@ pub struct Corruption {
 impl Corruption {
     fn hint(&self) -> Hint {
         Hint::new(match (&self.object, &self.defect) {
-            (_, Defect::Config(ConfigError::Version { .. })) => {
-                "bring it to version 2 first: `restic migrate upgrade_repo_v2`"
-            }
             (StoredObject::Config | StoredObject::Key(_), _) => {
                 "copy the object back from another copy of this repository"
             }
             (StoredObject::Index(_), _) => {
                 "the data may be whole: `lifeboat repo repair index` makes the index anew from the packs"
             }
-            (StoredObject::Lock(_), _) => "`restic unlock --remove-all` removes all locks",
+            (StoredObject::Lock(_), _) => "`lifeboat repo unlock --remove-all` removes all locks",
             (StoredObject::Snapshot(_), _) => {
                 "restore another snapshot, or this one from another tier; `lifeboat repo repair snapshots --forget` removes one that cannot be read"
             }

@@ -146,6 +146,17 @@ impl KdfParameters {
     }
 }
 
+/// Who made a key file, and when, as it says without proof.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KeyNote {
+    /// When.
+    pub created: String,
+    /// Which user.
+    pub username: String,
+    /// On which host.
+    pub hostname: String,
+}
+
 /// Who made a key file, and when; a note for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyOrigin {
@@ -160,6 +171,7 @@ pub struct KeyOrigin {
 /// A key file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyFile {
+    note: KeyNote,
     parameters: KdfParameters,
     salt: Vec<u8>,
     data: Vec<u8>,
@@ -196,7 +208,14 @@ impl KeyFile {
             return Err(KeyFileError::Salt { length: document.salt.len() });
         }
         let parameters = KdfParameters::new(document.n, document.r, document.p)?;
-        Ok(Self { parameters, salt: document.salt, data: document.data })
+        let KeyDocument { created, username, hostname, salt, data, .. } = document;
+        let note = KeyNote { created, username, hostname };
+        Ok(Self { note, parameters, salt, data })
+    }
+
+    /// Returns who made it, and when.
+    pub const fn note(&self) -> &KeyNote {
+        &self.note
     }
 
     /// Returns what it asks of scrypt.

@@ -34,6 +34,7 @@
 //! Sources: restic `internal/restic/lock.go`, `doc/design.rst`, section "Locks".
 
 pub mod record;
+mod unlock;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -53,6 +54,7 @@ use crate::store::Store;
 
 use record::LockSurvey;
 pub use record::{LockKind, LockOwner, LockRecord};
+pub use unlock::{FoundLock, Removal, Standing, unlock};
 
 /// How old a lock gets before it is refreshed.
 pub const REFRESH_AFTER: Duration = Duration::from_mins(5);
@@ -275,7 +277,7 @@ impl Locks {
         for attempt in 0.. {
             let survey = self.survey(own)?;
             let holder = match (survey.conflicts.first(), survey.unreadable.first()) {
-                (Some((_, lock)), _) => self.describe(lock),
+                (Some((_, lock)), _) => lock.describe(self.clock.now()),
                 (None, Some(id)) if attempt == RETRIES => {
                     format!("lock file {}, which cannot be read", id.to_hex())
                 }
@@ -305,17 +307,9 @@ impl Locks {
                 Err(TierError::NotFound { .. }) => continue,
                 Err(error) => return Err(error.into()),
             };
-            survey.add(self.kind, file.id, self.read(file.id, &bytes), now, &self.owner);
+            survey.add(self.kind, file.id, read_lock(&self.key, file.id, &bytes), now, &self.owner);
         }
         Ok(survey)
-    }
-
-    fn read(&self, id: LockId, bytes: &[u8]) -> Option<LockRecord> {
-        if Sha256::digest(bytes).as_slice() != id.as_bytes() {
-            return None;
-        }
-        let document = open_document(&self.key, &mut BytesMut::from(bytes)).ok()?;
-        serde_json::from_slice(&document).ok()
     }
 
     fn write(&self, now: Timestamp) -> Result<LockId, TierError> {
@@ -324,23 +318,19 @@ impl Locks {
         save_document(&self.store, &self.key, &document)
     }
 
-    fn describe(&self, lock: &LockRecord) -> String {
-        let age = lock.age(self.clock.now());
-        format!(
-            "process {} of {} on {} ({} lock, refreshed {}m{:02}s ago)",
-            lock.pid,
-            lock.username,
-            lock.hostname,
-            if lock.exclusive { "an exclusive" } else { "a shared" },
-            age.as_secs() / 60,
-            age.as_secs() % 60,
-        )
-    }
-
     fn sleep(&self, duration: Duration) -> Result<(), RepositoryError> {
         self.cancel.check()?;
         // Within the runtime, since a real clock asks it for a timer when the future is made.
         self.store.runtime().block_on(async { self.clock.sleep(duration).await });
         Ok(self.cancel.check()?)
     }
+}
+
+/// Reads what a lock file says; nothing if it cannot be told.
+fn read_lock(key: &MasterKey, id: LockId, bytes: &[u8]) -> Option<LockRecord> {
+    if Sha256::digest(bytes).as_slice() != id.as_bytes() {
+        return None;
+    }
+    let document = open_document(key, &mut BytesMut::from(bytes)).ok()?;
+    serde_json::from_slice(&document).ok()
 }

@@ -41,7 +41,7 @@ use sha2::{Digest, Sha256};
 use crate::blob::{BlobKind, BlobLocation, BlobOpener};
 use crate::cache::{Cache, CacheKind};
 use crate::compress::{compress_document, decompress_document};
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::crypto::MasterKey;
 use crate::error::{Corruption, Defect, RepositoryError, StoredObject};
 use crate::index::{self, Index, IndexFile, IndexReader};
@@ -238,8 +238,13 @@ fn unlock(
         };
         match key.open(sealed_config) {
             Ok(document) => {
-                let config = Config::parse(&document)
-                    .map_err(|error| corrupt(store, StoredObject::Config, error))?;
+                let config = Config::parse(&document).map_err(|error| match error {
+                    ConfigError::Version { version } => {
+                        let address = store.address().to_owned();
+                        RepositoryError::UnsupportedVersion { address, version }
+                    }
+                    error => corrupt(store, StoredObject::Config, error),
+                })?;
                 return Ok((key, *id, config));
             }
             Err(error) => failure = Some(corrupt(store, StoredObject::Config, error)),
@@ -275,7 +280,7 @@ fn usable_key_files(store: &Store, options: &OpenOptions) -> Result<KeyFiles, Re
     Ok((files, unusable))
 }
 
-fn read_key_file(store: &Store, id: KeyId) -> Result<KeyFile, RepositoryError> {
+pub(crate) fn read_key_file(store: &Store, id: KeyId) -> Result<KeyFile, RepositoryError> {
     let bytes = get_verified(store, &id)?;
     KeyFile::parse(&bytes).map_err(|source| RepositoryError::UnusableKey {
         address: store.address().to_owned(),
@@ -380,18 +385,6 @@ impl<S: State> Repository<S> {
     /// Makes the error that names a damaged object of this repository.
     pub fn corrupt(&self, object: StoredObject, defect: impl Into<Defect>) -> RepositoryError {
         corrupt(&self.store, object, defect)
-    }
-
-    /// Adds a key file that another password opens.
-    pub fn add_key(
-        &self,
-        password: &Secret,
-        kdf: KdfParameters,
-        origin: &KeyOrigin,
-    ) -> Result<KeyId, RepositoryError> {
-        let (id, bytes) = KeyFile::seal(&self.key, password, kdf, origin);
-        self.store.put(&id, bytes.into())?;
-        Ok(id)
     }
 
     /// Reads a file as it is stored on the tier and holds it against its name.

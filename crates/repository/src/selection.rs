@@ -163,19 +163,29 @@ impl<S: State> Repository<S> {
         names: &[SnapshotName],
         filter: &SnapshotFilter,
     ) -> Result<Vec<(SnapshotId, Snapshot)>, RepositoryError> {
+        let mut seen = BTreeSet::new();
+        let chosen = self.choose_directories(names, filter)?.into_iter();
+        let once = chosen.filter(|(id, ..)| seen.insert(*id));
+        Ok(once.map(|(id, snapshot, _)| (id, snapshot)).collect())
+    }
+
+    /// Finds snapshots like [`Repository::choose_all`], with the directory that each name tells, for
+    /// [`Repository::enter`].
+    pub fn choose_directories(
+        &self,
+        names: &[SnapshotName],
+        filter: &SnapshotFilter,
+    ) -> Result<Vec<(SnapshotId, Snapshot, PathBuf)>, RepositoryError> {
         if names.is_empty() {
             let mut all = self.snapshots()?;
             all.retain(|(_, snapshot)| filter.matches(snapshot));
-            return Ok(all);
+            return Ok(all.into_iter().map(|(id, s)| (id, s, PathBuf::from("/"))).collect());
         }
-        let mut chosen: Vec<(SnapshotId, Snapshot)> = Vec::new();
-        for name in names {
-            let found = self.choose(name, filter)?;
-            if !chosen.iter().any(|(id, _)| *id == found.0) {
-                chosen.push(found);
-            }
-        }
-        Ok(chosen)
+        let choose = |name: &SnapshotName| {
+            let (id, snapshot) = self.choose(name, filter)?;
+            Ok((id, snapshot, name.directory.clone()))
+        };
+        names.iter().map(choose).collect()
     }
 
     /// Finds a snapshot by `latest` or by the first digits of its id.

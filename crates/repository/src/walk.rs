@@ -25,7 +25,7 @@ use crate::tree::Tree;
 const READERS_FAR: usize = 8;
 
 /// How many directories are read before they are looked at, so that few are in memory.
-const BATCH: usize = 256;
+pub(crate) const BATCH: usize = 256;
 
 /// A directory that is visited.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +84,15 @@ pub(crate) fn readers<S: State>(repository: &Repository<S>) -> usize {
     let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let near = repository.store().reads_here();
     repository.store().requests(if near { processors } else { processors.max(READERS_FAR) })
+}
+
+/// Reads directories by their ids, several at a time, each from the first place where it is whole.
+pub(crate) fn read_trees<S: State>(
+    repository: &Repository<S>,
+    index: &Index,
+    ids: &[BlobId],
+) -> Vec<Result<Tree, RepositoryError>> {
+    read_each(repository, ids, |opener, id| read_tree(repository, index, opener, id))
 }
 
 /// Reads directories, several at a time; the results come in the order of the items.

@@ -5,12 +5,19 @@ mod cat;
 mod check;
 mod choice;
 mod copy;
+mod diff;
+mod find;
 mod init;
+mod key;
 mod list;
 mod ls;
 mod password;
 mod restore;
 mod snapshots;
+mod stats;
+mod tag;
+mod unlock;
+mod unreadable;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -46,6 +53,14 @@ pub enum Repo {
     List(list::List),
     /// List what a snapshot contains
     Ls(ls::Ls),
+    /// Find where something is, by its name or by its id
+    Find(Box<find::Find>),
+    /// Show what differs between two snapshots
+    Diff(diff::Diff),
+    /// Count what snapshots hold and take
+    Stats(stats::Stats),
+    /// Change the tags of snapshots
+    Tag(tag::Tag),
     /// Restore a snapshot, or a part of it, into a directory
     Restore(restore::Restore),
     /// Check that a repository is whole
@@ -54,6 +69,11 @@ pub enum Repo {
     Copy(copy::Copy),
     /// Print an object of a repository, or a file of a snapshot, as it is
     Cat(cat::Cat),
+    /// List, add, remove and change the passwords that open the repository
+    #[command(subcommand)]
+    Key(key::Key),
+    /// Remove locks that nobody holds any more
+    Unlock(unlock::Unlock),
 }
 
 impl Repo {
@@ -65,6 +85,12 @@ impl Repo {
             Self::Snapshots(command) => command.run(session),
             Self::List(command) => command.run(session),
             Self::Ls(command) => command.run(session),
+            Self::Find(command) => command.run(session),
+            Self::Diff(command) => command.run(session),
+            Self::Stats(command) => command.run(session),
+            Self::Tag(command) => command.run(session),
+            Self::Key(command) => command.run(session),
+            Self::Unlock(command) => command.run(session),
             Self::Restore(command) => command.run(session),
             Self::Check(command) => command.run(session),
             Self::Copy(command) => command.run(session),

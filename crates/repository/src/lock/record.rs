@@ -113,6 +113,20 @@ impl LockRecord {
         Duration::try_from(now.duration_since(self.time)).unwrap_or_default()
     }
 
+    /// Says who holds it and since when, for a message.
+    pub fn describe(&self, now: Timestamp) -> String {
+        let age = self.age(now);
+        format!(
+            "process {} of {} on {} ({} lock, refreshed {}m{:02}s ago)",
+            self.pid,
+            self.username,
+            self.hostname,
+            if self.exclusive { "an exclusive" } else { "a shared" },
+            age.as_secs() / 60,
+            age.as_secs() % 60,
+        )
+    }
+
     /// Tells whether its holder must be gone.
     ///
     /// That is so when nobody refreshed it for [`STALE_AFTER`], or when it names a process of this

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use lifeboat_model::{Cancel, Classify, Clock, Exit, LockId, SimClock, SystemClock, Timestamp};
 use lifeboat_repository::lock::record::LockRecord;
-use lifeboat_repository::lock::{LockGuard, LockKind, LockOptions, LockOwner};
+use lifeboat_repository::lock::{
+    FoundLock, LockGuard, LockKind, LockOptions, LockOwner, Removal, unlock,
+};
 use lifeboat_repository::{Indexed, Repository};
 use lifeboat_testing::tree::Sample;
 use lifeboat_tiers::fault::{Fault, Moment, Rule, Target};
@@ -152,6 +154,39 @@ fn waiting_ends_at_its_limit() {
     acquire(&repository, &patient, &clock).unwrap_err();
     assert_eq!(clock.now().duration_since(before).as_secs(), 120);
     drop(holder);
+}
+
+#[test]
+fn unlocking_removes_what_is_stale_and_all_only_when_told() {
+    let (repository, clock) = (memory(), sim());
+    let (stale, held) = (options(LockKind::Exclusive, "gone"), options(LockKind::Shared, "db1"));
+    let save = |options: &LockOptions| {
+        let record = LockRecord::new(options.kind, &options.owner, clock.now());
+        let document = serde_json::to_vec(&record).unwrap();
+        repository.save_document::<LockId>(&document).unwrap()
+    };
+    let stale = save(&stale);
+    let dead = LockOwner { pid: i32::MAX, ..LockOwner::this_process() };
+    clock.advance(Duration::from_mins(31));
+    let held = save(&held);
+    let dead = save(&LockOptions { kind: LockKind::Shared, owner: dead, wait: Duration::ZERO });
+    let torn = LockId::from_bytes([3; 32]);
+    repository.store().put(&torn, bytes::Bytes::from_static(b"torn")).unwrap();
+
+    let sorted = |locks: Vec<FoundLock>| {
+        let mut ids: Vec<LockId> = locks.into_iter().map(|lock| lock.id).collect();
+        ids.sort_unstable();
+        ids
+    };
+    let expected = |mut ids: Vec<LockId>| {
+        ids.sort_unstable();
+        ids
+    };
+    let (removed, kept) = unlock(&repository, Removal::Stale, &*clock).unwrap();
+    assert_eq!(sorted(removed), expected(vec![stale, dead]));
+    assert_eq!(sorted(kept), expected(vec![held, torn]));
+    let (removed, kept) = unlock(&repository, Removal::All, &*clock).unwrap();
+    assert_eq!((removed.len(), kept.len(), lock_count(&repository)), (2, 0, 0));
 }
 
 fn system_clock() -> Arc<dyn Clock> {

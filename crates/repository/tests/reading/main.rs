@@ -7,6 +7,8 @@ mod again;
 mod cache;
 mod check;
 mod copy;
+mod inspect;
+mod keys;
 mod lock;
 mod restore;
 mod support;

@@ -186,7 +186,7 @@ impl Backup {
 }
 
 /// Parses a time as restic's users write it, which is UTC here, or as everywhere else.
-fn parse_time(text: &str) -> Result<Timestamp, String> {
+pub(super) fn parse_time(text: &str) -> Result<Timestamp, String> {
     let spaced = text.replacen(' ', "T", 1);
     let civil = (spaced != text).then(|| format!("{spaced}Z"));
     let parsed = parse_instant(civil.as_deref().unwrap_or(text));

@@ -42,9 +42,12 @@ struct Contents {
     long: bool,
 }
 
+/// An entry of a snapshot, as it is listed.
 #[derive(Serialize)]
-struct Entry {
+pub struct Entry {
     path: ShownPath,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_raw: Option<String>,
     kind: &'static str,
     mode: String,
     uid: u32,
@@ -55,6 +58,8 @@ struct Entry {
     modified: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     target: Option<ShownPath>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target_raw: Option<String>,
 }
 
 impl From<Listed> for Entry {
@@ -65,8 +70,10 @@ impl From<Listed> for Entry {
             NodeKind::Symlink { target } => (0, Some(ShownPath(target.into()))),
             _ => (0, None),
         };
+        let path = ShownPath(path);
         Self {
-            path: ShownPath(path),
+            path_raw: path.raw(),
+            path,
             kind: kind.name(),
             mode: format!("{:04o}", metadata.mode.permissions()),
             uid: metadata.uid,
@@ -75,6 +82,7 @@ impl From<Listed> for Entry {
             group: metadata.group,
             size_bytes,
             modified: metadata.mtime.to_string(),
+            target_raw: target.as_ref().and_then(ShownPath::raw),
             target,
         }
     }
@@ -84,21 +92,23 @@ impl Answer for Contents {
     const SCHEMA: &'static str = "lifeboat.repo.ls/1";
 
     fn write(&self, page: &mut Page) -> fmt::Result {
-        for entry in &self.entries {
-            if self.long {
-                entry.write_details(page)?;
-            }
-            write!(page, "{}", entry.path)?;
-            match &entry.target {
-                Some(target) if self.long => writeln!(page, " -> {target}")?,
-                _ => writeln!(page)?,
-            }
-        }
-        Ok(())
+        self.entries.iter().try_for_each(|entry| entry.write(self.long, page))
     }
 }
 
 impl Entry {
+    /// Writes it in one line, with its details if they are wanted.
+    pub fn write(&self, long: bool, page: &mut Page) -> fmt::Result {
+        if long {
+            self.write_details(page)?;
+        }
+        write!(page, "{}", self.path)?;
+        match &self.target {
+            Some(target) if long => writeln!(page, " -> {target}"),
+            _ => writeln!(page),
+        }
+    }
+
     fn write_details(&self, page: &mut Page) -> fmt::Result {
         let owner = |name: &str, id: u32| {
             if name.is_empty() { id.to_string() } else { name.to_owned() }

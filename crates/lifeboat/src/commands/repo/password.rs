@@ -49,6 +49,14 @@ pub fn find(access: &Access, purpose: Purpose, session: &Session) -> Result<Secr
     from_terminal(&access.address, purpose, session)
 }
 
+/// Takes a new password from a file, or asks for it twice; never from where the old one comes from.
+pub fn choose(address: &str, file: Option<&Path>, session: &Session) -> Result<Secret, Failure> {
+    match file {
+        Some(file) => Ok(from_file(file)?),
+        None => from_terminal(&format!("{address} (new)"), Purpose::Choose, session),
+    }
+}
+
 fn from_terminal(address: &str, purpose: Purpose, session: &Session) -> Result<Secret, Failure> {
     let no_password = || CommandError::NoPassword { address: address.to_owned() };
     let terminal = Terminal::open(&session.cancel).ok_or_else(no_password)?;
