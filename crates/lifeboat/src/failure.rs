@@ -70,6 +70,15 @@ pub enum CommandError {
         /// Where it was looked for.
         looked_for: String,
     },
+    /// The plan could not be read.
+    #[error("cannot read the plan {path}")]
+    PlanFile {
+        /// The plan.
+        path: String,
+        /// The system's word.
+        #[source]
+        source: std::io::Error,
+    },
     /// A file that the command line names could not be used.
     #[error("cannot {action} {path}")]
     File {
@@ -145,7 +154,7 @@ impl Classify for CommandError {
             | Self::NoPassword { .. }
             | Self::Unconfirmed { .. }
             | Self::Declined { .. } => ErrorKind::Usage,
-            Self::NoPlan { .. } => ErrorKind::Config,
+            Self::NoPlan { .. } | Self::PlanFile { .. } => ErrorKind::Config,
             Self::NoRepository { .. } => ErrorKind::NotFound,
             Self::PasswordCommand { .. } => ErrorKind::Denied,
             Self::Document(_) => ErrorKind::Bug,
@@ -170,7 +179,12 @@ impl Classify for CommandError {
     fn hint(&self) -> Option<Hint> {
         let text = match self {
             Self::Usage { hint, .. } | Self::Unconfirmed { hint, .. } => hint.clone(),
-            Self::NoPlan { .. } => {
+            Self::PlanFile { source, .. }
+                if source.kind() == std::io::ErrorKind::PermissionDenied =>
+            {
+                "run it as a user who may read the plan".to_owned()
+            }
+            Self::PlanFile { .. } | Self::NoPlan { .. } => {
                 "write one with `lifeboat init`, or name one with `--plan FILE`".to_owned()
             }
             Self::NoRepository { address } => {

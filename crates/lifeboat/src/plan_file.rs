@@ -29,11 +29,8 @@ pub fn load(session: &Session) -> Result<Checked, Failure> {
 /// Reads and checks the plan, and leaves it to the caller to show what is worth saying about it.
 pub fn check(session: &Session) -> Result<Checked, Failure> {
     let path = surroundings::find_plan(&session.global)?;
-    let text = read(&path).map_err(|source| CommandError::File {
-        action: "read",
-        path: path.display().to_string(),
-        source,
-    })?;
+    let failed = |source| CommandError::PlanFile { path: path.display().to_string(), source };
+    let text = read(&path).map_err(failed)?;
     check_text(SourceFile { path: path.display().to_string(), text }, &path, session)
 }
 

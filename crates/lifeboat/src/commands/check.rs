@@ -28,13 +28,15 @@ struct Checked {
     diagnostics: Vec<Diagnostic>,
     /// Absent when only the lint was asked for.
     readiness: Option<ReadinessReport>,
+    #[serde(skip)]
+    quiet: bool,
 }
 
 impl Answer for Checked {
     const SCHEMA: &'static str = "lifeboat.check/1";
 
     fn write(&self, page: &mut Page) -> fmt::Result {
-        for found in &self.diagnostics {
+        for found in self.diagnostics.iter().filter(|_| !self.quiet) {
             writeln!(page, "{}\n", diagnostic::text(found, page.paint))?;
         }
         let warnings = self.diagnostics.len();
@@ -78,13 +80,14 @@ impl Check {
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
         let checked = plan_file::check(session)?;
         let diagnostics = checked.diagnostics.clone();
+        let quiet = session.screen.quiet;
         if self.lint_only {
-            return session.done(&Checked { diagnostics, readiness: None });
+            return session.done(&Checked { diagnostics, readiness: None, quiet });
         }
         let surroundings = session.surroundings(checked.plan.site());
         let site = Site::new(checked, surroundings);
         let report = readiness::readiness(&site, &*session.events(), &session.cancel)?;
         let exit = render::exit_of(report.outcome);
-        session.end(&Checked { diagnostics, readiness: Some(report) }, exit)
+        session.end(&Checked { diagnostics, readiness: Some(report), quiet }, exit)
     }
 }

@@ -5,6 +5,10 @@ use lifeboat_model::Outcome;
 
 use super::paint::{Paint, Tone};
 
+/// Below this width nothing is wrapped: columns would be as narrow as syllables, and a terminal that
+/// does not know its width says 0. The terminal breaks long lines itself, and they can be copied.
+const WRAP_WIDTH_MIN: u16 = 80;
+
 /// Which way a column's cells lean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Align {
@@ -81,7 +85,10 @@ impl Table {
     /// Writes the table, each line without trailing spaces.
     pub fn to_text(&self, paint: Paint) -> String {
         let mut table = comfy_table::Table::new();
-        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+        let is_narrow = table.width().is_some_and(|width| width < WRAP_WIDTH_MIN);
+        let arrangement =
+            if is_narrow { ContentArrangement::Disabled } else { ContentArrangement::Dynamic };
+        table.load_style(presets::NOTHING).set_content_arrangement(arrangement);
         if paint == Paint::Coloured {
             table.enforce_styling();
         }
