@@ -5,6 +5,7 @@
 //!
 //! # Invariants
 //!
+//! - The first name of a file comes before its others.
 //! - The stream is a whole archive whatever is lost: what of a file cannot be had is zeros, and the
 //!   file is named in the report.
 //!
@@ -22,9 +23,8 @@ use std::path::Path;
 use lifeboat_model::{Cancel, Event, EventSink, Stage, Work};
 
 use super::RestoreOptions;
-use super::entries::{Entry, EntryNumber, Sort};
+use super::entries::{Entry, EntryNumber, Sort, Wanted};
 use super::plan::RestorePlan;
-use super::reads::Piece;
 use super::report::RestoreReport;
 use super::stream::PieceStream;
 use crate::check::explain;
@@ -55,15 +55,18 @@ pub fn write_tar(
     cancel: &Cancel,
 ) -> Result<RestoreReport, RepositoryError> {
     let mut plan = options.plan(repository, snapshot, cancel)?;
-    let order: Vec<EntryNumber> = plan.depth_first().collect();
     let totals = plan.totals();
     let total = Some(Work { items: totals.files, bytes: totals.bytes });
     events.emit(Event::Started { stage: Stage::Restore, total });
-    let pieces = in_order(&mut plan, &order);
+    // Level by level, as the plan has them, so that the first name of a file comes before others.
+    let pieces = std::mem::take(&mut plan.pieces);
     let content = PieceStream::new(repository, std::mem::take(&mut plan.packs), pieces);
     let report = plan.known.clone();
     let mut writer = TarWriter { plan: &plan, content, out, report };
-    for number in order {
+    for (number, entry) in plan.entries.iter() {
+        if entry.wanted == Wanted::No {
+            continue;
+        }
         cancel.check()?;
         let work = writer.add(number)?;
         events.emit(Event::Advanced { stage: Stage::Restore, work });
@@ -73,17 +76,6 @@ pub fn write_tar(
     let mut report = writer.report;
     report.sort();
     Ok(report)
-}
-
-/// Puts the pieces into the order in which the entries are written.
-fn in_order(plan: &mut RestorePlan, order: &[EntryNumber]) -> Vec<Piece> {
-    let mut rank = vec![EntryNumber::MAX; plan.entries.count()];
-    for (place, number) in (0..).zip(order) {
-        rank[*number as usize] = place;
-    }
-    let mut pieces = std::mem::take(&mut plan.pieces);
-    pieces.sort_unstable_by_key(|piece| (rank[piece.file as usize], piece.place));
-    pieces
 }
 
 fn unwritable(source: io::Error) -> RepositoryError {
