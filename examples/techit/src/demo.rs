@@ -5,13 +5,13 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use lifeboat_model::{ByteSize, Clock as _, SystemClock};
+use lifeboat_testing::interrupt::Interrupt;
 use lifeboat_testing::postgres::SUPERUSER;
 
 use crate::disaster;
 use crate::failure::{DemoError, file};
 use crate::files::{self, Look};
 use crate::folder::{Folder, bytes_below};
-use crate::interrupt::Interrupt;
 use crate::lifeboat::Lifeboat;
 use crate::media;
 use crate::plan::{self, ASSETS, SITE};

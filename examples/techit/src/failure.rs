@@ -4,14 +4,15 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
+use lifeboat_testing::interrupt::Interrupted;
 use lifeboat_testing::program::ProgramError;
 
 /// The demo failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
     /// Somebody pressed Ctrl-C.
-    #[error("interrupted; nothing is left running")]
-    Interrupted,
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
     /// A file of the platform could not be made, read or removed.
     #[error("cannot {action} `{path}`")]
     File {

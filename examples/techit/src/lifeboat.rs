@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use lifeboat_testing::interrupt::{Interrupt, Watched};
+
 use crate::failure::DemoError;
 use crate::folder::Folder;
-use crate::interrupt::Interrupt;
 use crate::screen;
 
 /// Finds the program that was built together with this one.
@@ -50,7 +51,7 @@ impl<'a> Lifeboat<'a> {
             .stdin(Stdio::null())
             .spawn()
             .map_err(fail)?;
-        self.interrupt.watch(Some(child.id()));
+        self.interrupt.watch(Some(Watched::Process(child.id())));
         let ended = child.wait();
         self.interrupt.watch(None);
         self.interrupt.check()?;

@@ -9,7 +9,6 @@ mod disaster;
 mod failure;
 mod files;
 mod folder;
-mod interrupt;
 mod lifeboat;
 mod media;
 mod plan;
@@ -24,10 +23,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use lifeboat_testing::interrupt::Interrupt;
 
 use crate::demo::Story;
 use crate::failure::DemoError;
-use crate::interrupt::Interrupt;
 
 /// The Tech-IT reference platform
 #[derive(Debug, Parser)]
@@ -69,7 +68,9 @@ fn main() -> ExitCode {
 }
 
 fn demo(arguments: &Demo) -> Result<(), DemoError> {
-    let interrupt = Interrupt::listen()?;
+    let listening = Interrupt::listen();
+    let fail = |source| DemoError::System { action: "listen for Ctrl-C", source };
+    let interrupt = listening.map_err(fail)?;
     let binary = match &arguments.lifeboat {
         Some(path) => path.clone(),
         None => lifeboat::beside_this_program()?,

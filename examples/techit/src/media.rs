@@ -7,12 +7,12 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
+use lifeboat_testing::interrupt::Interrupt;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 
 use crate::failure::DemoError;
 use crate::files::{self, Look};
-use crate::interrupt::Interrupt;
 use crate::schema::AVATARS;
 
 const KIB: usize = 1024;

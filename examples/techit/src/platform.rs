@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
+use lifeboat_testing::interrupt::Interrupt;
 use lifeboat_testing::postgres::{Cluster, ClusterOptions};
 
 use crate::failure::{DemoError, file};
 use crate::files::{self, Look};
 use crate::folder::Folder;
-use crate::interrupt::Interrupt;
 use crate::media;
 use crate::schema::{self, APPLICATION, DATABASE};
 
