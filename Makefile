@@ -5,15 +5,24 @@ CARGO ?= cargo
 FUZZ_SECONDS ?= 60
 # How many simulations `make simulate` runs.
 SEEDS ?= 10000
+# Where `make bench` makes everything, in memory; how much of the full size; how often; from which
+# numbers; which works (`make bench WORK=list` names them); where the results are published.
+BENCH_DIR ?= /dev/shm
+BENCH_SCALE ?= 1
+BENCH_RUNS ?= 3
+BENCH_SEED ?= 20260101
+WORK ?=
+PUBLISH ?=
 # Where `make docs` writes.
 DOCS ?= target/docs
 
 LIFEBOAT := $(CARGO) run --locked --quiet --package lifeboat --
+BENCH := $(CARGO) run --release --locked --quiet --package lifeboat-bench --bin lifeboat-bench --
 
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help test lint demo docs simulate flips fuzz deny
+.PHONY: help test lint demo bench docs simulate flips fuzz deny
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -33,6 +42,16 @@ demo: ## back up the reference platform, destroy it, bring it back, prove it
 	dev/install-needs build postgresql
 	$(CARGO) build --release --locked --package lifeboat --package techit
 	$(CARGO) run --release --locked --quiet --package techit -- demo
+
+bench: ## measure beside restic, cp and the hardware's ceiling; some ten minutes, 14 GB of memory
+ifeq ($(WORK),list)
+	@$(BENCH) works
+else
+	dev/install-needs build postgresql restic
+	$(CARGO) build --release --locked --package lifeboat --package lifeboat-bench
+	$(BENCH) race --below $(BENCH_DIR) --scale $(BENCH_SCALE) --runs $(BENCH_RUNS) --seed $(BENCH_SEED) \
+	  $(if $(WORK),--work $(WORK)) $(if $(PUBLISH),--publish $(PUBLISH))
+endif
 
 docs: ## write man pages, completions and the plan's JSON Schema into target/docs
 	dev/install-needs build

@@ -11,5 +11,45 @@
 //! pages for output cost more when two cores ask for them. The ceiling knows nothing of that.
 
 mod stages;
+mod walk;
 
 pub use stages::{Stage, Stages, measure};
+pub use walk::{Walked, walk};
+
+use serde::Serialize;
+
+use crate::corpus::Corpus;
+
+/// What perfect work on a corpus would take.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Ceiling {
+    /// The stages, over a sample.
+    pub stages: Stages,
+    /// Looking at every name of the corpus, with all cores.
+    pub walk_s: f64,
+    /// A first backup of it, with all cores.
+    pub backup_s: f64,
+    /// A check of its repository that reads all data, with all cores.
+    pub check_s: f64,
+}
+
+impl Ceiling {
+    /// Adds the stages up for a corpus and cores.
+    ///
+    /// Data that the corpus holds twice is read, cut and named, but compressed, sealed, written and
+    /// checked only once.
+    #[expect(clippy::cast_precision_loss, reason = "times are rounded anyway")]
+    pub fn of(corpus: &Corpus, stages: Stages, walk_s: f64, cores: usize) -> Self {
+        let sample_bytes = stages.read.bytes.max(1) as f64;
+        let [whole, unique] =
+            [corpus.walked.bytes, corpus.unique_bytes].map(|bytes| bytes as f64 / sample_bytes);
+        let storing = stages.backup_seconds() - stages.known_seconds();
+        let cores = cores as f64;
+        Self {
+            stages,
+            walk_s,
+            backup_s: walk_s + (whole * stages.known_seconds() + unique * storing) / cores,
+            check_s: unique * stages.check_seconds() / cores,
+        }
+    }
+}

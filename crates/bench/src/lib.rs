@@ -1,11 +1,22 @@
 //! Measures lifeboat beside restic, `cp` and what this machine's hardware allows.
 //!
+//! - [`corpus`] makes what is measured, from a seed; [`place`] is where it lies, in memory.
 //! - [`ceiling`] times each stage of the work alone and adds the stages up to what could be.
-//! - [`chart`] draws what was measured.
+//! - [`race`] lets the programs take turns; [`racer`] knows what to tell them, [`launch`] what they
+//!   took, [`work`] what is wanted of lifeboat.
+//! - [`report`] writes it all down, [`chart`] draws it.
 //!
 //! Nothing here passes or fails on a time: a number is published with its machine and its spread, and
 //! a person judges it.
 
 pub mod ceiling;
 pub mod chart;
+pub mod corpus;
 pub mod failure;
+pub mod launch;
+pub mod machine;
+pub mod place;
+pub mod race;
+pub mod racer;
+pub mod report;
+pub mod work;

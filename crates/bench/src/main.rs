@@ -1,31 +1,180 @@
 //! `lifeboat-bench`: what `make bench` runs.
 
 use std::error::Error;
+use std::ffi::OsString;
+use std::fs;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Parser;
-use lifeboat_bench::ceiling;
-use lifeboat_bench::failure::BenchError;
+use clap::{Parser, Subcommand};
+use lifeboat_bench::corpus::Recipe;
+use lifeboat_bench::failure::{BenchError, file, system};
+use lifeboat_bench::launch::{Launcher, launch, version};
+use lifeboat_bench::machine::Machine;
+use lifeboat_bench::place::Place;
+use lifeboat_bench::race::{Race, Rules, cache};
+use lifeboat_bench::racer::{PASSWORD, Racer};
+use lifeboat_bench::report::{RESTIC_SETTINGS, Report, Setting, plot, publish, tables, write};
+use lifeboat_bench::work::Work;
+use lifeboat_model::{ByteSize, Clock as _, SystemClock};
+use lifeboat_testing::interrupt::Interrupt;
 
 /// Measure lifeboat beside restic, cp and what this machine's hardware allows
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// Files to time the stages over
-    #[arg(required = true)]
-    files: Vec<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make the corpora, measure the ceiling, and let the programs race
+    Race(RaceArguments),
+    /// List the works
+    Works,
+    /// Run a program and print what it took
+    #[command(hide = true)]
+    Launch {
+        #[arg(last = true, required = true)]
+        words: Vec<OsString>,
+    },
+}
+
+/// The arguments of `lifeboat-bench race`.
+#[derive(Debug, clap::Args)]
+struct RaceArguments {
+    /// Make everything in a directory below this one, which should be in memory
+    #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
+    below: PathBuf,
+    /// Measure this share of the full size
+    #[arg(long, default_value_t = 1.0, value_parser = parse_scale)]
+    scale: f64,
+    /// Let each program do each work this many times
+    #[arg(long, default_value_t = 3, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    runs: usize,
+    /// Make the corpora from this number
+    #[arg(long, default_value_t = 20_260_101)]
+    seed: u64,
+    /// Measure only these works, separated by commas [default: all]
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    work: Vec<Work>,
+    /// The `lifeboat` program; without it, the one beside this program
+    #[arg(long, value_name = "FILE")]
+    lifeboat: Option<PathBuf>,
+    /// Write bench.json, bench.md and bench.svg into this directory
+    #[arg(long, value_name = "DIR", default_value = "target/bench")]
+    out: PathBuf,
+    /// Put the results into the page performance.md in this directory, too
+    #[arg(long, value_name = "DIR")]
+    publish: Option<PathBuf>,
+}
+
+fn parse_scale(text: &str) -> Result<f64, String> {
+    let scale = text.parse().ok().filter(|scale| *scale > 0.0 && *scale <= 1.0);
+    scale.ok_or_else(|| "expected a number above 0 and up to 1".to_owned())
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
+    let done = match Arguments::parse().command {
+        Command::Race(arguments) => race(&arguments),
+        Command::Works => works(),
+        Command::Launch { words } => launch(&words, io::stdout()).map_err(system("run a program")),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tell(&error);
             ExitCode::FAILURE
         }
     }
+}
+
+fn works() -> Result<(), BenchError> {
+    let lines = Work::ALL.map(|work| format!("{:18} {}", work.name(), work.title()));
+    print(&lines.join("\n"))
+}
+
+fn race(arguments: &RaceArguments) -> Result<(), BenchError> {
+    let is_whole = arguments.work.is_empty() && arguments.scale >= 1.0;
+    if arguments.publish.is_some() && !is_whole {
+        return Err(BenchError::NotWhole);
+    }
+    let interrupt = Interrupt::listen().map_err(system("listen for Ctrl-C"))?;
+    let itself = std::env::current_exe().map_err(system("find this program"))?;
+    let lifeboat = arguments.lifeboat.clone().unwrap_or_else(|| itself.with_file_name("lifeboat"));
+    let setting = setting(arguments, &lifeboat)?;
+    let works = if arguments.work.is_empty() { &Work::ALL[..] } else { &arguments.work };
+    let rules = Rules {
+        recipe: Recipe { seed: arguments.seed, scale: arguments.scale },
+        runs: arguments.runs,
+        works: works.to_vec(),
+        cores: setting.machine.cores,
+        lifeboat,
+    };
+    let needed = rules.needed_bytes();
+    say(&format!("this needs {} below {}", ByteSize(needed), arguments.below.display()));
+    let place = Place::make(&arguments.below, needed)?;
+    place.touch(needed, &interrupt)?;
+    let launcher =
+        Launcher::new(itself, place.join("log"), environment(&place)?, interrupt.clone());
+    let results = Race::new(&rules, &place, &launcher, &interrupt, say).hold()?;
+    drop(place);
+    deliver(&Report::new(setting, results), arguments)
+}
+
+fn deliver(report: &Report, arguments: &RaceArguments) -> Result<(), BenchError> {
+    let out = &arguments.out;
+    fs::create_dir_all(out).map_err(file("make", out))?;
+    let json = serde_json::to_string_pretty(report).expect("a report has names for keys");
+    write(&out.join("bench.json"), &json)?;
+    write(&out.join("bench.md"), &tables(report))?;
+    write(&out.join("bench.svg"), &plot(report))?;
+    if let Some(docs) = &arguments.publish {
+        publish(report, docs)?;
+    }
+    print(&tables(report))
+}
+
+fn setting(arguments: &RaceArguments, lifeboat: &Path) -> Result<Setting, BenchError> {
+    Ok(Setting {
+        date: SystemClock.now(),
+        machine: Machine::look(&arguments.below),
+        versions: vec![
+            version(lifeboat, "--version")?,
+            version(Path::new("restic"), "version")?,
+            version(Path::new("cp"), "--version")?,
+        ],
+        scale: arguments.scale,
+        seed: arguments.seed,
+        runs: arguments.runs,
+        restic: RESTIC_SETTINGS,
+    })
+}
+
+/// Returns the environment of all programs: their caches and temporary files are in the place too.
+fn environment(place: &Place) -> Result<Vec<(&'static str, OsString)>, BenchError> {
+    let path = |name: &str| place.fresh(name).map(PathBuf::into_os_string);
+    Ok(vec![
+        ("PATH", std::env::var_os("PATH").unwrap_or_default()),
+        ("LC_ALL", "C.UTF-8".into()),
+        ("RESTIC_PASSWORD", PASSWORD.into()),
+        ("HOME", path("home")?),
+        ("TMPDIR", path("temporary")?),
+        ("XDG_STATE_HOME", path("state")?),
+        ("RESTIC_CACHE_DIR", path(cache(Racer::Restic))?),
+        ("XDG_CACHE_HOME", path(cache(Racer::Lifeboat))?),
+    ])
+}
+
+fn print(text: &str) -> Result<(), BenchError> {
+    writeln!(io::stdout(), "{text}").map_err(system("print"))
+}
+
+/// Tells how far it is; a terminal that is gone cannot be told.
+fn say(text: &str) {
+    drop(writeln!(io::stderr(), "{text}"));
 }
 
 fn tell(error: &dyn Error) {
@@ -35,18 +184,5 @@ fn tell(error: &dyn Error) {
         lines.push(format!("  caused by: {source}"));
         cause = source.source();
     }
-    // A terminal that is gone cannot be told.
-    drop(writeln!(io::stderr(), "{}", lines.join("\n")));
-}
-
-fn run(arguments: &Arguments) -> Result<(), BenchError> {
-    let scratch = tempfile::tempdir()
-        .map_err(|source| BenchError::System { action: "make a scratch directory", source })?;
-    let stages = ceiling::measure(&arguments.files, scratch.path())?;
-    let mut out = io::stdout().lock();
-    for (name, stage) in stages.named() {
-        let line = format!("{name:28} {:8.2} GB/s", stage.rate() / 1e9);
-        writeln!(out, "{line}").map_err(|source| BenchError::System { action: "print", source })?;
-    }
-    Ok(())
+    say(&lines.join("\n"));
 }
