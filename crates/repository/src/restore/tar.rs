@@ -16,6 +16,7 @@
 //!
 //! Source: POSIX.1-2017, `pax`, "ustar Interchange Format" and "pax Header Block".
 
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -23,8 +24,9 @@ use std::path::Path;
 use lifeboat_model::{Cancel, Event, EventSink, Stage, Work};
 
 use super::RestoreOptions;
-use super::entries::{Entry, EntryNumber, Sort, Wanted};
+use super::entries::{Entry, EntryNumber, Sort};
 use super::plan::RestorePlan;
+use super::reads::Piece;
 use super::report::RestoreReport;
 use super::stream::PieceStream;
 use crate::check::explain;
@@ -58,15 +60,14 @@ pub fn write_tar(
     let totals = plan.totals();
     let total = Some(Work { items: totals.files, bytes: totals.bytes });
     events.emit(Event::Started { stage: Stage::Restore, total });
-    // Level by level, as the plan has them, so that the first name of a file comes before others.
-    let pieces = std::mem::take(&mut plan.pieces);
+    // GNU tar sets a directory's time once it has seen all that is in it.
+    let order: Vec<EntryNumber> = plan.depth_first().collect();
+    let pieces = in_order(&mut plan, &order);
     let content = PieceStream::new(repository, std::mem::take(&mut plan.packs), pieces);
     let report = plan.known.clone();
-    let mut writer = TarWriter { plan: &plan, content, out, report };
-    for (number, entry) in plan.entries.iter() {
-        if entry.wanted == Wanted::No {
-            continue;
-        }
+    let names = names(&plan);
+    let mut writer = TarWriter { plan: &plan, names, content, out, report };
+    for number in order {
         cancel.check()?;
         let work = writer.add(number)?;
         events.emit(Event::Advanced { stage: Stage::Restore, work });
@@ -78,12 +79,44 @@ pub fn write_tar(
     Ok(report)
 }
 
+/// Returns the entry that has the content of another one, which may be a further name of it.
+fn content_of(plan: &RestorePlan, number: EntryNumber) -> EntryNumber {
+    match plan.entries.get(number).sort {
+        Sort::HardLink { first } => first,
+        _ => number,
+    }
+}
+
+/// Puts the pieces into the order in which the entries are written: those of a file where its first
+/// name is.
+fn in_order(plan: &mut RestorePlan, order: &[EntryNumber]) -> Vec<Piece> {
+    let mut rank = vec![EntryNumber::MAX; plan.entries.count()];
+    for (place, number) in (0..).zip(order) {
+        let rank = &mut rank[content_of(plan, *number) as usize];
+        *rank = place.min(*rank);
+    }
+    let mut pieces = std::mem::take(&mut plan.pieces);
+    pieces.sort_unstable_by_key(|piece| (rank[piece.file as usize], piece.place));
+    pieces
+}
+
+/// Returns the files that have several names, none of which is written yet.
+fn names(plan: &RestorePlan) -> HashMap<EntryNumber, Option<EntryNumber>> {
+    let first = |(_, entry): (_, &Entry)| match entry.sort {
+        Sort::HardLink { first } => Some((first, None)),
+        _ => None,
+    };
+    plan.entries.iter().filter_map(first).collect()
+}
+
 fn unwritable(source: io::Error) -> RepositoryError {
     RepositoryError::Io { action: "write the archive to", path: "the stream".into(), source }
 }
 
 struct TarWriter<'w> {
     plan: &'w RestorePlan,
+    /// The name under which each file with several was written.
+    names: HashMap<EntryNumber, Option<EntryNumber>>,
     content: PieceStream<'w>,
     out: &'w mut dyn Write,
     report: RestoreReport,
@@ -93,35 +126,37 @@ impl TarWriter<'_> {
     /// Writes an entry with its content.
     fn add(&mut self, number: EntryNumber) -> Result<Work, RepositoryError> {
         let plan = self.plan;
-        let entry = plan.entries.get(number);
-        let (kind, size, link) = match entry.sort {
-            Sort::Socket => return Ok(Work::default()),
-            Sort::Directory { .. } => (b'5', 0, None),
-            Sort::File { size, .. } => (b'0', size, None),
-            Sort::HardLink { first } if plan.entries.get(first).sort == Sort::Socket => {
-                return Ok(Work::default());
+        let sort = plan.entries.get(content_of(plan, number)).sort;
+        let written = self.names.get_mut(&content_of(plan, number));
+        let written = written.and_then(|written| written.replace(number));
+        let (kind, size, link) = match (sort, written) {
+            (Sort::Socket | Sort::HardLink { .. }, _) => return Ok(Work::default()),
+            (_, Some(written)) => (b'1', 0, Some(in_archive(&plan.path(written), b'1'))),
+            (Sort::Directory { .. }, _) => (b'5', 0, None),
+            (Sort::File { size, .. }, _) => (b'0', size, None),
+            (Sort::Symlink(text), _) => {
+                (b'2', 0, Some(plan.entries.text(text).as_bytes().to_vec()))
             }
-            Sort::HardLink { first } => (b'1', 0, Some(in_archive(&plan.path(first), b'0'))),
-            Sort::Symlink(text) => (b'2', 0, Some(plan.entries.text(text).as_bytes().to_vec())),
-            Sort::CharDevice(_) => (b'3', 0, None),
-            Sort::BlockDevice(_) => (b'4', 0, None),
-            Sort::Fifo => (b'6', 0, None),
+            (Sort::CharDevice(_), _) => (b'3', 0, None),
+            (Sort::BlockDevice(_), _) => (b'4', 0, None),
+            (Sort::Fifo, _) => (b'6', 0, None),
         };
         let header = Header {
             plan,
-            entry,
+            entry: plan.entries.get(number),
+            sort,
             kind,
             size,
             path: in_archive(&plan.path(number), kind),
             link: link.unwrap_or_default(),
         };
         self.out.write_all(&header.to_bytes()).map_err(unwritable)?;
-        match entry.sort {
-            Sort::File { size, count, .. } => {
+        match (kind, sort) {
+            (b'0', Sort::File { size, count, .. }) => {
                 self.write_content(number, size, count)?;
                 return Ok(Work { items: 1, bytes: size });
             }
-            Sort::Directory { .. } => self.report.directories += 1,
+            (b'5', _) => self.report.directories += 1,
             _ => self.report.others += 1,
         }
         Ok(Work::default())
@@ -133,7 +168,7 @@ impl TarWriter<'_> {
         size: u64,
         count: u32,
     ) -> Result<(), RepositoryError> {
-        let mut lost = self.plan.lost.contains(&number);
+        let mut lost = self.plan.lost.contains(&content_of(self.plan, number));
         let mut written = 0;
         for _ in 0..count {
             let place = written;
@@ -201,6 +236,7 @@ const fn padding(size: u64) -> u64 {
 struct Header<'h> {
     plan: &'h RestorePlan,
     entry: &'h Entry,
+    sort: Sort,
     kind: u8,
     size: u64,
     path: Vec<u8>,
@@ -273,7 +309,7 @@ impl Header<'_> {
         block[257..265].copy_from_slice(b"ustar\x0000");
         put_text(&mut block[265..296], names.user.as_bytes());
         put_text(&mut block[297..328], names.group.as_bytes());
-        if let Sort::CharDevice(device) | Sort::BlockDevice(device) = entry.sort {
+        if let Sort::CharDevice(device) | Sort::BlockDevice(device) = self.sort {
             put_number(&mut block[329..337], rustix::fs::major(device).into());
             put_number(&mut block[337..345], rustix::fs::minor(device).into());
         }
