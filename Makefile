@@ -22,13 +22,13 @@ BENCH := $(CARGO) run --release --locked --quiet --package lifeboat-bench --bin 
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help test lint demo bench docs simulate flips fuzz deny
+.PHONY: help test lint demo bench docs simulate durability flips fuzz deny
 
 help: ## list what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 test: lint ## install what the tests need, check format and lints, run every test
-	dev/install-needs postgresql restic cargo-nextest
+	dev/install-needs postgresql restic fuse cargo-nextest
 	$(CARGO) nextest run --workspace --locked
 	$(CARGO) test --doc --workspace --locked --quiet
 
@@ -67,6 +67,10 @@ simulate: ## simulate SEEDS repositories in use with faults, or replay the one o
 	dev/install-needs build
 	$(CARGO) run --release --locked --quiet --package lifeboat-proof -- \
 	  simulate $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+
+durability: ## cut the power of SEEDS real file systems at random system calls
+	dev/install-needs build fuse
+	$(CARGO) run --release --locked --quiet --package lifeboat-proof -- durability --seeds $(SEEDS)
 
 flips: ## flip every bit of a small repository in turn and use what is left
 	dev/install-needs build

@@ -7,6 +7,7 @@ use std::thread::{self, available_parallelism};
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
+use lifeboat_proof::durability::survive;
 use lifeboat_proof::flips::{Bit, Specimen};
 use lifeboat_proof::simulation::{Telling, simulate};
 
@@ -28,6 +29,15 @@ enum Proof {
         #[arg(long)]
         bit: Option<usize>,
     },
+    /// Cut the power of a real file system at random system calls
+    Durability {
+        /// How many disks
+        #[arg(long, default_value_t = 1000)]
+        seeds: u64,
+        /// The seed of the first one
+        #[arg(long, default_value_t = 0)]
+        first: u64,
+    },
     /// Simulate repositories in use, with faults
     Simulate {
         /// How many simulations
@@ -48,6 +58,7 @@ fn main() -> ExitCode {
     let jobs = arguments.jobs.unwrap_or(processors);
     let holds = match arguments.proof {
         Proof::Flips { bit } => flips(bit, jobs),
+        Proof::Durability { seeds, first } => cut_power(first..first + seeds, jobs),
         Proof::Simulate { seed: Some(seed), .. } => replay(seed),
         Proof::Simulate { seeds, first, seed: None } => simulate_all(first..first + seeds, jobs),
     };
@@ -122,5 +133,31 @@ fn simulate_all(seeds: Range<u64>, jobs: usize) -> bool {
         "{count} seeds, {} operations, {per_second} seeds a second: {wrong} not as they should be",
         operations.into_inner(),
     );
+    wrong == 0
+}
+
+/// Lives the lives of many disks and prints those on which something was lost.
+#[expect(clippy::print_stdout, reason = "a binary that a developer runs and reads")]
+fn cut_power(seeds: Range<u64>, jobs: usize) -> bool {
+    let (next, wrong) = (AtomicU64::new(seeds.start), AtomicU64::new(0));
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                break;
+            }
+            if let Err(what) = survive(seed) {
+                wrong.fetch_add(1, Ordering::Relaxed);
+                println!("seed {seed}: {what}");
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(work);
+        }
+    });
+    let wrong = wrong.into_inner();
+    println!("{} disks, {wrong} not as they should be", seeds.end - seeds.start);
     wrong == 0
 }

@@ -3,6 +3,7 @@
 //!
 //! - [`interrupt::Interrupt`] hears Ctrl-C, so that whatever was made can be removed.
 //! - [`postgres::Cluster`] is a PostgreSQL server of one's own, stopped when it is dropped.
+//! - [`power::PowerDisk`] is a file system that forgets what was not synced when its power is cut.
 //! - [`restic::Restic`] runs the stock `restic` on a repository.
 //! - [`tree`] makes a directory tree with everything a Linux file system can hold, captures what
 //!   lies in a directory, and names each difference between two captures.
@@ -10,6 +11,7 @@
 
 pub mod interrupt;
 pub mod postgres;
+pub mod power;
 pub mod program;
 pub mod restic;
 pub mod tree;
