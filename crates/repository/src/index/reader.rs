@@ -73,7 +73,8 @@ impl IndexReader {
             }
             Ok(worker)
         };
-        let workers = available_parallelism().map_or(1, NonZeroUsize::get).min(files.len());
+        let processors = available_parallelism().map_or(1, NonZeroUsize::get);
+        let workers = self.store.requests(processors).min(files.len());
         if workers <= 1 {
             return Ok(vec![work()?]);
         }

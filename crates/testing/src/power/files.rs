@@ -125,8 +125,8 @@ impl Filesystem for Files {
         reply: ReplyEntry,
     ) {
         let mut disk = self.disk();
-        let made = disk.make_directory(parent.0, name, permissions(mode & !umask));
-        answer_entry(reply, made.and_then(|number| disk.status(number)));
+        let created = disk.make_directory(parent.0, name, permissions(mode & !umask));
+        answer_entry(reply, created.and_then(|number| disk.status(number)));
     }
 
     fn create(
@@ -140,8 +140,8 @@ impl Filesystem for Files {
         reply: ReplyCreate,
     ) {
         let mut disk = self.disk();
-        let made = disk.create(parent.0, name, permissions(mode & !umask));
-        match made.and_then(|number| disk.status(number)) {
+        let created = disk.create(parent.0, name, permissions(mode & !umask));
+        match created.and_then(|number| disk.status(number)) {
             Ok(status) => reply.created(
                 &BELIEVED,
                 &attributes(status),
