@@ -7,11 +7,14 @@ mod choice;
 mod copy;
 mod diff;
 mod find;
+mod forget;
 mod init;
 mod key;
 mod list;
 mod ls;
 mod password;
+mod prune;
+mod repair;
 mod restore;
 mod snapshots;
 mod stats;
@@ -67,6 +70,13 @@ pub enum Repo {
     Check(check::Check),
     /// Copy snapshots into another repository
     Copy(copy::Copy),
+    /// Remove snapshots that a policy does not keep
+    Forget(Box<forget::Forget>),
+    /// Remove the data that no snapshot needs
+    Prune(prune::Prune),
+    /// Repair an index, or snapshots, that are damaged
+    #[command(subcommand)]
+    Repair(repair::Repair),
     /// Print an object of a repository, or a file of a snapshot, as it is
     Cat(cat::Cat),
     /// List, add, remove and change the passwords that open the repository
@@ -94,6 +104,9 @@ impl Repo {
             Self::Restore(command) => command.run(session),
             Self::Check(command) => command.run(session),
             Self::Copy(command) => command.run(session),
+            Self::Forget(command) => command.run(session),
+            Self::Prune(command) => command.run(session),
+            Self::Repair(command) => command.run(session),
             Self::Cat(command) => command.run(session),
         }
     }
@@ -102,6 +115,21 @@ impl Repo {
 /// Gives a lock back; fails if it was lost, so that what was read under it may have gone away.
 fn end_lock(lock: Option<LockGuard>) -> Result<(), Failure> {
     Ok(lock.map_or(Ok(()), |lock| lock.check())?)
+}
+
+/// Whether something is done or only tried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Run {
+    /// It is done.
+    Real,
+    /// It is shown what would be done.
+    Dry,
+}
+
+impl From<bool> for Run {
+    fn from(is_dry: bool) -> Self {
+        if is_dry { Self::Dry } else { Self::Real }
+    }
 }
 
 /// Where a repository is and what opens it.
@@ -141,6 +169,23 @@ impl Access {
             use_cache(&mut repository, session);
         }
         Ok((repository, lock))
+    }
+
+    /// Opens it for work that removes something, which nobody else may work beside. Without a lock,
+    /// it can only be tried out.
+    pub fn open_exclusive(
+        &self,
+        run: Run,
+        session: &Session,
+    ) -> Result<(Repository, Option<LockGuard>), Failure> {
+        if self.no_lock && run == Run::Real {
+            return Err(CommandError::usage(
+                "what removes something needs a lock",
+                "leave `--no-lock` away, or add `--dry-run`",
+            )
+            .into());
+        }
+        self.open_locked(LockKind::Exclusive, session)
     }
 
     /// Opens it like [`Access::open_locked`], for whoever has to see what the tier itself holds.

@@ -9,5 +9,6 @@ mod journey;
 mod plan;
 mod program;
 mod repo;
+mod retention;
 mod terminal;
 mod trouble;

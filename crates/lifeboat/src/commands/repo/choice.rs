@@ -32,15 +32,21 @@ pub struct Choice {
 impl Choice {
     /// Returns the filter; paths are taken relative to the working directory, as restic does.
     pub fn filter(&self) -> SnapshotFilter {
-        let whole = |path: &String| {
-            let path = Path::new(path);
-            let absolute = surroundings::absolute(path).unwrap_or_else(|_| path.to_owned());
-            absolute.to_string_lossy().into_owned()
-        };
-        SnapshotFilter {
-            hosts: self.host.clone(),
-            tags: self.tag.clone(),
-            paths: self.path.iter().map(whole).collect(),
-        }
+        filter(&self.host, &self.tag, &self.path)
+    }
+}
+
+/// Returns the filter that takes snapshots of one of these hosts, with the tags of one of these
+/// lists, of all of these paths.
+pub fn filter(hosts: &[String], tags: &[TagList], paths: &[String]) -> SnapshotFilter {
+    let whole = |path: &String| {
+        let path = Path::new(path);
+        let absolute = surroundings::absolute(path).unwrap_or_else(|_| path.to_owned());
+        absolute.to_string_lossy().into_owned()
+    };
+    SnapshotFilter {
+        hosts: hosts.to_vec(),
+        tags: tags.to_vec(),
+        paths: paths.iter().map(whole).collect(),
     }
 }

@@ -6,10 +6,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 use lifeboat_model::{ByteSize, Exit, SnapshotId};
-use lifeboat_repository::copy::copy_snapshot;
+use lifeboat_repository::copy::{Copier, Cuts, compare_cuts};
+use lifeboat_repository::selection::SnapshotName;
 use serde::Serialize;
 
 use super::Access;
+use super::choice::{self, Choice};
 use crate::failure::Failure;
 use crate::render::{Answer, Page, Table};
 use crate::session::Session;
@@ -20,8 +22,8 @@ pub struct Copy {
     #[command(flatten)]
     access: Access,
     /// Copy these snapshots: `latest`, or the first digits of their ids; without any, all
-    #[arg(value_name = "SNAPSHOT")]
-    snapshots: Vec<String>,
+    #[arg(value_name = "SNAPSHOT", value_parser = choice::snapshot_name())]
+    snapshots: Vec<SnapshotName>,
     /// Copy into this repository, which must exist
     #[arg(long, value_name = "REPOSITORY")]
     to: String,
@@ -31,6 +33,8 @@ pub struct Copy {
     /// Take the other repository's password from the first line that this shell command prints
     #[arg(long, value_name = "COMMAND")]
     to_password_command: Option<OsString>,
+    #[command(flatten)]
+    choice: Choice,
 }
 
 #[derive(Serialize)]
@@ -81,18 +85,20 @@ impl Copy {
         };
         let (from, from_lock) = self.access.open(session)?;
         let (to, to_lock) = other.open(session)?;
-        let wanted: Vec<SnapshotId> = if self.snapshots.is_empty() {
-            from.snapshots()?.into_iter().map(|(id, _)| id).collect()
-        } else {
-            let find = |wanted: &String| Ok(from.find_snapshot(wanted)?.0);
-            self.snapshots.iter().map(find).collect::<Result<_, Failure>>()?
-        };
+        let wanted = from.choose_all(&self.snapshots, &self.choice.filter())?;
         let (events, cancel) = (session.events(), &session.cancel);
         let from = from.load_index(cancel, &*events)?;
         let to = to.load_index(cancel, &*events)?;
+        if compare_cuts(&from, &to) == Cuts::Different {
+            session.screen.remark(
+                "the repositories cut files in different places: what is copied and what is backed \
+                 up into the other one share no data",
+            );
+        }
+        let mut copier = Copier::new(&from, &to, &*events, cancel);
         let mut snapshots = Vec::new();
-        for id in wanted {
-            let report = copy_snapshot(&from, &to, &id, &*events, cancel)?;
+        for (id, _) in wanted {
+            let report = copier.copy(&id)?;
             snapshots.push(Entry {
                 from: id,
                 to: report.snapshot,
