@@ -217,21 +217,16 @@ fn class(rest: &mut impl Iterator<Item = Symbol>) -> Result<Token, &'static str>
             break;
         }
         let first = literal(symbol, &mut rest)?;
-        let last = match rest.next_if_eq(&u32::from('-')) {
-            None => first,
-            Some(_) => {
-                let symbol = rest.next().filter(|symbol| *symbol != u32::from(']')).ok_or(OPEN)?;
-                literal(symbol, &mut rest)?
-            }
+        let last = if rest.next_if_eq(&u32::from('-')).is_some() {
+            let symbol = rest.next().filter(|symbol| *symbol != u32::from(']')).ok_or(OPEN)?;
+            literal(symbol, &mut rest)?
+        } else {
+            first
         };
         if last < first {
             return Err("a range in `[]` ends before it begins");
         }
         ranges.push((first, last));
-        // A `]` ends the class, whatever else the iterator would look ahead to.
-        if rest.next_if_eq(&u32::from(']')).is_some() {
-            break;
-        }
     }
     if ranges.is_empty() { Err("a `[]` is empty") } else { Ok(Token::Class { negated, ranges }) }
 }
@@ -242,6 +237,9 @@ fn literal(
 ) -> Result<Symbol, &'static str> {
     if symbol == u32::from('\\') {
         return rest.next().ok_or("nothing follows the last `\\`");
+    }
+    if symbol == u32::from('-') {
+        return Err("a `-` in `[]` that is no range needs a `\\` before it");
     }
     Ok(symbol)
 }

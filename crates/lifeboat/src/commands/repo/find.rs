@@ -22,6 +22,7 @@ use crate::session::Session;
 
 /// The arguments of `lifeboat repo find`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub struct Find {
     #[command(flatten)]
     access: Access,
@@ -122,9 +123,9 @@ impl Answer for Answered {
                 writeln!(page)?;
             }
         }
-        for Located { id, r#type, pack, offset, length } in self.packs.iter().flatten() {
+        for Located { id, r#type: kind, pack, offset, length } in self.packs.iter().flatten() {
             let (id, pack) = (id.to_hex(), pack.to_hex());
-            writeln!(page, "{} blob {id} lies in pack {pack} at {offset}, {length} bytes", r#type)?;
+            writeln!(page, "{kind} blob {id} lies in pack {pack} at {offset}, {length} bytes")?;
         }
         unreadable::write(&self.unreadable, page)
     }

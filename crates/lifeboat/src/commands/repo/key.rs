@@ -54,8 +54,8 @@ pub struct List {
 #[derive(Debug, Args)]
 struct New {
     /// Read the new password from the first line of this file; otherwise it is asked for, twice
-    #[arg(long, value_name = "FILE")]
-    new_password_file: Option<PathBuf>,
+    #[arg(long = "new-password-file", id = "new_password_file", value_name = "FILE")]
+    file: Option<PathBuf>,
     /// Note this user in the key file [default: the user that runs this]
     #[arg(long, value_name = "USER")]
     user: Option<String>,
@@ -164,7 +164,7 @@ impl Answer for Added {
 impl New {
     /// Asks for the password before anything is measured or written.
     fn password(&self, access: &Access, session: &Session) -> Result<Secret, Failure> {
-        password::choose(&access.address, self.new_password_file.as_deref(), session)
+        password::choose(&access.address, self.file.as_deref(), session)
     }
 
     fn origin(&self, session: &Session) -> KeyOrigin {
