@@ -54,7 +54,7 @@ impl<'a> ObjectWriter<'a> {
 
     /// Writes a number.
     pub fn number(&mut self, name: &str, number: u64) {
-        self.field(name).extend_from_slice(number.to_string().as_bytes());
+        write_number(self.field(name), number);
     }
 
     /// Writes a number, unless it is zero.
@@ -93,9 +93,43 @@ pub fn write_base64(buffer: &mut Vec<u8>, bytes: &[u8]) {
     buffer.push(b'"');
 }
 
+/// Writes a number.
+pub fn write_number(buffer: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut begin = digits.len();
+    loop {
+        begin -= 1;
+        digits[begin] = b'0' + u8::try_from(number % 10).expect("one digit");
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    buffer.extend_from_slice(&digits[begin..]);
+}
+
+/// Tells whether a byte is written as it is wherever it stands: in texts and in names.
+pub const fn is_plain(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\' | b'<' | b'>' | b'&')
+}
+
+/// Writes a file's name.
+pub fn write_name(buffer: &mut Vec<u8>, name: &[u8]) {
+    if name.iter().all(|byte| is_plain(*byte)) {
+        write_text(buffer, name);
+    } else {
+        write_text(buffer, quote(name).as_bytes());
+    }
+}
+
 /// Writes a text that need not be UTF-8.
 pub fn write_text(buffer: &mut Vec<u8>, text: &[u8]) {
     buffer.push(b'"');
+    if text.iter().all(|byte| is_plain(*byte)) {
+        buffer.extend_from_slice(text);
+        buffer.push(b'"');
+        return;
+    }
     for chunk in text.utf8_chunks() {
         for c in chunk.valid().chars() {
             write_char(buffer, c);
@@ -319,6 +353,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn numbers_and_plain_names_are_written_as_all_others(number: u64, name in "[ -~]{0,9}") {
+            let mut buffer = Vec::new();
+            write_number(&mut buffer, number);
+            buffer.push(b',');
+            write_name(&mut buffer, name.as_bytes());
+            let expected = format!("{number},{}", text(quote(name.as_bytes()).as_bytes()));
+            prop_assert_eq!(String::from_utf8(buffer).unwrap(), expected);
+        }
+
         #[test]
         fn every_name_survives(name in vec(any::<u8>(), 0..60)) {
             prop_assert_eq!(unquote(&quote(&name)), Some(name));

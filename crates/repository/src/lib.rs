@@ -53,6 +53,7 @@ pub mod store;
 pub mod tag;
 mod time;
 pub mod tree;
+mod tree_packs;
 mod walk;
 
 pub use backup::{BackupError, BackupOptions, BackupReport, ParentChoice, backup};

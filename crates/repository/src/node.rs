@@ -215,27 +215,61 @@ pub struct Node {
     pub metadata: Metadata,
 }
 
-impl Node {
-    /// Writes the node as restic does.
+/// The first fields of a node: all that the file system tells of an entry without looking into it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NodeHead<'a> {
+    pub(crate) name: &'a OsStr,
+    /// The name of the sort of entry.
+    pub(crate) kind: &'a str,
+    /// 0 unless it is a file.
+    pub(crate) size: u64,
+    /// Its attributes are none of the first fields.
+    pub(crate) metadata: &'a Metadata,
+}
+
+impl NodeHead<'_> {
+    /// Writes the fields, and no end of the object.
     pub(crate) fn write(&self, buffer: &mut Vec<u8>) {
-        let metadata = &self.metadata;
+        self.begin(buffer);
+    }
+
+    fn begin<'b>(&self, buffer: &'b mut Vec<u8>) -> ObjectWriter<'b> {
+        let metadata = self.metadata;
+        let times =
+            [("mtime", metadata.mtime), ("atime", metadata.atime), ("ctime", metadata.ctime)];
         let mut object = ObjectWriter::new(buffer);
-        object.text("name", json::quote(self.name.as_bytes()).as_bytes());
-        object.text("type", self.kind.name().as_bytes());
+        json::write_name(object.field("name"), self.name.as_bytes());
+        object.text("type", self.kind.as_bytes());
         object.number_unless_zero("mode", metadata.mode.bits().into());
-        object.text("mtime", metadata.mtime.to_string().as_bytes());
-        object.text("atime", metadata.atime.to_string().as_bytes());
-        object.text("ctime", metadata.ctime.to_string().as_bytes());
+        for (name, time) in times {
+            let buffer = object.field(name);
+            buffer.push(b'"');
+            time.write(buffer);
+            buffer.push(b'"');
+        }
         object.number("uid", metadata.uid.into());
         object.number("gid", metadata.gid.into());
         object.text_unless_empty("user", metadata.user.as_bytes());
         object.text_unless_empty("group", metadata.group.as_bytes());
         object.number_unless_zero("inode", metadata.inode);
         object.number_unless_zero("device_id", metadata.device_id);
-        if let NodeKind::File { size, .. } = &self.kind {
-            object.number_unless_zero("size", *size);
-        }
+        object.number_unless_zero("size", self.size);
         object.number_unless_zero("links", metadata.links);
+        object
+    }
+}
+
+impl Node {
+    /// Returns the first fields.
+    pub(crate) fn head(&self) -> NodeHead<'_> {
+        let size = if let NodeKind::File { size, .. } = &self.kind { *size } else { 0 };
+        NodeHead { name: &self.name, kind: self.kind.name(), size, metadata: &self.metadata }
+    }
+
+    /// Writes the node as restic does.
+    pub(crate) fn write(&self, buffer: &mut Vec<u8>) {
+        let metadata = &self.metadata;
+        let mut object = self.head().begin(buffer);
         if let NodeKind::Symlink { target } = &self.kind {
             write_target(&mut object, target);
         }

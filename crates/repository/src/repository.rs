@@ -26,7 +26,7 @@
 //! Sources: restic `doc/design.rst`, sections "Repository Format", "Read and Write Ordering";
 //! restic `internal/repository/repository.go`.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -51,6 +51,7 @@ use crate::polynomial::Polynomial;
 use crate::snapshot::Snapshot;
 use crate::store::{FileId, FileKind, Store};
 use crate::tree::Tree;
+use crate::tree_packs::TreePacks;
 
 /// How many key files are tried; as restic does.
 pub const KEY_FILES_MAX: usize = 20;
@@ -75,7 +76,10 @@ pub struct Open(());
 
 /// The index was loaded, too.
 #[derive(Debug)]
-pub struct Indexed(RwLock<Index>);
+pub struct Indexed {
+    index: RwLock<Index>,
+    tree_packs: TreePacks,
+}
 
 impl sealed::State for Open {}
 impl sealed::State for Indexed {}
@@ -103,6 +107,26 @@ pub struct InitOptions<'a> {
 pub struct OpenOptions {
     /// The key file to try before the others.
     pub key_hint: Option<KeyId>,
+}
+
+/// The snapshots of a repository as far as they can be read.
+#[derive(Debug, Default)]
+pub struct ReadableSnapshots {
+    /// Those that are whole, the oldest first.
+    pub snapshots: Vec<(SnapshotId, Snapshot)>,
+    /// What is wrong with the others; each error names its snapshot.
+    pub damaged: Vec<RepositoryError>,
+}
+
+impl ReadableSnapshots {
+    /// Goes on with those that are whole, after telling the log of the others.
+    pub(crate) fn or_warn(self) -> Vec<(SnapshotId, Snapshot)> {
+        for error in &self.damaged {
+            let error: &dyn std::error::Error = error;
+            tracing::warn!(error, "A snapshot cannot be read and is passed over.");
+        }
+        self.snapshots
+    }
 }
 
 /// An opened repository.
@@ -190,7 +214,7 @@ impl Repository<Open> {
                 cache.trim(CacheKind::TreePack, has);
             }
         }
-        let state = Indexed(RwLock::new(index));
+        let state = Indexed { index: RwLock::new(index), tree_packs: TreePacks::default() };
         let Self { store, key, key_id, config, cache, state: Open(()) } = self;
         Ok(Repository { store, key, key_id, config, cache, state })
     }
@@ -418,18 +442,32 @@ impl<S: State> Repository<S> {
         Ok(self.store.list()?.into_iter().map(|file| file.id).collect())
     }
 
-    /// Reads all snapshots, the oldest first.
+    /// Reads all snapshots, the oldest first; fails if one is damaged.
     pub fn snapshots(&self) -> Result<Vec<(SnapshotId, Snapshot)>, RepositoryError> {
-        let mut snapshots = Vec::new();
-        for id in self.snapshot_ids()? {
-            snapshots.push((id, self.snapshot(&id)?));
+        let mut found = self.readable_snapshots()?;
+        found.damaged.drain(..).next().map_or(Ok(found.snapshots), Err)
+    }
+
+    /// Reads all snapshots that are whole, the oldest first, and tells what is wrong with the others.
+    ///
+    /// Must not decide about what to delete: what only a damaged snapshot refers to is not unused.
+    pub fn readable_snapshots(&self) -> Result<ReadableSnapshots, RepositoryError> {
+        let ids = self.snapshot_ids()?;
+        let mut found = ReadableSnapshots::default();
+        for id in &ids {
+            match self.snapshot(id) {
+                Ok(snapshot) => found.snapshots.push((*id, snapshot)),
+                Err(error @ RepositoryError::Corrupt(_)) => found.damaged.push(error),
+                Err(error) => return Err(error),
+            }
         }
         if let Some(cache) = &self.cache {
-            let ids: HashSet<_> = snapshots.iter().map(|(id, _)| *id).collect();
-            cache.trim(CacheKind::Snapshot, |name| ids.contains(&SnapshotId::from_bytes(*name)));
+            let is_listed =
+                |name: &[u8; 32]| ids.binary_search(&SnapshotId::from_bytes(*name)).is_ok();
+            cache.trim(CacheKind::Snapshot, is_listed);
         }
-        snapshots.sort_by_key(|(id, snapshot)| (snapshot.time, *id));
-        Ok(snapshots)
+        found.snapshots.sort_by_key(|(id, snapshot)| (snapshot.time, *id));
+        Ok(found)
     }
 
     /// Reads a snapshot.
@@ -494,13 +532,13 @@ impl Repository<Indexed> {
     ///
     /// Must not be held while an index is saved.
     pub fn index(&self) -> impl Deref<Target = Index> {
-        self.state.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.state.index.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Forgets what lies in these packs, as if no index listed them: what is stored from then on
     /// refers to nothing in them, and a pack that is stored again is known again.
     pub fn leave_out(&mut self, packs: &BTreeSet<PackId>) {
-        self.state.0.get_mut().unwrap_or_else(PoisonError::into_inner).leave_out(packs);
+        self.state.index.get_mut().unwrap_or_else(PoisonError::into_inner).leave_out(packs);
     }
 
     /// Tells whether a blob is durable and indexed.
@@ -517,7 +555,7 @@ impl Repository<Indexed> {
     /// are known from then on.
     pub fn save_index(&self, file: &IndexFile) -> Result<IndexId, RepositoryError> {
         let id = self.save_document(&file.to_document())?;
-        self.state.0.write().unwrap_or_else(PoisonError::into_inner).add(file);
+        self.state.index.write().unwrap_or_else(PoisonError::into_inner).add(file);
         Ok(id)
     }
 
@@ -562,7 +600,10 @@ impl Repository<Indexed> {
     ) -> Option<Bytes> {
         let (cache, pack) = (self.cache.as_ref()?, &location.pack);
         let fetch = || self.load_raw(pack);
-        let bytes = cache.read_through(CacheKind::TreePack, pack.as_bytes(), fetch).ok()?;
+        let bytes = self
+            .state
+            .tree_packs
+            .get(pack, || cache.read_through(CacheKind::TreePack, pack.as_bytes(), fetch).ok())?;
         let begin = location.offset as usize;
         let mut sealed = bytes.get(begin..begin.checked_add(location.length as usize)?)?.to_vec();
         opener.open(id, &mut sealed, location.uncompressed_length).ok().map(Bytes::from)

@@ -144,8 +144,8 @@ impl<S: State> Repository<S> {
         filter: &SnapshotFilter,
     ) -> Result<(SnapshotId, Snapshot), RepositoryError> {
         if name.wanted == LATEST {
-            let newest =
-                self.snapshots()?.into_iter().rfind(|(_, snapshot)| filter.matches(snapshot));
+            let readable = self.readable_snapshots()?.or_warn();
+            let newest = readable.into_iter().rfind(|(_, snapshot)| filter.matches(snapshot));
             return newest.ok_or_else(|| self.no_snapshot(format!("{LATEST}{filter}")));
         }
         let ids = self.snapshot_ids()?;

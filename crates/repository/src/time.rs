@@ -77,9 +77,9 @@ impl NodeTime {
     }
 }
 
-/// Writes the time as RFC 3339; years that it cannot hold become the nearest that it can.
-impl fmt::Display for NodeTime {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl NodeTime {
+    /// Writes the time as RFC 3339; years that it cannot hold become the nearest that it can.
+    pub(crate) fn write(self, buffer: &mut Vec<u8>) {
         let local = self.seconds.saturating_add(i64::from(self.offset_minutes) * 60);
         let (year, month, day) = match civil_from_days(local.div_euclid(DAY_SECONDS)) {
             // As Go does when it takes years off a leap day.
@@ -87,18 +87,48 @@ impl fmt::Display for NodeTime {
             (year, month, day) => (year.clamp(0, YEAR_MAX), month, day),
         };
         let second = local.rem_euclid(DAY_SECONDS);
-        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")?;
+        write_digits(buffer, year, 4);
+        for (mark, number) in [
+            (b'-', month),
+            (b'-', day),
+            (b'T', second / 3600),
+            (b':', second / 60 % 60),
+            (b':', second % 60),
+        ] {
+            buffer.push(mark);
+            write_digits(buffer, number, 2);
+        }
         if self.nanoseconds != 0 {
-            let fraction = format!(".{:09}", self.nanoseconds);
-            f.write_str(fraction.trim_end_matches('0'))?;
+            buffer.push(b'.');
+            write_digits(buffer, self.nanoseconds.into(), 9);
+            while buffer.pop_if(|digit| *digit == b'0').is_some() {}
         }
         if self.offset_minutes == 0 {
-            return f.write_str("Z");
+            return buffer.push(b'Z');
         }
-        let sign = if self.offset_minutes < 0 { '-' } else { '+' };
+        buffer.push(if self.offset_minutes < 0 { b'-' } else { b'+' });
         let minutes = self.offset_minutes.unsigned_abs();
-        write!(f, "{sign}{:02}:{:02}", minutes / 60, minutes % 60)
+        write_digits(buffer, (minutes / 60).into(), 2);
+        buffer.push(b':');
+        write_digits(buffer, (minutes % 60).into(), 2);
+    }
+}
+
+/// Writes a number, which is not negative and not longer than that, with this many digits.
+fn write_digits(buffer: &mut Vec<u8>, mut number: i64, digits: usize) {
+    let begin = buffer.len();
+    buffer.resize(begin + digits, b'0');
+    for place in buffer[begin..].iter_mut().rev() {
+        *place = b'0' + u8::try_from(number % 10).expect("one digit");
+        number /= 10;
+    }
+}
+
+impl fmt::Display for NodeTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = Vec::new();
+        self.write(&mut text);
+        f.write_str(str::from_utf8(&text).expect("digits and marks"))
     }
 }
 

@@ -107,12 +107,13 @@ impl Tree {
 pub struct TreeWriter {
     document: Vec<u8>,
     last: OsString,
+    is_empty: bool,
 }
 
 impl TreeWriter {
     /// Begins a tree.
     pub fn new() -> Self {
-        Self { document: b"{\"nodes\":[".to_vec(), last: OsString::new() }
+        Self { document: b"{\"nodes\":[".to_vec(), last: OsString::new(), is_empty: true }
     }
 
     /// Writes a node, whose name comes after that of the one before.
@@ -122,12 +123,22 @@ impl TreeWriter {
             let (name, previous) = (node.name.clone(), self.last.clone());
             return Err(TreeError::NotOrdered { name, previous });
         }
-        if !self.last.is_empty() {
-            self.document.push(b',');
-        }
+        self.begin_node();
         node.write(&mut self.document);
         self.last.clone_from(&node.name);
         Ok(())
+    }
+
+    /// Adds a node that is written already; whoever calls sees to the order of names.
+    pub(crate) fn add_written(&mut self, node: &[u8]) {
+        self.begin_node();
+        self.document.extend_from_slice(node);
+    }
+
+    fn begin_node(&mut self) {
+        if !std::mem::take(&mut self.is_empty) {
+            self.document.push(b',');
+        }
     }
 
     /// Ends the tree.

@@ -297,6 +297,22 @@ fn a_changed_snapshot_is_named_with_all_digits() {
 }
 
 #[test]
+fn a_damaged_snapshot_does_not_hide_the_others() {
+    let place = Place::new();
+    let damaged = place.init().save_snapshot(&snapshot(60)).unwrap();
+    place.damage("repo/snapshots/", 40);
+    let repository = place.open().unwrap();
+    let ids = [30, 50, 40].map(|s| repository.save_snapshot(&snapshot(s)).unwrap());
+    let found = repository.readable_snapshots().unwrap();
+    let read: Vec<SnapshotId> = found.snapshots.iter().map(|(id, _)| *id).collect();
+    assert_eq!(read, [ids[0], ids[2], ids[1]]);
+    assert_eq!(found.damaged.len(), 1);
+    assert!(found.damaged[0].to_string().contains(&damaged.to_hex()));
+    assert_eq!(repository.find_snapshot("latest").unwrap().0, ids[1]);
+    assert!(repository.snapshots().is_err(), "who asks for all must not get fewer");
+}
+
+#[test]
 fn a_truncated_index_is_named_and_says_how_to_make_it_anew() {
     let place = Place::new();
     place.init();

@@ -11,14 +11,15 @@ use lifeboat_model::{BlobId, Cancel, Clock, Event, EventSink, Stage, Timestamp, 
 use rustix::fs::Stat;
 use tracing::warn;
 
-use super::assemble::{self, Directory, Slot};
+use super::assemble::{Directory, Known, Slot};
+use super::before::ParentTree;
 use super::sink::{PACKS_WAITING, Shelf, Sink, UPLOADS};
 use super::stream::Streams;
 use super::tally::Tally;
 use super::walk::DirectoryJob;
 use super::work::{Job, Work};
 use super::{BackupError, Counts, SkipReason, Skipped, Witness};
-use crate::blob::{BlobKind, BlobSealer};
+use crate::blob::{BlobKind, BlobOpener, BlobSealer};
 use crate::chunker::{Chunker, Gear};
 use crate::compress::Compression;
 use crate::node::{ExtendedAttribute, Metadata, Node};
@@ -28,7 +29,6 @@ use crate::source::attributes::Holder;
 use crate::source::layout::Layout;
 use crate::source::metadata;
 use crate::source::owners::Owners;
-use crate::tree::Tree;
 
 /// What a backup goes by.
 pub(super) struct Setting<'a> {
@@ -172,29 +172,15 @@ impl<'a> Engine<'a> {
         })
     }
 
-    /// Returns what the parent snapshot has in a directory, ordered by name.
-    ///
-    /// If that cannot be read, all of it is read from the file system again: the new snapshot must
-    /// not suffer from what happened to an old one.
-    pub(super) fn parent_nodes(&self, tree: &BlobId) -> Vec<Node> {
-        let mut nodes = match self.setting.repository.tree(tree) {
-            Ok(Tree { nodes }) => nodes,
-            Err(error) => {
-                let error: &dyn std::error::Error = &error;
-                warn!(tree = %tree.to_hex(), error, "The parent's directory cannot be read.");
-                Vec::new()
-            }
-        };
-        if !nodes.is_sorted_by(|a, b| a.name < b.name) {
-            nodes.sort_by(|a, b| a.name.cmp(&b.name));
-        }
-        nodes
+    /// Tells whether the attributes of an inode that nobody touched are those of the parent.
+    pub(super) const fn keeps_attributes(&self) -> bool {
+        self.setting.keep_attributes
     }
 
     /// Tells whether all blobs of a file are in the repository.
-    pub(super) fn has_all(&self, content: &[BlobId]) -> bool {
+    pub(super) fn has_all(&self, mut content: impl Iterator<Item = BlobId>) -> bool {
         let index = self.setting.repository.index();
-        content.iter().all(|id| index.contains(BlobKind::Data, id))
+        content.all(|id| index.contains(BlobKind::Data, &id))
     }
 }
 
@@ -204,6 +190,9 @@ pub(super) struct Worker<'e> {
     pub(super) chunker: Chunker<'e>,
     pub(super) sealer: BlobSealer<'e>,
     pub(super) meter: Meter,
+    opener: BlobOpener<'e>,
+    /// For what is compared and thrown away.
+    pub(super) scratch: Vec<u8>,
 }
 
 impl<'e> Worker<'e> {
@@ -215,7 +204,20 @@ impl<'e> Worker<'e> {
             chunker: Chunker::new(&engine.gear).measured_by(meter.clone()),
             sealer: BlobSealer::new(key, engine.setting.compression).measured_by(meter.clone()),
             meter,
+            opener: BlobOpener::new(key),
+            scratch: Vec::new(),
         }
+    }
+
+    /// Returns what the parent snapshot has in a directory.
+    ///
+    /// If that cannot be read, all of it is read from the file system again: the new snapshot must
+    /// not suffer from what happened to an old one.
+    pub(super) fn parent_tree(&mut self, tree: BlobId) -> Option<ParentTree> {
+        let repository = self.engine.setting.repository;
+        let read = repository.read_blob_with(&mut self.opener, BlobKind::Tree, &tree);
+        let document = read.inspect_err(|error| warn_of(&tree, error)).ok()?;
+        ParentTree::new(tree, document).inspect_err(|error| warn_of(&tree, error)).ok()
     }
 
     /// Does one job after the other until there are none.
@@ -236,30 +238,38 @@ impl<'e> Worker<'e> {
     }
 
     /// Sets an entry of a directory, or leaves it out, and completes what is complete by that.
-    pub(super) fn set(&mut self, slot: &Slot, node: Option<Node>) -> Result<(), BackupError> {
-        let nodes = slot.directory.set(slot.number, node);
-        self.complete(Arc::clone(&slot.directory), nodes)
+    pub(super) fn set(&mut self, slot: &Slot, node: Option<&Node>) -> Result<(), BackupError> {
+        let known = slot.directory.set(slot, node);
+        self.complete(Arc::clone(&slot.directory), known)
     }
 
     /// Stores the tree of a directory whose entries are known, and those above that this completes.
     pub(super) fn complete(
         &mut self,
         mut directory: Arc<Directory>,
-        mut nodes: Option<Vec<Option<Node>>>,
+        mut known: Option<Known>,
     ) -> Result<(), BackupError> {
-        while let Some(known) = nodes {
-            let length = |document: &Result<Vec<u8>, _>| document.as_ref().map_or(0, Vec::len);
-            let encode = || assemble::encode(known);
-            let document = self.meter.measure_result(Activity::Encode, length, encode)?;
-            let tree = self.engine.sink.store(&mut self.sealer, BlobKind::Tree, &document)?;
+        while let Some(entries) = known {
+            let tree = if let Some(tree) = directory.unchanged(&entries) {
+                tree
+            } else {
+                let encode = || directory.encode(&entries);
+                let document = self.meter.measure_result(Activity::Encode, Vec::len, encode);
+                drop(entries);
+                self.engine.sink.store(&mut self.sealer, BlobKind::Tree, &document)?
+            };
             let Some((slot, node)) = directory.completed(tree) else {
                 self.engine.top.get_or_init(|| tree);
                 return Ok(());
             };
             self.engine.tally.directory_was_stored(directory.before(), tree);
-            nodes = slot.directory.set(slot.number, Some(node));
+            known = slot.directory.set(&slot, Some(&node));
             directory = slot.directory;
         }
         Ok(())
     }
+}
+
+fn warn_of(tree: &BlobId, error: &(dyn std::error::Error + 'static)) {
+    warn!(tree = %tree.to_hex(), error, "The parent's directory cannot be read.");
 }

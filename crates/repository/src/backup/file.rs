@@ -269,7 +269,7 @@ impl Worker<'_> {
         self.engine.tally.file_was_read(slot.was_file, whole.size);
         self.engine.advance(1, 0);
         let node = whole.into_node(&slot.name);
-        self.set(&slot, Some(node))
+        self.set(&slot, Some(&node))
     }
 }
 

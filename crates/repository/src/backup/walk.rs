@@ -2,7 +2,7 @@
 //! be read.
 
 use std::ffi::{OsStr, OsString};
-use std::iter::Peekable;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
@@ -12,11 +12,12 @@ use lifeboat_model::BlobId;
 use rustix::fs::{AtFlags, FileType, Stat, fstat, readlinkat, statat};
 use rustix::io::Errno;
 
-use super::assemble::{Directory, Slot};
+use super::assemble::{Directory, Part, Slot};
+use super::before::{self, Cursor, ParentTree, Same};
 use super::engine::Worker;
 use super::file::{FileJob, reason};
 use super::{BackupError, SkipReason};
-use crate::node::{Metadata, Node, NodeKind};
+use crate::node::{Metadata, Node, NodeHead, NodeKind};
 use crate::source::attributes::Holder;
 use crate::source::directory::{self, Links};
 use crate::source::exclude::EntryKind;
@@ -100,7 +101,8 @@ impl DirectoryJob {
 enum Pending {
     File(Option<Metadata>),
     Directory(Box<Below>),
-    Stream(usize),
+    /// The stream's number, and whether the parent has a file there.
+    Stream(usize, bool),
 }
 
 /// A directory in the one that is being listed.
@@ -115,10 +117,19 @@ struct Below {
 enum Entry {
     /// It is not in the snapshot.
     LeftOut,
+    /// It is as the parent's tree has it, there.
+    Kept(Range<usize>),
     /// All is known.
-    Known(Node),
+    Known(Node, Option<Range<usize>>),
     /// Something is to be done.
-    Pending(Pending),
+    Pending(Pending, Option<Range<usize>>),
+}
+
+/// An entry in the parent's tree.
+#[derive(Default)]
+struct Former {
+    range: Option<Range<usize>>,
+    node: Option<Node>,
 }
 
 /// A directory that is being listed.
@@ -126,8 +137,30 @@ struct Scene<'s> {
     path: &'s Path,
     handle: Option<BorrowedFd<'s>>,
     territory: Option<Territory>,
+    /// What the parent snapshot has, as far as names were not passed yet.
+    cursor: Cursor<'s>,
+    parent: Option<&'s ParentTree>,
     /// Files that were taken over from the parent, and their size.
     kept: (u64, u64),
+}
+
+impl Scene<'_> {
+    /// Takes the entry that the cursor stands before, if it has the name that was sought.
+    fn take_former(&mut self, is_there: IsThere) -> Former {
+        let there = (is_there == IsThere::Yes).then(|| self.cursor.skip()).flatten();
+        let node = there.clone().zip(self.parent);
+        Former {
+            range: there,
+            node: node.and_then(|(range, tree)| before::parse(tree.entry(range))),
+        }
+    }
+}
+
+/// Whether the parent's tree has an entry of a name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum IsThere {
+    Yes,
+    No,
 }
 
 impl Worker<'_> {
@@ -208,40 +241,36 @@ impl Worker<'_> {
         let place = job.place.as_deref();
         let walked = handle.as_ref().filter(|_| territory.is_some() && !foreign);
         let names = self.names(walked, place, &path);
-        let before = job.before.subtree.map(|tree| self.engine.parent_nodes(&tree));
-        let mut before = before.unwrap_or_default().into_iter().peekable();
+        let parent = job.before.subtree.and_then(|tree| self.parent_tree(tree));
+        let directory =
+            Directory::new(job.slot, path, (handle, metadata), job.before.subtree, parent);
         let mut scene = Scene {
-            path: &path,
-            handle: handle.as_ref().map(AsFd::as_fd),
+            path: &directory.path,
+            handle: directory.handle.as_ref().map(AsFd::as_fd),
             territory,
+            cursor: directory.parent().map_or_else(Cursor::nothing, ParentTree::cursor),
+            parent: directory.parent(),
             kept: (0, 0),
         };
-        let (mut nodes, mut pending) = (Vec::with_capacity(names.len()), Vec::new());
+        let (mut parts, mut pending) = (Vec::with_capacity(names.len()), Vec::new());
         for name in names {
-            let before = take_named(&mut before, &name);
-            let was_file = matches!(&before, Some(Node { kind: NodeKind::File { .. }, .. }));
             let below = place.and_then(|place| place.below.get(&name));
-            match self.look(&mut scene, &name, below, before) {
+            match self.look(&mut scene, &name, below) {
                 Entry::LeftOut => {}
-                Entry::Known(node) => nodes.push(Some(node)),
-                Entry::Pending(entry) => {
-                    pending.push((nodes.len(), name, was_file, entry));
-                    nodes.push(None);
+                Entry::Kept(range) => parts.push(Part::Kept(range)),
+                Entry::Known(node, range) => parts.push(directory.part(&node, range)),
+                Entry::Pending(entry, range) => {
+                    pending.push((parts.len(), name, entry, range));
+                    parts.push(Part::Unknown);
                 }
             }
         }
-        let kept = scene.kept;
+        let Scene { kept, cursor, .. } = scene;
+        let before = cursor.finish();
         self.engine.tally.files_were_kept(kept.0, kept.1);
         self.engine.advance(kept.0, kept.1);
-        let unknown = pending.len();
-        let directory = Directory::new(
-            job.slot,
-            path,
-            (handle, metadata),
-            job.before.subtree,
-            (nodes, unknown),
-        );
-        if unknown == 0 {
+        let directory = directory.with_entries(parts, before);
+        if pending.is_empty() {
             let known = directory.known();
             return self.complete(directory, known);
         }
@@ -262,8 +291,9 @@ impl Worker<'_> {
         if let Some(place) = place.filter(|place| !place.below.is_empty()) {
             names.extend(place.below.keys().cloned());
             names.sort_unstable();
-            names.dedup();
         }
+        // A tree has each name once, whatever a file system lists.
+        names.dedup();
         names
     }
 
@@ -271,14 +301,15 @@ impl Worker<'_> {
     fn hand_out(
         &mut self,
         directory: &Arc<Directory>,
-        pending: Vec<(usize, OsString, bool, Pending)>,
+        pending: Vec<(usize, OsString, Pending, Option<Range<usize>>)>,
     ) -> Result<(), BackupError> {
         let (mut files, mut directories, mut met) = (Vec::new(), Vec::new(), Vec::new());
-        for (number, name, was_file, entry) in pending {
-            let slot = Slot { directory: Arc::clone(directory), number, name, was_file };
+        for (number, name, entry, range) in pending {
+            let was_file = matches!(entry, Pending::File(Some(_)) | Pending::Stream(_, true));
+            let slot = Slot { directory: Arc::clone(directory), number, name, was_file, range };
             match entry {
                 Pending::File(before) => files.push(FileJob { slot, before }),
-                Pending::Stream(stream) => {
+                Pending::Stream(stream, _) => {
                     met.extend(self.engine.streams.slot_is_known(stream, slot));
                 }
                 Pending::Directory(below) => {
@@ -294,19 +325,21 @@ impl Worker<'_> {
     }
 
     /// Looks at an entry, which may be the way to a path that was given or such a path itself.
-    fn look(
-        &mut self,
-        scene: &mut Scene<'_>,
-        name: &OsStr,
-        place: Option<&Arc<Place>>,
-        before: Option<Node>,
-    ) -> Entry {
+    fn look(&mut self, scene: &mut Scene<'_>, name: &OsStr, place: Option<&Arc<Place>>) -> Entry {
         let role = place.map(|place| &place.role);
+        let there = if scene.cursor.seek(name) { IsThere::Yes } else { IsThere::No };
         match role {
-            Some(Role::Stream(number)) => return Entry::Pending(Pending::Stream(*number)),
-            Some(Role::Virtual) => return below(place, None, Links::Refuse, before),
+            Some(Role::Stream(number)) => {
+                let former = scene.take_former(there);
+                let is_file = |node: &Node| matches!(node.kind, NodeKind::File { .. });
+                let was_file = former.node.as_ref().is_some_and(is_file);
+                return Entry::Pending(Pending::Stream(*number, was_file), former.range);
+            }
+            Some(Role::Virtual) => {
+                return below(place, None, Links::Refuse, scene.take_former(there));
+            }
             Some(Role::Passage) if scene.territory.is_none() => {
-                return below(place, None, Links::Follow, before);
+                return below(place, None, Links::Follow, scene.take_former(there));
             }
             _ => {}
         }
@@ -329,16 +362,20 @@ impl Worker<'_> {
         match (territory, metadata::file_type(&stat)) {
             // The way to another given path is walked through what is left out.
             (None, FileType::Directory) if place.is_some() => {
-                below(place, None, Links::Refuse, before)
+                below(place, None, Links::Refuse, self.former_directory(scene, name, &stat, there))
             }
             (None, _) | (_, FileType::Socket) => Entry::LeftOut,
-            (territory, FileType::Directory) => below(place, territory, Links::Refuse, before),
-            (_, FileType::RegularFile) => self.look_at_file(scene, name, &stat, before),
-            _ => match self.look_at_other(scene, name, &stat, before) {
-                Ok(node) => {
+            (territory, FileType::Directory) => {
+                let former = self.former_directory(scene, name, &stat, there);
+                below(place, territory, Links::Refuse, former)
+            }
+            (_, FileType::RegularFile) => self.look_at_file(scene, name, &stat, there),
+            _ => match self.look_at_other(scene, name, &stat, (place, there)) {
+                Ok(Entry::Known(node, range)) => {
                     self.name_links_to_given_paths(place, &path, &node);
-                    Entry::Known(node)
+                    Entry::Known(node, range)
                 }
+                Ok(entry) => entry,
                 Err(error) => {
                     self.engine.tally.skip(path, reason("read", error));
                     Entry::LeftOut
@@ -347,41 +384,96 @@ impl Worker<'_> {
         }
     }
 
-    /// Takes a file over from the parent, or leaves it to be read.
-    fn look_at_file(
-        &self,
+    /// Takes the parent's entry if it is what would be written now, and returns it with its metadata.
+    ///
+    /// It has no attributes then: those of the parent are right, since nobody touched the inode.
+    fn same(
+        &mut self,
         scene: &mut Scene<'_>,
         name: &OsStr,
         stat: &Stat,
-        before: Option<Node>,
+        there: IsThere,
+    ) -> Option<(Same, Metadata)> {
+        if there == IsThere::No || !self.engine.keeps_attributes() {
+            return None;
+        }
+        let (kind, size) = match metadata::file_type(stat) {
+            FileType::RegularFile => ("file", metadata::size(stat)),
+            FileType::Directory => ("dir", 0),
+            FileType::Symlink => ("symlink", 0),
+            _ => return None,
+        };
+        let metadata = metadata::read(stat, &self.engine.owners);
+        self.scratch.clear();
+        NodeHead { name, kind, size, metadata: &metadata }.write(&mut self.scratch);
+        Some((scene.cursor.take_same(&self.scratch)?, metadata))
+    }
+
+    fn former_directory(
+        &mut self,
+        scene: &mut Scene<'_>,
+        name: &OsStr,
+        stat: &Stat,
+        there: IsThere,
+    ) -> Former {
+        let Some((same, metadata)) = self.same(scene, name, stat, there) else {
+            return scene.take_former(there);
+        };
+        let kind = scene.cursor.subtree(&same).map(|subtree| NodeKind::Directory { subtree });
+        let node = kind.map(|kind| Node { name: name.to_owned(), kind, metadata });
+        Former { range: Some(same.range), node }
+    }
+
+    /// Takes a file over from the parent, or leaves it to be read.
+    fn look_at_file(
+        &mut self,
+        scene: &mut Scene<'_>,
+        name: &OsStr,
+        stat: &Stat,
+        there: IsThere,
     ) -> Entry {
-        match before {
+        let size = metadata::size(stat);
+        if let Some((same, metadata)) = self.same(scene, name, stat, there) {
+            if scene.handle.is_none() || !self.engine.has_all(scene.cursor.pieces(&same)) {
+                return Entry::Pending(Pending::File(Some(metadata)), Some(same.range));
+            }
+            scene.kept.0 += 1;
+            scene.kept.1 += size;
+            return Entry::Kept(same.range);
+        }
+        let Former { range, node } = scene.take_former(there);
+        match node {
             Some(Node { kind: NodeKind::File { size, content }, metadata: before, .. }) => {
                 let unchanged = size == metadata::size(stat)
                     && before.mtime.is_same_instant(metadata::mtime(stat))
                     && metadata::has_inode_of(stat, &before)
-                    && self.engine.has_all(&content);
+                    && self.engine.has_all(content.iter().copied());
                 let Some(handle) = scene.handle.filter(|_| unchanged) else {
-                    return Entry::Pending(Pending::File(Some(before)));
+                    return Entry::Pending(Pending::File(Some(before)), range);
                 };
                 scene.kept.0 += 1;
                 scene.kept.1 += size;
                 let metadata = self.entry_metadata(handle, name, stat, Some(&before), scene.path);
                 let kind = NodeKind::File { size, content };
-                Entry::Known(Node { name: name.to_owned(), kind, metadata })
+                Entry::Known(Node { name: name.to_owned(), kind, metadata }, range)
             }
-            _ => Entry::Pending(Pending::File(None)),
+            _ => Entry::Pending(Pending::File(None), range),
         }
     }
 
     fn look_at_other(
-        &self,
-        scene: &Scene<'_>,
+        &mut self,
+        scene: &mut Scene<'_>,
         name: &OsStr,
         stat: &Stat,
-        before: Option<Node>,
-    ) -> Result<Node, Errno> {
+        (place, there): (Option<&Arc<Place>>, IsThere),
+    ) -> Result<Entry, Errno> {
         let handle = scene.handle.ok_or(Errno::NOENT)?;
+        if place.is_none()
+            && let Some((same, _)) = self.same(scene, name, stat, there)
+        {
+            return Ok(Entry::Kept(same.range));
+        }
         let kind = match metadata::file_type(stat) {
             FileType::Symlink => {
                 let target = readlinkat(handle, name, Vec::new())?;
@@ -392,9 +484,10 @@ impl Worker<'_> {
             FileType::Fifo => NodeKind::Fifo,
             _ => return Err(Errno::NOTSUP),
         };
-        let before = before.map(|node| node.metadata);
+        let former = scene.take_former(there);
+        let before = former.node.map(|node| node.metadata);
         let metadata = self.entry_metadata(handle, name, stat, before.as_ref(), scene.path);
-        Ok(Node { name: name.to_owned(), kind, metadata })
+        Ok(Entry::Known(Node { name: name.to_owned(), kind, metadata }, former.range))
     }
 
     fn entry_metadata(
@@ -425,16 +518,17 @@ fn below(
     place: Option<&Arc<Place>>,
     territory: Option<Territory>,
     links: Links,
-    before: Option<Node>,
+    former: Former,
 ) -> Entry {
-    let before = match before {
+    let before = match former.node {
         Some(Node { kind: NodeKind::Directory { subtree }, metadata, .. }) => {
             Before { metadata: Some(metadata), subtree: Some(subtree) }
         }
         _ => Before::default(),
     };
     let place = place.map(Arc::clone);
-    Entry::Pending(Pending::Directory(Box::new(Below { place, territory, links, before })))
+    let below = Below { place, territory, links, before };
+    Entry::Pending(Pending::Directory(Box::new(below)), former.range)
 }
 
 /// Tells whether an entry is left out by its territory's rules.
@@ -446,10 +540,4 @@ fn leaves_out(territory: &Territory, path: &Path, stat: &Stat) -> bool {
     // What is mounted on a directory is left out, but not the directory.
     territory.rules.exclude.excludes(path, kind)
         || (kind == EntryKind::Other && territory.ends_before(stat.st_dev))
-}
-
-/// Takes the node with a name out of nodes in the order of their names.
-fn take_named(nodes: &mut Peekable<impl Iterator<Item = Node>>, name: &OsStr) -> Option<Node> {
-    while nodes.next_if(|node| node.name.as_os_str() < name).is_some() {}
-    nodes.next_if(|node| node.name == name)
 }

@@ -3,6 +3,7 @@
 
 #![cfg(test)]
 
+mod changes;
 mod copies;
 mod faults;
 mod forget;
