@@ -1,7 +1,7 @@
 //! Repairs, judged by stock restic: afterwards its check finds nothing.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lifeboat_model::{Cancel, IndexId, PackId, Silent, SnapshotId};
@@ -47,7 +47,7 @@ fn pack_path(site: &Site, pack: &PackId) -> PathBuf {
     site.path("tier/repo/data").join(&name[..2]).join(name)
 }
 
-fn overwrite(path: &PathBuf, bytes: &[u8]) {
+fn overwrite(path: &Path, bytes: &[u8]) {
     durable::replace(path, bytes, 0o600).unwrap();
 }
 

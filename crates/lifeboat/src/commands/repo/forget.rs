@@ -60,6 +60,7 @@ pub struct Forget {
 }
 
 /// The words of the policy.
+#[expect(clippy::struct_field_names, reason = "the fields are the flags, in restic's words")]
 #[derive(Debug, Args)]
 struct Keep {
     /// Keep the last N snapshots, or `unlimited`

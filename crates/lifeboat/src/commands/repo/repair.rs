@@ -106,6 +106,7 @@ impl Index {
 /// Repair the index first. Directories that are lost become empty, and files lose what is lost of
 /// them: so data is lost for good once the damaged snapshots are removed. A backup of what is still
 /// there heals more, since it stores again what is missing.
+#[expect(clippy::struct_field_names, reason = "the field is the argument that people see")]
 #[derive(Debug, Args)]
 pub struct Snapshots {
     #[command(flatten)]
