@@ -185,7 +185,10 @@ fn restic_does_not_prune_beside_our_backup_and_breaks_the_lock_of_a_dead_one() {
     let mut child = environment.start(["repo", "backup", "repo", source.to_str().unwrap()]);
     let process = Pid::from_raw(child.id().try_into().unwrap());
     let locks = environment.path("repo/locks");
-    while std::fs::read_dir(&locks).unwrap().next().is_none() {}
+    // Under its own name, which is the hash of its bytes; before that it is no lock yet.
+    let is_lock =
+        |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name().len() == 64;
+    while !std::fs::read_dir(&locks).unwrap().any(is_lock) {}
     kill(process, Signal::SIGSTOP).unwrap();
     let refused = restic.run(["prune"]).unwrap_err().to_string();
     assert!(refused.contains(&format!("PID {}", child.id())), "{refused}");
