@@ -82,7 +82,7 @@ fn a_plan_is_found_in_its_places() {
         environment.write("elsewhere/other.toml", SOUND.replace("\"shop\"", "\"other\""));
     let other = environment.run(["plan", "show", "--json", "--plan", elsewhere.to_str().unwrap()]);
     assert_ne!(shown["id"], other.json()["id"], "another plan has another id");
-    environment.run(["plan", "show", "--plan", "no-such.toml"]).failure(1);
+    environment.run(["plan", "show", "--plan", "no-such.toml"]).failure(2);
 }
 
 #[test]
