@@ -46,7 +46,7 @@ use lifeboat_model::{AssetName, Cancel, Event, EventSink, Exit, JobId, SnapshotI
 use lifeboat_model::{SiteName, Timestamp};
 use lifeboat_plan::plan::asset::Asset;
 use lifeboat_repository::backup::{Counts, Skipped};
-use lifeboat_repository::lock::{LockGuard, LockKind, LockOptions};
+use lifeboat_repository::lock::LockGuard;
 use serde::Serialize;
 
 use self::capture::CaptureTrouble;
@@ -206,8 +206,7 @@ pub fn backup(
             Err(error) => return Err(error),
         }
     }
-    let mut open = OpenSite::open(site, &tiers, NewTiers::SetUp, events, cancel)?;
-    open.leave_damage_out()?;
+    let open = OpenSite::open(site, &tiers, NewTiers::SetUp, events, cancel)?;
     Holdings::of_open(&open)?.record_missing(&open)?;
     let surroundings = site.surroundings();
     let (job, started) = (surroundings.new_job(), surroundings.now());
@@ -228,6 +227,7 @@ pub fn backup(
         live_directories: OnceCell::new(),
     };
     work.take_locks();
+    open.leave_damage_out()?;
     let mut reports = Vec::new();
     for asset in &assets {
         let report = work.back_up(asset)?;
@@ -292,10 +292,8 @@ impl Job<'_> {
     }
 
     fn take_locks(&mut self) {
-        let clock = &self.site().surroundings().clock;
-        let options = LockOptions::new(LockKind::Shared);
         let locks = self.open.open_tiers().map(|tier| {
-            let lock = LockGuard::acquire(&tier.repository, &options, clock, self.cancel);
+            let lock = self.open.lock(tier, self.events, self.cancel);
             (tier.named.name.clone(), lock.map_err(|error| Trouble::of(&error)))
         });
         self.locks = locks.collect();

@@ -161,7 +161,7 @@ pub fn restore(
     open.record(Body::JobStarted(JobStarted { job, command, assets }))?;
     open.deliver()?;
     let work = Restoration { site, options, chosen: &chosen, started, events, cancel };
-    let done = open.lock_to_read(chosen.tier, cancel).and_then(|_held| work.run());
+    let done = open.lock_to_read(chosen.tier, events, cancel).and_then(|_held| work.run());
     let ended = site.surroundings().now();
     let took = Duration::try_from(ended.duration_since(started)).unwrap_or_default();
     let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);

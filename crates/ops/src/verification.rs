@@ -135,7 +135,7 @@ pub fn verify(
         let now = site.surroundings().now();
         verified.push(match open.tier(&name) {
             Err(trouble) => TierVerification::unreached(name, trouble, now),
-            Ok(tier) => match open.lock_to_read(tier, cancel) {
+            Ok(tier) => match open.lock_to_read(tier, events, cancel) {
                 Err(error) => TierVerification::unreached(name, Trouble::of(&error), now),
                 Ok(_held) => verify_tier(&open, tier, job, options.share, events, cancel)?,
             },

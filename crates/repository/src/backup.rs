@@ -32,13 +32,15 @@
 //!
 //! A kill at any time leaves the snapshots that were there. What the killed backup stored is found
 //! again by the next one as far as an index lists it: all but 64 MiB or an eighth, whichever is more,
-//! and all that is older than ten minutes; all of it when a backup fails. Packs that no index lists cost space until `prune`.
+//! and all that is older than ten minutes; all of it when a backup fails, but nothing more once its
+//! lock is lost, since a prune may have begun. Packs that no index lists cost space until a prune.
 //!
 //! # Limits
 //!
 //! - Memory: for each worker a piece, what was read beyond it, and its sealed form (three times 8 MiB
-//!   at most); 16 MiB of pieces that wait; two open packs of data and of directories each; two packs
-//!   on their way to the tier and one that waits. With the defaults on two cores less than 250 MB.
+//!   at most); 16 MiB of pieces that wait; an open pack of data for each worker, 16 at most, and two
+//!   of directories; two packs on their way to the tier and one that waits, and the memory of three
+//!   stored ones. With the defaults on two cores less than 250 MB.
 //!   Besides, of each directory that is being completed, the parent's tree and all entries that differ
 //!   from it, as they are written: some 350 bytes each, so that a directory of a million new files
 //!   takes 350 MB until it is complete, and as much again while it is stored.

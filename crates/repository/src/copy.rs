@@ -213,7 +213,7 @@ impl<'a> Copier<'a> {
 
     fn copy_blobs(&mut self, lacking: &[Lacking]) -> Result<Written, RepositoryError> {
         let pack_size = usize::try_from(PACK_SIZE.0).unwrap_or(usize::MAX);
-        let writer = PackWriter::new(self.to, pack_size);
+        let writer = PackWriter::new(self.to, pack_size, self.cancel);
         if self.keys == Keys::Same && self.packs_there.is_none() && !lacking.is_empty() {
             let files = self.to.store().list::<PackId>()?;
             self.packs_there = Some(files.into_iter().map(|file| (file.id, file.size)).collect());

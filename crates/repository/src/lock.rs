@@ -107,7 +107,7 @@ pub struct LockGuard {
 impl LockGuard {
     /// Takes a lock.
     ///
-    /// If it cannot be refreshed later on, `cancel` is set, and [`LockGuard::check`] tells why.
+    /// If it cannot be refreshed later on, `cancel` is revoked, and [`LockGuard::check`] tells why.
     /// Must not be dropped within asynchronous code, as nothing of a [`Store`] must be called there.
     ///
     /// # Errors
@@ -208,7 +208,7 @@ impl Held {
         if age >= ABORT_AFTER {
             // Also after the machine slept: somebody may have removed the lock and gone to work.
             state.lost_after = Some(age);
-            self.locks.cancel.cancel();
+            self.locks.cancel.revoke();
             return;
         }
         match self.locks.write(now) {

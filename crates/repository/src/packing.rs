@@ -10,7 +10,8 @@
 //! # Crash consistency
 //!
 //! What is stored is listed every [`LIST_AFTER`] bytes and at the end, also if the work failed, so
-//! that the next run need not store it again. After a kill, packs that no index lists are orphans.
+//! that the next run need not store it again. After a kill, or when the lock was lost, packs that no
+//! index lists are orphans.
 //!
 //! # Limits
 //!
@@ -18,7 +19,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use lifeboat_model::Classify;
+use lifeboat_model::{Cancel, Classify};
 
 use crate::blob::{BLOB_LENGTH_MAX, BlobKind, SealedBlob};
 use crate::error::{Defect, RepositoryError};
@@ -52,6 +53,7 @@ struct Progress {
 #[derive(Debug)]
 pub(crate) struct PackWriter<'a> {
     repository: &'a Repository<Indexed>,
+    cancel: &'a Cancel,
     data_pack_size: usize,
     data: Mutex<Vec<PackBuilder>>,
     trees: Mutex<Vec<PackBuilder>>,
@@ -59,9 +61,14 @@ pub(crate) struct PackWriter<'a> {
 }
 
 impl<'a> PackWriter<'a> {
-    pub(crate) fn new(repository: &'a Repository<Indexed>, data_pack_size: usize) -> Self {
+    pub(crate) fn new(
+        repository: &'a Repository<Indexed>,
+        data_pack_size: usize,
+        cancel: &'a Cancel,
+    ) -> Self {
         Self {
             repository,
+            cancel,
             data_pack_size,
             data: Mutex::default(),
             trees: Mutex::default(),
@@ -138,6 +145,8 @@ impl<'a> PackWriter<'a> {
         if unlisted.packs.is_empty() {
             return Ok(());
         }
+        // Without its lock, a prune may have taken these packs for orphans.
+        self.cancel.check_may_write()?;
         self.repository.save_index(&unlisted)?;
         lock(&self.progress).written.index_files += 1;
         Ok(())

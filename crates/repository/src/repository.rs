@@ -29,7 +29,7 @@
 use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::{Bytes, BytesMut};
 use lifeboat_model::{
@@ -49,7 +49,7 @@ use crate::key::{KdfParameters, KeyFile, KeyOrigin};
 use crate::pack::{FinishedPack, HeaderError, PackHeader};
 use crate::polynomial::Polynomial;
 use crate::snapshot::Snapshot;
-use crate::store::{FileId, FileKind, Store};
+use crate::store::{FileId, FileKind, ListedFile, Store};
 use crate::tree::Tree;
 use crate::tree_packs::TreePacks;
 
@@ -78,6 +78,8 @@ pub struct Open(());
 #[derive(Debug)]
 pub struct Indexed {
     index: RwLock<Index>,
+    /// The index files that were there when it was loaded.
+    files: Mutex<Vec<ListedFile<IndexId>>>,
     tree_packs: TreePacks,
 }
 
@@ -192,6 +194,24 @@ impl Repository<Open> {
         events: &dyn EventSink,
     ) -> Result<Repository<Indexed>, RepositoryError> {
         let files = self.store.list::<IndexId>()?;
+        let index = self.read_index(&files, cancel, events)?;
+        let state = Indexed {
+            index: RwLock::new(index),
+            files: Mutex::new(files),
+            tree_packs: TreePacks::default(),
+        };
+        let Self { store, key, key_id, config, cache, state: Open(()) } = self;
+        Ok(Repository { store, key, key_id, config, cache, state })
+    }
+}
+
+impl<S: State> Repository<S> {
+    fn read_index(
+        &self,
+        files: &[ListedFile<IndexId>],
+        cancel: &Cancel,
+        events: &dyn EventSink,
+    ) -> Result<Index, RepositoryError> {
         let total =
             Work { items: files.len() as u64, bytes: files.iter().map(|file| file.size).sum() };
         events.emit(Event::Started { stage: Stage::Index, total: Some(total) });
@@ -202,21 +222,23 @@ impl Repository<Open> {
             Ok(cancel.check()?)
         };
         cancel.check()?;
-        let index = index::load(&Arc::new(self.index_reader()), &files, &was_read)?;
+        let index = index::load(&Arc::new(self.index_reader()), files, &was_read)?;
         events.emit(Event::Finished { stage: Stage::Index });
-        if let Some(cache) = &self.cache {
-            let is_listed = |name: &[u8; 32]| {
-                files.binary_search_by_key(&IndexId::from_bytes(*name), |file| file.id).is_ok()
-            };
-            // Packs go only when the index files go that list them.
-            if cache.trim(CacheKind::Index, is_listed) > 0 {
-                let has = |name: &[u8; 32]| index.has_pack(&PackId::from_bytes(*name));
-                cache.trim(CacheKind::TreePack, has);
-            }
+        self.trim_cache(files, &index);
+        Ok(index)
+    }
+
+    /// Removes from the cache what is on the tier no more.
+    fn trim_cache(&self, files: &[ListedFile<IndexId>], index: &Index) {
+        let Some(cache) = &self.cache else { return };
+        let is_listed = |name: &[u8; 32]| {
+            files.binary_search_by_key(&IndexId::from_bytes(*name), |file| file.id).is_ok()
+        };
+        // Packs go only when the index files go that list them.
+        if cache.trim(CacheKind::Index, is_listed) > 0 {
+            let has = |name: &[u8; 32]| index.has_pack(&PackId::from_bytes(*name));
+            cache.trim(CacheKind::TreePack, has);
         }
-        let state = Indexed { index: RwLock::new(index), tree_packs: TreePacks::default() };
-        let Self { store, key, key_id, config, cache, state: Open(()) } = self;
-        Ok(Repository { store, key, key_id, config, cache, state })
     }
 
     fn index_reader(&self) -> IndexReader {
@@ -535,10 +557,30 @@ impl Repository<Indexed> {
         self.state.index.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Loads the index anew if others added or removed index files since it was loaded.
+    ///
+    /// Whoever took a lock after the index was loaded calls this before anything is stored: what a
+    /// prune removed in between must not be built upon. It forgets what [`Self::leave_out`] left out.
+    pub fn refresh_index(
+        &self,
+        cancel: &Cancel,
+        events: &dyn EventSink,
+    ) -> Result<(), RepositoryError> {
+        let listed = self.store.list::<IndexId>()?;
+        let mut files = self.state.files.lock().unwrap_or_else(PoisonError::into_inner);
+        if *files == listed {
+            return Ok(());
+        }
+        let index = self.read_index(&listed, cancel, events)?;
+        *self.state.index.write().unwrap_or_else(PoisonError::into_inner) = index;
+        *files = listed;
+        Ok(())
+    }
+
     /// Forgets what lies in these packs, as if no index listed them: what is stored from then on
     /// refers to nothing in them, and a pack that is stored again is known again.
-    pub fn leave_out(&mut self, packs: &BTreeSet<PackId>) {
-        self.state.index.get_mut().unwrap_or_else(PoisonError::into_inner).leave_out(packs);
+    pub fn leave_out(&self, packs: &BTreeSet<PackId>) {
+        self.state.index.write().unwrap_or_else(PoisonError::into_inner).leave_out(packs);
     }
 
     /// Tells whether a blob is durable and indexed.

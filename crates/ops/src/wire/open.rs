@@ -137,9 +137,9 @@ impl<'s> OpenSite<'s> {
     }
 
     /// Sees to it that what is stored from now on builds on nothing that was found damaged.
-    pub(crate) fn leave_damage_out(&mut self) -> Result<(), OpsError> {
-        for (name, opened) in &mut self.tiers {
-            let Ok(tier) = opened else { continue };
+    pub(crate) fn leave_damage_out(&self) -> Result<(), OpsError> {
+        for tier in self.open_tiers() {
+            let name = &tier.named.name;
             let damaged = Standing::load(self.catalog.view(), name)?.damaged_packs;
             if !damaged.is_empty() {
                 tracing::warn!(tier = %name, packs = damaged.len(), "What damaged packs held is stored again.");
@@ -149,16 +149,30 @@ impl<'s> OpenSite<'s> {
         Ok(())
     }
 
+    /// Locks a tier's repository against deletion. Its index is that of now: it was loaded before
+    /// the lock was held, so a prune may have come in between.
+    pub(crate) fn lock(
+        &self,
+        tier: &OpenTier,
+        events: &dyn EventSink,
+        cancel: &Cancel,
+    ) -> Result<LockGuard, RepositoryError> {
+        let clock = &self.site.surroundings().clock;
+        let options = LockOptions::new(LockKind::Shared);
+        let held = LockGuard::acquire(&tier.repository, &options, clock, cancel)?;
+        tier.repository.refresh_index(cancel, events)?;
+        Ok(held)
+    }
+
     /// Locks a tier's repository for reading; one that cannot be written to is read without, since
     /// nobody can prune it either.
     pub(crate) fn lock_to_read(
         &self,
         tier: &OpenTier,
+        events: &dyn EventSink,
         cancel: &Cancel,
     ) -> Result<Option<LockGuard>, OpsError> {
-        let clock = &self.site.surroundings().clock;
-        let options = LockOptions::new(LockKind::Shared);
-        match LockGuard::acquire(&tier.repository, &options, clock, cancel) {
+        match self.lock(tier, events, cancel) {
             Ok(held) => Ok(Some(held)),
             Err(RepositoryError::Tier(error @ TierError::Denied { .. })) => {
                 let error: &dyn std::error::Error = &error;

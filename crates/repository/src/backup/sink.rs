@@ -151,6 +151,8 @@ impl<'a> Shelf<'a> {
     }
 
     fn list(&self, file: &IndexFile) -> Result<(), RepositoryError> {
+        // Without its lock, a prune may have taken these packs for orphans.
+        self.work.check_may_write()?;
         self.repository.save_index(file)?;
         let mut unlisted = lock(&self.unlisted);
         for blob in file.packs.iter().flat_map(|pack| &pack.blobs) {

@@ -15,7 +15,7 @@
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use lifeboat_model::Cancel;
+use lifeboat_model::{Cancel, Cancelled};
 
 use super::BackupError;
 use super::file::{FileJob, PieceJob};
@@ -133,6 +133,11 @@ impl<'a> Work<'a> {
             self.fail(cancelled);
         }
         self.lock().failure.is_none()
+    }
+
+    /// Fails once nothing may be written any more, not even what was done.
+    pub(super) fn check_may_write(&self) -> Result<(), Cancelled> {
+        self.cancel.check_may_write()
     }
 
     /// Returns the first failure, once.

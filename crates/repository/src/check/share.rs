@@ -6,7 +6,7 @@
 //! pack twice a cycle. Only a run in whose window no pack falls reads one before its turn.
 //!
 //! Whoever keeps no memory of runs has two ways: a percentage goes round by the clock, so that runs
-//! at least that share of a cycle apart read everything; a [`Part`] is named by whoever asks.
+//! at most that share of a cycle apart read everything; a [`Part`] is named by whoever asks.
 
 use std::collections::HashSet;
 use std::num::NonZeroU8;

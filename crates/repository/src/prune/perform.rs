@@ -38,7 +38,7 @@ impl PrunePlan<'_> {
         let requests = AtomicU64::new(0);
         let mover = Mover {
             repository,
-            writer: PackWriter::new(repository, pack_size(self.options.pack_size.0)),
+            writer: PackWriter::new(repository, pack_size(self.options.pack_size.0), cancel),
             uncompressed: self.options.uncompressed,
             bytes_read: &bytes_read,
             requests: &requests,

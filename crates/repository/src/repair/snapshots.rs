@@ -294,7 +294,7 @@ impl Repairer<'_> {
         lock: &LockGuard,
     ) -> Result<SnapshotId, RepositoryError> {
         let pack_size = usize::try_from(PACK_SIZE.0).unwrap_or(usize::MAX);
-        let writer = PackWriter::new(self.repository, pack_size);
+        let writer = PackWriter::new(self.repository, pack_size, self.cancel);
         let mut stored = BTreeSet::new();
         let mut outcome = Ok(());
         for (id, document) in std::mem::take(&mut self.new) {

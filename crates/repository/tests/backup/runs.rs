@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use lifeboat_model::{Cancel, Classify, ErrorKind, Silent, SystemClock};
+use lifeboat_model::{Cancel, Classify, ErrorKind, IndexId, Silent, SystemClock};
 use lifeboat_repository::backup::{BackupError, BackupOptions, SkipReason, backup};
 use lifeboat_repository::source::{Excludes, FilesSource, Source, StreamReader, StreamSource};
 use lifeboat_testing::tree::{self, Aspect, Sample};
@@ -252,6 +252,37 @@ fn a_cancelled_backup_makes_no_snapshot() {
     assert!(repository.snapshot_ids().unwrap().is_empty());
     site.restic().check_read_data().unwrap();
     run(&site.repository(), vec![files(&[&site.source()])]).unwrap();
+}
+
+#[test]
+fn a_backup_that_lost_its_lock_lists_nothing_more() {
+    let site = Site::new();
+    Sample::new(5).build(site.source()).unwrap();
+    let repository = site.repository();
+    let cancel = Cancel::new();
+    let loses = cancel.clone();
+    let stream = StreamSource::new("/lifeboat/x", move || {
+        loses.revoke();
+        Ok(Box::new(Dump { rest: io::Cursor::default(), broken_after: None, end: Ok(()) }))
+    });
+    let sources = vec![files(&[&site.source()]), Source::Stream(stream)];
+    let options = BackupOptions::new("site");
+    let result = backup(&repository, sources, &options, &Silent, &cancel, &SystemClock);
+    assert!(matches!(result, Err(BackupError::Cancelled(_))), "{result:?}");
+    assert_eq!(repository.store().list::<IndexId>().unwrap(), []);
+    assert!(repository.snapshot_ids().unwrap().is_empty());
+}
+
+#[test]
+fn what_a_prune_removed_before_the_lock_was_held_is_stored_again() {
+    let site = Site::new();
+    Sample::new(5).build(site.source()).unwrap();
+    let first = run(&site.repository(), vec![files(&[&site.source()])]).unwrap();
+    let stale = site.repository();
+    site.restic().run(["forget", "--prune", &first.snapshot.to_hex()]).unwrap();
+    stale.refresh_index(&Cancel::new(), &Silent).unwrap();
+    run(&stale, vec![files(&[&site.source()])]).unwrap();
+    site.restic().check_read_data().unwrap();
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub struct Check {
     #[command(flatten)]
     access: Access,
     /// Read the stored data too: all of it, or a share like `--read-data=5%`, which goes round by the
-    /// clock: runs at least 36 hours apart read everything in 30 days
+    /// clock: runs at most 36 hours apart read everything in 30 days
     #[arg(
         long,
         value_name = "SHARE",

@@ -31,8 +31,6 @@ pub struct Restore {
     /// directory of it lands in the target itself
     #[arg(value_name = "SNAPSHOT[:PATH]", value_parser = snapshot_name(), default_value = "latest")]
     snapshot: SnapshotName,
-    #[command(flatten)]
-    choice: Choice,
     /// Restore below this directory; it is created, or has to be empty unless --overwrite is given
     #[arg(
         long,
@@ -81,6 +79,8 @@ pub struct Restore {
     /// Tell what the time went into while content was restored
     #[arg(long)]
     profile: bool,
+    #[command(flatten)]
+    choice: Choice,
 }
 
 /// When files that are there are overwritten.
