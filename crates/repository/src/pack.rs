@@ -223,6 +223,37 @@ impl PackBuilder {
         Ok(packed)
     }
 
+    /// Takes over what is in another pack, or gives it back if `size` has no room for both.
+    fn absorb(&mut self, other: Self, size: usize) -> Option<Self> {
+        let both = self.size() + other.bytes.len() + other.header_length;
+        let header_length = self.header_length + other.header_length;
+        if both > size || header_length + OVERHEAD > HEADER_LENGTH_MAX {
+            return Some(other);
+        }
+        let begin = u32::try_from(self.bytes.len()).expect("a pack is less than 4 GiB");
+        self.blobs.extend(
+            other.blobs.into_iter().map(|blob| PackedBlob { offset: begin + blob.offset, ..blob }),
+        );
+        self.bytes.extend_from_slice(&other.bytes);
+        self.hasher.update(&other.bytes);
+        self.header_length = header_length;
+        None
+    }
+
+    /// Puts packs that are not full together, so that several threads leave no more behind than one.
+    pub(crate) fn gather(packs: impl IntoIterator<Item = Self>, size: usize) -> Vec<Self> {
+        let size = size.min(u32::MAX as usize);
+        let mut gathered: Vec<Self> = Vec::new();
+        for pack in packs.into_iter().filter(|pack| !pack.is_empty()) {
+            let mut rest = Some(pack);
+            for fuller in &mut gathered {
+                rest = rest.and_then(|pack| fuller.absorb(pack, size));
+            }
+            gathered.extend(rest);
+        }
+        gathered
+    }
+
     /// Seals the header and names the pack.
     pub fn finish(mut self, key: &MasterKey) -> FinishedPack {
         let mut header = Vec::with_capacity(self.header_length);
@@ -410,6 +441,38 @@ mod tests {
         let described = 2 * u64::from(u32::MAX);
         let error = PackHeader::parse(&huge, described).unwrap_err();
         assert_eq!(error, HeaderError::Sum { described, actual: described });
+    }
+
+    #[test]
+    fn packs_that_are_not_full_are_put_together() {
+        let key = MasterKey::generate();
+        let mut sealer = BlobSealer::new(&key, Compression::Off);
+        let contents: Vec<Vec<u8>> = (1..=9).map(|n| vec![n; 100 * usize::from(n)]).collect();
+        let builders = contents.iter().map(|content| {
+            let mut builder = PackBuilder::default();
+            let blob = sealer.seal(BlobKind::Data, blob_id(content), content).unwrap();
+            builder.add(&blob).unwrap();
+            builder
+        });
+        let mut all: Vec<_> = builders.collect();
+        all.push(PackBuilder::default());
+        let gathered = PackBuilder::gather(all, 2000);
+        assert!(gathered.len() < 5 && gathered.iter().all(|pack| pack.size() <= 2000));
+        let mut found = 0;
+        for pack in gathered {
+            let pack = pack.finish(&key);
+            assert_eq!(*pack.id.as_bytes(), <[u8; 32]>::from(Sha256::digest(&pack.bytes)));
+            let header = PackHeader::open(&key, &pack.bytes, pack.bytes.len() as u64).unwrap();
+            assert_eq!(header.blobs, pack.blobs);
+            for blob in header.blobs {
+                let end = (blob.offset + blob.length) as usize;
+                let mut bytes = pack.bytes[blob.offset as usize..end].to_vec();
+                let mut opener = crate::blob::BlobOpener::new(&key);
+                opener.open(&blob.id, &mut bytes, blob.uncompressed_length).unwrap();
+                found += 1;
+            }
+        }
+        assert_eq!(found, contents.len());
     }
 
     #[test]

@@ -175,7 +175,7 @@ impl<'a> PackWriter<'a> {
     fn store_open(&self) -> Result<(), RepositoryError> {
         for kind in [BlobKind::Data, BlobKind::Tree] {
             let open = std::mem::take(&mut *lock(self.open(kind)));
-            for pack in open.into_iter().filter(|pack| !pack.is_empty()) {
+            for pack in PackBuilder::gather(open, self.size(kind)) {
                 self.store(&pack.finish(self.repository.key()))?;
             }
         }

@@ -67,9 +67,9 @@ impl OpenPacks {
         self.given_back.notify_one();
     }
 
-    /// Returns all packs that nobody has taken.
+    /// Returns all packs that nobody has taken, put together as far as they fit.
     pub(super) fn drain(&self) -> Vec<PackBuilder> {
-        std::mem::take(&mut lock(&self.state).idle)
+        PackBuilder::gather(std::mem::take(&mut lock(&self.state).idle), self.size)
     }
 }
 
