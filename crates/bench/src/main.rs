@@ -116,7 +116,6 @@ fn race(arguments: &RaceArguments) -> Result<(), BenchError> {
     let needed = rules.needed_bytes();
     say(&format!("this needs {} below {}", ByteSize(needed), arguments.below.display()));
     let place = Place::make(&arguments.below, needed)?;
-    place.touch(needed, &interrupt)?;
     let launcher =
         Launcher::new(itself, place.join("log"), environment(&place)?, interrupt.clone());
     let results = Race::new(&rules, &place, &launcher, &interrupt, say).hold()?;

@@ -57,7 +57,7 @@ impl Place {
     }
 
     /// Writes `bytes` once and removes them: the first use of a page of memory is slow, above all in
-    /// a virtual machine, and whoever runs first would pay for it.
+    /// a virtual machine, and whoever comes next would pay for it.
     pub fn touch(&self, bytes: u64, interrupt: &Interrupt) -> Result<(), BenchError> {
         let path = self.join("touched");
         let mut touched = File::create(&path).map_err(file("make", &path))?;

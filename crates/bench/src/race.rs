@@ -20,6 +20,9 @@ use crate::work::{Material, Work};
 /// How often the bare walk is timed; the fastest counts.
 const WALKS: usize = 3;
 
+/// What a program needs beside the files that it makes.
+const WORKING_BYTES: u64 = 300_000_000;
+
 /// How a race is held.
 #[derive(Debug, Clone)]
 pub struct Rules {
@@ -243,7 +246,9 @@ impl<'a> Race<'a> {
             Work::MixedUnchanged => {
                 walk_s = ceiling.map(|ceiling| ceiling.walk_s);
                 self.provide(corpus)?;
-                self.take_turns(work, &both, |racer| self.run(Task::Backup(&corpus.root), racer))?
+                self.take_turns(work, &both, |racer| {
+                    self.run(Task::Backup(&corpus.root), racer, 0)
+                })?
             }
             Work::MediaRestore | Work::MixedRestore => {
                 self.provide(corpus)?;
@@ -252,7 +257,7 @@ impl<'a> Race<'a> {
             Work::MediaCheck | Work::MixedCheck => {
                 ceiling_s = ceiling.map(|ceiling| ceiling.check_s);
                 self.provide(corpus)?;
-                self.take_turns(work, &both, |racer| self.run(Task::Check, racer))?
+                self.take_turns(work, &both, |racer| self.run(Task::Check, racer, 0))?
             }
             Work::Prune => return Ok(()),
         };
@@ -302,7 +307,13 @@ impl<'a> Race<'a> {
         })
     }
 
-    fn run(&self, task: Task<'_>, racer: Racer) -> Result<Usage, BenchError> {
+    /// Lets a racer do something that makes `made_bytes` of files.
+    ///
+    /// A virtual machine gives memory back to its host soon after it was freed, and to take a page anew
+    /// costs more than to write it. So as much memory as a run may need is used just before it: for
+    /// every racer alike.
+    fn run(&self, task: Task<'_>, racer: Racer, made_bytes: u64) -> Result<Usage, BenchError> {
+        self.place.touch(made_bytes + WORKING_BYTES, self.interrupt)?;
         self.launcher.run(&task.of(racer, &self.rules.lifeboat, &self.repository(racer)))
     }
 
@@ -314,7 +325,7 @@ impl<'a> Race<'a> {
         if racer != Racer::Cp {
             racer::init(&repository)?;
         }
-        let usage = self.run(Task::Backup(&corpus.root), racer)?;
+        let usage = self.run(Task::Backup(&corpus.root), racer, corpus.walked.bytes)?;
         if racer == Racer::Cp {
             remove(&repository)?;
         }
@@ -335,7 +346,8 @@ impl<'a> Race<'a> {
     fn restore(&self, racer: Racer, corpus: &Corpus) -> Result<Usage, BenchError> {
         let target = self.place.fresh("target")?;
         let source = corpus.root.as_path();
-        let usage = self.run(Task::Restore { source, target: &target }, racer)?;
+        let task = Task::Restore { source, target: &target };
+        let usage = self.run(task, racer, corpus.walked.bytes)?;
         let restored = walk(&target, self.rules.cores).map_err(file("look at", &target))?;
         let (have, want) = (restored, corpus.walked);
         if (have.files, have.bytes) != (want.files, want.bytes) {
@@ -363,7 +375,8 @@ impl<'a> Race<'a> {
             let copy = Invocation::new("cp").argument("-a");
             self.launcher.run(&copy.argument(&template).argument(&repository))?;
             let kept = history::kept(self.rules.recipe);
-            let usage = self.run(Task::Prune(kept), racer)?;
+            let repacked = self.rules.recipe.scaled(history::BYTES_MAX);
+            let usage = self.run(Task::Prune(kept), racer, repacked)?;
             let left = restic(&repository).snapshots()?.len() as u64;
             let wanted = history::left(self.rules.recipe);
             if left == wanted {

@@ -12,6 +12,7 @@ use lifeboat_repository::blob::blob_id;
 use lifeboat_repository::chunker::{Chunker, Extent, Gear, Input, Piece};
 use lifeboat_repository::compress::{Compression, Compressor, Decompressor};
 use lifeboat_repository::crypto::NONCE_LENGTH;
+use lifeboat_repository::profile::{Activity, Profile};
 use poly1305::universal_hash::{KeyInit as _, UniversalHash as _};
 use poly1305::{Block, Poly1305};
 use serde::Serialize;
@@ -201,15 +202,17 @@ impl<'s> Round<'s> {
 
     fn run(mut self, sample: &[PathBuf]) -> Result<Stages, BenchError> {
         let gear = Gear::derive(POLYNOMIAL);
-        let mut chunker = Chunker::new(&gear);
+        let profile = Profile::measuring();
+        let mut chunker = Chunker::new(&gear).measured_by(profile.meter());
         for path in sample {
             self.read(path).map_err(file("read", path))?;
             chunker.restart();
             self.cut(path, &mut chunker)?;
         }
         self.flush()?;
-        // What reading costs is known; the rest of what cutting took is the gear's.
-        self.stages.gear.seconds = (self.stages.gear.seconds - self.stages.read.seconds).max(0.0);
+        let report = profile.report().expect("it is measuring");
+        let cutting = report.activities.iter().filter(|spent| spent.activity == Activity::Cut);
+        self.stages.gear.seconds = cutting.map(|spent| spent.time.as_secs_f64()).sum();
         Ok(self.stages)
     }
 
@@ -222,20 +225,16 @@ impl<'s> Round<'s> {
     }
 
     fn cut(&mut self, path: &Path, chunker: &mut Chunker<'_>) -> Result<(), BenchError> {
-        let mut watch = Instant::now();
         let mut source = File::open(path).map_err(file("read", path))?;
         loop {
             let piece = chunker.next_piece(&mut Source(&mut source)).map_err(file("read", path))?;
-            let Some(piece) = piece else { break };
-            self.stages.gear.add(piece.len(), watch.elapsed());
+            let Some(piece) = piece else { return Ok(()) };
+            self.stages.gear.bytes += piece.len() as u64;
             if let Piece::Data(buffer) = piece {
                 self.store(&buffer)?;
                 chunker.recycle(buffer);
             }
-            watch = Instant::now();
         }
-        self.stages.gear.add(0, watch.elapsed());
-        Ok(())
     }
 
     /// Puts one piece through all stages between reading and writing.
