@@ -18,7 +18,8 @@
 //! - A lock file that cannot be read stands in the way, since nobody knows what it says; one of no
 //!   bytes does not, since restic ignores it.
 //! - Work under a lock that was not refreshed for [`ABORT_AFTER`] is cancelled, well before others
-//!   may take the lock for stale.
+//!   may take the lock for stale. Whoever lists what it stored, makes a snapshot or removes something
+//!   has the clock looked at right before, since the guard's thread may sleep longer than the machine.
 //! - Locks are removed by their holder, or by anybody once they are stale.
 //!
 //! # Crash consistency
@@ -43,7 +44,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use jiff::{SignedDuration, Timestamp};
-use lifeboat_model::{Cancel, Classify, Clock, Exit, LockId};
+use lifeboat_model::{Cancel, Classify, Clock, Exit, Keeper, LockId};
 use lifeboat_tiers::TierError;
 use sha2::{Digest, Sha256};
 
@@ -129,6 +130,8 @@ impl LockGuard {
         };
         let state = Mutex::new(locks.acquire(options.wait)?);
         let held = Arc::new(Held { locks, state });
+        let keeper: Arc<dyn Keeper> = Arc::<Held>::clone(&held);
+        cancel.heed(Arc::downgrade(&keeper));
         let (stop, stopped) = bounded::<()>(0);
         let refresher = Arc::clone(&held);
         let thread = std::thread::spawn(move || {
@@ -144,8 +147,10 @@ impl LockGuard {
         self.held.tick();
     }
 
-    /// Fails if the lock was lost, so that what was done since may not be relied on.
+    /// Fails if the lock was lost, so that what was done since may not be relied on. It looks now, also
+    /// if the machine slept and the guard's own thread did not wake yet.
     pub fn check(&self) -> Result<(), RepositoryError> {
+        self.tick();
         let state = self.held.state();
         match state.lost_after {
             None => Ok(()),
@@ -194,6 +199,12 @@ struct LockState {
     id: LockId,
     refreshed: Timestamp,
     lost_after: Option<Duration>,
+}
+
+impl Keeper for Held {
+    fn look(&self) {
+        self.tick();
+    }
 }
 
 impl Held {
