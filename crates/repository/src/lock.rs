@@ -150,7 +150,7 @@ impl LockGuard {
     /// Fails if the lock was lost, so that what was done since may not be relied on. It looks now, also
     /// if the machine slept and the guard's own thread did not wake yet.
     pub fn check(&self) -> Result<(), RepositoryError> {
-        self.tick();
+        self.held.look();
         let state = self.held.state();
         match state.lost_after {
             None => Ok(()),
@@ -202,26 +202,32 @@ struct LockState {
 }
 
 impl Keeper for Held {
+    /// Gives the lock up if it is too old. It is not refreshed here, since whoever asks must not wait.
     fn look(&self) {
-        self.tick();
+        let mut state = self.state();
+        self.age(&mut state);
     }
 }
 
 impl Held {
-    fn tick(&self) {
-        // Held while the tier is asked: two refreshes at once would leave a file behind.
-        let mut state = self.state();
+    /// Returns how old the lock is, and now; nothing once it is lost, which it is from a certain age on.
+    fn age(&self, state: &mut LockState) -> Option<(Duration, Timestamp)> {
         let now = self.locks.clock.now();
         let age = Duration::try_from(now.duration_since(state.refreshed)).unwrap_or_default();
-        if age < REFRESH_AFTER || state.lost_after.is_some() {
-            return;
-        }
-        if age >= ABORT_AFTER {
+        if age >= ABORT_AFTER && state.lost_after.is_none() {
             // Also after the machine slept: somebody may have removed the lock and gone to work.
             state.lost_after = Some(age);
             self.locks.cancel.revoke();
-            return;
         }
+        state.lost_after.is_none().then_some((age, now))
+    }
+
+    fn tick(&self) {
+        // Held while the tier is asked: two refreshes at once would leave a file behind.
+        let mut state = self.state();
+        let Some((_, now)) = self.age(&mut state).filter(|(age, _)| *age >= REFRESH_AFTER) else {
+            return;
+        };
         match self.locks.write(now) {
             Ok(id) => {
                 let old = std::mem::replace(&mut state.id, id);

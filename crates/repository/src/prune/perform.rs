@@ -195,6 +195,7 @@ struct Remover<'a> {
 impl Remover<'_> {
     /// Fails unless the lock is held still, also after the machine slept.
     fn make_sure(&self) -> Result<(), RepositoryError> {
+        self.lock.tick();
         self.lock.check()?;
         Ok(self.cancel.check()?)
     }
