@@ -1,7 +1,8 @@
 //! A flag that asks running work to stop at its next safe point.
 
-use std::sync::Arc;
+use std::fmt::Debug;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// The work goes on.
 const RUNNING: u8 = 0;
@@ -12,11 +13,24 @@ const STOPPING: u8 = 1;
 /// The work stops and writes nothing any more.
 const REVOKED: u8 = 2;
 
+/// Somebody without whom the work must not write, like whoever holds its lock.
+pub trait Keeper: Debug + Send + Sync {
+    /// Revokes the work if it must not go on. It may be long since anybody looked: threads that look
+    /// now and then stand still while the machine sleeps, and need not be the first to wake.
+    fn look(&self);
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: AtomicU8,
+    keepers: Mutex<Vec<Weak<dyn Keeper>>>,
+}
+
 /// A cancellation flag; clones share it.
 ///
 /// Work polls it where stopping leaves everything consistent. Once set it stays set.
 #[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<AtomicU8>);
+pub struct Cancel(Arc<Shared>);
 
 /// The work was asked to stop and did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -31,18 +45,18 @@ impl Cancel {
 
     /// Asks the work to stop.
     pub fn cancel(&self) {
-        self.0.fetch_max(STOPPING, Ordering::Relaxed);
+        self.0.state.fetch_max(STOPPING, Ordering::Relaxed);
     }
 
     /// Asks the work to stop without so much as noting down what it did: the lock under which it
     /// wrote is lost, so that what it stored may be gone.
     pub fn revoke(&self) {
-        self.0.fetch_max(REVOKED, Ordering::Relaxed);
+        self.0.state.fetch_max(REVOKED, Ordering::Relaxed);
     }
 
     /// Tells whether the work was asked to stop.
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > RUNNING
+        self.0.state.load(Ordering::Relaxed) > RUNNING
     }
 
     /// Fails once the work was asked to stop; for use with `?` inside loops.
@@ -50,9 +64,24 @@ impl Cancel {
         if self.is_cancelled() { Err(Cancelled) } else { Ok(()) }
     }
 
-    /// Fails once the work must write nothing any more, not even what it did.
+    /// Lets somebody be asked before the work writes, as long as there is anybody.
+    pub fn heed(&self, keeper: Weak<dyn Keeper>) {
+        self.keepers().push(keeper);
+    }
+
+    /// Fails once the work must write nothing any more, not even what it did; asks the keepers first.
     pub fn check_may_write(&self) -> Result<(), Cancelled> {
-        if self.0.load(Ordering::Relaxed) == REVOKED { Err(Cancelled) } else { Ok(()) }
+        let mut keepers = self.keepers();
+        keepers.retain(|keeper| keeper.strong_count() > 0);
+        let present: Vec<_> = keepers.iter().filter_map(Weak::upgrade).collect();
+        // A keeper may take its time, and may revoke this flag.
+        drop(keepers);
+        present.iter().for_each(|keeper| keeper.look());
+        if self.0.state.load(Ordering::Relaxed) == REVOKED { Err(Cancelled) } else { Ok(()) }
+    }
+
+    fn keepers(&self) -> std::sync::MutexGuard<'_, Vec<Weak<dyn Keeper>>> {
+        self.0.keepers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -77,5 +106,25 @@ mod tests {
         cancel.revoke();
         cancel.cancel();
         assert_eq!((cancel.check(), cancel.check_may_write()), (Err(Cancelled), Err(Cancelled)));
+    }
+
+    #[test]
+    fn keepers_are_asked_before_anything_is_written_while_they_are_there() {
+        #[derive(Debug)]
+        struct Lost(Cancel);
+        impl Keeper for Lost {
+            fn look(&self) {
+                self.0.revoke();
+            }
+        }
+        let cancel = Cancel::new();
+        let gone: Arc<dyn Keeper> = Arc::new(Lost(cancel.clone()));
+        cancel.heed(Arc::downgrade(&gone));
+        drop(gone);
+        assert_eq!(cancel.check_may_write(), Ok(()));
+        let lost: Arc<dyn Keeper> = Arc::new(Lost(cancel.clone()));
+        cancel.heed(Arc::downgrade(&lost));
+        assert_eq!(cancel.check(), Ok(()), "only what writes asks");
+        assert_eq!(cancel.check_may_write(), Err(Cancelled));
     }
 }

@@ -16,7 +16,7 @@ pub mod outcome;
 pub mod secret;
 pub mod size;
 
-pub use cancel::{Cancel, Cancelled};
+pub use cancel::{Cancel, Cancelled, Keeper};
 pub use capability::{Capabilities, Capability};
 pub use clock::{Clock, SimClock, SystemClock};
 pub use error::{Classify, ErrorCode, ErrorKind, Exit, Hint};

@@ -31,9 +31,12 @@
 //! # Crash consistency
 //!
 //! A kill at any time leaves the snapshots that were there. What the killed backup stored is found
-//! again by the next one as far as an index lists it: all but 64 MiB or an eighth, whichever is more,
-//! and all that is older than ten minutes; all of it when a backup fails, but nothing more once its
-//! lock is lost, since a prune may have begun. Packs that no index lists cost space until a prune.
+//! again by the next one: what an index lists is known, which is all but 64 MiB or an eighth, whichever
+//! is more, and all that is older than ten minutes; all of it when a backup fails, but nothing more once
+//! its lock is lost, since a prune may have begun. Packs that no index lists are adopted: each that
+//! holds something which is to be stored is read, held against its name, and listed; see the module
+//! `orphans`. So nothing is stored twice but what lies in packs that are damaged. What nobody wants any
+//! more of them costs space until a prune.
 //!
 //! # Limits
 //!
@@ -43,7 +46,9 @@
 //!   stored ones. With the defaults on two cores less than 250 MB.
 //!   Besides, of each directory that is being completed, the parent's tree and all entries that differ
 //!   from it, as they are written: some 350 bytes each, so that a directory of a million new files
-//!   takes 350 MB until it is complete, and as much again while it is stored.
+//!   takes 350 MB until it is complete, and as much again while it is stored. After a kill, some 25 MB
+//!   for what the packs hold that no index lists; and one of them for each worker, from a tier that is
+//!   not of this machine.
 //! - A directory is open from its listing until it is complete, so the depth of the tree is limited
 //!   by the number of files that the process may open; what lies deeper is named as unreadable.
 //! - A read from a stream that blocks is not interrupted when the backup is cancelled; whoever opens
@@ -198,6 +203,8 @@ fn backup_witnessed(
     let made = engine::run(&setting, layout, clock, cancel);
     events.emit(Event::Finished { stage: Stage::Backup });
     let made = made?;
+    // Without its lock, what the snapshot refers to may be gone.
+    cancel.check_may_write()?;
     // Asked to stop after the last byte: who asks does not want the snapshot.
     cancel.check()?;
     let ended = clock.now();

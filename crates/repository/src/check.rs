@@ -30,7 +30,9 @@ use crate::error::RepositoryError;
 use crate::profile::Profile;
 use crate::repository::{Repository, State};
 
+pub(crate) use data::PackToRead;
 pub use finding::{CheckReport, Finding, Severity, explain};
+pub(crate) use pack::PackChecker;
 pub use share::{Part, RollingShare};
 
 /// Which data is read back.

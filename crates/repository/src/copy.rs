@@ -17,7 +17,8 @@
 //!
 //! What was copied is listed every few hundred megabytes, and also when the copy fails or is
 //! cancelled; the next copy goes on behind it. After a kill, packs are left that no index lists: the
-//! next copy finds them by their names, if the keys are the same, and lists those that are whole.
+//! next copy adopts those that hold what it would store (see the module `orphans`), whoever stored
+//! them and whether the keys are the same or not.
 //!
 //! # Limits
 //!
@@ -27,7 +28,7 @@
 //! Source: restic `cmd/restic/cmd_copy.go`.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use lifeboat_model::{BlobId, Cancel, Event, EventSink, PackId, SnapshotId, Stage, Work};
 use lifeboat_tiers::ReadRange;
@@ -37,10 +38,11 @@ use crate::backup::PACK_SIZE;
 use crate::blob::{BlobKind, BlobOpener, BlobSealer};
 use crate::compress::Compression;
 use crate::error::{Defect, RepositoryError, StoredObject};
-use crate::index::PackEntry;
+use crate::orphans::Orphans;
 use crate::pack::{FinishedPack, PackHeader, PackedBlob};
 use crate::packing::{PackWriter, Written};
 use crate::parallel::in_parallel;
+use crate::profile::Meter;
 use crate::ranges::{Run, runs};
 use crate::references::References;
 use crate::repository::{Indexed, Repository};
@@ -102,8 +104,8 @@ pub struct Copier<'a> {
     seen: References,
     /// The snapshots there, by what they are and were; read when they are needed first.
     there: Option<HashMap<SnapshotId, Vec<(SnapshotId, Snapshot)>>>,
-    /// The packs that are there; looked up when they are needed first.
-    packs_there: Option<HashMap<PackId, u64>>,
+    /// What interrupted runs stored there; looked for when something lacks first.
+    orphans: OnceLock<Orphans>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,7 +124,7 @@ impl<'a> Copier<'a> {
     ) -> Self {
         let keys = if from.key() == to.key() { Keys::Same } else { Keys::Different };
         let seen = References::new();
-        Self { from, to, events, cancel, keys, seen, there: None, packs_there: None }
+        Self { from, to, events, cancel, keys, seen, there: None, orphans: OnceLock::new() }
     }
 
     /// Copies a snapshot and all that it needs. After a failure, begin anew.
@@ -135,6 +137,9 @@ impl<'a> Copier<'a> {
         let total = Work { items: lacking.len() as u64, bytes: 0 };
         self.events.emit(Event::Started { stage: Stage::Copy, total: Some(total) });
         let written = self.copy_blobs(&lacking)?;
+        // Also when the lock was lost: what the snapshot refers to may be gone by now.
+        self.cancel.check_may_write()?;
+        self.cancel.check()?;
         let original = snapshot.original.unwrap_or(*id);
         let copy = match self.keys {
             Keys::Same => {
@@ -211,29 +216,24 @@ impl<'a> Copier<'a> {
         Ok(lacking.map(in_order).collect())
     }
 
-    fn copy_blobs(&mut self, lacking: &[Lacking]) -> Result<Written, RepositoryError> {
+    fn copy_blobs(&self, lacking: &[Lacking]) -> Result<Written, RepositoryError> {
         let pack_size = usize::try_from(PACK_SIZE.0).unwrap_or(usize::MAX);
         let writer = PackWriter::new(self.to, pack_size, self.cancel);
-        if self.keys == Keys::Same && self.packs_there.is_none() && !lacking.is_empty() {
-            let files = self.to.store().list::<PackId>()?;
-            self.packs_there = Some(files.into_iter().map(|file| (file.id, file.size)).collect());
+        if lacking.is_empty() {
+            return writer.finish(Ok(()));
         }
-        let this = &*self;
-        let copied = in_parallel(lacking, this.to.store().requests(WORKERS), |mine| {
+        let copied = in_parallel(lacking, self.to.store().requests(WORKERS), |mine| {
             let mut tools = Tools {
-                opener: BlobOpener::new(this.from.key()),
-                sealer: BlobSealer::new(this.to.key(), Compression::default()),
+                opener: BlobOpener::new(self.from.key()),
+                sealer: BlobSealer::new(self.to.key(), Compression::default()),
                 bytes: Vec::new(),
             };
             for lacking in mine {
-                this.cancel.check()?;
-                match this.keys {
-                    Keys::Same => this.copy_pack(&mut tools, &writer, lacking)?,
-                    Keys::Different => this.reseal(&mut tools, &writer, lacking)?,
-                }
+                self.cancel.check()?;
+                self.copy_lacking(&mut tools, &writer, lacking)?;
                 let bytes = lacking.blobs.iter().map(|blob| u64::from(blob.length)).sum();
                 let work = Work { items: 1, bytes };
-                this.events.emit(Event::Advanced { stage: Stage::Copy, work });
+                self.events.emit(Event::Advanced { stage: Stage::Copy, work });
             }
             Ok(())
         });
@@ -241,7 +241,32 @@ impl<'a> Copier<'a> {
         writer.finish(copied)
     }
 
-    /// Copies a pack as it is, unless it is there already and only listed nowhere.
+    /// Copies what no interrupted run stored there already.
+    fn copy_lacking(
+        &self,
+        tools: &mut Tools<'_>,
+        writer: &PackWriter<'_>,
+        lacking: &Lacking,
+    ) -> Result<(), RepositoryError> {
+        let orphans = self.orphans.get_or_init(|| Orphans::find(self.to, self.cancel));
+        let mut blobs = Vec::new();
+        for blob in &lacking.blobs {
+            let (mut noted, wanted) = (Ok(()), (blob.kind, blob.id));
+            let note = |entry, size| noted = writer.note(entry, size);
+            if !orphans.adopt(self.to, wanted, &Meter::off(), note) {
+                blobs.push(*blob);
+            }
+            noted?;
+        }
+        let rest = Lacking { pack: lacking.pack, blobs };
+        match self.keys {
+            _ if rest.blobs.is_empty() => Ok(()),
+            Keys::Same => self.copy_pack(tools, writer, &rest),
+            Keys::Different => self.reseal(tools, writer, &rest),
+        }
+    }
+
+    /// Copies a pack as it is.
     fn copy_pack(
         &self,
         tools: &mut Tools<'_>,
@@ -249,13 +274,6 @@ impl<'a> Copier<'a> {
         lacking: &Lacking,
     ) -> Result<(), RepositoryError> {
         let id = lacking.pack;
-        if let Some(size) = self.packs_there.as_ref().and_then(|there| there.get(&id))
-            && let Ok(bytes) = self.to.load_raw(&id)
-            && let Ok(header) = PackHeader::open(self.to.key(), &bytes, *size)
-        {
-            let entry = PackEntry { id, blobs: header.blobs, time: None, size: None };
-            return writer.note(entry, *size);
-        }
         let bytes = match self.from.load_raw(&id) {
             Ok(bytes) => bytes,
             // What is needed of it may be whole, or lie in another pack too.

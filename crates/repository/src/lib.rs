@@ -29,6 +29,7 @@ pub mod keyring;
 pub mod listing;
 pub mod lock;
 pub mod node;
+mod orphans;
 pub mod pack;
 mod packing;
 mod parallel;

@@ -18,7 +18,8 @@
 //! - A lock file that cannot be read stands in the way, since nobody knows what it says; one of no
 //!   bytes does not, since restic ignores it.
 //! - Work under a lock that was not refreshed for [`ABORT_AFTER`] is cancelled, well before others
-//!   may take the lock for stale.
+//!   may take the lock for stale. Whoever lists what it stored, makes a snapshot or removes something
+//!   has the clock looked at right before, since the guard's thread may sleep longer than the machine.
 //! - Locks are removed by their holder, or by anybody once they are stale.
 //!
 //! # Crash consistency
@@ -43,7 +44,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use jiff::{SignedDuration, Timestamp};
-use lifeboat_model::{Cancel, Classify, Clock, Exit, LockId};
+use lifeboat_model::{Cancel, Classify, Clock, Exit, Keeper, LockId};
 use lifeboat_tiers::TierError;
 use sha2::{Digest, Sha256};
 
@@ -129,6 +130,8 @@ impl LockGuard {
         };
         let state = Mutex::new(locks.acquire(options.wait)?);
         let held = Arc::new(Held { locks, state });
+        let keeper: Arc<dyn Keeper> = Arc::<Held>::clone(&held);
+        cancel.heed(Arc::downgrade(&keeper));
         let (stop, stopped) = bounded::<()>(0);
         let refresher = Arc::clone(&held);
         let thread = std::thread::spawn(move || {
@@ -144,8 +147,10 @@ impl LockGuard {
         self.held.tick();
     }
 
-    /// Fails if the lock was lost, so that what was done since may not be relied on.
+    /// Fails if the lock was lost, so that what was done since may not be relied on. It looks now, also
+    /// if the machine slept and the guard's own thread did not wake yet.
     pub fn check(&self) -> Result<(), RepositoryError> {
+        self.held.look();
         let state = self.held.state();
         match state.lost_after {
             None => Ok(()),
@@ -196,21 +201,33 @@ struct LockState {
     lost_after: Option<Duration>,
 }
 
-impl Held {
-    fn tick(&self) {
-        // Held while the tier is asked: two refreshes at once would leave a file behind.
+impl Keeper for Held {
+    /// Gives the lock up if it is too old. It is not refreshed here, since whoever asks must not wait.
+    fn look(&self) {
         let mut state = self.state();
+        self.age(&mut state);
+    }
+}
+
+impl Held {
+    /// Returns how old the lock is, and now; nothing once it is lost, which it is from a certain age on.
+    fn age(&self, state: &mut LockState) -> Option<(Duration, Timestamp)> {
         let now = self.locks.clock.now();
         let age = Duration::try_from(now.duration_since(state.refreshed)).unwrap_or_default();
-        if age < REFRESH_AFTER || state.lost_after.is_some() {
-            return;
-        }
-        if age >= ABORT_AFTER {
+        if age >= ABORT_AFTER && state.lost_after.is_none() {
             // Also after the machine slept: somebody may have removed the lock and gone to work.
             state.lost_after = Some(age);
             self.locks.cancel.revoke();
-            return;
         }
+        state.lost_after.is_none().then_some((age, now))
+    }
+
+    fn tick(&self) {
+        // Held while the tier is asked: two refreshes at once would leave a file behind.
+        let mut state = self.state();
+        let Some((_, now)) = self.age(&mut state).filter(|(age, _)| *age >= REFRESH_AFTER) else {
+            return;
+        };
         match self.locks.write(now) {
             Ok(id) => {
                 let old = std::mem::replace(&mut state.id, id);

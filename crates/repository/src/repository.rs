@@ -577,6 +577,26 @@ impl Repository<Indexed> {
         Ok(())
     }
 
+    /// Adds what others listed since the index was loaded, and shows every index file that is there.
+    pub(crate) fn take_up_index_files(
+        &self,
+        cancel: &Cancel,
+        mut show: impl FnMut(&IndexFile),
+    ) -> Result<(), RepositoryError> {
+        let listed = self.store.list::<IndexId>()?;
+        let mut files = self.state.files.lock().unwrap_or_else(PoisonError::into_inner);
+        for found in listed {
+            cancel.check()?;
+            let file = self.index_file(&found.id)?;
+            show(&file);
+            if let Err(place) = files.binary_search(&found) {
+                self.state.index.write().unwrap_or_else(PoisonError::into_inner).add(&file);
+                files.insert(place, found);
+            }
+        }
+        Ok(())
+    }
+
     /// Forgets what lies in these packs, as if no index listed them: what is stored from then on
     /// refers to nothing in them, and a pack that is stored again is known again.
     pub fn leave_out(&self, packs: &BTreeSet<PackId>) {

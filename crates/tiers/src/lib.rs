@@ -21,6 +21,6 @@ pub use fault::FaultTier;
 pub use local::LocalTier;
 pub use memory::MemoryTier;
 pub use path::{ObjectPath, ObjectPrefix};
-pub use retry::{RetryPolicy, RetryTier};
+pub use retry::{RetryPolicy, RetryTier, steady};
 pub use throttle::{Throttle, ThrottleTier};
 pub use tier::{ObjectMeta, PutMode, ReadRange, Tier};

@@ -1,6 +1,10 @@
 //! A decorator that tries again what may pass: only errors of the kind `Unavailable`.
 //!
+//! It belongs around a throttle, not inside of one, so that what is sent again counts again.
+//!
 //! # Limits
+//!
+//! A wait is not cut short when the work is cancelled: it ends within [`RetryPolicy::wait_max`].
 //!
 //! A `list` is held in memory until it is complete, since one that broke off in the middle cannot
 //! go on; a million objects are some two hundred megabytes.
@@ -16,7 +20,10 @@ use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt, TryFutureExt, TryStreamExt};
 use lifeboat_model::{Capabilities, Classify, Clock};
 
-use crate::{ObjectMeta, ObjectPath, ObjectPrefix, PutMode, ReadRange, Tier, TierError};
+use crate::{
+    ObjectMeta, ObjectPath, ObjectPrefix, PutMode, ReadRange, Throttle, ThrottleTier, Tier,
+    TierError,
+};
 
 /// How often and how patiently an operation is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +45,22 @@ impl RetryPolicy {
     }
 }
 
+impl RetryPolicy {
+    /// Three attempts over at most three tenths of a second, for a tier that is a directory of this
+    /// machine: a file system of the network that stumbles is waited for, and a bad disk, of which
+    /// read after read fails, is reported soon. A full one is not waited for at all.
+    pub const NEAR: Self = Self {
+        attempts_max: 3,
+        first_wait: Duration::from_millis(100),
+        wait_max: Duration::from_millis(200),
+    };
+
+    /// Returns the policy that fits a tier.
+    pub fn of(tier: &dyn Tier) -> Self {
+        if tier.reads_here() { Self::NEAR } else { Self::default() }
+    }
+}
+
 impl Default for RetryPolicy {
     /// Six attempts over at most about fifteen seconds: a service that restarts is waited for, one
     /// that is down is reported while the operator still looks.
@@ -48,6 +71,17 @@ impl Default for RetryPolicy {
             wait_max: Duration::from_secs(30),
         }
     }
+}
+
+/// Wraps a tier as commands use it: what may pass is tried again, and no more passes a second than
+/// `throttle` says.
+pub fn steady(tier: Arc<dyn Tier>, clock: &Arc<dyn Clock>, throttle: Throttle) -> Arc<dyn Tier> {
+    let policy = RetryPolicy::of(tier.as_ref());
+    let held = match throttle {
+        Throttle { write: None, read: None } => tier,
+        some => Arc::new(ThrottleTier::new(tier, Arc::clone(clock), some)),
+    };
+    Arc::new(RetryTier::new(held, Arc::clone(clock), policy))
 }
 
 /// A tier that tries again.
@@ -135,6 +169,23 @@ impl Tier for RetryTier {
         self.retry(move |_| self.inner.get(path, range)).await
     }
 
+    fn reads_here(&self) -> bool {
+        self.inner.reads_here()
+    }
+
+    /// Leaves what may pass to [`Tier::get`], which can wait.
+    fn get_here(
+        &self,
+        path: &ObjectPath,
+        range: ReadRange,
+        buffer: &mut Vec<u8>,
+    ) -> Option<Result<(), TierError>> {
+        self.inner.get_here(path, range, buffer).filter(|read| match read {
+            Ok(()) => true,
+            Err(error) => !error.kind().is_retryable(),
+        })
+    }
+
     async fn head(&self, path: &ObjectPath) -> Result<ObjectMeta, TierError> {
         self.retry(move |_| self.inner.head(path)).await
     }
@@ -160,6 +211,7 @@ mod tests {
     use crate::fault::{Fault, Moment, Operation, Rule, Target};
     use crate::{FaultTier, MemoryTier};
     use lifeboat_model::{ErrorKind, SimClock, Timestamp};
+    use std::num::NonZeroU64;
 
     struct Setup {
         fault: Arc<FaultTier>,
@@ -211,6 +263,33 @@ mod tests {
             create(&setup, "body").await.unwrap_err();
             assert_eq!(setup.fault.asked().len(), 1, "{fault:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_sent_again_counts_again() {
+        let lost = Rule::new(Target::Only(Operation::Put), Fault::Fail(Moment::After)).nth(1);
+        let fault = Arc::new(FaultTier::new(Arc::new(MemoryTier::new())).with(lost));
+        let clock = Arc::new(SimClock::new(Timestamp::UNIX_EPOCH));
+        let throttle = Throttle { write: NonZeroU64::new(1), read: None };
+        let shared = Arc::clone(&clock) as Arc<dyn Clock>;
+        let tier = steady(Arc::clone(&fault) as Arc<dyn Tier>, &shared, throttle);
+        let body = Bytes::from(vec![0; 1000]);
+        tier.put(&path(), body, PutMode::Overwrite).await.unwrap();
+        assert_eq!(fault.asked().len(), 2);
+        assert!(clock.now().as_second() >= 1998, "{}", clock.now());
+    }
+
+    #[test]
+    fn a_disk_is_read_here_and_not_waited_for_long() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = crate::LocalTier::create(dir.path()).unwrap();
+        assert_eq!(RetryPolicy::of(&disk), RetryPolicy::NEAR);
+        assert_eq!(RetryPolicy::of(&MemoryTier::new()), RetryPolicy::default());
+        let clock: Arc<dyn Clock> = Arc::new(SimClock::new(Timestamp::UNIX_EPOCH));
+        let tier = steady(Arc::new(disk), &clock, Throttle::default());
+        let absent = tier.get_here(&path(), ReadRange::Full, &mut Vec::new());
+        assert!(matches!(absent, Some(Err(TierError::NotFound { .. }))), "{absent:?}");
+        assert!(tier.reads_here());
     }
 
     #[tokio::test]

@@ -1,4 +1,12 @@
 //! A decorator that holds reading and writing to a number of bytes per second.
+//!
+//! Whoever moves much waits for it slice by slice, so that whoever moves little at the same time, like
+//! a lock that has to be refreshed, waits for a slice of each of the others and not for their packs.
+//!
+//! # Limits
+//!
+//! The rate holds on average over the time that an object takes: it is waited for first, and then put
+//! at once. A wait is not cut short when the work is cancelled.
 
 use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +21,13 @@ use crate::{ObjectMeta, ObjectPath, ObjectPrefix, PutMode, ReadRange, Tier, Tier
 
 /// What may pass at once after a pause: as much as in this time at the full rate.
 const BURST: Duration = Duration::from_secs(1);
+
+/// How much of the rate is waited for at a time: so little that a lock is refreshed in time beside
+/// dozens of packs.
+const SLICES_PER_SECOND: u64 = 4;
+
+/// The smallest slice, in bytes: below it there would be more waiting than moving.
+const SLICE_MIN: u64 = 4 << 10;
 
 /// How many bytes per second may pass; `None` is no bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,11 +56,15 @@ impl ThrottleTier {
     }
 
     async fn pass(&self, bucket: Option<&Bucket>, bytes: usize) {
-        if let Some(bucket) = bucket {
-            let wait = bucket.reserve(bytes as u64, self.clock.now());
+        let Some(bucket) = bucket else { return };
+        let mut left = bytes as u64;
+        while left > 0 {
+            let slice = left.min(bucket.slice());
+            let wait = bucket.reserve(slice, self.clock.now());
             if !wait.is_zero() {
                 self.clock.sleep(wait).await;
             }
+            left -= slice;
         }
     }
 }
@@ -67,6 +86,11 @@ impl Bucket {
     const fn new(bytes_per_second: NonZeroU64) -> Self {
         let reserved = Reserved { until: Timestamp::MIN, seen: Timestamp::MIN };
         Self { bytes_per_second, reserved: Mutex::new(reserved) }
+    }
+
+    /// Returns how many bytes are waited for at a time at most.
+    fn slice(&self) -> u64 {
+        (self.bytes_per_second.get() / SLICES_PER_SECOND).max(SLICE_MIN)
     }
 
     /// Takes the time that `bytes` need and returns how long to wait for it to be one's own.
@@ -106,6 +130,19 @@ impl Tier for ThrottleTier {
         let body = self.inner.get(path, range).await?;
         self.pass(self.reads.as_ref(), body.len()).await;
         Ok(body)
+    }
+
+    fn reads_here(&self) -> bool {
+        self.reads.is_none() && self.inner.reads_here()
+    }
+
+    fn get_here(
+        &self,
+        path: &ObjectPath,
+        range: ReadRange,
+        buffer: &mut Vec<u8>,
+    ) -> Option<Result<(), TierError>> {
+        if self.reads.is_some() { None } else { self.inner.get_here(path, range, buffer) }
     }
 
     async fn head(&self, path: &ObjectPath) -> Result<ObjectMeta, TierError> {
@@ -170,5 +207,48 @@ mod tests {
             tier.get(&path, ReadRange::Full).await.unwrap();
         }
         assert_eq!(clock.now(), second(6));
+    }
+
+    /// A clock whose sleepers take turns: time moves on to the one who wakes first.
+    #[derive(Debug)]
+    struct Turns(Mutex<Timestamp>);
+
+    impl Clock for Turns {
+        fn now(&self) -> Timestamp {
+            *self.0.lock().unwrap()
+        }
+
+        fn sleep(&self, duration: Duration) -> lifeboat_model::clock::Sleep<'_> {
+            let until = self.now() + duration;
+            let mut waited = false;
+            Box::pin(std::future::poll_fn(move |context| {
+                // Whoever was asked before sleeps shorter, as all of them share one bucket.
+                if waited {
+                    let mut now = self.0.lock().unwrap();
+                    *now = (*now).max(until);
+                    return std::task::Poll::Ready(());
+                }
+                waited = true;
+                context.waker().wake_by_ref();
+                std::task::Poll::Pending
+            }))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lock_does_not_wait_behind_a_pack() {
+        let clock = Arc::new(Turns(Mutex::new(second(1000))));
+        let throttle = Throttle { write: NonZeroU64::new(10 << 10), read: None };
+        let shared = Arc::clone(&clock) as Arc<dyn Clock>;
+        let tier = ThrottleTier::new(Arc::new(MemoryTier::new()), shared, throttle);
+        let put = async |name: &str, length: usize| {
+            let path: ObjectPath = name.parse().unwrap();
+            tier.put(&path, Bytes::from(vec![0; length]), PutMode::Create).await.unwrap();
+            clock.now().duration_since(second(1000)).as_secs()
+        };
+        let pack = 16 << 20;
+        let (one, other, lock) = tokio::join!(put("a", pack), put("b", pack), put("c", 200));
+        assert!(lock <= 2, "{lock}");
+        assert!((1636..=3277).contains(&one) && (3275..=3277).contains(&other), "{one} {other}");
     }
 }

@@ -95,7 +95,8 @@ pub trait Tier: Debug + Send + Sync + 'static {
     }
 
     /// Reads like [`Tier::get`], on the calling thread and into the caller's buffer, which then holds
-    /// these bytes and nothing else; `None` unless the tier [reads here](Tier::reads_here).
+    /// these bytes and nothing else; `None` if `get` is to be asked instead, as always unless the tier
+    /// [reads here](Tier::reads_here).
     ///
     /// A disk answers faster than a task is handed from thread to thread, and whoever reads pack
     /// after pack needs no new memory for each.

@@ -144,6 +144,8 @@ impl<'a> Engine<'a> {
         counts.bytes_stored = added.stored.load(Ordering::Relaxed);
         counts.data_blobs = added.data_blobs.load(Ordering::Relaxed);
         counts.tree_blobs = added.tree_blobs.load(Ordering::Relaxed);
+        counts.packs_adopted = added.packs_adopted.load(Ordering::Relaxed);
+        counts.bytes_adopted = added.bytes_adopted.load(Ordering::Relaxed);
         Some(Made { tree, counts, skipped: self.tally.into_skipped() })
     }
 

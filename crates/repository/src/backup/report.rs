@@ -59,6 +59,10 @@ pub struct Counts {
     pub data_blobs: u64,
     /// New blobs of directories.
     pub tree_blobs: u64,
+    /// Packs that an interrupted run had stored, and that were found to be whole and listed.
+    pub packs_adopted: u64,
+    /// The bytes of those packs.
+    pub bytes_adopted: u64,
 }
 
 impl Counts {

@@ -3,9 +3,10 @@
 //! # Crash consistency
 //!
 //! A pack is listed in an index only after it is durable. A kill before that leaves packs that no
-//! index lists, which `prune` removes; a kill after it leaves blobs that the next backup
-//! finds. Index files are written at least every [`INDEX_INTERVAL`], and sooner once an eighth of what
-//! was stored is unlisted, so that no more than that is ever stored twice.
+//! index lists; the next backup adopts them as far as it needs them (see the module `orphans`), and
+//! `prune` removes the others. Index files are written at least every [`INDEX_INTERVAL`], and sooner
+//! once an eighth of what was stored is unlisted, so that no more than that has to be read back, or is
+//! stored twice where stock restic goes on.
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
@@ -22,6 +23,7 @@ use crate::blob::{BlobKind, BlobSealer, PreparedBlob, blob_id};
 use crate::chunker::ZERO_PIECE;
 use crate::error::RepositoryError;
 use crate::index::{BLOBS_PER_FILE_MAX, IndexFile, PackEntry};
+use crate::orphans::Orphans;
 use crate::pack::{FinishedPack, PackBuilder};
 use crate::profile::{Activity, Meter, Profile};
 use crate::repository::{Indexed, Repository};
@@ -61,9 +63,11 @@ pub(super) struct Added {
     pub(super) stored: AtomicU64,
     pub(super) data_blobs: AtomicU64,
     pub(super) tree_blobs: AtomicU64,
+    pub(super) packs_adopted: AtomicU64,
+    pub(super) bytes_adopted: AtomicU64,
 }
 
-/// The new blobs that no index lists yet.
+/// The blobs that no index lists yet, and that one will.
 type Unlisted = Mutex<HashSet<(BlobKind, BlobId)>>;
 
 /// Takes packs that are finished, stores and lists them.
@@ -73,6 +77,8 @@ pub(super) struct Shelf<'a> {
     clock: &'a dyn Clock,
     unlisted: Unlisted,
     listing: Mutex<Listing>,
+    /// What interrupted runs left; looked for when a blob is new first.
+    orphans: OnceLock<Orphans>,
     /// Bytes of all packs that this backup stored.
     stored: AtomicU64,
     spares: Spares,
@@ -101,6 +107,7 @@ impl<'a> Shelf<'a> {
             clock,
             unlisted: Unlisted::default(),
             listing: Mutex::default(),
+            orphans: OnceLock::new(),
             stored: AtomicU64::new(0),
             spares: Spares::default(),
             profile,
@@ -138,19 +145,32 @@ impl<'a> Shelf<'a> {
         }
         let full = std::mem::take(&mut *listing);
         drop(listing);
-        meter.measure(Activity::Index, 0, || self.list(&full.file))
+        meter.measure(Activity::Index, 0, || self.list(full.file.packs))
     }
 
     /// Lists what was stored and is not listed yet.
     pub(super) fn finish(&self) -> Result<(), RepositoryError> {
-        let rest = std::mem::take(&mut *lock(&self.listing));
-        if rest.file.packs.is_empty() {
+        let rest = std::mem::take(&mut *lock(&self.listing)).file.packs;
+        if rest.is_empty() {
             return Ok(());
         }
-        self.profile.meter().measure(Activity::Index, 0, || self.list(&rest.file))
+        self.profile.meter().measure(Activity::Index, 0, || self.list(rest))
     }
 
-    fn list(&self, file: &IndexFile) -> Result<(), RepositoryError> {
+    fn list(&self, packs: Vec<PackEntry>) -> Result<(), RepositoryError> {
+        let (mut file, mut blobs) = (IndexFile::default(), 0);
+        for pack in packs {
+            blobs += pack.blobs.len();
+            file.packs.push(pack);
+            if blobs >= BLOBS_PER_FILE_MAX {
+                self.save(&std::mem::take(&mut file))?;
+                blobs = 0;
+            }
+        }
+        if file.packs.is_empty() { Ok(()) } else { self.save(&file) }
+    }
+
+    fn save(&self, file: &IndexFile) -> Result<(), RepositoryError> {
         // Without its lock, a prune may have taken these packs for orphans.
         self.work.check_may_write()?;
         self.repository.save_index(file)?;
@@ -161,7 +181,16 @@ impl<'a> Shelf<'a> {
         Ok(())
     }
 
-    /// Tells whether a blob is new, and if so takes note of it; who asks first has to store it.
+    /// Lists a pack that an interrupted run stored, with what this one stores.
+    fn adopt(&self, entry: PackEntry) {
+        let mut listing = lock(&self.listing);
+        // Its bytes do not count: until it is listed it stays what it was, and costs nothing more.
+        listing.blobs += entry.blobs.len();
+        listing.file.packs.push(entry);
+    }
+
+    /// Tells whether a blob is new, and if so takes note of it; who asks first has to see to it that it
+    /// will be listed.
     fn is_new(&self, kind: BlobKind, id: BlobId) -> bool {
         // The index is asked while the set is locked: a blob is taken out of the set only after it
         // was put into the index, so it is in one of them.
@@ -206,10 +235,22 @@ impl<'a> Sink<'a> {
         plaintext: &[u8],
     ) -> Result<BlobId, RepositoryError> {
         let id = sealer.meter().measure(Activity::Hash, plaintext.len(), || blob_id(plaintext));
-        if self.shelf.is_new(kind, id) {
+        if self.shelf.is_new(kind, id) && !self.is_adopted(kind, id, sealer.meter()) {
             self.store_new(sealer, kind, id, plaintext)?;
         }
         Ok(id)
+    }
+
+    /// Tells whether a blob lies in a pack that an interrupted run stored, which is listed then.
+    fn is_adopted(&self, kind: BlobKind, id: BlobId, meter: &Meter) -> bool {
+        let Shelf { repository, work, orphans, .. } = self.shelf;
+        // Not before something is new: a listing of all packs costs more than a backup without changes.
+        let orphans = orphans.get_or_init(|| Orphans::find(repository, work.cancel()));
+        orphans.adopt(repository, (kind, id), meter, |entry, size| {
+            self.added.packs_adopted.fetch_add(1, Ordering::Relaxed);
+            self.added.bytes_adopted.fetch_add(size, Ordering::Relaxed);
+            self.shelf.adopt(entry);
+        })
     }
 
     /// Makes sure that the blob of a hole is, or will be, in the repository.

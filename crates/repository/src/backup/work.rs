@@ -135,6 +135,11 @@ impl<'a> Work<'a> {
         self.lock().failure.is_none()
     }
 
+    /// Returns the flag that asks the work to stop.
+    pub(super) const fn cancel(&self) -> &Cancel {
+        self.cancel
+    }
+
     /// Fails once nothing may be written any more, not even what was done.
     pub(super) fn check_may_write(&self) -> Result<(), Cancelled> {
         self.cancel.check_may_write()

@@ -19,7 +19,7 @@ pub const READERS: usize = 4;
 
 /// A pack that is to be read.
 #[derive(Debug, Clone)]
-pub(super) struct PackToRead {
+pub(crate) struct PackToRead {
     pub id: PackId,
     pub size: u64,
     /// What the index says is in it, in the order of the offsets.

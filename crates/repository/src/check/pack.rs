@@ -57,7 +57,7 @@ pub fn check_layout(indexed: &[PackedBlob], listed_size: u64) -> Vec<String> {
 }
 
 /// Checks packs one after the other, in memory that is used again.
-pub(super) struct PackChecker<'k> {
+pub(crate) struct PackChecker<'k> {
     store: &'k Store,
     key: &'k MasterKey,
     opener: BlobOpener<'k>,
@@ -66,12 +66,12 @@ pub(super) struct PackChecker<'k> {
 }
 
 impl<'k> PackChecker<'k> {
-    pub(super) fn new(store: &'k Store, key: &'k MasterKey, meter: Meter) -> Self {
+    pub(crate) fn new(store: &'k Store, key: &'k MasterKey, meter: Meter) -> Self {
         Self { store, key, opener: BlobOpener::new(key), step: Vec::new(), meter }
     }
 
     /// Reads all bytes of a pack and checks them.
-    pub(super) fn check(&mut self, pack: &PackToRead) -> Result<PackVerdict, TierError> {
+    pub(crate) fn check(&mut self, pack: &PackToRead) -> Result<PackVerdict, TierError> {
         if self.store.reads_here() && check_layout(&pack.blobs, pack.size).is_empty() {
             match self.check_in_steps(pack) {
                 // It is not as long as it was when it was listed.

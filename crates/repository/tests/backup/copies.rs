@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
-use lifeboat_model::{Cancel, Secret, Silent, Timestamp};
+use lifeboat_model::{Cancel, PackId, Secret, Silent, Timestamp};
 use lifeboat_repository::copy::{Copier, Cuts, compare_cuts};
 use lifeboat_repository::key::{KdfParameters, KeyOrigin};
 use lifeboat_repository::{Indexed, InitOptions, MasterKey, OpenOptions, Repository};
 use lifeboat_testing::restic::Restic;
 use lifeboat_testing::tree::{self, Aspect};
-use lifeboat_tiers::fault::{Fault, FaultTier, Operation, Rule, Target};
+use lifeboat_tiers::fault::{Fault, FaultTier, Moment, Operation, Rule, Target};
 use lifeboat_tiers::local::LocalTier;
 use lifeboat_tiers::{ObjectPrefix, Tier, durable};
 
+use crate::resume;
 use crate::retention::{Kept, history};
-use crate::site::{Site, noise, restored};
+use crate::site::{Site, assert_stored_once, files, noise, restored};
 
 const PASSWORD: &str = "another password";
 
@@ -137,7 +138,7 @@ fn a_copy_that_a_full_tier_or_a_kill_ended_is_gone_on_with() {
         let other = Other::new(&site, key.map(|()| from.key().clone()));
         for fault in [
             Rule::new(Target::Only(Operation::Put), Fault::Full).nth(3),
-            Rule::kill_at_write(2, lifeboat_tiers::fault::Moment::After),
+            Rule::kill_at_write(2, Moment::After),
         ] {
             let faults = Arc::new(FaultTier::new(other.tier()));
             let to = other.open_on(Arc::clone(&faults) as _);
@@ -146,15 +147,37 @@ fn a_copy_that_a_full_tier_or_a_kill_ended_is_gone_on_with() {
             Copier::new(&from, &to, &Silent, &cancel).copy(&history[0].id).unwrap_err();
             other.restic().check_read_data().unwrap();
         }
-        let stored = other.open().store().list::<lifeboat_model::PackId>().unwrap().len() as u64;
+        let stored = other.open().store().list::<PackId>().unwrap().len() as u64;
         let (packs, _) = copy_all(&from, &other.open(), &history);
         other.assert_holds(&history);
-        let now = other.open().store().list::<lifeboat_model::PackId>().unwrap().len() as u64;
+        assert_stored_once(&other.open());
+        let now = other.open().store().list::<PackId>().unwrap().len() as u64;
         assert_eq!(now, stored + packs);
         if key.is_some() {
-            let all =
-                site.repository().store().list::<lifeboat_model::PackId>().unwrap().len() as u64;
+            let all = site.repository().store().list::<PackId>().unwrap().len() as u64;
             assert_eq!(now, all, "nothing was stored twice");
         }
     }
+}
+
+#[test]
+fn what_a_killed_backup_left_is_not_copied_again() {
+    let site = Site::new();
+    resume::write_files(&site.source());
+    let state = tree::capture(site.source()).unwrap();
+    let history = [Kept { id: site.backup().snapshot, state }];
+    let other = Other::new(&site, None);
+    let tier = Arc::new(FaultTier::new(other.tier()));
+    let there = other.open_on(Arc::clone(&tier) as _);
+    tier.add(Rule::kill_at_write(4, Moment::Before));
+    resume::run(&there, vec![files(&[&site.source()])]).unwrap_err();
+    let left = other.open().store().list::<PackId>().unwrap().len() as u64;
+    copy_all(&site.repository(), &other.open(), &history);
+    other.assert_holds(&history);
+    // Files of one piece are the same everywhere; of a large one the pieces differ with the polynomial.
+    let packs = other.open().index().packs().unwrap().len() as u64;
+    let all = other.open().store().list::<PackId>().unwrap().len() as u64;
+    assert!(all - packs < left, "{packs} of {all} packs are listed, {left} were left");
+    other.restic().run(["prune"]).unwrap();
+    assert_stored_once(&other.open());
 }

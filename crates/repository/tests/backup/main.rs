@@ -3,6 +3,8 @@
 
 #![cfg(test)]
 
+mod bandwidth;
+mod beside;
 mod changes;
 mod copies;
 mod faults;
@@ -10,6 +12,7 @@ mod forget;
 mod prune;
 mod repair;
 mod restic;
+mod resume;
 mod retention;
 mod runs;
 mod site;

@@ -1,9 +1,10 @@
 //! A directory with a source tree and a repository on a tier, and backups of one into the other.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lifeboat_model::{BlobId, Cancel, Outcome, Secret, Silent, SystemClock, Timestamp};
+use lifeboat_model::{BlobId, Cancel, Outcome, PackId, Secret, Silent, SystemClock, Timestamp};
 use lifeboat_repository::backup::{BackupError, BackupOptions, BackupReport, backup};
 use lifeboat_repository::check::{CheckOptions, ReadData, check};
 use lifeboat_repository::key::{KdfParameters, KeyOrigin};
@@ -119,6 +120,18 @@ pub(crate) fn run(
 ) -> Result<BackupReport, BackupError> {
     let options = BackupOptions::new("site");
     backup(repository, sources, &options, &Silent, &Cancel::new(), &SystemClock)
+}
+
+/// Asserts that every pack is listed, and that no blob lies in two packs, nor twice in one.
+pub(crate) fn assert_stored_once(repository: &Repository<Indexed>) {
+    let listed: HashSet<PackId> = repository.index().packs().unwrap().into_iter().collect();
+    let mut seen = HashSet::new();
+    for file in repository.store().list::<PackId>().unwrap() {
+        assert!(listed.contains(&file.id), "no index lists {}", file.id.to_hex());
+        for blob in repository.pack_header(&file.id, file.size).unwrap().blobs {
+            assert!(seen.insert((blob.kind, blob.id)), "{} is there twice", blob.id.to_hex());
+        }
+    }
 }
 
 pub(crate) fn files(paths: &[&Path]) -> Source {
