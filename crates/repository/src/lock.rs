@@ -14,7 +14,8 @@
 //! # Invariants
 //!
 //! - A lock is taken by writing it and then looking again: of two that write at the same time at
-//!   least one sees the other and gives way.
+//!   least one sees the other and gives way. Whoever gets an exclusive one sees all that was done
+//!   under locks that are gone.
 //! - A lock file that cannot be read stands in the way, since nobody knows what it says; one of no
 //!   bytes does not, since restic ignores it.
 //! - Work under a lock that was not refreshed for [`ABORT_AFTER`] is cancelled, well before others
@@ -277,14 +278,38 @@ impl Locks {
         }
         let refreshed = self.clock.now();
         let id = self.write(refreshed)?;
-        let settled = self.sleep(SETTLE).and_then(|()| self.refuse_conflicts(Some(id)));
+        let settled = self.settle(id).and_then(|()| self.refuse_stale(refreshed));
         match settled {
-            Ok(_) => Ok(LockState { id, refreshed, lost_after: None }),
+            Ok(()) => Ok(LockState { id, refreshed, lost_after: None }),
             Err(error) => {
                 // If this fails, the lock goes stale with this process.
                 let _ = self.store.delete(&id);
                 Err(error)
             }
+        }
+    }
+
+    /// Fails if the machine slept while the lock was taken: others may have removed it as stale, and
+    /// work.
+    fn refuse_stale(&self, refreshed: Timestamp) -> Result<(), RepositoryError> {
+        let age =
+            Duration::try_from(self.clock.now().duration_since(refreshed)).unwrap_or_default();
+        if age < ABORT_AFTER {
+            return Ok(());
+        }
+        let address = self.store.address().to_owned();
+        Err(RepositoryError::LockLost { address, minutes: age.as_secs() / 60 })
+    }
+
+    /// Waits until everything is seen that others do, or did before they saw our lock.
+    fn settle(&self, id: LockId) -> Result<(), RepositoryError> {
+        self.sleep(SETTLE)?;
+        self.refuse_conflicts(Some(id))?;
+        match self.kind {
+            LockKind::Shared => Ok(()),
+            // Whoever wrote his lock shortly before ours may have worked and gone meanwhile. What he
+            // left has to be seen before anything is taken for unused.
+            LockKind::Exclusive => self.sleep(SETTLE),
         }
     }
 

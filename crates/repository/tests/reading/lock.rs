@@ -10,7 +10,7 @@ use lifeboat_repository::lock::record::LockRecord;
 use lifeboat_repository::lock::{
     FoundLock, LockGuard, LockKind, LockOptions, LockOwner, Removal, unlock,
 };
-use lifeboat_repository::{Indexed, Repository};
+use lifeboat_repository::{Indexed, Repository, RepositoryError};
 use lifeboat_testing::tree::Sample;
 use lifeboat_tiers::fault::{Fault, Moment, Rule, Target};
 use lifeboat_tiers::{FaultTier, MemoryTier};
@@ -85,6 +85,44 @@ fn a_guard_refreshes_its_lock_and_leaves_one_file() {
     }
     guard.check().unwrap();
     acquire(&repository, &options(LockKind::Shared, "db2"), &clock).unwrap_err();
+}
+
+/// A machine that falls asleep whenever somebody waits.
+#[derive(Debug)]
+struct Drowsy(SimClock);
+
+impl Clock for Drowsy {
+    fn now(&self) -> Timestamp {
+        self.0.now()
+    }
+
+    fn sleep(&self, duration: Duration) -> lifeboat_model::clock::Sleep<'_> {
+        self.0.sleep(duration + Duration::from_mins(40))
+    }
+}
+
+// Found by the simulation: seeds 1890 and 2081 of 2026-11-29.
+#[test]
+fn a_lock_that_went_stale_while_it_was_taken_is_not_held() {
+    let repository = memory();
+    let clock: Arc<dyn Clock> = Arc::new(Drowsy(SimClock::new(sim().now())));
+    for kind in [LockKind::Shared, LockKind::Exclusive] {
+        let taken = LockGuard::acquire(&repository, &options(kind, "db1"), &clock, &Cancel::new());
+        assert!(matches!(taken, Err(RepositoryError::LockLost { minutes: 40.., .. })), "{taken:?}");
+        assert_eq!(lock_count(&repository), 0, "nothing is left behind");
+    }
+}
+
+// Found by the simulation: seed 179 of 2026-11-29, in which a prune removed packs of a snapshot that
+// no listing showed yet.
+#[test]
+fn whoever_is_alone_waits_for_listings_once_more() {
+    let (repository, clock) = (memory(), sim());
+    for (kind, waits) in [(LockKind::Shared, 1), (LockKind::Exclusive, 2)] {
+        let before = clock.now();
+        drop(acquire(&repository, &options(kind, "db1"), &clock).unwrap());
+        assert_eq!(clock.now().duration_since(before).as_millis(), waits * 200, "{kind:?}");
+    }
 }
 
 #[test]
