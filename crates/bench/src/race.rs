@@ -216,9 +216,9 @@ impl<'a> Race<'a> {
         if corpus.sample.is_empty() {
             return Ok(None);
         }
-        (self.say)("ceiling: each stage alone");
+        (self.say)("ceiling: each stage alone, on all cores");
         let scratch = self.place.fresh("scratch")?;
-        let stages = measure(&corpus.sample, &scratch)?;
+        let stages = measure(&corpus.sample, &scratch, self.rules.cores)?;
         let mut walk_s = f64::INFINITY;
         for _ in 0..WALKS {
             let watch = Instant::now();

@@ -1,6 +1,8 @@
 //! Locks: restic's own, so that lifeboat and restic can work in one repository.
 //!
 //! [`LockGuard::acquire`] takes one; it is refreshed until the guard is dropped, which releases it.
+//! [`LockGuard::begin`] takes a shared one for work that begins with reading, and does not wait until it is
+//! certain that nobody else was quicker.
 //!
 //! | beside → | backup, copy into | restore, list, check | prune, rewrite |
 //! |---|---|---|---|
@@ -18,6 +20,8 @@
 //!   under locks that are gone.
 //! - A lock file that cannot be read stands in the way, since nobody knows what it says; one of no
 //!   bytes does not, since restic ignores it.
+//! - Nothing is listed or removed under a lock that is not certain: [`Cancel::check_may_write`] waits for
+//!   that.
 //! - Work under a lock that was not refreshed for [`ABORT_AFTER`] is cancelled, well before others
 //!   may take the lock for stale. Whoever lists what it stored, makes a snapshot or removes something
 //!   has the clock looked at right before, since the guard's thread may sleep longer than the machine.
@@ -45,7 +49,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use jiff::{SignedDuration, Timestamp};
-use lifeboat_model::{Cancel, Classify, Clock, Exit, Keeper, LockId};
+use lifeboat_model::{Cancel, Cancelled, Classify, Clock, Exit, Keeper, LockId};
 use lifeboat_tiers::TierError;
 use sha2::{Digest, Sha256};
 
@@ -129,18 +133,52 @@ impl LockGuard {
             clock: Arc::clone(clock),
             cancel: cancel.clone(),
         };
-        let state = Mutex::new(locks.acquire(options.wait)?);
-        let held = Arc::new(Held { locks, state });
+        let state = locks.acquire(options.wait)?;
+        Ok(Self::keep(locks, state, TICK))
+    }
+
+    /// Takes a shared lock, but leaves it open until later whether somebody else was quicker, so that
+    /// reading can begin at once. It does not wait for others to release theirs.
+    ///
+    /// Whoever is about to write waits for certainty, see [`Cancel::check_may_write`]. If somebody was
+    /// quicker, `cancel` is revoked, and [`LockGuard::check`] tells who.
+    ///
+    /// # Errors
+    ///
+    /// [`RepositoryError::Locked`] if another lock stands in the way already.
+    pub fn begin<S: State>(
+        repository: &Repository<S>,
+        owner: LockOwner,
+        clock: &Arc<dyn Clock>,
+        cancel: &Cancel,
+    ) -> Result<Self, RepositoryError> {
+        let locks = Locks {
+            store: repository.store().clone(),
+            key: repository.key().clone(),
+            owner,
+            kind: LockKind::Shared,
+            clock: Arc::clone(clock),
+            cancel: cancel.clone(),
+        };
+        let state = locks.claim()?;
+        Ok(Self::keep(locks, state, SETTLE))
+    }
+
+    /// Holds a lock; its thread looks at it for the first time after `pause`.
+    fn keep(locks: Locks, state: LockState, mut pause: Duration) -> Self {
+        let held = Arc::new(Held { locks, state: Mutex::new(state) });
         let keeper: Arc<dyn Keeper> = Arc::<Held>::clone(&held);
-        cancel.heed(Arc::downgrade(&keeper));
+        held.locks.cancel.heed(Arc::downgrade(&keeper));
         let (stop, stopped) = bounded::<()>(0);
         let refresher = Arc::clone(&held);
         let thread = std::thread::spawn(move || {
-            while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+            while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+                refresher.look();
                 refresher.tick();
+                pause = TICK;
             }
         });
-        Ok(Self { held, stop: Some(stop), thread: Some(thread) })
+        Self { held, stop: Some(stop), thread: Some(thread) }
     }
 
     /// Refreshes the lock if that is due; the guard's own thread does the same every few seconds.
@@ -148,11 +186,14 @@ impl LockGuard {
         self.held.tick();
     }
 
-    /// Fails if the lock was lost, so that what was done since may not be relied on. It looks now, also
-    /// if the machine slept and the guard's own thread did not wake yet.
+    /// Fails if the lock was lost, or was never won, so that what was done since may not be relied on. It
+    /// looks now, also if the machine slept and the guard's own thread did not wake yet.
     pub fn check(&self) -> Result<(), RepositoryError> {
         self.held.look();
-        let state = self.held.state();
+        let mut state = self.held.state();
+        if let Claim::Refused(reason) = &mut state.claim {
+            return Err(reason.take().unwrap_or_else(|| Cancelled.into()));
+        }
         match state.lost_after {
             None => Ok(()),
             Some(age) => Err(RepositoryError::LockLost {
@@ -200,17 +241,44 @@ struct LockState {
     id: LockId,
     refreshed: Timestamp,
     lost_after: Option<Duration>,
+    claim: Claim,
+}
+
+/// Whether anybody else was quicker.
+#[derive(Debug)]
+enum Claim {
+    /// Nobody knows yet.
+    Open,
+    /// Nobody was.
+    Certain,
+    /// Somebody was, or it could not be found out; why, until it was told.
+    Refused(Option<RepositoryError>),
 }
 
 impl Keeper for Held {
-    /// Gives the lock up if it is too old. It is not refreshed here, since whoever asks must not wait.
+    /// Makes certain that nobody else was quicker, and gives the lock up if it is too old. It is not
+    /// refreshed here, since whoever asks must not wait longer than that.
     fn look(&self) {
         let mut state = self.state();
+        self.make_certain(&mut state);
         self.age(&mut state);
     }
 }
 
 impl Held {
+    fn make_certain(&self, state: &mut LockState) {
+        if !matches!(state.claim, Claim::Open) {
+            return;
+        }
+        state.claim = match self.locks.settle(state.id, state.refreshed) {
+            Ok(()) => Claim::Certain,
+            Err(error) => {
+                self.locks.cancel.revoke();
+                Claim::Refused(Some(error))
+            }
+        };
+    }
+
     /// Returns how old the lock is, and now; nothing once it is lost, which it is from a certain age on.
     fn age(&self, state: &mut LockState) -> Option<(Duration, Timestamp)> {
         let now = self.locks.clock.now();
@@ -226,9 +294,11 @@ impl Held {
     fn tick(&self) {
         // Held while the tier is asked: two refreshes at once would leave a file behind.
         let mut state = self.state();
-        let Some((_, now)) = self.age(&mut state).filter(|(age, _)| *age >= REFRESH_AFTER) else {
+        let is_due = |(age, _): &(Duration, Timestamp)| *age >= REFRESH_AFTER;
+        let Some((_, now)) = self.age(&mut state).filter(is_due) else { return };
+        if !matches!(state.claim, Claim::Certain) {
             return;
-        };
+        }
         match self.locks.write(now) {
             Ok(id) => {
                 let old = std::mem::replace(&mut state.id, id);
@@ -272,21 +342,28 @@ impl Locks {
     }
 
     fn try_acquire(&self) -> Result<LockState, RepositoryError> {
-        for stale in self.refuse_conflicts(None)?.stale {
-            tracing::info!(lock = %stale.to_hex(), "A stale lock was removed.");
-            self.store.delete(&stale)?;
-        }
-        let refreshed = self.clock.now();
-        let id = self.write(refreshed)?;
-        let settled = self.settle(id).and_then(|()| self.refuse_stale(refreshed));
+        let state = self.claim()?;
+        let (id, refreshed) = (state.id, state.refreshed);
+        let settled = self.settle(id, refreshed).and_then(|()| self.refuse_stale(refreshed));
         match settled {
-            Ok(()) => Ok(LockState { id, refreshed, lost_after: None }),
+            Ok(()) => Ok(LockState { claim: Claim::Certain, ..state }),
             Err(error) => {
                 // If this fails, the lock goes stale with this process.
                 let _ = self.store.delete(&id);
                 Err(error)
             }
         }
+    }
+
+    /// Writes a lock where none stands in the way.
+    fn claim(&self) -> Result<LockState, RepositoryError> {
+        for stale in self.refuse_conflicts(None)?.stale {
+            tracing::info!(lock = %stale.to_hex(), "A stale lock was removed.");
+            self.store.delete(&stale)?;
+        }
+        let refreshed = self.clock.now();
+        let id = self.write(refreshed)?;
+        Ok(LockState { id, refreshed, lost_after: None, claim: Claim::Open })
     }
 
     /// Fails if the machine slept while the lock was taken: others may have removed it as stale, and
@@ -302,8 +379,9 @@ impl Locks {
     }
 
     /// Waits until everything is seen that others do, or did before they saw our lock.
-    fn settle(&self, id: LockId) -> Result<(), RepositoryError> {
-        self.sleep(SETTLE)?;
+    fn settle(&self, id: LockId, written: Timestamp) -> Result<(), RepositoryError> {
+        let passed = Duration::try_from(self.clock.now().duration_since(written));
+        self.sleep(SETTLE.saturating_sub(passed.unwrap_or_default()))?;
         self.refuse_conflicts(Some(id))?;
         match self.kind {
             LockKind::Shared => Ok(()),

@@ -167,6 +167,7 @@ pub fn restore(
 ) -> Result<RestoreReport, RepositoryError> {
     target::refuse_occupied(&options.target, options.existing)?;
     let plan = options.plan(repository, snapshot, cancel)?;
+    cancel.check_may_write()?;
     plan.perform(repository, options, events, cancel)
 }
 

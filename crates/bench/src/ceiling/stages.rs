@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use aes::Aes256;
@@ -36,12 +37,12 @@ const POLYNOMIAL: u64 = 0x003D_A335_8B4D_C173;
 pub struct Stage {
     /// The bytes that went in.
     pub bytes: u64,
-    /// The seconds that it took on one core.
+    /// The seconds that it took, over all cores.
     pub seconds: f64,
 }
 
 impl Stage {
-    /// Returns bytes a second.
+    /// Returns bytes a second that one core does while the others work as well.
     #[expect(clippy::cast_precision_loss, reason = "a rate is rounded anyway")]
     pub fn rate(&self) -> f64 {
         if self.seconds > 0.0 { self.bytes as f64 / self.seconds } else { 0.0 }
@@ -105,7 +106,7 @@ impl Stages {
         ]
     }
 
-    /// Returns the seconds that one core needs for a backup of the sample.
+    /// Returns the seconds that all cores together need for a backup of the sample.
     pub fn backup_seconds(&self) -> f64 {
         self.known_seconds()
             + self.compress.seconds
@@ -119,7 +120,7 @@ impl Stages {
         self.read.seconds + self.gear.seconds + self.sha256_blob.seconds
     }
 
-    /// Returns the seconds that one core needs to check a repository of the sample with all data.
+    /// Returns the seconds that all cores together need to check a repository of the sample with all data.
     pub fn check_seconds(&self) -> f64 {
         self.read_pack.seconds
             + self.sha256_pack.seconds
@@ -139,26 +140,53 @@ impl Stages {
         self.seal.seconds.min(self.ctr.seconds + self.poly1305.seconds)
     }
 
+    /// Adds what another core did.
+    fn add(&mut self, other: &Self) {
+        self.each(other, |own, other| {
+            own.bytes += other.bytes;
+            own.seconds += other.seconds;
+        });
+    }
+
     fn keep_faster(&mut self, other: &Self) {
-        self.read.keep_faster(other.read);
-        self.gear.keep_faster(other.gear);
-        self.sha256_blob.keep_faster(other.sha256_blob);
-        self.compress.keep_faster(other.compress);
-        self.ctr.keep_faster(other.ctr);
-        self.poly1305.keep_faster(other.poly1305);
-        self.seal.keep_faster(other.seal);
-        self.sha256_pack.keep_faster(other.sha256_pack);
-        self.write.keep_faster(other.write);
-        self.read_pack.keep_faster(other.read_pack);
-        self.decompress.keep_faster(other.decompress);
+        self.each(other, Stage::keep_faster);
+    }
+
+    fn each(&mut self, other: &Self, mut act: impl FnMut(&mut Stage, Stage)) {
+        act(&mut self.read, other.read);
+        act(&mut self.gear, other.gear);
+        act(&mut self.sha256_blob, other.sha256_blob);
+        act(&mut self.compress, other.compress);
+        act(&mut self.ctr, other.ctr);
+        act(&mut self.poly1305, other.poly1305);
+        act(&mut self.seal, other.seal);
+        act(&mut self.sha256_pack, other.sha256_pack);
+        act(&mut self.write, other.write);
+        act(&mut self.read_pack, other.read_pack);
+        act(&mut self.decompress, other.decompress);
     }
 }
 
-/// Times every stage over `sample`; packs are written below `scratch` and removed again.
-pub fn measure(sample: &[PathBuf], scratch: &Path) -> Result<Stages, BenchError> {
+/// Times every stage over `sample` with `cores` threads at once, each over its share of the files; packs
+/// are written below `scratch` and removed again.
+pub fn measure(sample: &[PathBuf], scratch: &Path, cores: usize) -> Result<Stages, BenchError> {
+    let share = |core: usize| -> Vec<_> { sample.iter().skip(core).step_by(cores).collect() };
     let mut fastest = Stages::default();
     for _ in 0..ROUNDS {
-        fastest.keep_faster(&Round::new(scratch).run(sample)?);
+        let all = thread::scope(|scope| {
+            let rounds: Vec<_> = (0..cores)
+                .map(|core| {
+                    let (share, pack) = (share(core), scratch.join(format!("pack-{core}")));
+                    scope.spawn(move || Round::new(pack).run(&share))
+                })
+                .collect();
+            let mut all = Stages::default();
+            for round in rounds {
+                all.add(&round.join().expect("a round cannot panic")?);
+            }
+            Ok::<_, BenchError>(all)
+        })?;
+        fastest.keep_faster(&all);
     }
     Ok(fastest)
 }
@@ -176,19 +204,20 @@ impl Input for Source<'_> {
     }
 }
 
-/// One pass over the sample.
-struct Round<'s> {
+/// One pass over a share of the sample, on one core.
+struct Round {
     stages: Stages,
     key: MasterKey,
     compressor: Compressor,
     decompressor: Decompressor,
     sealed: Vec<u8>,
     pack: Vec<u8>,
-    scratch: &'s Path,
+    path: PathBuf,
 }
 
-impl<'s> Round<'s> {
-    fn new(scratch: &'s Path) -> Self {
+impl Round {
+    /// Prepares a pass that writes its packs to `path`.
+    fn new(path: PathBuf) -> Self {
         Self {
             stages: Stages::default(),
             key: MasterKey::from_bytes(&[7; 64]),
@@ -196,11 +225,11 @@ impl<'s> Round<'s> {
             decompressor: Decompressor::new(),
             sealed: Vec::new(),
             pack: Vec::with_capacity(PACK_LENGTH * 2),
-            scratch,
+            path,
         }
     }
 
-    fn run(mut self, sample: &[PathBuf]) -> Result<Stages, BenchError> {
+    fn run(mut self, sample: &[&PathBuf]) -> Result<Stages, BenchError> {
         let gear = Gear::derive(POLYNOMIAL);
         let profile = Profile::measuring();
         let mut chunker = Chunker::new(&gear).measured_by(profile.meter());
@@ -279,15 +308,15 @@ impl<'s> Round<'s> {
     fn flush(&mut self) -> Result<(), BenchError> {
         let pack = &self.pack;
         time(&mut self.stages.sha256_pack, pack.len(), || blob_id(pack));
-        let path = self.scratch.join("pack");
+        let path = &self.path;
         let written =
-            time(&mut self.stages.write, pack.len(), || File::create(&path)?.write_all(pack));
-        written.map_err(file("write", &path))?;
+            time(&mut self.stages.write, pack.len(), || File::create(path)?.write_all(pack));
+        written.map_err(file("write", path))?;
         self.sealed.resize(self.sealed.len().max(READ_SIZE), 0);
         let room = &mut self.sealed[..READ_SIZE];
-        let read = time(&mut self.stages.read_pack, pack.len(), || read_all(&path, room));
-        read.map_err(file("read", &path))?;
-        fs::remove_file(&path).map_err(file("remove", &path))?;
+        let read = time(&mut self.stages.read_pack, pack.len(), || read_all(path, room));
+        read.map_err(file("read", path))?;
+        fs::remove_file(path).map_err(file("remove", path))?;
         self.pack.clear();
         Ok(())
     }
@@ -331,7 +360,7 @@ mod tests {
             sample(directory.path(), "b", b"short"),
             sample(directory.path(), "empty", b""),
         ];
-        let stages = measure(&files, directory.path()).unwrap();
+        let stages = measure(&files, directory.path(), 2).unwrap();
         let whole = text.len() as u64 + 5;
         for (name, stage) in [
             ("read", stages.read),
@@ -345,6 +374,6 @@ mod tests {
         assert_eq!(stages.ctr.bytes, stages.poly1305.bytes);
         assert_eq!(stages.write.bytes, stages.read_pack.bytes);
         assert!(stages.backup_seconds() > stages.known_seconds());
-        assert!(!directory.path().join("pack").exists());
+        assert!(!directory.path().join("pack-0").exists());
     }
 }

@@ -69,7 +69,7 @@ fn setting(report: &Report) -> String {
 }
 
 fn stages(corpus: &Measured, ceiling: &Ceiling) -> Vec<Vec<String>> {
-    let head = ["stage, one core", "GB/s", "of its input"].map(str::to_owned).to_vec();
+    let head = ["stage, all cores busy", "GB/s a core", "of its input"].map(str::to_owned).to_vec();
     let whole = ceiling.stages.read.bytes.max(1);
     let mut rows = vec![head];
     for (name, stage) in ceiling.stages.named() {

@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use lifeboat_model::Exit;
-use lifeboat_repository::lock::{LockGuard, LockKind, LockOptions};
+use lifeboat_repository::lock::{LockGuard, LockKind, LockOptions, LockOwner};
 use lifeboat_repository::{OpenOptions, Repository, Store};
 use lifeboat_tiers::{LocalTier, ObjectPrefix, TierError};
 
@@ -158,13 +158,42 @@ impl Access {
         self.open_locked(LockKind::Shared, session)
     }
 
+    /// Opens it like [`Access::open`] for work that begins with reading: before it writes, or ends, it is
+    /// made certain that nobody else was quicker to lock it.
+    pub fn begin(&self, session: &Session) -> Result<(Repository, Option<LockGuard>), Failure> {
+        let (mut repository, lock) = self.begin_uncached(session)?;
+        if !self.no_cache {
+            use_cache(&mut repository, session);
+        }
+        Ok((repository, lock))
+    }
+
+    /// Opens it like [`Access::begin`], for whoever has to see what the tier itself holds.
+    pub fn begin_uncached(
+        &self,
+        session: &Session,
+    ) -> Result<(Repository, Option<LockGuard>), Failure> {
+        let repository = self.open_without_lock(session)?;
+        let begin = || {
+            let (owner, clock) = (LockOwner::this_process(), &session.clock);
+            LockGuard::begin(&repository, owner, clock, &session.cancel)
+        };
+        let lock = (!self.no_lock).then(begin).transpose()?;
+        Ok((repository, lock))
+    }
+
     /// Opens the repository and, unless told otherwise, takes a lock of this kind.
     pub fn open_locked(
         &self,
         kind: LockKind,
         session: &Session,
     ) -> Result<(Repository, Option<LockGuard>), Failure> {
-        let (mut repository, lock) = self.open_uncached(kind, session)?;
+        let mut repository = self.open_without_lock(session)?;
+        let acquire = || {
+            let options = LockOptions::new(kind);
+            LockGuard::acquire(&repository, &options, &session.clock, &session.cancel)
+        };
+        let lock = (!self.no_lock).then(acquire).transpose()?;
         if !self.no_cache {
             use_cache(&mut repository, session);
         }
@@ -186,22 +215,6 @@ impl Access {
             .into());
         }
         self.open_locked(LockKind::Exclusive, session)
-    }
-
-    /// Opens it like [`Access::open_locked`], for whoever has to see what the tier itself holds.
-    pub fn open_uncached(
-        &self,
-        kind: LockKind,
-        session: &Session,
-    ) -> Result<(Repository, Option<LockGuard>), Failure> {
-        let repository = self.open_without_lock(session)?;
-        let lock = (!self.no_lock)
-            .then(|| {
-                let options = LockOptions::new(kind);
-                LockGuard::acquire(&repository, &options, &session.clock, &session.cancel)
-            })
-            .transpose()?;
-        Ok((repository, lock))
     }
 
     /// Opens the repository with its password, without a lock and without the cache.

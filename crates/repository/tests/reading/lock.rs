@@ -297,3 +297,47 @@ fn what_we_write_restic_reads_field_by_field() {
     assert!(age.as_secs() < 60, "{age}");
     assert!(theirs.time > Timestamp::UNIX_EPOCH);
 }
+
+#[test]
+fn a_lock_that_was_begun_is_certain_before_anything_is_written() {
+    let (repository, clock) = (memory(), sim());
+    let shared: Arc<dyn Clock> = clock.clone();
+    let owner = options(LockKind::Shared, "db1").owner;
+    let cancel = Cancel::new();
+    let begun = clock.now();
+    let guard = LockGuard::begin(&repository, owner.clone(), &shared, &cancel).unwrap();
+    assert_eq!((lock_count(&repository), clock.now()), (1, begun), "nobody waits for it");
+    assert_eq!(cancel.check_may_write(), Ok(()));
+    assert!(clock.now() > begun, "whoever writes does");
+    guard.check().unwrap();
+
+    let error = acquire(&repository, &options(LockKind::Exclusive, "db2"), &clock).unwrap_err();
+    assert_eq!(error.exit(), Exit::Locked);
+    drop(guard);
+    let exclusive = acquire(&repository, &options(LockKind::Exclusive, "db2"), &clock).unwrap();
+    let error = LockGuard::begin(&repository, owner, &shared, &cancel).unwrap_err();
+    assert_eq!(error.exit(), Exit::Locked);
+    drop(exclusive);
+    assert_eq!(lock_count(&repository), 0);
+}
+
+#[test]
+fn whoever_was_quicker_than_a_lock_that_was_begun_stops_its_work() {
+    let (repository, clock) = (memory(), sim());
+    let shared: Arc<dyn Clock> = clock.clone();
+    let owner = options(LockKind::Shared, "db1").owner;
+    let cancel = Cancel::new();
+    let guard = LockGuard::begin(&repository, owner, &shared, &cancel).unwrap();
+    // One that did not see ours, as on a store whose listings lag.
+    let quicker = options(LockKind::Exclusive, "db2").owner;
+    let record = LockRecord::new(LockKind::Exclusive, &quicker, clock.now());
+    let document = serde_json::to_vec(&record).unwrap();
+    repository.save_document::<LockId>(&document).unwrap();
+
+    assert!(cancel.check_may_write().is_err());
+    let error = guard.check().unwrap_err();
+    assert_eq!(error.exit(), Exit::Locked);
+    assert!(error.to_string().contains("db2"), "{error}");
+    drop(guard);
+    assert_eq!(lock_count(&repository), 1, "the other's lock stays");
+}

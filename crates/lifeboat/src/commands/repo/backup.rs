@@ -131,7 +131,7 @@ impl Backup {
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
         self.refuse_to_go_unlocked()?;
         let sources = vec![Source::Files(self.files()?)];
-        let (repository, lock) = self.access.open(session)?;
+        let (repository, lock) = self.access.begin(session)?;
         let options = self.options(&repository)?;
         let events = session.events();
         let repository = repository.load_index(&session.cancel, &*events)?;

@@ -7,7 +7,6 @@ use clap::Args;
 use lifeboat_model::{Exit, Outcome};
 use lifeboat_plan::value::percent::Percent;
 use lifeboat_repository::check::{self, CheckOptions, CheckReport, Part, ReadData, RollingShare};
-use lifeboat_repository::lock::LockKind;
 use lifeboat_repository::profile::{Profile, ProfileReport};
 use serde::Serialize;
 
@@ -90,7 +89,7 @@ impl Answer for Checked {
 impl Check {
     /// Checks the repository: 1 for damage, 4 for what could not be looked at.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
-        let (repository, lock) = self.access.open_uncached(LockKind::Shared, session)?;
+        let (repository, lock) = self.access.begin_uncached(session)?;
         let data = match self.read_data.map(Subset::Share).or(self.read_data_subset) {
             None => ReadData::None,
             Some(Subset::Part(part)) => ReadData::Part(part),

@@ -130,7 +130,7 @@ impl Restore {
     /// Restores what was asked for; what could not be restored is named, and ends with 3.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
         let (options, target) = (self.options()?, self.target());
-        let (repository, lock) = self.access.open(session)?;
+        let (repository, lock) = self.access.begin(session)?;
         let (id, snapshot) = repository.choose(&self.snapshot, &self.choice.filter())?;
         let events = session.events();
         let repository = repository.load_index(&session.cancel, &*events)?;
