@@ -18,7 +18,7 @@ use crate::plan_archive::ArchivedPlan;
 use crate::recovery_key::RecoveryKey;
 use crate::surroundings::Surroundings;
 use crate::tier_mark::TierMark;
-use crate::wire::{Site, repositories};
+use crate::wire::{Site, repositories, steadied};
 
 /// Opens the tier at an address, like `file:///mnt/backups` or `/mnt/backups`.
 pub fn open_address(address: &str) -> Result<Arc<dyn Tier>, OpsError> {
@@ -78,6 +78,7 @@ pub fn find_site(
     cancel: &Cancel,
 ) -> Result<FoundSite, OpsError> {
     let runtime = surroundings.runtime.clone();
+    let (bare, tier) = (tier, &steadied(Arc::clone(tier), &surroundings));
     let no_plan = || OpsError::NoPlan { address: tier.address().to_owned() };
     let mark = runtime.block_on(read_mark(tier.as_ref()))?;
     let keys = CatalogKeys::from(key);
@@ -100,7 +101,7 @@ pub fn find_site(
         repositories::open(&named, key, site.surroundings(), &Silent, cancel)?.config().id;
     match adopted_as(&records, repository) {
         Some(name) if site.plan().tiers().contains_key(&name) => {
-            Ok(FoundSite { site: site.with_tier(name.clone(), named.tier), tier: name })
+            Ok(FoundSite { site: site.with_tier(name.clone(), Arc::clone(bare)), tier: name })
         }
         _ => Err(no_plan()),
     }

@@ -16,7 +16,7 @@ use lifeboat_plan::plan::asset::{Asset, AssetKind, Postgres};
 use lifeboat_plan::value::address::TierUrl;
 use lifeboat_plan::{Checked, Plan, SourceFile};
 use lifeboat_postgres::{ClientEnvironment, Conninfo};
-use lifeboat_tiers::{LocalTier, Tier, TierError};
+use lifeboat_tiers::{LocalTier, Throttle, Tier, TierError, steady};
 
 use crate::error::{OpsError, Trouble};
 use crate::named_tier::NamedTier;
@@ -75,13 +75,18 @@ impl Vacancy {
     }
 
     /// Makes the place, where there is none yet.
-    fn occupy(self) -> Result<NamedTier, TierError> {
+    fn occupy(self, surroundings: &Surroundings) -> Result<NamedTier, TierError> {
         let tier: Arc<dyn Tier> = match self.place {
             Place::Empty(tier) => tier,
-            Place::Nothing(path) => Arc::new(LocalTier::create(&path)?),
+            Place::Nothing(path) => steadied(Arc::new(LocalTier::create(&path)?), surroundings),
         };
         Ok(NamedTier { name: self.name, tier })
     }
+}
+
+/// Lets a tier try again what may pass.
+pub(crate) fn steadied(tier: Arc<dyn Tier>, surroundings: &Surroundings) -> Arc<dyn Tier> {
+    steady(tier, &surroundings.clock, Throttle::default())
 }
 
 impl Site {
@@ -240,6 +245,7 @@ impl Site {
                 }
             },
         };
+        let tier = steadied(tier, &self.surroundings);
         let mark = self.surroundings.runtime.block_on(TierMark::read(tier.as_ref()))?;
         let Some(mark) = mark else {
             let place = Place::Empty(tier);

@@ -8,7 +8,7 @@ use lifeboat_ops::OpsError;
 use lifeboat_ops::backup::{BackupOptions, backup};
 use lifeboat_ops::ending::Ending;
 use lifeboat_ops::point::At;
-use lifeboat_tiers::fault::{Fault, FaultTier, Rule, Target};
+use lifeboat_tiers::fault::{Fault, FaultTier, Moment, Rule, Target};
 use lifeboat_tiers::local::LocalTier;
 use lifeboat_tiers::{MemoryTier, Tier};
 
@@ -42,12 +42,53 @@ fn a_tier_that_fills_up_gives_way_to_the_next() {
     ground.write("media/b", "b");
     let full = FaultTier::new(Arc::new(LocalTier::open(&ground.path("first")).unwrap()));
     full.add(Rule::new(Target::Writes, Fault::Full).below("repo/data".parse().unwrap()));
-    let site = ground.site(MEDIA_ON_TWO).with_tier("primary".parse().unwrap(), Arc::new(full));
+    let full = Arc::new(full);
+    let tier = Arc::<FaultTier>::clone(&full);
+    let site = ground.site(MEDIA_ON_TWO).with_tier("primary".parse().unwrap(), tier);
     let report = back_up(&site).unwrap();
     assert_eq!(stages(&report, "media"), ["store primary failed", "store secondary done"]);
     assert_eq!(report.ending, Ending::Failed);
     assert_eq!(report.assets[0].snapshots.len(), 1);
     assert!(report.assets[0].captured.is_some());
+    // A full disk is told at once: what does not pass is not tried again.
+    let mut refused: Vec<_> =
+        full.asked().into_iter().filter(|a| a.fault.is_some()).map(|a| a.path).collect();
+    let all = refused.len();
+    refused.sort();
+    refused.dedup();
+    assert!(all > 0 && refused.len() == all, "{refused:?}");
+}
+
+#[test]
+fn a_tier_that_stumbles_fails_nothing() {
+    let ground = Ground::new();
+    ground.write("media/a", "a");
+    let stumbling = |name: &str| {
+        let disk = LocalTier::create(&ground.path(name)).unwrap();
+        let tier = FaultTier::new(Arc::new(disk));
+        for nth in (2..2000).step_by(3) {
+            let moment = if nth % 2 == 0 { Moment::Before } else { Moment::After };
+            tier.add(Rule::new(Target::Any, Fault::Fail(moment)).nth(nth));
+        }
+        Arc::new(tier)
+    };
+    let (first, second) = (stumbling("first"), stumbling("second"));
+    let site = ground
+        .site(MEDIA_ON_TWO)
+        .with_tier("primary".parse().unwrap(), Arc::<FaultTier>::clone(&first))
+        .with_tier("secondary".parse().unwrap(), Arc::<FaultTier>::clone(&second));
+    for _ in 0..2 {
+        let report = back_up(&site).unwrap();
+        assert_eq!(stages(&report, "media"), ["store primary done", "copy secondary done"]);
+        ground.write("media/b", "b");
+    }
+    restore_to(&site, "media", At::Latest, &ground.path("back")).unwrap();
+    let back = ground.path("back").join(ground.path("media/b").strip_prefix("/").unwrap());
+    assert_eq!(fs::read_to_string(back).unwrap(), "b");
+    for tier in [first, second] {
+        let struck = tier.asked().iter().filter(|asked| asked.fault.is_some()).count();
+        assert!(struck > 10, "{struck}");
+    }
 }
 
 #[test]
