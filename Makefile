@@ -22,7 +22,7 @@ BENCH := $(CARGO) run --release --locked --quiet --package lifeboat-bench --bin 
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help test lint demo bench docs simulate durability flips fuzz deny
+.PHONY: help test lint demo bench docs simulate durability mutants flips fuzz deny
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -68,6 +68,10 @@ simulate: ## simulate SEEDS repositories in use with faults, or replay the one o
 	$(CARGO) run --release --locked --quiet --package lifeboat-proof -- \
 	  simulate $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
+mutants: ## break the repository on purpose and expect the simulation to notice
+	dev/install-needs build
+	dev/try-mutants
+
 durability: ## cut the power of SEEDS real file systems at random system calls
 	dev/install-needs build fuse
 	$(CARGO) run --release --locked --quiet --package lifeboat-proof -- durability --seeds $(SEEDS)
@@ -76,11 +80,13 @@ flips: ## flip every bit of a small repository in turn and use what is left
 	dev/install-needs build
 	$(CARGO) run --release --locked --quiet --package lifeboat-proof -- flips
 
-fuzz: ## feed every parser of stored bytes with garbage, FUZZ_SECONDS each
+fuzz: ## feed every parser with garbage, FUZZ_SECONDS each; dev/keep-corpus target/fuzz keeps what it found
 	dev/install-needs build cargo-fuzz
 	@set -e; for target in $$(RUSTC_BOOTSTRAP=1 $(CARGO) fuzz list); do \
 	  echo "fuzzing $$target for $(FUZZ_SECONDS) s"; \
-	  RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run "$$target" -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048; \
+	  mkdir -p target/fuzz/$$target; \
+	  RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run "$$target" target/fuzz/$$target fuzz/corpus/$$target -- \
+	    -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048; \
 	done
 
 deny: ## check licences, sources and known weaknesses of all dependencies

@@ -1,7 +1,11 @@
-//! What the fuzz targets run: each parser of bytes that come from a tier, and what must hold of
-//! whatever it accepts. `crates/repository/tests/parsers.rs` runs the same on kept seeds.
+//! What the fuzz targets run: each parser of bytes that come from a tier, and of patterns that come
+//! from people, and what must hold of whatever it accepts. `crates/repository/tests/parsers.rs` runs the same on kept seeds.
 //!
 //! Every function tells whether the bytes were accepted.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use lifeboat_model::Secret;
 use lifeboat_repository::compress::{Decompressor, decompress_document};
@@ -10,13 +14,15 @@ use lifeboat_repository::index::IndexFile;
 use lifeboat_repository::key::KeyFile;
 use lifeboat_repository::lock::record::LockRecord;
 use lifeboat_repository::pack::{PackHeader, pack_size};
+use lifeboat_repository::pattern::{Case, Pattern};
+use lifeboat_repository::source::Excludes;
 use lifeboat_repository::{Index, MasterKey, Snapshot, Tree};
 
 /// A parser under test.
 pub type Parser = fn(&[u8]) -> bool;
 
 /// All parsers, by the name of their fuzz target.
-pub const ALL: [(&str, Parser); 9] = [
+pub const ALL: [(&str, Parser); 11] = [
     ("key_file", key_file),
     ("config", config),
     ("pack_header", pack_header),
@@ -26,6 +32,8 @@ pub const ALL: [(&str, Parser); 9] = [
     ("snapshot", snapshot),
     ("lock", lock),
     ("zstd", zstd),
+    ("pattern", pattern),
+    ("excludes", excludes),
 ];
 
 /// The most work of scrypt that is worth the time of a fuzzer.
@@ -121,4 +129,31 @@ pub fn zstd(bytes: &[u8]) -> bool {
         }
         Err(_) => false,
     }
+}
+
+/// The first line is a pattern, the others are a path; what matches below a directory is not
+/// passed over with it.
+pub fn pattern(bytes: &[u8]) -> bool {
+    let mut parts = bytes.splitn(2, |byte| *byte == b'\n');
+    let (text, path) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let path = Path::new("/").join(OsStr::from_bytes(path));
+    let mut is_one = true;
+    for case in [Case::Matters, Case::Ignored] {
+        let Ok(pattern) = Pattern::new(OsStr::from_bytes(text), case) else {
+            is_one = false;
+            continue;
+        };
+        if pattern.matches(&path) && !path.ancestors().skip(1).any(|above| pattern.matches(above)) {
+            assert!(path.ancestors().skip(1).all(|above| pattern.may_match_below(above)));
+        }
+    }
+    is_one
+}
+
+/// Each line is a pattern.
+pub fn excludes(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    let Ok(excludes) = Excludes::new(text.lines()) else { return false };
+    assert_eq!(excludes.patterns().len(), text.lines().count());
+    true
 }

@@ -1,15 +1,19 @@
 //! The long form of each proof: `proof flips`, `proof simulate`, as `make` runs them.
 
+use std::io::{self, Read as _};
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread::{self, available_parallelism};
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
-use lifeboat_proof::durability::survive;
+use lifeboat_model::Secret;
+use lifeboat_proof::durability::{Life, RecordWork, survive, work_on_records};
 use lifeboat_proof::flips::{Bit, Specimen};
-use lifeboat_proof::simulation::{Telling, simulate};
+use lifeboat_proof::simulation::{Tally, Telling, simulate};
 
 /// Try to break the repository
 #[derive(Debug, Parser)]
@@ -38,6 +42,14 @@ enum Proof {
         #[arg(long, default_value_t = 0)]
         first: u64,
     },
+    /// Work on the catalog of a disk, as `durability` has it done by a process of its own
+    #[command(hide = true)]
+    Records {
+        /// What is done
+        work: String,
+        /// Where
+        directory: PathBuf,
+    },
     /// Simulate repositories in use, with faults
     Simulate {
         /// How many simulations
@@ -46,8 +58,11 @@ enum Proof {
         /// The seed of the first one
         #[arg(long, default_value_t = 0)]
         first: u64,
+        /// Stop at the first that goes wrong
+        #[arg(long)]
+        first_only: bool,
         /// Run only this seed and tell everything that happens
-        #[arg(long, conflicts_with_all = ["seeds", "first"])]
+        #[arg(long, conflicts_with_all = ["seeds", "first", "first_only"])]
         seed: Option<u64>,
     },
 }
@@ -59,8 +74,12 @@ fn main() -> ExitCode {
     let holds = match arguments.proof {
         Proof::Flips { bit } => flips(bit, jobs),
         Proof::Durability { seeds, first } => cut_power(first..first + seeds, jobs),
+        Proof::Records { work, directory } => keep_records(&work, &directory),
         Proof::Simulate { seed: Some(seed), .. } => replay(seed),
-        Proof::Simulate { seeds, first, seed: None } => simulate_all(first..first + seeds, jobs),
+        Proof::Simulate { seeds, first, first_only, seed: None } => {
+            let go_on = if first_only { GoOn::UntilOneIsWrong } else { GoOn::ToTheEnd };
+            simulate_all(first..first + seeds, go_on, jobs)
+        }
     };
     if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -85,7 +104,11 @@ fn flips(bit: Option<usize>, jobs: usize) -> bool {
 fn replay(seed: u64) -> bool {
     match simulate(seed, Telling::Full) {
         Ok(story) => {
-            println!("seed {seed}: all is well; {story:?}");
+            println!("{}", story.tally);
+            println!(
+                "seed {seed}: all is well; {:?}, {} operations",
+                story.remains, story.operations
+            );
             true
         }
         Err(broken) => {
@@ -98,21 +121,31 @@ fn replay(seed: u64) -> bool {
     }
 }
 
+/// How far many simulations go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum GoOn {
+    ToTheEnd,
+    UntilOneIsWrong,
+}
+
 /// Runs many simulations and prints those that went wrong.
 #[expect(clippy::print_stdout, reason = "a binary that a developer runs and reads")]
-fn simulate_all(seeds: Range<u64>, jobs: usize) -> bool {
+fn simulate_all(seeds: Range<u64>, go_on: GoOn, jobs: usize) -> bool {
     let started = Instant::now();
     let (next, operations, wrong) =
         (AtomicU64::new(seeds.start), AtomicU64::new(0), AtomicU64::new(0));
+    let tally = Mutex::new(Tally::default());
     let work = || {
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= seeds.end {
+            let is_enough = go_on == GoOn::UntilOneIsWrong && wrong.load(Ordering::Relaxed) > 0;
+            if seed >= seeds.end || is_enough {
                 break;
             }
             match simulate(seed, Telling::Brief) {
                 Ok(story) => {
                     operations.fetch_add(story.operations, Ordering::Relaxed);
+                    tally.lock().unwrap_or_else(PoisonError::into_inner).add(&story.tally);
                 }
                 Err(broken) => {
                     wrong.fetch_add(1, Ordering::Relaxed);
@@ -128,6 +161,7 @@ fn simulate_all(seeds: Range<u64>, jobs: usize) -> bool {
         }
     });
     let (count, wrong) = (seeds.end - seeds.start, wrong.into_inner());
+    print!("{}", tally.into_inner().unwrap_or_else(PoisonError::into_inner));
     let per_second = u128::from(count) * 1000 / started.elapsed().as_millis().max(1);
     println!(
         "{count} seeds, {} operations, {per_second} seeds a second: {wrong} not as they should be",
@@ -139,16 +173,21 @@ fn simulate_all(seeds: Range<u64>, jobs: usize) -> bool {
 /// Lives the lives of many disks and prints those on which something was lost.
 #[expect(clippy::print_stdout, reason = "a binary that a developer runs and reads")]
 fn cut_power(seeds: Range<u64>, jobs: usize) -> bool {
+    let program = std::env::current_exe().expect("a program knows where it is");
     let (next, wrong) = (AtomicU64::new(seeds.start), AtomicU64::new(0));
+    let lived = Mutex::new(Life::default());
     let work = || {
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= seeds.end {
                 break;
             }
-            if let Err(what) = survive(seed) {
-                wrong.fetch_add(1, Ordering::Relaxed);
-                println!("seed {seed}: {what}");
+            match survive(seed, &program) {
+                Ok(life) => lived.lock().unwrap_or_else(PoisonError::into_inner).add(&life),
+                Err(what) => {
+                    wrong.fetch_add(1, Ordering::Relaxed);
+                    println!("seed {seed}: {what}");
+                }
             }
         }
     };
@@ -157,7 +196,21 @@ fn cut_power(seeds: Range<u64>, jobs: usize) -> bool {
             scope.spawn(work);
         }
     });
+    println!("{:#?}", lived.into_inner().unwrap_or_else(PoisonError::into_inner));
     let wrong = wrong.into_inner();
     println!("{} disks, {wrong} not as they should be", seeds.end - seeds.start);
     wrong == 0
+}
+
+/// Does a piece of work on a catalog, whose key comes from the standard input.
+#[expect(clippy::print_stderr, reason = "a binary whose words another process reads")]
+fn keep_records(work: &str, directory: &Path) -> bool {
+    let mut key = String::new();
+    io::stdin().read_to_string(&mut key).expect("the key can be read");
+    let work = RecordWork::from_word(work).expect("only `durability` asks for this");
+    let done = work_on_records(directory, &Secret::new(key), work, &mut io::stdout());
+    if let Err(error) = &done {
+        eprintln!("{}", lifeboat_repository::check::explain(&**error));
+    }
+    done.is_ok()
 }

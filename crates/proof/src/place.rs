@@ -10,7 +10,7 @@ use lifeboat_repository::{
 };
 use lifeboat_tiers::{ObjectPrefix, Tier};
 use tempfile::TempDir;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 
 /// What opens every repository that is made here.
 pub(crate) const PASSWORD: &str = "nothing is kept here";
@@ -21,9 +21,14 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     builder.worker_threads(1).enable_all().build().expect("a thread can be started")
 });
 
+/// Returns what drives tiers.
+pub(crate) fn runtime() -> Handle {
+    RUNTIME.handle().clone()
+}
+
 /// Returns the repository's place on a tier.
 pub(crate) fn store(tier: Arc<dyn Tier>) -> Store {
-    Store::new(tier, RUNTIME.handle().clone(), ObjectPrefix::ALL)
+    Store::new(tier, runtime(), ObjectPrefix::ALL)
 }
 
 /// Makes a repository whose key costs nothing to derive, since it is opened many thousand times.

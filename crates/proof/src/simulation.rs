@@ -12,6 +12,10 @@
 //! - Every snapshot that was acknowledged is there unless somebody asked to forget it.
 //! - No two hold locks at the same time that do not bear each other.
 //! - Whatever happened, the next backup completes.
+//! - Nothing that a snapshot needs is ever removed: each time somebody forgot, pruned or repaired,
+//!   well or not, everything that can be seen is whole.
+//! - The last prune leaves nothing that nobody needs.
+//! - What a failing disk loses at the end is named, costs only what it held, and can be repaired.
 //! - No error is of a sort that nothing of what happened explains.
 //!
 //! # Limits
@@ -22,20 +26,23 @@ mod actor;
 mod disk;
 mod model;
 mod reader;
+mod tally;
+mod tasks;
 mod verdict;
 mod weather;
 mod world;
+mod wreck;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread;
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use actor::{Actor, Stage};
-use model::Model;
+use actor::{Actor, Keys, Stage};
+pub use tally::{Deed, Tally};
 use weather::Weather;
 use world::{ActorId, World};
 
@@ -43,7 +50,7 @@ use world::{ActorId, World};
 const ACTORS_MAX: usize = 3;
 
 /// How many tasks each of them does at most.
-const TASKS_MAX: usize = 5;
+const TASKS_MAX: usize = 6;
 
 /// What a simulation did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +61,8 @@ pub struct Story {
     pub digest: u64,
     /// What lay on the disks when all had ended.
     pub remains: Remains,
+    /// What happened how often.
+    pub tally: Tally,
 }
 
 /// What lies on the disks when all have ended.
@@ -97,21 +106,25 @@ pub fn simulate(seed: u64, telling: Telling) -> Result<Story, Broken> {
     if telling == Telling::Full {
         world.lock().trace.lines = Some(vec![format!("{weather:?}")]);
     }
-    let stage = Stage { seed, world, model: Mutex::new(Model::default()) };
+    let stage = Stage { world, ..Stage::new(seed, draw_keys(&mut rng)) };
     let verdict = verdict::prepare(&stage, &mut rng)
-        .and_then(|keys| {
-            live(&stage, actors, tasks)?;
-            Ok(keys)
-        })
-        .and_then(|keys| verdict::judge(&stage, &keys));
+        .and_then(|()| live(&stage, actors, tasks))
+        .and_then(|()| verdict::judge(&stage, &mut rng));
     let mut after = stage.world.lock();
     let trace = after.trace.lines.take().unwrap_or_default();
-    let (operations, digest) = (after.trace.operations, after.trace.digest());
+    let (operations, digest, tally) = (after.trace.operations, after.trace.digest(), after.tally);
     drop(after);
     match verdict {
-        Ok(remains) => Ok(Story { operations, digest, remains }),
+        Ok(remains) => Ok(Story { operations, digest, remains, tally }),
         Err(what) => Err(Broken { seed, what, trace }),
     }
+}
+
+/// Draws a key for each repository, in half of all simulations the same.
+fn draw_keys(rng: &mut StdRng) -> Keys {
+    let first: [u8; 64] = std::array::from_fn(|_| rng.random());
+    let second = if rng.random() { first } else { std::array::from_fn(|_| rng.random()) };
+    [first, second]
 }
 
 /// Lets all actors live their lives.

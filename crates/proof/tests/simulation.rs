@@ -1,6 +1,6 @@
 //! A few hundred of the simulations that `make simulate` runs ten thousand of.
 
-use lifeboat_proof::simulation::{Remains, Telling, simulate};
+use lifeboat_proof::simulation::{Deed, Remains, Tally, Telling, simulate};
 
 /// How many simulations a test run takes the time for.
 const SEEDS: u64 = 300;
@@ -8,6 +8,7 @@ const SEEDS: u64 = 300;
 #[test]
 fn whatever_goes_wrong_every_snapshot_is_whole() {
     let mut remains = Remains::default();
+    let mut tally = Tally::default();
     let mut broken = Vec::new();
     for seed in 0..SEEDS {
         match simulate(seed, Telling::Brief) {
@@ -15,12 +16,15 @@ fn whatever_goes_wrong_every_snapshot_is_whole() {
                 remains.snapshots += story.remains.snapshots;
                 remains.orphans += story.remains.orphans;
                 remains.unneeded += story.remains.unneeded;
+                tally.add(&story.tally);
             }
             Err(failure) => broken.push(format!("seed {}: {}", failure.seed, failure.what)),
         }
     }
     assert!(broken.is_empty(), "replay with `make simulate SEED=…`: {broken:#?}");
     // Else nothing was hit, which would prove little.
+    let never: Vec<_> = Deed::ALL.iter().filter(|deed| tally.count(**deed) == 0).collect();
+    assert!(never.is_empty(), "{never:?} never happened:\n{tally}");
     assert!(remains.snapshots > 300, "{remains:?}");
     assert!(remains.orphans > 50 && remains.unneeded > 50, "{remains:?}");
 }

@@ -113,6 +113,9 @@ pub struct BackupOptions {
     pub workers: Option<NonZeroUsize>,
     /// Collects where the time goes, if it is measuring.
     pub profile: Profile,
+    /// Below which size packs are not held, if not below the smallest of [`PACK_SIZES`].
+    #[cfg(feature = "simulation")]
+    pub smallest_pack: Option<ByteSize>,
 }
 
 impl BackupOptions {
@@ -127,7 +130,17 @@ impl BackupOptions {
             pack_size: PACK_SIZE,
             workers: None,
             profile: Profile::off(),
+            #[cfg(feature = "simulation")]
+            smallest_pack: None,
         }
+    }
+
+    fn pack_size(&self) -> usize {
+        let smallest = *PACK_SIZES.start();
+        #[cfg(feature = "simulation")]
+        let smallest = self.smallest_pack.unwrap_or(smallest);
+        let size = self.pack_size.clamp(smallest, *PACK_SIZES.end());
+        usize::try_from(size.0).expect("128 MiB fit into memory")
     }
 }
 
@@ -193,7 +206,7 @@ fn backup_witnessed(
         witness,
         now,
         compression: options.compression,
-        pack_size: pack_size(options.pack_size),
+        pack_size: options.pack_size(),
         profile: &options.profile,
         workers: options.workers.or(available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
         parent_tree: parent.as_ref().map(|(_, parent)| parent.tree),
@@ -234,11 +247,6 @@ fn refuse_if_nothing_is_there(layout: &Layout) -> Result<(), BackupError> {
         return Err(BackupError::Missing { paths: layout.roots.clone() });
     }
     Ok(())
-}
-
-fn pack_size(wanted: ByteSize) -> usize {
-    let size = wanted.clamp(*PACK_SIZES.start(), *PACK_SIZES.end());
-    usize::try_from(size.0).expect("128 MiB fit into memory")
 }
 
 /// Finds the snapshot to go by. One that cannot be read is passed over: it costs time, not safety.

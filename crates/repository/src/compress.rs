@@ -218,6 +218,53 @@ mod tests {
         assert_eq!(decompressor.decompress(&stored, 100_000).unwrap(), text);
     }
 
+    /// Changes the length that a frame says its content has.
+    ///
+    /// Source: RFC 8878, section 3.1.1.1, "Frame Header".
+    fn with_declared_length(frame: &[u8], length: u32) -> Vec<u8> {
+        let descriptor = frame[4];
+        assert_eq!((descriptor >> 6, descriptor & 3), (2, 0), "four bytes, and no dictionary");
+        let begin = if descriptor & (1 << 5) == 0 { 6 } else { 5 };
+        let mut frame = frame.to_vec();
+        frame[begin..begin + 4].copy_from_slice(&length.to_le_bytes());
+        frame
+    }
+
+    #[test]
+    fn a_frame_that_declares_another_length_gives_nothing_and_takes_no_more_memory() {
+        let text = vec![7; 100_000];
+        let frame = compress_document(&text);
+        let mut decompressor = Decompressor::new();
+        let mut plaintext = Vec::new();
+        for declared in [0, 1, 99_999, 100_001, 200_000, u32::MAX] {
+            let lying = with_declared_length(&frame, declared);
+            for promised in [0, 1, 99_999, 100_000, 100_001, 200_000] {
+                let result = decompressor.decompress_into(&lying, promised, &mut plaintext);
+                assert!(result.is_err(), "declared {declared}, promised {promised}");
+                assert!(plaintext.capacity() <= 200_000, "{}", plaintext.capacity());
+            }
+            assert!(decompress_document(&lying).is_err(), "declared {declared}");
+        }
+    }
+
+    #[test]
+    fn a_frame_that_declares_no_length_is_held_to_the_promise() {
+        let text = vec![7; 100_000];
+        // A stream that does not know how long it will be.
+        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 3).unwrap();
+        std::io::Write::write_all(&mut encoder, &text).unwrap();
+        let frame = encoder.finish().unwrap();
+        assert!(zstd::zstd_safe::get_frame_content_size(&frame).unwrap().is_none());
+        let mut decompressor = Decompressor::new();
+        assert_eq!(decompressor.decompress(&frame, 100_000).unwrap(), text);
+        let mut plaintext = Vec::new();
+        for promised in [0, 1, 10, 99_999, 100_001] {
+            let result = decompressor.decompress_into(&frame, promised, &mut plaintext);
+            assert!(result.is_err(), "promised {promised}");
+        }
+        assert_eq!(decompress_document(&frame).unwrap(), text);
+    }
+
     #[test]
     fn a_document_that_is_a_bomb_is_given_up() {
         let mut bomb = Vec::new();

@@ -1,7 +1,8 @@
 //! The short form of the fuzz targets: every parser of bytes that come from a tier, on the kept
 //! seeds of `fuzz/corpus` and on mutations of them.
 //!
-//! `valid-*.seed` must be accepted, `invalid-*.seed` refused; no mutation may make a parser panic.
+//! `valid-*.seed` must be accepted, `invalid-*.seed` refused; `found-*.seed` came out of a fuzzer and
+//! were minimised. No mutation may make a parser panic.
 //! The mutations come from a fixed number, so that a failure comes again.
 
 #![cfg(test)]
@@ -18,6 +19,12 @@ use rand::{RngExt as _, SeedableRng as _};
 const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus");
 
 const MUTATIONS_PER_SEED: u64 = 1500;
+
+/// What a fuzzer found was mutated many times already.
+const MUTATIONS_PER_FIND: u64 = 50;
+
+/// How large all seeds may be, in bytes, so that whoever clones the repository is not burdened.
+const CORPUS_LENGTH_MAX: usize = 1 << 20;
 
 /// What is put in somewhere: what parsers of numbers, texts and lists stumble over.
 const WORDS: [&[u8]; 22] = [
@@ -87,7 +94,10 @@ fn mutated(seed: &[u8], rng: &mut StdRng) -> Vec<u8> {
 fn kept_seeds_are_accepted_or_refused_as_their_names_say() {
     for (target, parser) in parsers::ALL {
         for (name, bytes) in seeds(target) {
-            assert_eq!(parser(&bytes), name.starts_with("valid-"), "{target}/{name}");
+            let is_accepted = parser(&bytes);
+            if !name.starts_with("found-") {
+                assert_eq!(is_accepted, name.starts_with("valid-"), "{target}/{name}");
+            }
         }
     }
 }
@@ -96,7 +106,9 @@ fn kept_seeds_are_accepted_or_refused_as_their_names_say() {
 fn no_mutation_of_a_seed_makes_a_parser_panic() {
     for (target, parser) in parsers::ALL {
         for (name, seed) in seeds(target) {
-            for number in 0..MUTATIONS_PER_SEED {
+            let is_found = name.starts_with("found-");
+            let count = if is_found { MUTATIONS_PER_FIND } else { MUTATIONS_PER_SEED };
+            for number in 0..count {
                 let bytes = mutated(&seed, &mut StdRng::seed_from_u64(number));
                 let result = catch_unwind(|| parser(&bytes));
                 assert!(
@@ -107,6 +119,13 @@ fn no_mutation_of_a_seed_makes_a_parser_panic() {
             }
         }
     }
+}
+
+#[test]
+fn the_corpus_stays_small() {
+    let all = parsers::ALL.iter().flat_map(|(target, _)| seeds(target));
+    let length: usize = all.map(|(_, bytes)| bytes.len()).sum();
+    assert!(length <= CORPUS_LENGTH_MAX, "{length} bytes");
 }
 
 /// A target that is missing here or in `fuzz/` would never run.

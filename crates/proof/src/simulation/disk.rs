@@ -16,6 +16,7 @@ use lifeboat_repository::lock::LockGuard;
 use lifeboat_tiers::{ObjectMeta, ObjectPath, ObjectPrefix, PutMode, ReadRange, Tier, TierError};
 use rand::RngExt as _;
 
+use super::tally::Deed;
 use super::weather::{Listing, Torn};
 use super::world::{ActorId, State, Wish, World};
 
@@ -40,12 +41,22 @@ struct Object {
     body: Bytes,
     written: Timestamp,
     listed: Timestamp,
+    by: ActorId,
+}
+
+/// What a listing still shows of an object that was removed.
+#[derive(Debug, Clone)]
+struct Ghost {
+    meta: ObjectMeta,
+    until: Timestamp,
 }
 
 /// What a disk holds.
 #[derive(Debug, Default)]
 pub(crate) struct Disk {
     objects: BTreeMap<ObjectPath, Object>,
+    /// What was removed and is still listed for a while.
+    ghosts: BTreeMap<ObjectPath, Ghost>,
     /// How many more writes find it full.
     full: u32,
     /// What was left half-written under its own name.
@@ -63,6 +74,13 @@ impl Disk {
         self.objects.remove(path);
     }
 
+    /// Puts other bytes into the place of an object, as a failing disk would.
+    pub(crate) fn damage(&mut self, path: &ObjectPath, body: Bytes) {
+        if let Some(object) = self.objects.get_mut(path) {
+            object.body = body;
+        }
+    }
+
     /// Frees space.
     pub(crate) const fn free(&mut self) {
         self.full = 0;
@@ -76,6 +94,10 @@ pub(crate) struct Process {
     /// At which of its writes it is killed.
     pub(crate) killed_at: Option<u64>,
     writes: AtomicU64,
+    /// How many packs it wrote.
+    packs: AtomicU64,
+    /// Whether it changed anything but locks.
+    has_changed: AtomicBool,
     dead: AtomicBool,
     guards: Mutex<Vec<Arc<LockGuard>>>,
     /// When it last wrote a lock, on each disk.
@@ -89,6 +111,8 @@ impl Process {
             actor,
             killed_at,
             writes: AtomicU64::new(0),
+            packs: AtomicU64::new(0),
+            has_changed: AtomicBool::new(false),
             dead: AtomicBool::new(false),
             guards: Mutex::default(),
             locked: Mutex::new([Timestamp::MIN; 2]),
@@ -98,6 +122,26 @@ impl Process {
 
     pub(crate) fn is_dead(&self) -> bool {
         self.dead.load(Ordering::SeqCst)
+    }
+
+    /// Returns how many packs it wrote.
+    pub(crate) fn packs(&self) -> u64 {
+        self.packs.load(Ordering::SeqCst)
+    }
+
+    /// Tells whether it died after it had changed something, and before it ended.
+    pub(crate) fn died_midway(&self) -> bool {
+        self.is_dead() && self.has_changed.load(Ordering::SeqCst)
+    }
+
+    /// Takes note of a write that is carried out.
+    fn note_write(&self, path: &ObjectPath) {
+        if path.as_str().starts_with("data/") {
+            self.packs.fetch_add(1, Ordering::SeqCst);
+        }
+        if !path.as_str().starts_with("locks/") {
+            self.has_changed.store(true, Ordering::SeqCst);
+        }
     }
 
     /// Lets the guard be looked after from now on.
@@ -180,6 +224,23 @@ enum Fault {
     KilledBefore,
     KilledAfter,
     KilledWithin,
+}
+
+impl Fault {
+    /// Returns as what it is counted.
+    const fn deed(self, request: &Request<'_>, torn: Torn) -> Option<Deed> {
+        match (self, request) {
+            (Self::Lost, _) => Some(Deed::RequestLost),
+            (Self::AnswerLost, Request::Delete(_)) => Some(Deed::DeleteAnswerLost),
+            (Self::AnswerLost, _) => Some(Deed::AnswerLost),
+            (Self::Full, _) => Some(Deed::DiskFull),
+            (Self::KilledWithin, Request::Put(..)) => Some(match torn {
+                Torn::Aside => Deed::Torn,
+                Torn::InPlace => Deed::TornInPlace,
+            }),
+            (Self::None | Self::KilledBefore | Self::KilledAfter | Self::KilledWithin, _) => None,
+        }
+    }
 }
 
 impl Request<'_> {
@@ -305,6 +366,9 @@ impl SimTier {
         request: &Request<'_>,
         fault: Fault,
     ) -> Result<Answer, TierError> {
+        if let Some(deed) = fault.deed(request, state.weather.torn) {
+            state.tally.note(deed);
+        }
         match fault {
             Fault::None => return self.carry_out(state, request),
             Fault::Lost | Fault::KilledBefore => {}
@@ -330,7 +394,8 @@ impl SimTier {
     fn tear(&self, state: &mut State, request: &Request<'_>) {
         let Request::Put(path, body, _) = request else { return };
         let part = body.slice(..state.rng.random_range(0..body.len().max(1)));
-        let object = Object { body: part, written: state.now, listed: state.now };
+        let by = self.process.actor;
+        let object = Object { body: part, written: state.now, listed: state.now, by };
         let torn = state.weather.torn;
         let disk = &mut state.disks[self.disk.0];
         match torn {
@@ -354,11 +419,7 @@ impl SimTier {
     ) -> Result<Answer, TierError> {
         match request {
             Request::Put(path, body, mode) => self.put_on(&mut state, path, body, *mode)?,
-            Request::Delete(path) => {
-                let disk = &mut state.disks[self.disk.0];
-                disk.torn.remove(*path);
-                disk.objects.remove(*path);
-            }
+            Request::Delete(path) => self.remove_from(&mut state, path),
             Request::Get(path, range) => {
                 let body = self.find(&state, path)?.body.clone();
                 return self.cut(path, &body, *range).map(Answer::Bytes);
@@ -367,14 +428,38 @@ impl SimTier {
                 let meta = meta(path, self.find(&state, path)?);
                 return Ok(Answer::Listed(vec![meta]));
             }
-            Request::List(prefix) => {
-                let objects = &state.disks[self.disk.0].objects;
-                let is_seen = |object: &Object| object.listed <= state.now;
-                let seen = objects.iter().filter(|(path, o)| prefix.contains(path) && is_seen(o));
-                return Ok(Answer::Listed(seen.map(|(path, o)| meta(path, o)).collect()));
-            }
+            Request::List(prefix) => return Ok(Answer::Listed(self.list_of(&mut state, prefix))),
         }
         Ok(Answer::Done)
+    }
+
+    /// Lists what was put and removed some time ago.
+    fn list_of(&self, state: &mut State, prefix: &ObjectPrefix) -> Vec<ObjectMeta> {
+        let now = state.now;
+        let disk = &mut state.disks[self.disk.0];
+        disk.ghosts.retain(|path, ghost| ghost.until > now && !disk.objects.contains_key(path));
+        let there = disk.objects.iter().filter(|(path, _)| prefix.contains(path));
+        let (seen, unseen): (Vec<_>, Vec<_>) = there.partition(|(_, object)| object.listed <= now);
+        let ghosts: Vec<_> = disk.ghosts.iter().filter(|(path, _)| prefix.contains(path)).collect();
+        let lags = !unseen.is_empty() || !ghosts.is_empty();
+        let seen = seen.into_iter().map(|(path, object)| meta(path, object));
+        let listed = seen.chain(ghosts.into_iter().map(|(_, ghost)| ghost.meta.clone())).collect();
+        if lags {
+            state.tally.note(Deed::ListingLagged);
+        }
+        listed
+    }
+
+    fn remove_from(&self, state: &mut State, path: &ObjectPath) {
+        self.process.note_write(path);
+        let until = state.now.saturating_add(lag(state)).unwrap_or(state.now);
+        let disk = &mut state.disks[self.disk.0];
+        disk.torn.remove(path);
+        let Some(object) = disk.objects.remove(path) else { return };
+        disk.ghosts.insert(path.clone(), Ghost { meta: meta(path, &object), until });
+        if path.as_str().starts_with("locks/") && object.by != self.process.actor {
+            state.tally.note(Deed::StaleLockRemoved);
+        }
     }
 
     fn put_on(
@@ -384,11 +469,8 @@ impl SimTier {
         body: &Bytes,
         mode: PutMode,
     ) -> Result<(), TierError> {
-        let lag = match state.weather.listing {
-            Listing::Prompt => Duration::ZERO,
-            Listing::Lagging => Duration::from_millis(state.rng.random_range(0..=LAG_MAX_MS)),
-        };
-        let now = state.now;
+        self.process.note_write(path);
+        let (lag, now) = (lag(state), state.now);
         if path.as_str().starts_with("locks/") {
             self.process.locked.lock().unwrap_or_else(PoisonError::into_inner)[self.disk.0] = now;
         }
@@ -402,7 +484,8 @@ impl SimTier {
         let listed = now.saturating_add(lag).unwrap_or(now);
         let listed = there.map_or(listed, |there| there.listed.min(listed));
         disk.torn.remove(path);
-        disk.objects.insert(path.clone(), Object { body: body.clone(), written: now, listed });
+        let object = Object { body: body.clone(), written: now, listed, by: self.process.actor };
+        disk.objects.insert(path.clone(), object);
         Ok(())
     }
 
@@ -431,6 +514,14 @@ impl SimTier {
             action: format!("{} {}", request.verb(), request.path()),
             source: io::Error::other(word),
         }
+    }
+}
+
+/// Draws how long it takes until a listing shows a change.
+fn lag(state: &mut State) -> Duration {
+    match state.weather.listing {
+        Listing::Prompt => Duration::ZERO,
+        Listing::Lagging => Duration::from_millis(state.rng.random_range(0..=LAG_MAX_MS)),
     }
 }
 

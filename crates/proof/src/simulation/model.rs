@@ -16,7 +16,10 @@ use super::reader::{Files, Reading};
 pub(crate) const SKEW_SECONDS: i64 = 60;
 
 /// How many different contents files have; few, so that backups share blobs.
-const CONTENTS: u32 = 10;
+const CONTENTS: u32 = 24;
+
+/// How many files a backup is given at most; enough to fill several packs.
+const FILES_MAX: usize = 6;
 
 /// What ought to be on both disks.
 #[derive(Debug, Default)]
@@ -47,10 +50,10 @@ struct Holder {
 
 /// Draws what a backup is given.
 pub(crate) fn draw_files(rng: &mut StdRng) -> Files {
-    let count = rng.random_range(1..=4);
+    let count = rng.random_range(1..=FILES_MAX);
     (0..count)
         .map(|_| {
-            let path = format!("/srv/{}/{}", rng.random_range(0..2), rng.random_range(0..6));
+            let path = format!("/srv/{}/{}", rng.random_range(0..2), rng.random_range(0..8));
             (path, content(rng.random_range(0..CONTENTS)))
         })
         .collect()
@@ -133,10 +136,10 @@ impl Model {
                     id.to_hex()
                 ));
             }
-            if is_there && expected.forgotten.contains(id) {
-                return Err(format!("snapshot {} ({tag}) was forgotten and is there", id.to_hex()));
-            }
         }
-        Ok(())
+        match expected.forgotten.iter().find(|id| reading.snapshots.contains_key(&id.to_hex())) {
+            Some(id) => Err(format!("snapshot {} was forgotten and is there", id.to_hex())),
+            None => Ok(()),
+        }
     }
 }

@@ -9,83 +9,118 @@ use lifeboat_model::{Cancel, Silent};
 use lifeboat_repository::MasterKey;
 use lifeboat_repository::check::{CheckOptions, ReadData, Severity, check};
 use lifeboat_repository::lock::LockKind;
+use lifeboat_tiers::ObjectPath;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 
 use super::Remains;
-use super::actor::{Actor, Stage, Task};
+use super::actor::{Actor, Stage};
 use super::disk::{DiskId, Process, SimTier};
 use super::reader::{self, Reading};
+use super::tally::Tally;
+use super::tasks::{Task, Thoroughness};
 use super::weather::Weather;
 use super::world::{ActorId, World};
+use super::wreck;
 use crate::place;
 
 /// Both disks.
 const DISKS: [DiskId; 2] = [DiskId(0), DiskId(1)];
 
+/// How many backups there are at most when a simulation begins.
+const BEFORE_MAX: usize = 4;
+
 /// Longer than any lock of a dead process stands in the way.
 const NIGHT: Duration = Duration::from_hours(2);
 
-/// The bytes of both repositories' master keys.
-pub(super) type Keys = [[u8; 64]; 2];
-
-/// Makes a repository on each disk, in half of all simulations with the same master key.
-pub(super) fn prepare(stage: &Stage, rng: &mut StdRng) -> Result<Keys, String> {
-    let first: [u8; 64] = std::array::from_fn(|_| rng.random());
-    let second = if rng.random() { first } else { std::array::from_fn(|_| rng.random()) };
-    let keys = [first, second];
-    // Nobody else is there yet, and nothing goes wrong.
+/// Makes a repository on each disk, and a few backups, before the weather turns.
+pub(super) fn prepare(stage: &Stage, rng: &mut StdRng) -> Result<(), String> {
     let world = Arc::new(World::new(0, 1, Weather::CALM));
+    // A seed of its own, so that nobody does later what was done here.
+    let calm =
+        Stage { seed: stage.seed.rotate_left(32), world, ..Stage::new(stage.seed, stage.keys) };
     for disk in DISKS {
         let process = Arc::new(Process::new(ActorId(0), None));
-        let store = place::store(Arc::new(SimTier::new(&world, &process, disk)));
-        let key = MasterKey::from_bytes(&keys[disk.0]);
+        let store = place::store(Arc::new(SimTier::new(&calm.world, &process, disk)));
+        let key = MasterKey::from_bytes(&stage.keys[disk.0]);
         place::init_with(store, Some(key)).map_err(|error| error.to_string())?;
-        std::mem::swap(&mut world.lock().disks[disk.0], &mut stage.world.lock().disks[disk.0]);
     }
-    stage.world.lock().now = world.lock().now;
-    Ok(keys)
+    calm.world.lock().trace.lines = stage.world.lock().trace.lines.take();
+    let mut actor = Actor::new(&calm, ActorId(0));
+    for _ in 0..rng.random_range(0..=BEFORE_MAX) {
+        actor.perform(Task::Backup(DISKS[0]))?;
+    }
+    let (mut before, mut after) = (calm.world.lock(), stage.world.lock());
+    std::mem::swap(&mut before.disks, &mut after.disks);
+    after.now = before.now;
+    after.trace.lines = before.trace.lines.take();
+    drop((before, after));
+    *stage.model() = std::mem::take(&mut *calm.model());
+    Ok(())
 }
 
-/// Lets the night pass, looks at everything, and makes sure that work goes on.
-pub(super) fn judge(stage: &Stage, keys: &Keys) -> Result<Remains, String> {
+/// Lets the night pass, looks at everything, makes sure that work goes on, and then wrecks a disk.
+pub(super) fn judge(stage: &Stage, rng: &mut StdRng) -> Result<Remains, String> {
     let calm = calm_down(stage);
-    let remains = go_on(&calm, keys);
+    let remains = go_on(&calm).and_then(|remains| {
+        // Only what happens in bad weather counts, and what comes now.
+        calm.world.lock().tally = Tally::default();
+        wreck::wreck_and_repair(&calm, DISKS[0], rng)?;
+        Ok(remains)
+    });
     let mut after = calm.world.lock();
     // What followed took place in a world of its own; it belongs to the story.
-    let (lines, digest) = (after.trace.lines.take(), after.trace.digest());
+    let (lines, digest, tally) = (after.trace.lines.take(), after.trace.digest(), after.tally);
     let mut story = stage.world.lock();
     story.trace.lines = lines;
+    story.tally.add(&tally);
     story.trace.note(|| format!("afterwards {digest}"));
     remains
 }
 
 /// Looks at everything, and makes sure that work goes on.
-fn go_on(calm: &Stage, keys: &Keys) -> Result<Remains, String> {
+fn go_on(calm: &Stage) -> Result<Remains, String> {
     let mut remains = Remains::default();
     for disk in DISKS {
-        clear_torn(calm, disk, &keys[disk.0])?;
-        let reading = look(calm, disk, &keys[disk.0])?;
+        clear_torn(calm, disk)?;
+        let reading = look(calm, disk)?;
         remains.snapshots += reading.snapshots.len();
         remains.orphans += reading.orphans.len();
         remains.unneeded += reading.unneeded;
         let mut actor = Actor::new(calm, ActorId(0));
-        for task in [Task::Backup(disk), Task::Check(disk, LockKind::Exclusive), Task::Read(disk)] {
+        for task in [
+            Task::Backup(disk),
+            Task::Check(disk, LockKind::Exclusive),
+            Task::Prune(disk, Thoroughness::Full),
+            Task::Read(disk),
+        ] {
             let done = actor.perform(task)?;
             if !done {
                 return Err(format!("{task:?} is not possible any more"));
             }
         }
-        look(calm, disk, &keys[disk.0])?;
-        let locks = calm.world.lock().disks[disk.0].contents();
-        let left = locks
-            .keys()
-            .find(|path| path.as_str().starts_with("locks/") && path.file_name().len() == 64);
-        if let Some(path) = left {
-            return Err(format!("{path} is left behind on disk {}", disk.0));
+        let reading = look(calm, disk)?;
+        if !reading.orphans.is_empty() || reading.unneeded > 0 {
+            let (orphans, unneeded) = (reading.orphans, reading.unneeded);
+            return Err(format!(
+                "a prune left {unneeded} blobs and {orphans:?} on disk {}",
+                disk.0
+            ));
         }
+        refuse_locks(calm, disk)?;
     }
     Ok(remains)
+}
+
+/// Makes sure that no lock is left.
+fn refuse_locks(calm: &Stage, disk: DiskId) -> Result<(), String> {
+    let locks = calm.world.lock().disks[disk.0].contents();
+    let is_lock =
+        |path: &&ObjectPath| path.as_str().starts_with("locks/") && path.file_name().len() == 64;
+    match locks.keys().find(is_lock) {
+        Some(path) => Err(format!("{path} is left behind on disk {}", disk.0)),
+        None => Ok(()),
+    }
 }
 
 /// Returns a world in which only the disks are left, and nothing goes wrong.
@@ -103,17 +138,17 @@ fn calm_down(stage: &Stage) -> Stage {
     drop((new, old));
     let model = std::mem::take(&mut *stage.model());
     // Another seed, so that nobody does again what was done before.
-    Stage { seed: !stage.seed, world: Arc::new(world), model: model.into() }
+    Stage { seed: !stage.seed, world: Arc::new(world), model: model.into(), keys: stage.keys }
 }
 
 /// Removes by hand what a disk that lies left half-written; the check must have named it.
-fn clear_torn(stage: &Stage, disk: DiskId, key: &[u8; 64]) -> Result<(), String> {
+fn clear_torn(stage: &Stage, disk: DiskId) -> Result<(), String> {
     let torn = std::mem::take(&mut stage.world.lock().disks[disk.0].torn);
     if torn.is_empty() {
         return Ok(());
     }
     let named = named_damage(stage, disk)?;
-    let reading = reader::read(&stage.world.lock().disks[disk.0].contents(), key);
+    let reading = reader::read(&stage.world.lock().disks[disk.0].contents(), &stage.keys[disk.0]);
     for path in &torn {
         let is_read = reading.damage.iter().any(|(damaged, _)| damaged == path.as_str());
         if is_read && !named.iter().any(|object| object.contains(path.file_name())) {
@@ -125,7 +160,7 @@ fn clear_torn(stage: &Stage, disk: DiskId, key: &[u8; 64]) -> Result<(), String>
 }
 
 /// Returns the objects that a check finds damaged.
-fn named_damage(stage: &Stage, disk: DiskId) -> Result<Vec<String>, String> {
+pub(super) fn named_damage(stage: &Stage, disk: DiskId) -> Result<Vec<String>, String> {
     let process = Arc::new(Process::new(ActorId(0), None));
     let tier = SimTier::new(&stage.world, &process, disk);
     let store = place::store(Arc::new(tier)).with_requests_max(NonZeroUsize::MIN);
@@ -138,8 +173,8 @@ fn named_damage(stage: &Stage, disk: DiskId) -> Result<Vec<String>, String> {
 }
 
 /// Reads a disk in both ways and holds it against what ought to be.
-fn look(stage: &Stage, disk: DiskId, key: &[u8; 64]) -> Result<Reading, String> {
-    let reading = reader::read(&stage.world.lock().disks[disk.0].contents(), key);
+fn look(stage: &Stage, disk: DiskId) -> Result<Reading, String> {
+    let reading = reader::read(&stage.world.lock().disks[disk.0].contents(), &stage.keys[disk.0]);
     if !reading.damage.is_empty() {
         return Err(format!("disk {}: {:?}", disk.0, reading.damage));
     }

@@ -29,6 +29,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use super::disk::Disk;
+use super::tally::{Deed, Tally};
 use super::weather::Weather;
 
 /// When every simulation begins, in seconds since 1970.
@@ -70,6 +71,7 @@ pub(crate) struct State {
     pub(crate) disks: [Disk; 2],
     pub(crate) weather: Weather,
     pub(crate) trace: Trace,
+    pub(crate) tally: Tally,
     actors: Vec<Actor>,
     /// Who has the turn.
     turn: Option<ActorId>,
@@ -116,6 +118,7 @@ impl World {
             disks: [Disk::default(), Disk::default()],
             weather,
             trace: Trace::default(),
+            tally: Tally::default(),
             actors: (0..actors).map(|_| Actor::default()).collect(),
             turn: None,
             last: ActorId(0),
@@ -188,11 +191,17 @@ impl State {
     fn pass_time(&mut self, wish: Wish) {
         let mut step = Duration::from_millis(self.rng.random_range(1..=20));
         let weather = self.weather;
-        if self.rng.random_ratio(weather.slow_per_mille, 1000) {
+        // What another has on its way arrives before a lock can have gone stale.
+        let others_are_prompt = self.actors.iter().any(|actor| actor.wish == Some(Wish::Promptly));
+        let is_slow = self.rng.random_ratio(weather.slow_per_mille, 1000);
+        if is_slow && !others_are_prompt {
             step = Duration::from_secs(self.rng.random_range(1..=200));
+            self.tally.note(Deed::Slow);
         }
-        if wish == Wish::Whenever && self.rng.random_ratio(weather.sleep_per_mille, 1000) {
+        let sleeps = self.rng.random_ratio(weather.sleep_per_mille, 1000);
+        if sleeps && wish == Wish::Whenever && !others_are_prompt {
             step = Duration::from_mins(self.rng.random_range(20..=60));
+            self.tally.note(Deed::MachineSlept);
         }
         self.now = self.now.saturating_add(step).unwrap_or(Timestamp::MAX);
     }

@@ -101,7 +101,7 @@ impl Clock for Drowsy {
     }
 }
 
-// Found by the simulation: seeds 1890 and 2081 of 2026-11-29.
+// Found by the simulation; without it, the mutant `a-lock-may-go-stale-while-it-is-taken` is back.
 #[test]
 fn a_lock_that_went_stale_while_it_was_taken_is_not_held() {
     let repository = memory();
@@ -113,8 +113,8 @@ fn a_lock_that_went_stale_while_it_was_taken_is_not_held() {
     }
 }
 
-// Found by the simulation: seed 179 of 2026-11-29, in which a prune removed packs of a snapshot that
-// no listing showed yet.
+// Found by the simulation: a prune removed packs of a snapshot that no listing showed yet. The mutant is
+// `an-exclusive-lock-does-not-wait-for-listings`.
 #[test]
 fn whoever_is_alone_waits_for_listings_once_more() {
     let (repository, clock) = (memory(), sim());
