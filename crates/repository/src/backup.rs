@@ -51,6 +51,7 @@
 
 mod assemble;
 mod before;
+mod draft;
 mod engine;
 mod error;
 mod file;

@@ -178,6 +178,19 @@ impl fmt::Debug for Decompressor {
     }
 }
 
+/// Returns what compresses text that comes in parts, as a [`Compressor`] compresses it at once.
+pub(crate) fn encoder<W: io::Write>(
+    compression: Compression,
+    target: W,
+) -> zstd::stream::write::Encoder<'static, W> {
+    let mut encoder = zstd::stream::write::Encoder::new(target, compression.level())
+        .expect("zstd refuses a context only when memory is exhausted");
+    encoder
+        .set_parameter(CParameter::WindowLog(WINDOW_LOG))
+        .expect("zstd knows windows of 512 KiB");
+    encoder
+}
+
 /// Compresses a document.
 pub fn compress_document(document: &[u8]) -> Vec<u8> {
     Compressor::new(Compression::Auto).compress(document).to_vec()

@@ -135,6 +135,12 @@ impl TreeWriter {
         self.document.extend_from_slice(node);
     }
 
+    /// Hands over what was written since the last time.
+    pub(crate) fn hand_over(&mut self, take: impl FnOnce(&[u8])) {
+        take(&self.document);
+        self.document.clear();
+    }
+
     fn begin_node(&mut self) {
         if !std::mem::take(&mut self.is_empty) {
             self.document.push(b',');
