@@ -236,7 +236,8 @@ impl<'a> Growing<'a> {
             .argument(&out);
         let usage = self.launcher.run(&invocation)?;
         let seen = fs::read(&out).map_err(file("read", &out))?;
-        let seen = serde_json::from_slice(&seen).map_err(|error| file("read", &out)(error.into()))?;
+        let seen =
+            serde_json::from_slice(&seen).map_err(|error| file("read", &out)(error.into()))?;
         self.add(subject, work, usage, Some(seen));
         Ok(())
     }
@@ -260,7 +261,9 @@ impl<'a> Growing<'a> {
         seen: Option<Seen>,
     ) {
         let point = Point { subject, size, work, usage, seen };
-        (self.say)(&format!("{:9} {work:9} {}", point.size, growth::brief(&point)));
+        let wall_s = point.usage.wall_s;
+        let brief = growth::brief(&point);
+        (self.say)(&format!("{:9} {work:9} {brief} of CPU, {wall_s:.2} s in all", point.size));
         self.points.push(point);
     }
 }

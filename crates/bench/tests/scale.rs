@@ -43,7 +43,8 @@ fn an_open_index_hardly_grows_and_every_work_is_done() {
     let count = |subject: &str, work: &str| {
         points.iter().filter(|p| p["subject"] == subject && p["work"] == work).count()
     };
-    for work in ["make", "open", "look up", "iterate", "backup", "check", "stats", "find", "prune"] {
+    for work in ["make", "open", "look up", "iterate", "backup", "check", "stats", "find", "prune"]
+    {
         assert_eq!(count("blobs", work), 3, "{work}");
     }
     for work in ["backup", "unchanged", "changed", "check", "restore", "prune"] {

@@ -14,6 +14,7 @@
 //! Sources: restic `doc/design.rst`, section "Pack Format"; restic
 //! `internal/repository/repository.go` (`saveAndEncrypt`).
 
+mod long;
 mod stream;
 
 use std::fmt;
@@ -28,6 +29,7 @@ use crate::crypto::{MasterKey, OVERHEAD};
 use crate::error::{Defect, RepositoryError};
 use crate::profile::{Activity, Meter};
 
+pub(crate) use long::{LONG, LongBlob};
 pub(crate) use stream::{BlobStream, StreamedBlob};
 
 /// The longest blob, in bytes: offsets and lengths in a pack are 32 bits wide, and the seal and the

@@ -196,13 +196,18 @@ pub fn compress_document(document: &[u8]) -> Vec<u8> {
     Compressor::new(Compression::Auto).compress(document).to_vec()
 }
 
+/// Returns what decompresses as it is read, without an end of its own.
+pub(crate) fn decoder(stored: &[u8]) -> io::Result<zstd::stream::read::Decoder<'static, &[u8]>> {
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(stored)?;
+    decoder.window_log_max(WINDOW_LOG_READ_MAX)?;
+    Ok(decoder)
+}
+
 /// Decompresses a document, which declares no length.
 pub fn decompress_document(stored: &[u8]) -> Result<Vec<u8>, CompressionError> {
-    let mut decoder =
-        zstd::stream::read::Decoder::with_buffer(stored).map_err(CompressionError::Invalid)?;
-    decoder.window_log_max(WINDOW_LOG_READ_MAX).map_err(CompressionError::Invalid)?;
     let mut document = Vec::new();
-    decoder
+    decoder(stored)
+        .map_err(CompressionError::Invalid)?
         .take(DOCUMENT_LENGTH_MAX + 1)
         .read_to_end(&mut document)
         .map_err(CompressionError::Invalid)?;

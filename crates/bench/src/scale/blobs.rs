@@ -150,7 +150,8 @@ impl<'r> Synthesis<'r> {
                 uncompressed_length: None,
             })
             .collect();
-        let id = PackId::from_bytes(*blob_id(&[b"pack", &first.to_le_bytes()[..]].concat()).as_bytes());
+        let id =
+            PackId::from_bytes(*blob_id(&[b"pack", &first.to_le_bytes()[..]].concat()).as_bytes());
         let name = id.to_hex();
         let path = self.path.join("data").join(&name[..2]).join(&name);
         let made = File::create(&path).and_then(|file| file.set_len(pack_size(&blobs)));

@@ -290,7 +290,7 @@ impl<'e> Worker<'e> {
             Completed::Document(document) => {
                 sink.store(&mut self.sealer, BlobKind::Tree, &document)?
             }
-            Completed::Streamed(tree) => sink.store_streamed(&self.meter, BlobKind::Tree, tree)?,
+            Completed::Streamed(tree) => sink.store_streamed(&self.meter, BlobKind::Tree, &tree)?,
         })
     }
 }

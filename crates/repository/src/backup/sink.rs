@@ -242,7 +242,7 @@ impl<'a> Sink<'a> {
         &self,
         meter: &Meter,
         kind: BlobKind,
-        blob: StreamedBlob,
+        blob: &StreamedBlob,
     ) -> Result<BlobId, RepositoryError> {
         let prepared = blob.prepared(kind);
         if self.shelf.is_new(kind, blob.id) {

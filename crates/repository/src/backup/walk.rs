@@ -29,7 +29,7 @@ const VIRTUAL_MODE: u32 = 0o040_755;
 
 /// How many names of a directory are looked at before the files among them are read: so many entries
 /// of each directory are in memory as they are, and workers have enough to do meanwhile.
-const STRETCH: usize = 4096;
+pub(super) const STRETCH: usize = 4096;
 
 /// A directory to list.
 pub(super) struct DirectoryJob {
