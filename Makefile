@@ -13,6 +13,9 @@ BENCH_RUNS ?= 3
 BENCH_SEED ?= 20260101
 WORK ?=
 PUBLISH ?=
+# How many blobs and files the largest of what `make scale` makes has.
+SCALE_BLOBS ?= 10000000
+SCALE_FILES ?= 1000000
 # Where `make docs` writes.
 DOCS ?= target/docs
 
@@ -22,7 +25,7 @@ BENCH := $(CARGO) run --release --locked --quiet --package lifeboat-bench --bin 
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help test lint demo bench docs simulate durability mutants flips fuzz deny
+.PHONY: help test lint demo bench scale docs simulate durability mutants flips fuzz deny
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -52,6 +55,12 @@ else
 	$(BENCH) race --below $(BENCH_DIR) --scale $(BENCH_SCALE) --runs $(BENCH_RUNS) --seed $(BENCH_SEED) \
 	  $(if $(WORK),--work $(WORK)) $(if $(PUBLISH),--publish $(PUBLISH))
 endif
+
+scale: ## measure how time and memory grow with blobs and files; some ten minutes, 14 GB of memory
+	dev/install-needs build
+	$(CARGO) build --release --locked --package lifeboat --package lifeboat-bench
+	$(BENCH) scale --below $(BENCH_DIR) --blobs $(SCALE_BLOBS) --files $(SCALE_FILES) \
+	  $(if $(PUBLISH),--publish $(PUBLISH))
 
 docs: ## write man pages, completions and the plan's JSON Schema into target/docs
 	dev/install-needs build

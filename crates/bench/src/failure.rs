@@ -37,7 +37,7 @@ pub enum BenchError {
     },
     /// What is measured needs more room than there is.
     #[error(
-        "{needed} are needed below `{path}`, and {free} are free; set BENCH_DIR or BENCH_SCALE"
+        "{needed} are needed below `{path}`, and {free} are free; set BENCH_DIR, or a smaller size"
     )]
     NoRoom {
         /// Where everything would be made.
@@ -74,8 +74,16 @@ pub enum BenchError {
         /// What is wrong.
         what: String,
     },
-    /// A repository could not be made.
-    #[error("cannot make a repository")]
+    /// An index did not answer as it should.
+    #[error("the index of `{repository}` is wrong: {what}")]
+    WrongAnswer {
+        /// The repository.
+        repository: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// A repository could not be made or read.
+    #[error("cannot use a repository")]
     Repository(#[from] RepositoryError),
     /// The directory of a repository could not be made.
     #[error("cannot make a repository")]

@@ -4,6 +4,7 @@
 //! - [`ceiling`] times each stage of the work alone and adds the stages up to what could be.
 //! - [`race`] lets the programs take turns; [`racer`] knows what to tell them, [`launch`] what they
 //!   took, [`work`] what is wanted of lifeboat.
+//! - [`scale`] does the same works on ever larger repositories and directories.
 //! - [`report`] writes it all down, [`chart`] draws it.
 //!
 //! Nothing here passes or fails on a time: a number is published with its machine and its spread, and
@@ -19,4 +20,5 @@ pub mod place;
 pub mod race;
 pub mod racer;
 pub mod report;
+pub mod scale;
 pub mod work;

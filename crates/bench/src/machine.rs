@@ -62,7 +62,17 @@ impl Machine {
 
 /// Returns an entry of the kernel's memory statistics in bytes; 0 if it has no such entry.
 pub fn memory(entry: &str) -> u64 {
-    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    memory_in("/proc/meminfo", entry)
+}
+
+/// Returns an entry of the kernel's statistics of this process in bytes, such as `RssAnon`; 0 if it
+/// has no such entry.
+pub fn own_memory(entry: &str) -> u64 {
+    memory_in("/proc/self/status", entry)
+}
+
+fn memory_in(statistics: &str, entry: &str) -> u64 {
+    let text = fs::read_to_string(statistics).unwrap_or_default();
     let kib = field(&text, entry).and_then(|value| value.split_whitespace().next()?.parse().ok());
     kib.unwrap_or(0_u64) << 10
 }
@@ -102,5 +112,6 @@ mod tests {
         assert!(machine.cores > 0 && machine.memory_bytes > 1 << 20, "{machine:?}");
         assert!(!machine.kernel.is_empty());
         assert_eq!(memory("NoSuchEntry"), 0);
+        assert!(own_memory("RssAnon") > 0 && own_memory("VmHWM") >= own_memory("RssAnon"));
     }
 }

@@ -1,4 +1,4 @@
-//! `lifeboat-bench`: what `make bench` runs.
+//! `lifeboat-bench`: what `make bench` and `make scale` run.
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -16,9 +16,18 @@ use lifeboat_bench::place::Place;
 use lifeboat_bench::race::{Race, Rules, cache};
 use lifeboat_bench::racer::{PASSWORD, Racer};
 use lifeboat_bench::report::{RESTIC_SETTINGS, Report, Setting, plot, publish, tables, write};
+use lifeboat_bench::scale::growth::{self, Growth};
+use lifeboat_bench::scale::step::{self, Step};
+use lifeboat_bench::scale::{Growing, Sizes};
 use lifeboat_bench::work::Work;
 use lifeboat_model::{ByteSize, Clock as _, SystemClock};
 use lifeboat_testing::interrupt::Interrupt;
+
+/// The full size of an index, in blobs.
+const BLOBS: u64 = 10_000_000;
+
+/// The full size of a directory, in files.
+const FILES: u64 = 1_000_000;
 
 /// Measure lifeboat beside restic, cp and what this machine's hardware allows
 #[derive(Debug, Parser)]
@@ -34,6 +43,17 @@ enum Command {
     Race(RaceArguments),
     /// List the works
     Works,
+    /// Do the same works on ever larger repositories and directories
+    Scale(ScaleArguments),
+    /// Load an index, do something with it and write down what was seen
+    #[command(hide = true)]
+    Step {
+        step: Step,
+        #[command(flatten)]
+        place: step::Place,
+        #[arg(long)]
+        out: PathBuf,
+    },
     /// Run a program and print what it took
     #[command(hide = true)]
     Launch {
@@ -71,6 +91,29 @@ struct RaceArguments {
     publish: Option<PathBuf>,
 }
 
+/// The arguments of `lifeboat-bench scale`.
+#[derive(Debug, clap::Args)]
+struct ScaleArguments {
+    /// Make everything in a directory below this one, which should be in memory
+    #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
+    below: PathBuf,
+    /// List up to this many blobs in an index
+    #[arg(long, default_value_t = BLOBS)]
+    blobs: u64,
+    /// Make directories of up to this many files
+    #[arg(long, default_value_t = FILES)]
+    files: u64,
+    /// The `lifeboat` program; without it, the one beside this program
+    #[arg(long, value_name = "FILE")]
+    lifeboat: Option<PathBuf>,
+    /// Write growth.json, growth.md and the curves into this directory
+    #[arg(long, value_name = "DIR", default_value = "target/scale")]
+    out: PathBuf,
+    /// Put the results into the page growth.md in this directory, too
+    #[arg(long, value_name = "DIR")]
+    publish: Option<PathBuf>,
+}
+
 fn parse_scale(text: &str) -> Result<f64, String> {
     let scale = text.parse().ok().filter(|scale| *scale > 0.0 && *scale <= 1.0);
     scale.ok_or_else(|| "expected a number above 0 and up to 1".to_owned())
@@ -80,6 +123,8 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Race(arguments) => race(&arguments),
         Command::Works => works(),
+        Command::Scale(arguments) => scale(&arguments),
+        Command::Step { step, place, out } => look(step, &place, &out),
         Command::Launch { words } => launch(&words, io::stdout()).map_err(system("run a program")),
     };
     match done {
@@ -121,6 +166,45 @@ fn race(arguments: &RaceArguments) -> Result<(), BenchError> {
     let results = Race::new(&rules, &place, &launcher, &interrupt, say).hold()?;
     drop(place);
     deliver(&Report::new(setting, results), arguments)
+}
+
+fn scale(arguments: &ScaleArguments) -> Result<(), BenchError> {
+    let is_whole = arguments.blobs >= BLOBS && arguments.files >= FILES;
+    if arguments.publish.is_some() && !is_whole {
+        return Err(BenchError::NotWhole);
+    }
+    let interrupt = Interrupt::listen().map_err(system("listen for Ctrl-C"))?;
+    let itself = std::env::current_exe().map_err(system("find this program"))?;
+    let lifeboat = arguments.lifeboat.clone().unwrap_or_else(|| itself.with_file_name("lifeboat"));
+    let version = version(&lifeboat, "--version")?;
+    let sizes = Sizes { blobs: arguments.blobs, files: arguments.files };
+    let needed = sizes.needed_bytes();
+    say(&format!("this needs {} below {}", ByteSize(needed), arguments.below.display()));
+    let place = Place::make(&arguments.below, needed)?;
+    let launcher =
+        Launcher::new(itself.clone(), place.join("log"), environment(&place)?, interrupt.clone());
+    let growing = Growing::new(&place, &launcher, &interrupt, (itself, lifeboat), say);
+    let points = growing.measure(sizes)?;
+    drop(place);
+    let (date, machine) = (SystemClock.now(), Machine::look(&arguments.below));
+    let growth = Growth { schema: growth::SCHEMA, date, machine, version, points };
+    let out = &arguments.out;
+    fs::create_dir_all(out).map_err(file("make", out))?;
+    let json = serde_json::to_string_pretty(&growth).expect("a report has names for keys");
+    write(&out.join("growth.json"), &json)?;
+    write(&out.join("growth.md"), &growth::tables(&growth))?;
+    for (name, curve) in growth::curves(&growth) {
+        write(&out.join(name), &curve)?;
+    }
+    if let Some(docs) = &arguments.publish {
+        growth::publish(&growth, docs)?;
+    }
+    print(&growth::tables(&growth))
+}
+
+fn look(step: Step, place: &step::Place, out: &Path) -> Result<(), BenchError> {
+    let seen = step::perform(step, place)?;
+    write(out, &serde_json::to_string(&seen).expect("it is plain data"))
 }
 
 fn deliver(report: &Report, arguments: &RaceArguments) -> Result<(), BenchError> {

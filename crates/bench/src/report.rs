@@ -5,7 +5,7 @@ mod publish;
 mod table;
 
 pub use plot::plot;
-pub use publish::{publish, write};
+pub use publish::{Marks, publish, write};
 pub use table::tables;
 
 use lifeboat_model::Timestamp;

@@ -44,11 +44,11 @@
 //!   at most); 16 MiB of pieces that wait; an open pack of data for each worker, 16 at most, and two
 //!   of directories; two packs on their way to the tier and one that waits, and the memory of three
 //!   stored ones. With the defaults on two cores less than 250 MB.
-//!   Besides, of each directory that is being completed, the parent's tree and all entries that differ
-//!   from it, as they are written: some 350 bytes each, so that a directory of a million new files
-//!   takes 350 MB until it is complete, and as much again while it is stored. After a kill, some 25 MB
-//!   for what the packs hold that no index lists; and one of them for each worker, from a tier that is
-//!   not of this machine.
+//!   Besides, of each directory that is open its names and the parent's tree, some 350 bytes an entry;
+//!   and of one with more than [`walk::STRETCH`] entries the tree as far as it is known, compressed: a
+//!   quarter of that. Entries themselves are in memory for one stretch of each directory only.
+//!   Each new blob takes 48 bytes. After a kill, some 25 MB for what the packs hold that no index lists;
+//!   and one of them for each worker, from a tier that is not of this machine.
 //! - A directory is open from its listing until it is complete, so the depth of the tree is limited
 //!   by the number of files that the process may open; what lies deeper is named as unreadable.
 //! - A read from a stream that blocks is not interrupted when the backup is cancelled; whoever opens
@@ -56,6 +56,7 @@
 
 mod assemble;
 mod before;
+mod draft;
 mod engine;
 mod error;
 mod file;

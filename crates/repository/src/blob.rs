@@ -14,6 +14,9 @@
 //! Sources: restic `doc/design.rst`, section "Pack Format"; restic
 //! `internal/repository/repository.go` (`saveAndEncrypt`).
 
+mod long;
+mod stream;
+
 use std::fmt;
 use std::num::NonZeroU32;
 
@@ -25,6 +28,9 @@ use crate::compress::{Compression, Compressor, Decompressor};
 use crate::crypto::{MasterKey, OVERHEAD};
 use crate::error::{Defect, RepositoryError};
 use crate::profile::{Activity, Meter};
+
+pub(crate) use long::{LONG, LongBlob};
+pub(crate) use stream::{BlobStream, StreamedBlob};
 
 /// The longest blob, in bytes: offsets and lengths in a pack are 32 bits wide, and the seal and the
 /// worst case of zstd come on top.

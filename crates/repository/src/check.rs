@@ -15,8 +15,9 @@
 //!
 //! # Limits
 //!
-//! While data is read from a tier that is far, up to [`data::READERS`] packs are in memory; and always
-//! the layout of all packs, about 100 bytes a blob.
+//! While data is read from a tier that is far, up to [`data::READERS`] packs are in memory. A large
+//! index goes into a file that vanishes with the process, if there is a cache; without one it takes 48
+//! bytes a blob. About 200 bytes a pack are in memory, and 32 for each directory.
 
 mod data;
 mod finding;
@@ -81,9 +82,9 @@ pub fn check_measured<S: State>(
     cancel: &Cancel,
 ) -> Result<CheckReport, RepositoryError> {
     let mut structure = structure::Structure::load(repository, events, cancel)?;
-    let packs = structure.packs_to_read(&options.data, cancel)?;
-    let verdicts = data::read_packs(repository, &packs, profile, events, cancel)?;
-    structure.add_verdicts(verdicts);
+    structure.read_data(&options.data, events, cancel, |packs| {
+        data::read_packs(repository, packs, profile, events, cancel)
+    })?;
     structure.check_trees(events, cancel)?;
     Ok(structure.into_report())
 }

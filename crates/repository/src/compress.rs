@@ -178,18 +178,36 @@ impl fmt::Debug for Decompressor {
     }
 }
 
+/// Returns what compresses text that comes in parts, as a [`Compressor`] compresses it at once.
+pub(crate) fn encoder<W: io::Write>(
+    compression: Compression,
+    target: W,
+) -> zstd::stream::write::Encoder<'static, W> {
+    let mut encoder = zstd::stream::write::Encoder::new(target, compression.level())
+        .expect("zstd refuses a context only when memory is exhausted");
+    encoder
+        .set_parameter(CParameter::WindowLog(WINDOW_LOG))
+        .expect("zstd knows windows of 512 KiB");
+    encoder
+}
+
 /// Compresses a document.
 pub fn compress_document(document: &[u8]) -> Vec<u8> {
     Compressor::new(Compression::Auto).compress(document).to_vec()
 }
 
+/// Returns what decompresses as it is read, without an end of its own.
+pub(crate) fn decoder(stored: &[u8]) -> io::Result<zstd::stream::read::Decoder<'static, &[u8]>> {
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(stored)?;
+    decoder.window_log_max(WINDOW_LOG_READ_MAX)?;
+    Ok(decoder)
+}
+
 /// Decompresses a document, which declares no length.
 pub fn decompress_document(stored: &[u8]) -> Result<Vec<u8>, CompressionError> {
-    let mut decoder =
-        zstd::stream::read::Decoder::with_buffer(stored).map_err(CompressionError::Invalid)?;
-    decoder.window_log_max(WINDOW_LOG_READ_MAX).map_err(CompressionError::Invalid)?;
     let mut document = Vec::new();
-    decoder
+    decoder(stored)
+        .map_err(CompressionError::Invalid)?
         .take(DOCUMENT_LENGTH_MAX + 1)
         .read_to_end(&mut document)
         .map_err(CompressionError::Invalid)?;

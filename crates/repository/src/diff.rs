@@ -25,7 +25,7 @@ use crate::forest::Unreadable;
 use crate::node::{Node, NodeKind};
 use crate::repository::{Indexed, Repository};
 use crate::tree::Tree;
-use crate::walk::{BATCH, read_trees};
+use crate::walk::{BATCH, Directory, batches, not_a_tree, read_trees};
 
 /// Whether changes of metadata alone are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -200,10 +200,17 @@ impl Comparison {
                 cancel.check()?;
                 let ids: Vec<BlobId> =
                     batch.iter().flat_map(|pair| [pair.before, pair.after]).flatten().collect();
-                let mut trees = read_trees(repository, &repository.index(), &ids).into_iter();
+                let trees = read_trees(repository, &repository.index(), &ids);
+                let mut trees = trees.into_iter().peekable();
                 for pair in batch {
                     let mut read = |tree: Option<BlobId>| {
-                        tree.and_then(|_| trees.next()).unwrap_or_else(|| Ok(Tree::default()))
+                        let Some((id, read)) = tree.zip(trees.next_if(|_| tree.is_some())) else {
+                            return Ok(Tree::default());
+                        };
+                        let whole = |read: Directory| {
+                            read.into_tree().map_err(|error| not_a_tree(repository, id, error))
+                        };
+                        read.and_then(whole)
                     };
                     match (read(pair.before), read(pair.after)) {
                         (Ok(before), Ok(after)) => self.compare_trees(&pair.path, before, after),
@@ -311,16 +318,18 @@ impl Comparison {
         while !level.is_empty() {
             let mut next = Vec::new();
             level.retain(|tree| seen.insert(*tree));
-            for batch in level.chunks(BATCH) {
+            for batch in batches(&repository.index(), &level, |id| *id) {
                 cancel.check()?;
                 let trees = read_trees(repository, &repository.index(), batch);
                 for (tree, read) in batch.iter().zip(trees) {
                     self.forget((BlobKind::Tree, *tree));
                     // What cannot be read says nothing of what differs.
-                    for node in read.iter().flat_map(|tree| &tree.nodes) {
-                        data_blobs(node).for_each(|handle| self.forget(handle));
-                        next.extend(subtree(node));
-                    }
+                    let _ = read.map(|tree| {
+                        tree.for_each(|node| {
+                            data_blobs(node).for_each(|handle| self.forget(handle));
+                            next.extend(subtree(node));
+                        })
+                    });
                 }
             }
             level = next;

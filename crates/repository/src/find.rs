@@ -21,7 +21,8 @@ use crate::node::{Node, NodeKind};
 use crate::pattern::Pattern;
 use crate::repository::{Indexed, Repository};
 use crate::time::NodeTime;
-use crate::tree::Tree;
+use crate::tree::TreeError;
+use crate::walk::Directory;
 
 /// Which entries are wanted.
 #[derive(Debug, Clone)]
@@ -134,8 +135,13 @@ pub fn find(
     Ok(FindReport { hits, unreadable })
 }
 
-fn add_entries(hits: &mut Vec<Hit>, place: &Place, tree: &Tree, names: &Names) {
-    for node in &tree.nodes {
+fn add_entries(
+    hits: &mut Vec<Hit>,
+    place: &Place,
+    tree: &Directory,
+    names: &Names,
+) -> Result<(), TreeError> {
+    tree.for_each(|node| {
         let path = place.path.join(&node.name);
         if names.takes(&path, node) {
             let mut node = node.clone();
@@ -145,17 +151,22 @@ fn add_entries(hits: &mut Vec<Hit>, place: &Place, tree: &Tree, names: &Names) {
             let found = Found::Entry(Box::new(node));
             hits.push(Hit { path, found, members: place.members.clone() });
         }
-    }
+    })
 }
 
-fn add_objects(hits: &mut Vec<Hit>, place: &Place, tree: &Tree, objects: &Objects) {
+fn add_objects(
+    hits: &mut Vec<Hit>,
+    place: &Place,
+    tree: &Directory,
+    objects: &Objects,
+) -> Result<(), TreeError> {
     let members = &place.members;
     if objects.trees.contains(&place.tree) {
         let found = Found::Directory { id: place.tree };
         hits.push(Hit { path: place.path.clone(), found, members: members.clone() });
     }
-    for node in &tree.nodes {
-        let NodeKind::File { content, .. } = &node.kind else { continue };
+    tree.for_each(|node| {
+        let NodeKind::File { content, .. } = &node.kind else { return };
         let mut told = HashSet::new();
         for id in content.iter().filter(|id| objects.data.contains(id)) {
             if told.insert(*id) {
@@ -164,7 +175,7 @@ fn add_objects(hits: &mut Vec<Hit>, place: &Place, tree: &Tree, objects: &Object
                 hits.push(Hit { path, found, members: members.clone() });
             }
         }
-    }
+    })
 }
 
 impl Repository<Indexed> {

@@ -18,8 +18,8 @@ use lifeboat_model::{BlobId, Cancel};
 use crate::error::RepositoryError;
 use crate::node::{Node, NodeKind};
 use crate::repository::{Indexed, Repository};
-use crate::tree::Tree;
-use crate::walk::{BATCH, read_trees};
+use crate::tree::TreeError;
+use crate::walk::{Directory, batches, not_a_tree, read_trees};
 
 /// Which of the snapshots that are walked have something, by their numbers in ascending order.
 pub(crate) type Members = Arc<[u32]>;
@@ -45,7 +45,7 @@ pub struct Unreadable {
 }
 
 /// Visits every directory below the roots, one root a snapshot, that `enter` lets in; `look` gets
-/// each with its tree, a directory after the one that it lies in.
+/// each with what was read of it, a directory after the one that it lies in.
 ///
 /// What cannot be read is returned, and the walk goes on without it.
 pub(crate) fn walk_forest(
@@ -53,7 +53,7 @@ pub(crate) fn walk_forest(
     roots: &[BlobId],
     cancel: &Cancel,
     enter: impl Fn(&Path) -> bool,
-    mut look: impl FnMut(&Place, &Tree),
+    mut look: impl FnMut(&Place, &Directory) -> Result<(), TreeError>,
 ) -> Result<Vec<Unreadable>, RepositoryError> {
     let mut unreadable = Vec::new();
     let mut next = Level::default();
@@ -65,17 +65,18 @@ pub(crate) fn walk_forest(
         if level.is_empty() {
             return Ok(unreadable);
         }
-        for batch in level.chunks(BATCH) {
+        for batch in batches(&repository.index(), &level, |place| place.tree) {
             cancel.check()?;
             let ids: Vec<BlobId> = batch.iter().map(|place| place.tree).collect();
             let trees = read_trees(repository, &repository.index(), &ids);
             for (place, tree) in batch.iter().zip(trees) {
-                match tree {
-                    Err(error) => unreadable.push(Unreadable { path: place.path.clone(), error }),
-                    Ok(tree) => {
-                        next.add_children(place, &tree, &enter);
-                        look(place, &tree);
-                    }
+                let looked = tree.and_then(|tree| {
+                    let looked = tree.for_each(|node| next.add_child(place, node, &enter));
+                    let looked = looked.and_then(|()| look(place, &tree));
+                    looked.map_err(|error| not_a_tree(repository, place.tree, error))
+                });
+                if let Err(error) = looked {
+                    unreadable.push(Unreadable { path: place.path.clone(), error });
                 }
             }
         }
@@ -90,13 +91,11 @@ struct Level {
 }
 
 impl Level {
-    fn add_children(&mut self, place: &Place, tree: &Tree, enter: impl Fn(&Path) -> bool) {
-        for Node { name, kind, .. } in &tree.nodes {
-            if let NodeKind::Directory { subtree } = kind {
-                let path = place.path.join(name);
-                if enter(&path) {
-                    self.add(path, *subtree, &place.members);
-                }
+    fn add_child(&mut self, place: &Place, node: &Node, enter: impl Fn(&Path) -> bool) {
+        if let NodeKind::Directory { subtree } = &node.kind {
+            let path = place.path.join(&node.name);
+            if enter(&path) {
+                self.add(path, *subtree, &place.members);
             }
         }
     }

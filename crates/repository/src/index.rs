@@ -38,9 +38,10 @@ use crate::pack::PackedBlob;
 use self::atlas::Atlas;
 use self::table::{Slot, Table};
 
+pub(crate) use document::PackDigest;
 pub use document::{BLOBS_PER_FILE_MAX, IndexFile, PackEntry};
-pub(crate) use load::load;
-pub(crate) use reader::IndexReader;
+pub(crate) use load::{Inspector, load, load_apart};
+pub(crate) use reader::{IndexReader, Origin};
 
 /// Slots that [`Index::for_each_pack`] holds at a time: 48 MB, since each round reads the whole
 /// atlas.
@@ -249,6 +250,13 @@ impl Index {
             blobs.sort_unstable_by_key(|blob| blob.offset);
         }
         Ok(blobs)
+    }
+
+    /// Fails if something of the local index could not be read, so that what it did not find may be
+    /// there.
+    pub(crate) fn make_sure(&self) -> Result<(), RepositoryError> {
+        let is_lost = self.atlas.as_ref().is_some_and(Atlas::is_lost);
+        if is_lost { Err(self.atlas_is_damaged()) } else { Ok(()) }
     }
 
     fn atlas_is_damaged(&self) -> RepositoryError {

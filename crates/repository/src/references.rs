@@ -22,13 +22,15 @@ use std::thread;
 use lifeboat_model::{BlobId, Cancel, Event, EventSink, PackId, Stage, Work};
 use lifeboat_tiers::ReadRange;
 use serde::Deserialize;
+use serde_json::Deserializer;
+use serde_json::de::Read;
 
-use crate::blob::{BlobKind, BlobLocation, BlobOpener};
+use crate::blob::{BlobKind, BlobLocation, BlobOpener, LONG};
 use crate::error::{Defect, RepositoryError, StoredObject};
 use crate::index::Index;
 use crate::ranges::{Run, runs};
 use crate::repository::{Repository, State};
-use crate::tree::TreeError;
+use crate::tree::{TreeError, visit_entries};
 
 /// How many threads read directories: on an object store each mostly waits.
 const READERS: usize = 8;
@@ -261,7 +263,8 @@ impl<S: State> Walk<'_, S> {
             let at = Some((location.pack, location.offset));
             let document = self.repository.read_blob_at(opener, BlobKind::Tree, id, &location);
             result = document.and_then(|document| {
-                TreeReferences::parse(&document).map_err(|e| self.repository.corrupt(object(at), e))
+                let references = TreeReferences::parse(&mut Deserializer::from_slice(&document));
+                references.map_err(|e| self.repository.corrupt(object(at), e))
             });
             if result.is_ok() {
                 break;
@@ -281,8 +284,12 @@ fn open_in(
 ) -> Option<Result<TreeReferences, TreeError>> {
     let offset = usize::try_from(u64::from(location.offset) - begin).ok()?;
     let sealed = bytes.get_mut(offset..offset + location.length as usize)?;
+    if let Some(length) = location.uncompressed_length.filter(|length| length.get() > LONG) {
+        let blob = opener.open_long(id, sealed, length).ok()?;
+        return Some(TreeReferences::parse(&mut Deserializer::from_reader(blob.reader().ok()?)));
+    }
     let document = opener.open_in_place(id, sealed, location.uncompressed_length).ok()?;
-    Some(TreeReferences::parse(document))
+    Some(TreeReferences::parse(&mut Deserializer::from_slice(document)))
 }
 
 /// What one directory refers to.
@@ -290,12 +297,6 @@ fn open_in(
 struct TreeReferences {
     data: Vec<BlobId>,
     trees: Vec<BlobId>,
-}
-
-#[derive(Deserialize)]
-struct TreeDocument<'a> {
-    #[serde(borrow)]
-    nodes: Option<Vec<NodeDocument<'a>>>,
 }
 
 #[derive(Deserialize)]
@@ -312,10 +313,9 @@ struct NodeDocument<'a> {
 
 impl TreeReferences {
     /// Takes the ids out of a directory. A sort of node that is not known counts by what it has.
-    fn parse(document: &[u8]) -> Result<Self, TreeError> {
-        let document: TreeDocument<'_> = serde_json::from_slice(document)?;
+    fn parse<'de, R: Read<'de>>(document: &mut Deserializer<R>) -> Result<Self, TreeError> {
         let mut references = Self::default();
-        for node in document.nodes.unwrap_or_default() {
+        visit_entries(document, |node: NodeDocument<'de>| {
             if node.kind == "file" && node.content.is_none() {
                 return Err(TreeError::NoContent { name: node.name.into_owned() });
             }
@@ -324,7 +324,8 @@ impl TreeReferences {
             }
             references.data.extend(node.content.unwrap_or_default());
             references.trees.extend(node.subtree);
-        }
+            Ok(())
+        })?;
         Ok(references)
     }
 }
@@ -343,10 +344,16 @@ mod tests {
         let tree = format!(
             r#"{{"nodes":[{{"name":"f\"","type":"file","content":["{a}"],"size":3}},{{"name":"d","type":"dir","content":null,"subtree":"{b}"}},{{"name":"s","type":"symlink","content":null}}]}}"#
         );
-        let found = TreeReferences::parse(tree.as_bytes()).unwrap();
+        let parse = |text: &str| {
+            let read = TreeReferences::parse(&mut Deserializer::from_reader(text.as_bytes()));
+            let references = TreeReferences::parse(&mut Deserializer::from_str(text));
+            assert_eq!(read.is_ok(), references.is_ok());
+            references
+        };
+        let found = parse(&tree).unwrap();
         assert_eq!(found.data, [a.parse().unwrap()]);
         assert_eq!(found.trees, [b.parse().unwrap()]);
-        let none = TreeReferences::parse(b"{\"nodes\":null}").unwrap();
+        let none = parse("{\"nodes\":null}").unwrap();
         assert_eq!(none, TreeReferences::default());
         for broken in [
             r#"{"nodes":[{"name":"f","type":"file","content":null}]}"#,
@@ -354,7 +361,7 @@ mod tests {
             r#"{"nodes":[{"name":"f","type":"file","content":["xy"]}]}"#,
             "[]",
         ] {
-            assert!(TreeReferences::parse(broken.as_bytes()).is_err(), "{broken}");
+            assert!(parse(broken).is_err(), "{broken}");
         }
     }
 

@@ -38,13 +38,13 @@ use lifeboat_model::{
 use lifeboat_tiers::{ReadRange, TierError};
 use sha2::{Digest, Sha256};
 
-use crate::blob::{BlobKind, BlobLocation, BlobOpener};
+use crate::blob::{BlobKind, BlobLocation, BlobOpener, LONG, LongBlob};
 use crate::cache::{Cache, CacheKind};
 use crate::compress::{compress_document, decompress_document};
 use crate::config::{Config, ConfigError};
 use crate::crypto::MasterKey;
 use crate::error::{Corruption, Defect, RepositoryError, StoredObject};
-use crate::index::{self, Index, IndexFile, IndexReader};
+use crate::index::{self, Index, IndexFile, IndexReader, Origin};
 use crate::key::{KdfParameters, KeyFile, KeyOrigin};
 use crate::pack::{FinishedPack, HeaderError, PackHeader};
 use crate::polynomial::Polynomial;
@@ -222,7 +222,7 @@ impl<S: State> Repository<S> {
             Ok(cancel.check()?)
         };
         cancel.check()?;
-        let index = index::load(&Arc::new(self.index_reader()), files, &was_read)?;
+        let index = index::load(&Arc::new(self.index_reader(Origin::Cache)), files, &was_read)?;
         events.emit(Event::Finished { stage: Stage::Index });
         self.trim_cache(files, &index);
         Ok(index)
@@ -241,8 +241,18 @@ impl<S: State> Repository<S> {
         }
     }
 
-    fn index_reader(&self) -> IndexReader {
+    /// Loads index files as they lie on the tier, for whoever checks them.
+    pub(crate) fn load_index_apart(
+        &self,
+        files: &[ListedFile<IndexId>],
+        inspector: &dyn index::Inspector,
+    ) -> Result<Index, RepositoryError> {
+        index::load_apart(&Arc::new(self.index_reader(Origin::Tier)), files, inspector)
+    }
+
+    fn index_reader(&self, origin: Origin) -> IndexReader {
         IndexReader {
+            origin,
             store: self.store.clone(),
             key: self.key.clone(),
             cache: self.cache.clone(),
@@ -526,27 +536,48 @@ impl<S: State> Repository<S> {
         id: &BlobId,
         location: &BlobLocation,
     ) -> Result<Vec<u8>, RepositoryError> {
-        let object =
-            StoredObject::Blob { kind, id: *id, at: Some((location.pack, location.offset)) };
+        let mut sealed = self.read_sealed_at(location)?;
+        opener
+            .open(id, &mut sealed, location.uncompressed_length)
+            .map_err(|defect| self.corrupt(blob_at(kind, id, location), defect))
+    }
+
+    /// Reads a long directory from where it lies, without opening it into memory; nothing if it is not
+    /// long.
+    pub(crate) fn read_long_tree_at(
+        &self,
+        opener: &BlobOpener<'_>,
+        id: &BlobId,
+        location: &BlobLocation,
+    ) -> Result<Option<LongBlob<Vec<u8>>>, RepositoryError> {
+        let Some(length) = location.uncompressed_length.filter(|length| length.get() > LONG) else {
+            return Ok(None);
+        };
+        let blob = opener.open_long(id, self.read_sealed_at(location)?, length);
+        blob.map(Some).map_err(|defect| self.corrupt(blob_at(BlobKind::Tree, id, location), defect))
+    }
+
+    fn read_sealed_at(&self, location: &BlobLocation) -> Result<Vec<u8>, RepositoryError> {
         let range =
             ReadRange::Bounded { offset: location.offset.into(), length: location.length.into() };
         let mut sealed = Vec::new();
         match self.store.get_into(&location.pack, range, &mut sealed) {
-            Ok(()) => {}
+            Ok(()) => Ok(sealed),
             Err(TierError::NotFound { .. }) => {
-                return Err(self.corrupt(location.pack.object(), Defect::Missing));
+                Err(self.corrupt(location.pack.object(), Defect::Missing))
             }
             Err(TierError::OutOfRange { size, .. }) => {
                 let expected = u64::from(location.offset) + u64::from(location.length);
                 let defect = Defect::Length { expected, actual: size };
-                return Err(self.corrupt(location.pack.object(), defect));
+                Err(self.corrupt(location.pack.object(), defect))
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => Err(error.into()),
         }
-        opener
-            .open(id, &mut sealed, location.uncompressed_length)
-            .map_err(|defect| self.corrupt(object, defect))
     }
+}
+
+const fn blob_at(kind: BlobKind, id: &BlobId, location: &BlobLocation) -> StoredObject {
+    StoredObject::Blob { kind, id: *id, at: Some((location.pack, location.offset)) }
 }
 
 impl Repository<Indexed> {

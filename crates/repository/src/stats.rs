@@ -21,8 +21,8 @@ use crate::error::RepositoryError;
 use crate::forest::{Place, Unreadable, walk_forest};
 use crate::node::{Node, NodeKind};
 use crate::repository::{Indexed, Repository};
-use crate::tree::Tree;
-use crate::walk::{BATCH, read_trees};
+use crate::tree::TreeError;
+use crate::walk::{Directory, batches, not_a_tree, read_trees};
 
 /// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -84,7 +84,7 @@ fn visit_once(
     repository: &Repository<Indexed>,
     roots: &[BlobId],
     cancel: &Cancel,
-    mut look: impl FnMut(&BlobId, &Tree),
+    mut look: impl FnMut(&BlobId, &Directory) -> Result<(), TreeError>,
 ) -> Result<Vec<Unreadable>, RepositoryError> {
     let mut unreadable = Vec::new();
     let mut seen = HashSet::new();
@@ -93,23 +93,22 @@ fn visit_once(
     while !level.is_empty() {
         let mut next = Vec::new();
         level.retain(|(id, _)| seen.insert(*id));
-        for batch in level.chunks(BATCH) {
+        for batch in batches(&repository.index(), &level, |(id, _)| *id) {
             cancel.check()?;
             let ids: Vec<BlobId> = batch.iter().map(|(id, _)| *id).collect();
             let trees = read_trees(repository, &repository.index(), &ids);
             for ((id, path), tree) in batch.iter().zip(trees) {
-                match tree {
-                    Err(error) => unreadable.push(Unreadable { path: path.clone(), error }),
-                    Ok(tree) => {
-                        look(id, &tree);
-                        let below = tree.nodes.iter().filter_map(|node| match node.kind {
-                            NodeKind::Directory { subtree } => {
-                                Some((subtree, path.join(&node.name)))
-                            }
-                            _ => None,
-                        });
-                        next.extend(below);
-                    }
+                let looked = tree.and_then(|tree| {
+                    let below = tree.for_each(|node| {
+                        if let NodeKind::Directory { subtree } = node.kind {
+                            next.push((subtree, path.join(&node.name)));
+                        }
+                    });
+                    let looked = below.and_then(|()| look(id, &tree));
+                    looked.map_err(|error| not_a_tree(repository, *id, error))
+                });
+                if let Err(error) = looked {
+                    unreadable.push(Unreadable { path: path.clone(), error });
                 }
             }
         }
@@ -129,9 +128,10 @@ struct Own {
 }
 
 impl Own {
-    fn of(tree: &Tree) -> Self {
-        let mut own = Self { entries: tree.nodes.len() as u64, ..Self::default() };
-        for Node { kind, metadata, .. } in &tree.nodes {
+    fn of(tree: &Directory) -> Result<Self, TreeError> {
+        let mut own = Self::default();
+        tree.for_each(|Node { kind, metadata, .. }| {
+            own.entries += 1;
             match kind {
                 NodeKind::File { size, .. } if metadata.links > 1 && metadata.inode != 0 => {
                     own.linked.push(((metadata.device_id, metadata.inode), *size));
@@ -140,8 +140,8 @@ impl Own {
                 NodeKind::Directory { subtree } => own.below.push(*subtree),
                 _ => {}
             }
-        }
-        own
+        })?;
+        Ok(own)
     }
 }
 
@@ -152,7 +152,8 @@ fn restore_size(
 ) -> Result<StatsReport, RepositoryError> {
     let mut directories = HashMap::new();
     let unreadable = visit_once(repository, roots, cancel, |id, tree| {
-        directories.insert(*id, Own::of(tree));
+        directories.insert(*id, Own::of(tree)?);
+        Ok(())
     })?;
     let mut report = StatsReport { unreadable, ..StatsReport::default() };
     let mut plain = HashMap::new();
@@ -231,14 +232,14 @@ fn files_by_contents(
     let mut report = StatsReport::default();
     let mut seen = HashSet::new();
     report.unreadable = visit_once(repository, roots, cancel, |_, tree| {
-        for node in &tree.nodes {
+        tree.for_each(|node| {
             if seen.insert(content_id(node)) {
                 report.files += 1;
                 if let NodeKind::File { size, .. } = node.kind {
                     report.bytes += size;
                 }
             }
-        }
+        })
     })?;
     Ok(report)
 }
@@ -256,10 +257,10 @@ fn blobs_per_file(
     cancel: &Cancel,
 ) -> Result<StatsReport, RepositoryError> {
     let mut firsts: HashMap<[u8; 32], First> = HashMap::new();
-    let look = |place: &Place, tree: &Tree| {
+    let look = |place: &Place, tree: &Directory| {
         let snapshot = place.members.first().copied().unwrap_or_default();
-        for node in &tree.nodes {
-            let NodeKind::File { content, .. } = &node.kind else { continue };
+        tree.for_each(|node| {
+            let NodeKind::File { content, .. } = &node.kind else { return };
             let path = place.path.join(&node.name);
             let first = firsts.entry(content_id(node)).or_insert_with(|| First {
                 snapshot,
@@ -269,7 +270,7 @@ fn blobs_per_file(
             if (snapshot, &path) < (first.snapshot, &first.path) {
                 (first.snapshot, first.path) = (snapshot, path);
             }
-        }
+        })
     };
     let unreadable = walk_forest(repository, roots, cancel, |_| true, look)?;
     let mut paths: BTreeMap<PathBuf, HashSet<BlobId>> = BTreeMap::new();
@@ -295,11 +296,11 @@ fn raw_data(
     let mut used = HashSet::new();
     let unreadable = visit_once(repository, roots, cancel, |id, tree| {
         used.insert((BlobKind::Tree, *id));
-        for node in &tree.nodes {
+        tree.for_each(|node| {
             if let NodeKind::File { content, .. } = &node.kind {
                 used.extend(content.iter().map(|id| (BlobKind::Data, *id)));
             }
-        }
+        })
     })?;
     let mut report = StatsReport { unreadable, ..StatsReport::default() };
     let mut compression = CompressionStats::default();

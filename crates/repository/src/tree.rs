@@ -14,9 +14,15 @@
 //! Source: restic `internal/data/tree.go`.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::marker::PhantomData;
 use std::os::unix::ffi::OsStrExt;
 
 use serde::Deserialize;
+use serde::Deserializer as _;
+use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Deserializer;
+use serde_json::de::Read;
 
 use crate::node::{Node, NodeDocument};
 
@@ -72,14 +78,9 @@ pub struct Tree {
 impl Tree {
     /// Parses an opened tree.
     pub fn parse(document: &[u8]) -> Result<Self, TreeError> {
-        /// A tree as it is stored.
-        #[derive(Deserialize)]
-        struct TreeDocument {
-            nodes: Option<Vec<NodeDocument>>,
-        }
-        let document: TreeDocument = serde_json::from_slice(document)?;
-        let nodes = document.nodes.unwrap_or_default().into_iter();
-        Ok(Self { nodes: nodes.map(NodeDocument::into_node).collect::<Result<_, _>>()? })
+        let mut nodes = Vec::new();
+        visit_nodes(&mut Deserializer::from_slice(document), |node| nodes.push(node))?;
+        Ok(Self { nodes })
     }
 
     /// Writes the tree.
@@ -99,6 +100,109 @@ impl Tree {
     /// Returns the node with a name.
     pub fn get(&self, name: &OsStr) -> Option<&Node> {
         self.nodes.iter().find(|node| node.name == name)
+    }
+}
+
+/// Shows the nodes of a tree one by one; those that stand before a mistake, too.
+pub(crate) fn visit_nodes<'de, R: Read<'de>>(
+    document: &mut Deserializer<R>,
+    mut visit: impl FnMut(Node),
+) -> Result<(), TreeError> {
+    visit_entries(document, |node: NodeDocument| {
+        visit(node.into_node()?);
+        Ok(())
+    })
+}
+
+/// Shows the entries of a tree one by one, of each as much as `N` takes; ends with the first failure.
+pub(crate) fn visit_entries<'de, R: Read<'de>, N: Deserialize<'de>>(
+    document: &mut Deserializer<R>,
+    visit: impl FnMut(N) -> Result<(), TreeError>,
+) -> Result<(), TreeError> {
+    let mut failure = None;
+    let visitor = TreeVisitor { visit, failure: &mut failure, entry: PhantomData };
+    let visited = document.deserialize_map(visitor).and_then(|()| document.end());
+    match failure {
+        Some(failure) => Err(failure),
+        None => Ok(visited?),
+    }
+}
+
+/// The fields of a tree.
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "snake_case")]
+enum TreeField {
+    Nodes,
+    #[serde(other)]
+    Other,
+}
+
+struct TreeVisitor<'f, N, F> {
+    visit: F,
+    failure: &'f mut Option<TreeError>,
+    entry: PhantomData<N>,
+}
+
+impl<'de, N: Deserialize<'de>, F: FnMut(N) -> Result<(), TreeError>> Visitor<'de>
+    for TreeVisitor<'_, N, F>
+{
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a tree")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut fields: A) -> Result<(), A::Error> {
+        let mut has_nodes = false;
+        while let Some(field) = fields.next_key()? {
+            match field {
+                TreeField::Nodes if has_nodes => return Err(A::Error::duplicate_field("nodes")),
+                TreeField::Nodes => {
+                    has_nodes = true;
+                    fields.next_value_seed(EntriesVisitor(&mut self))?;
+                }
+                TreeField::Other => {
+                    fields.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+struct EntriesVisitor<'v, 'f, N, F>(&'v mut TreeVisitor<'f, N, F>);
+
+impl<'de, N: Deserialize<'de>, F: FnMut(N) -> Result<(), TreeError>> DeserializeSeed<'de>
+    for EntriesVisitor<'_, '_, N, F>
+{
+    type Value = ();
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de, N: Deserialize<'de>, F: FnMut(N) -> Result<(), TreeError>> Visitor<'de>
+    for EntriesVisitor<'_, '_, N, F>
+{
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of nodes")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+        while let Some(entry) = entries.next_element()? {
+            if let Err(failure) = (self.0.visit)(entry) {
+                *self.0.failure = Some(failure);
+                return Err(A::Error::custom("an entry is not as it should be"));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -133,6 +237,12 @@ impl TreeWriter {
     pub(crate) fn add_written(&mut self, node: &[u8]) {
         self.begin_node();
         self.document.extend_from_slice(node);
+    }
+
+    /// Hands over what was written since the last time.
+    pub(crate) fn hand_over(&mut self, take: impl FnOnce(&[u8])) {
+        take(&self.document);
+        self.document.clear();
     }
 
     fn begin_node(&mut self) {

@@ -14,18 +14,28 @@ pub const PAGE: &str = "performance.md";
 /// The plot, beside the page.
 pub const PLOT: &str = "performance-measured.svg";
 
-/// The line after which the measured part begins.
-const BEGIN: &str = "<!-- measured: written by `make bench PUBLISH=docs` -->";
+/// What the measured part of the page stands between.
+const MARKS: Marks = Marks {
+    begin: "<!-- measured: written by `make bench PUBLISH=docs` -->",
+    end: "<!-- end of measured -->",
+};
 
-/// The line before which it ends.
-const END: &str = "<!-- end of measured -->";
+/// The lines between which a page has what was measured.
+#[derive(Debug, Clone, Copy)]
+pub struct Marks {
+    /// The line after which it begins.
+    pub begin: &'static str,
+    /// The line before which it ends.
+    pub end: &'static str,
+}
 
 /// Writes the report into the page in `docs`, in place of the last one.
 pub fn publish(report: &Report, docs: &Path) -> Result<(), BenchError> {
     let page = docs.join(PAGE);
     let text = fs::read_to_string(&page).map_err(file("read", &page))?;
     let measured = format!("\n{}\n![Times in parts of restic's]({PLOT})\n\n", tables(report));
-    let text = replace(&text, &measured)
+    let text = MARKS
+        .replace(&text, &measured)
         .map_err(|marker| BenchError::NoPlace { path: page.clone(), marker })?;
     write(&page, &text)?;
     write(&docs.join(PLOT), &plot(report))
@@ -37,11 +47,14 @@ pub fn write(path: &Path, text: &str) -> Result<(), BenchError> {
     written.map_err(file("write", path))
 }
 
-/// Replaces what stands between the markers, or tells which of them is missing.
-fn replace(text: &str, measured: &str) -> Result<String, &'static str> {
-    let (before, rest) = text.split_once(BEGIN).ok_or(BEGIN)?;
-    let (_, after) = rest.split_once(END).ok_or(END)?;
-    Ok(format!("{before}{BEGIN}\n{measured}{END}{after}"))
+impl Marks {
+    /// Replaces what stands between the marks, or tells which of them is missing.
+    pub fn replace(&self, text: &str, measured: &str) -> Result<String, &'static str> {
+        let Self { begin, end } = *self;
+        let (before, rest) = text.split_once(begin).ok_or(begin)?;
+        let (_, after) = rest.split_once(end).ok_or(end)?;
+        Ok(format!("{before}{begin}\n{measured}{end}{after}"))
+    }
 }
 
 #[cfg(test)]
@@ -50,11 +63,12 @@ mod tests {
 
     #[test]
     fn only_the_marked_part_is_replaced() {
-        let page = format!("# Title\n\n{BEGIN}\nold\n{END}\n\nrest\n");
-        let once = replace(&page, "new\n").unwrap();
-        assert_eq!(once, format!("# Title\n\n{BEGIN}\nnew\n{END}\n\nrest\n"));
-        assert_eq!(replace(&once, "new\n").unwrap(), once);
-        assert_eq!(replace("no markers", "new"), Err(BEGIN));
-        assert_eq!(replace(BEGIN, "new"), Err(END));
+        let Marks { begin, end } = MARKS;
+        let page = format!("# Title\n\n{begin}\nold\n{end}\n\nrest\n");
+        let once = MARKS.replace(&page, "new\n").unwrap();
+        assert_eq!(once, format!("# Title\n\n{begin}\nnew\n{end}\n\nrest\n"));
+        assert_eq!(MARKS.replace(&once, "new\n").unwrap(), once);
+        assert_eq!(MARKS.replace("no markers", "new"), Err(begin));
+        assert_eq!(MARKS.replace(begin, "new"), Err(end));
     }
 }

@@ -1,16 +1,24 @@
 //! Directories whose entries are not all known yet; the last one to become known completes it.
 //!
 //! So trees are built bottom up, and a tree is the same whichever worker finished first.
+//!
+//! A large directory is completed in stretches, one after the other: when all entries of one are known,
+//! they go into the directory's [`Draft`], and the next one is looked at.
 
 use std::ffi::OsString;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lifeboat_model::BlobId;
 
 use super::before::ParentTree;
+use super::draft::{Draft, Outcome};
+use super::walk::Rest;
+use crate::blob::StreamedBlob;
+use crate::compress::Compression;
+use crate::error::RepositoryError;
 use crate::node::{Metadata, Node, NodeKind};
 use crate::tree::TreeWriter;
 
@@ -60,16 +68,10 @@ pub(super) struct Directory {
     before: Option<BlobId>,
     /// That tree, if it could be read.
     parent: Option<ParentTree>,
-    entries: Mutex<Entries>,
-}
-
-#[derive(Debug)]
-struct Entries {
-    parts: Vec<Part>,
-    unknown: usize,
-    /// How many entries the parent's tree has; not known if it is not a list of entries and nothing
-    /// else.
-    before: Option<usize>,
+    /// The entries that are looked at now.
+    entries: Mutex<Known>,
+    /// Those before, if these are not the first ones.
+    draft: Mutex<Option<Draft>>,
 }
 
 impl Directory {
@@ -80,16 +82,18 @@ impl Directory {
         (handle, metadata): (Option<OwnedFd>, Metadata),
         before: Option<BlobId>,
         parent: Option<ParentTree>,
-    ) -> Self {
-        let entries = Mutex::new(Entries { parts: Vec::new(), unknown: 0, before: None });
-        Self { path, handle, slot, metadata, before, parent, entries }
+    ) -> Arc<Self> {
+        let (entries, draft) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { path, handle, slot, metadata, before, parent, entries, draft })
     }
 
-    /// Sets the entries in the order of their names, all at once.
-    pub(super) fn with_entries(mut self, parts: Vec<Part>, before: Option<usize>) -> Arc<Self> {
+    /// Sets the entries of the next stretch in the order of their names, all at once; returns them if
+    /// all are known.
+    pub(super) fn begin_stretch(&self, parts: Vec<Part>, after: After) -> Option<Known> {
         let unknown = parts.iter().filter(|part| matches!(part, Part::Unknown)).count();
-        self.entries = Mutex::new(Entries { parts, unknown, before });
-        Arc::new(self)
+        let mut entries = lock(&self.entries);
+        *entries = Known { parts, unknown, after };
+        take(&mut entries)
     }
 
     /// Returns the tree that the parent snapshot has of it.
@@ -115,18 +119,38 @@ impl Directory {
         }
     }
 
-    /// Sets an entry, or leaves it out; returns all entries if it was the last.
+    /// Sets an entry, or leaves it out; returns the stretch if it was its last.
     pub(super) fn set(&self, slot: &Slot, node: Option<&Node>) -> Option<Known> {
         let part = node.map_or(Part::Absent, |node| self.part(node, slot.range.clone()));
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = lock(&self.entries);
         entries.parts[slot.number] = part;
         entries.unknown -= 1;
         take(&mut entries)
     }
 
-    /// Returns all entries if they are known from the beginning.
-    pub(super) fn known(&self) -> Option<Known> {
-        take(&mut self.entries.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Adds a stretch that is known to the draft.
+    pub(super) fn draft(&self, parts: &[Part], compression: Compression) {
+        let mut draft = lock(&self.draft);
+        draft.get_or_insert_with(|| Draft::new(compression)).add(parts, self.parent.as_ref());
+    }
+
+    /// Ends the directory with its last stretch, of a small directory the only one.
+    pub(super) fn finish(
+        &self,
+        parts: &[Part],
+        before: Option<usize>,
+    ) -> Result<Completed, RepositoryError> {
+        let Some(mut draft) = lock(&self.draft).take() else {
+            return Ok(match self.unchanged(parts, before) {
+                Some(tree) => Completed::Unchanged(tree),
+                None => Completed::Document(self.encode(parts)),
+            });
+        };
+        draft.add(parts, self.parent.as_ref());
+        Ok(match draft.finish(before, self.parent.as_ref())? {
+            Outcome::Unchanged(tree) => Completed::Unchanged(tree),
+            Outcome::Tree(tree) => Completed::Streamed(tree),
+        })
     }
 
     /// Returns where the directory belongs and its node, but for the root directory.
@@ -138,23 +162,23 @@ impl Directory {
     }
 
     /// Returns the tree of the parent if the entries are all that it has, unchanged.
-    pub(super) fn unchanged(&self, known: &Known) -> Option<BlobId> {
+    fn unchanged(&self, parts: &[Part], before: Option<usize>) -> Option<BlobId> {
         let parent = self.parent.as_ref().filter(|parent| parent.is_as_stored())?;
         let mut kept = 0;
-        for part in &known.parts {
+        for part in parts {
             match part {
                 Part::Kept(_) => kept += 1,
                 Part::Absent => {}
                 Part::Written(_) | Part::Unknown => return None,
             }
         }
-        (known.before == Some(kept)).then_some(parent.id)
+        (before == Some(kept)).then_some(parent.id)
     }
 
     /// Encodes the entries that are there.
-    pub(super) fn encode(&self, known: &Known) -> Vec<u8> {
+    fn encode(&self, parts: &[Part]) -> Vec<u8> {
         let mut writer = TreeWriter::new();
-        for part in &known.parts {
+        for part in parts {
             match (part, &self.parent) {
                 (Part::Written(node), _) => writer.add_written(node),
                 (Part::Kept(range), Some(parent)) => {
@@ -167,14 +191,57 @@ impl Directory {
     }
 }
 
-/// All entries of a directory.
-#[derive(Debug)]
+/// The entries of one stretch of a directory.
+#[derive(Debug, Default)]
 pub(super) struct Known {
-    parts: Vec<Part>,
-    before: Option<usize>,
+    pub(super) parts: Vec<Part>,
+    unknown: usize,
+    pub(super) after: After,
 }
 
-fn take(entries: &mut Entries) -> Option<Known> {
-    let before = entries.before;
-    (entries.unknown == 0).then(|| Known { parts: std::mem::take(&mut entries.parts), before })
+/// What comes after a stretch.
+#[derive(Debug)]
+pub(super) enum After {
+    /// More of the directory.
+    More(Box<Rest>),
+    /// Nothing; with how many entries the parent's tree has, which is not known if that is not a list
+    /// of entries and nothing else.
+    End(Option<usize>),
+}
+
+impl Default for After {
+    fn default() -> Self {
+        Self::End(None)
+    }
+}
+
+/// A directory of which everything is known.
+#[derive(Debug)]
+pub(super) enum Completed {
+    /// Its tree is that of the parent.
+    Unchanged(BlobId),
+    /// Its tree, as it is to be stored.
+    Document(Vec<u8>),
+    /// The tree of a large directory.
+    Streamed(StreamedBlob),
+}
+
+impl Completed {
+    /// Returns how long the tree is, if it was written anew.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Unchanged(_) => 0,
+            Self::Document(document) => document.len(),
+            Self::Streamed(tree) => tree.plaintext_length(),
+        }
+    }
+}
+
+/// Takes a stretch once all of it is known.
+fn take(entries: &mut Known) -> Option<Known> {
+    (entries.unknown == 0).then(|| std::mem::take(entries))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

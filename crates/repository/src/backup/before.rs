@@ -64,9 +64,23 @@ impl ParentTree {
     }
 
     /// Stands before the first entry.
+    #[cfg(test)]
     pub(super) fn cursor(&self) -> Cursor<'_> {
-        Cursor { document: &self.document, at: BEGIN.len(), count: 0 }
+        self.cursor_at(Mark::default())
     }
+
+    /// Stands where a cursor stood before.
+    pub(super) fn cursor_at(&self, mark: Mark) -> Cursor<'_> {
+        Cursor { document: &self.document, at: BEGIN.len() + mark.at, count: mark.count }
+    }
+}
+
+/// Where a cursor stands; before the first entry if nothing else is said.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Mark {
+    /// How far behind the beginning of the first entry.
+    at: usize,
+    count: usize,
 }
 
 /// An entry that is as it was.
@@ -89,6 +103,11 @@ impl<'p> Cursor<'p> {
     /// A cursor over nothing.
     pub(super) const fn nothing() -> Self {
         Self { document: &[], at: 0, count: 0 }
+    }
+
+    /// Returns where it stands.
+    pub(super) const fn mark(&self) -> Mark {
+        Mark { at: self.at.saturating_sub(BEGIN.len()), count: self.count }
     }
 
     /// Goes to the entry of a name; tells whether there is one.

@@ -11,7 +11,7 @@ use lifeboat_model::{BlobId, Cancel, Clock, Event, EventSink, Stage, Timestamp, 
 use rustix::fs::Stat;
 use tracing::warn;
 
-use super::assemble::{Directory, Known, Slot};
+use super::assemble::{After, Completed, Directory, Known, Part, Slot};
 use super::before::ParentTree;
 use super::sink::{PACKS_WAITING, Shelf, Sink, UPLOADS};
 use super::stream::Streams;
@@ -245,21 +245,27 @@ impl<'e> Worker<'e> {
         self.complete(Arc::clone(&slot.directory), known)
     }
 
-    /// Stores the tree of a directory whose entries are known, and those above that this completes.
+    /// Goes on after a stretch of a directory: with the next one, or stores its tree, and those above
+    /// that this completes.
     pub(super) fn complete(
         &mut self,
         mut directory: Arc<Directory>,
         mut known: Option<Known>,
     ) -> Result<(), BackupError> {
-        while let Some(entries) = known {
-            let tree = if let Some(tree) = directory.unchanged(&entries) {
-                tree
-            } else {
-                let encode = || directory.encode(&entries);
-                let document = self.meter.measure_result(Activity::Encode, Vec::len, encode);
-                drop(entries);
-                self.engine.sink.store(&mut self.sealer, BlobKind::Tree, &document)?
+        while let Some(Known { parts, after, .. }) = known {
+            let before = match after {
+                After::End(before) => before,
+                After::More(rest) => {
+                    let compression = self.engine.setting.compression;
+                    let draft = || directory.draft(&parts, compression);
+                    self.meter.measure(Activity::Encode, 0, draft);
+                    drop(parts);
+                    known = self.list_on(&directory, *rest)?;
+                    continue;
+                }
             };
+            let tree = self.store_tree(&directory, &parts, before)?;
+            drop(parts);
             let Some((slot, node)) = directory.completed(tree) else {
                 self.engine.top.get_or_init(|| tree);
                 return Ok(());
@@ -269,6 +275,25 @@ impl<'e> Worker<'e> {
             directory = slot.directory;
         }
         Ok(())
+    }
+
+    fn store_tree(
+        &mut self,
+        directory: &Directory,
+        parts: &[Part],
+        before: Option<usize>,
+    ) -> Result<BlobId, BackupError> {
+        let finish = || directory.finish(parts, before);
+        let length = |made: &Result<Completed, _>| made.as_ref().map_or(0, Completed::len);
+        let made = self.meter.measure_result(Activity::Encode, length, finish)?;
+        let sink = &self.engine.sink;
+        Ok(match made {
+            Completed::Unchanged(tree) => tree,
+            Completed::Document(document) => {
+                sink.store(&mut self.sealer, BlobKind::Tree, &document)?
+            }
+            Completed::Streamed(tree) => sink.store_streamed(&self.meter, BlobKind::Tree, &tree)?,
+        })
     }
 }
 

@@ -19,7 +19,7 @@ use lifeboat_model::{BlobId, Clock, Timestamp};
 
 use super::packs::{OpenPacks, Spares};
 use super::work::Work;
-use crate::blob::{BlobKind, BlobSealer, PreparedBlob, blob_id};
+use crate::blob::{BlobKind, BlobSealer, PreparedBlob, StreamedBlob, blob_id};
 use crate::chunker::ZERO_PIECE;
 use crate::error::RepositoryError;
 use crate::index::{BLOBS_PER_FILE_MAX, IndexFile, PackEntry};
@@ -274,14 +274,33 @@ impl<'a> Sink<'a> {
     ) -> Result<(), RepositoryError> {
         let meter = sealer.meter().clone();
         let blob = sealer.prepare(kind, id, plaintext)?;
-        let counter = match kind {
+        self.count(&blob, plaintext.len());
+        self.put(&blob, &meter)
+    }
+
+    /// Makes sure that a blob that was written piece by piece is, or will be, in the repository.
+    pub(super) fn store_streamed(
+        &self,
+        meter: &Meter,
+        kind: BlobKind,
+        blob: &StreamedBlob,
+    ) -> Result<BlobId, RepositoryError> {
+        let prepared = blob.prepared(kind);
+        if self.shelf.is_new(kind, blob.id) {
+            self.count(&prepared, blob.plaintext_length());
+            self.put(&prepared, meter)?;
+        }
+        Ok(blob.id)
+    }
+
+    fn count(&self, blob: &PreparedBlob<'_>, plaintext_length: usize) {
+        let counter = match blob.kind {
             BlobKind::Data => &self.added.data_blobs,
             BlobKind::Tree => &self.added.tree_blobs,
         };
         counter.fetch_add(1, Ordering::Relaxed);
-        self.added.bytes.fetch_add(plaintext.len() as u64, Ordering::Relaxed);
+        self.added.bytes.fetch_add(plaintext_length as u64, Ordering::Relaxed);
         self.added.stored.fetch_add(blob.sealed_length() as u64, Ordering::Relaxed);
-        self.put(&blob, &meter)
     }
 
     /// Seals a blob into a pack, and sends the pack on its way if that one has no room for it.

@@ -12,8 +12,8 @@ use lifeboat_model::BlobId;
 use rustix::fs::{AtFlags, FileType, Stat, fstat, readlinkat, statat};
 use rustix::io::Errno;
 
-use super::assemble::{Directory, Part, Slot};
-use super::before::{self, Cursor, ParentTree, Same};
+use super::assemble::{After, Directory, Known, Part, Slot};
+use super::before::{self, Cursor, Mark, ParentTree, Same};
 use super::engine::Worker;
 use super::file::{FileJob, reason};
 use super::{BackupError, SkipReason};
@@ -26,6 +26,10 @@ use crate::source::metadata;
 
 /// A directory that exists only because a stream's path leads through it.
 const VIRTUAL_MODE: u32 = 0o040_755;
+
+/// How many names of a directory are looked at before the files among them are read: so many entries
+/// of each directory are in memory as they are, and workers have enough to do meanwhile.
+pub(super) const STRETCH: usize = 4096;
 
 /// A directory to list.
 pub(super) struct DirectoryJob {
@@ -47,7 +51,7 @@ struct Before {
 }
 
 /// A path that was given, and all below it.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 struct Territory {
     rules: Arc<Rules>,
     /// The file system that it begins on, once that is known.
@@ -95,6 +99,16 @@ impl DirectoryJob {
             }
         }
     }
+}
+
+/// What of a directory was not looked at yet.
+#[derive(Debug)]
+pub(super) struct Rest {
+    names: std::vec::IntoIter<OsString>,
+    place: Option<Arc<Place>>,
+    territory: Option<Territory>,
+    /// How far the parent's tree was gone through.
+    mark: Mark,
 }
 
 /// What an entry of a directory needs to become known.
@@ -238,22 +252,37 @@ impl Worker<'_> {
         if let Some(territory) = &mut territory {
             territory.device = territory.device.or(device);
         }
-        let place = job.place.as_deref();
         let walked = handle.as_ref().filter(|_| territory.is_some() && !foreign);
-        let names = self.names(walked, place, &path);
+        let names = self.names(walked, job.place.as_deref(), &path);
         let parent = job.before.subtree.and_then(|tree| self.parent_tree(tree));
         let directory =
             Directory::new(job.slot, path, (handle, metadata), job.before.subtree, parent);
+        let names = names.into_iter();
+        let rest = Rest { names, place: job.place, territory, mark: Mark::default() };
+        let known = self.list_on(&directory, rest)?;
+        self.complete(directory, known)
+    }
+
+    /// Looks at the next stretch of a directory; returns it if all of it is known at once.
+    pub(super) fn list_on(
+        &mut self,
+        directory: &Arc<Directory>,
+        mut rest: Rest,
+    ) -> Result<Option<Known>, BackupError> {
+        if !self.engine.work.goes_on() {
+            return Ok(None);
+        }
+        let place = rest.place.as_deref();
         let mut scene = Scene {
             path: &directory.path,
             handle: directory.handle.as_ref().map(AsFd::as_fd),
-            territory,
-            cursor: directory.parent().map_or_else(Cursor::nothing, ParentTree::cursor),
+            territory: rest.territory.clone(),
+            cursor: directory.parent().map_or_else(Cursor::nothing, |p| p.cursor_at(rest.mark)),
             parent: directory.parent(),
             kept: (0, 0),
         };
-        let (mut parts, mut pending) = (Vec::with_capacity(names.len()), Vec::new());
-        for name in names {
+        let (mut parts, mut pending) = (Vec::new(), Vec::new());
+        for name in rest.names.by_ref().take(STRETCH) {
             let below = place.and_then(|place| place.below.get(&name));
             match self.look(&mut scene, &name, below) {
                 Entry::LeftOut => {}
@@ -266,15 +295,19 @@ impl Worker<'_> {
             }
         }
         let Scene { kept, cursor, .. } = scene;
-        let before = cursor.finish();
         self.engine.tally.files_were_kept(kept.0, kept.1);
         self.engine.advance(kept.0, kept.1);
-        let directory = directory.with_entries(parts, before);
-        if pending.is_empty() {
-            let known = directory.known();
-            return self.complete(directory, known);
+        let after = if rest.names.len() == 0 {
+            After::End(cursor.finish())
+        } else {
+            rest.mark = cursor.mark();
+            After::More(Box::new(rest))
+        };
+        let known = directory.begin_stretch(parts, after);
+        if !pending.is_empty() {
+            self.hand_out(directory, pending)?;
         }
-        self.hand_out(&directory, pending)
+        Ok(known)
     }
 
     /// Returns the names to look at: those in the directory, and those that were given.

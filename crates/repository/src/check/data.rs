@@ -45,9 +45,6 @@ pub(super) fn read_packs<S: State>(
     if packs.is_empty() {
         return Ok(Vec::new());
     }
-    let bytes = packs.iter().map(|pack| pack.size).sum();
-    let total = Work { items: packs.len() as u64, bytes };
-    events.emit(Event::Started { stage: Stage::Data, total: Some(total) });
     let next = AtomicUsize::new(0);
     let results = Mutex::new(Vec::new());
     let work = || {
@@ -72,7 +69,6 @@ pub(super) fn read_packs<S: State>(
         work();
     });
     cancel.check()?;
-    events.emit(Event::Finished { stage: Stage::Data });
     let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     results.sort_by_key(|(number, _)| *number);
     Ok(results.into_iter().map(|(_, read)| read).collect())

@@ -4,10 +4,12 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use bytes::BytesMut;
 use lifeboat_model::{
-    BlobId, Cancel, Classify, ErrorKind, Event, EventSink, IndexId, PackId, SnapshotId, Stage, Work,
+    BlobId, Cancel, Cancelled, Classify, ErrorKind, Event, EventSink, IndexId, PackId, SnapshotId,
+    Stage, Work,
 };
 use lifeboat_tiers::TierError;
 
@@ -17,14 +19,16 @@ use super::finding::{CheckReport, Finding, Severity, explain};
 use super::pack::check_layout;
 use crate::blob::BlobKind;
 use crate::error::{Defect, RepositoryError, StoredObject};
-use crate::index::{Index, IndexFile};
+use crate::index::{Index, IndexFile, IndexedPack, Inspector, PackDigest};
 use crate::node::{Node, NodeKind};
-use crate::pack::PackedBlob;
 use crate::repository::{Repository, State};
 use crate::snapshot::Snapshot;
-use crate::store::FileId;
-use crate::tree::Tree;
-use crate::walk::{Visit, walk_trees};
+use crate::store::{FileId, ListedFile};
+use crate::tree::TreeError;
+use crate::walk::{Directory, Visit, not_a_tree, walk_trees};
+
+/// Packs with about so many blobs are read back before the index is asked for more: 24 MB.
+const BLOBS_AT_ONCE: usize = 500_000;
 
 /// A pack's problems are named up to this many; the rest is counted.
 const PROBLEMS_MAX: usize = 3;
@@ -35,7 +39,6 @@ const LOST_PACK: &str = "copy this pack back from another tier; if there is none
 pub(super) struct Structure<'r, S: State> {
     repository: &'r Repository<S>,
     index: Index,
-    layout: BTreeMap<PackId, Vec<PackedBlob>>,
     listed: BTreeMap<PackId, u64>,
     /// The newest first, so that files are named in the snapshot that people look for first.
     snapshots: Vec<(SnapshotId, Snapshot)>,
@@ -58,7 +61,6 @@ impl<'r, S: State> Structure<'r, S> {
         let mut structure = Self {
             repository,
             index: Index::default(),
-            layout: BTreeMap::new(),
             listed: BTreeMap::new(),
             snapshots: Vec::new(),
             findings: Vec::new(),
@@ -69,8 +71,8 @@ impl<'r, S: State> Structure<'r, S> {
         };
         // This order is the one in which nothing can seem lost that is only new.
         structure.load_snapshots(cancel)?;
-        let doomed = structure.load_indexes(events, cancel)?;
-        structure.check_packs(&doomed)?;
+        structure.load_indexes(events, cancel)?;
+        structure.check_packs(cancel)?;
         Ok(structure)
     }
 
@@ -88,35 +90,30 @@ impl<'r, S: State> Structure<'r, S> {
         Ok(())
     }
 
-    /// Returns the packs that rustic marked to be deleted: neither used nor orphans.
     fn load_indexes(
         &mut self,
         events: &dyn EventSink,
         cancel: &Cancel,
-    ) -> Result<HashSet<PackId>, RepositoryError> {
+    ) -> Result<(), RepositoryError> {
         let files = self.repository.store().list::<IndexId>()?;
         let total =
             Work { items: files.len() as u64, bytes: files.iter().map(|file| file.size).sum() };
         events.emit(Event::Started { stage: Stage::Index, total: Some(total) });
-        let mut doomed = HashSet::new();
-        for file in files {
-            cancel.check()?;
-            match self.read(&file.id, IndexFile::parse) {
-                Ok(index) => {
-                    self.index.add(&index);
-                    doomed.extend(index.packs_to_delete.iter().map(|pack| pack.id));
-                    self.add_layout(&file.id, index);
-                }
-                Err(error) => {
-                    self.unlisted = self.unlisted.min(severity_of(&error));
-                    self.add_error(&file.id, &error);
-                }
-            }
-            let work = Work { items: 1, bytes: file.size };
-            events.emit(Event::Advanced { stage: Stage::Index, work });
-        }
+        let reading = ReadingIndexes { files: &files, events, cancel, seen: Mutex::default() };
+        self.index = self.repository.load_index_apart(&files, &reading)?;
         events.emit(Event::Finished { stage: Stage::Index });
-        Ok(doomed)
+        let seen = reading.seen.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for (id, error) in seen.failures {
+            self.unlisted = self.unlisted.min(severity_of(&error));
+            self.add_error(&id, &error);
+        }
+        for (file, pack) in seen.contradictions {
+            let problem = format!("it lists pack {} otherwise than another index", pack.to_hex());
+            let finding = Finding::new(Severity::Error, file.object(), problem)
+                .hinted("`lifeboat repo repair index` makes the index anew from the packs");
+            self.findings.push(finding);
+        }
+        Ok(())
     }
 
     /// Reads a document from the tier itself.
@@ -131,52 +128,20 @@ impl<'r, S: State> Structure<'r, S> {
         parse(&document).map_err(|error| self.repository.corrupt(id.object(), error))
     }
 
-    fn add_layout(&mut self, file: &IndexId, index: IndexFile) {
-        for mut pack in index.packs {
-            pack.blobs.sort_by_key(|blob| blob.offset);
-            let known = self.layout.entry(pack.id).or_insert_with(|| pack.blobs.clone());
-            if *known != pack.blobs {
-                let problem =
-                    format!("it lists pack {} otherwise than another index", pack.id.to_hex());
-                let finding = Finding::new(Severity::Error, file.object(), problem)
-                    .hinted("`lifeboat repo repair index` makes the index anew from the packs");
-                self.findings.push(finding);
-            }
-        }
-    }
-
-    fn check_packs(&mut self, doomed: &HashSet<PackId>) -> Result<(), RepositoryError> {
+    fn check_packs(&mut self, cancel: &Cancel) -> Result<(), RepositoryError> {
         let files = self.repository.store().list::<PackId>()?;
         self.listed = files.into_iter().map(|file| (file.id, file.size)).collect();
         self.report.packs = self.listed.len() as u64;
-        let mut found = Vec::new();
-        for (id, blobs) in &self.layout {
-            let Some(size) = self.listed.get(id) else {
-                self.report.damaged_packs.insert(*id);
-                let finding = Finding::new(Severity::Error, id.object(), "it is missing");
-                found.push((finding.hinted(LOST_PACK), blobs.as_slice()));
-                continue;
-            };
-            let problems = check_layout(blobs, *size);
-            if !problems.is_empty() {
-                self.report.damaged_packs.insert(*id);
-                let finding = Finding::new(Severity::Error, id.object(), summary(&problems));
-                // Which of its blobs are lost is known only after it was read.
-                found.push((finding.hinted(LOST_PACK), &[]));
-            }
-            let kinds: HashSet<BlobKind> = blobs.iter().map(|blob| blob.kind).collect();
-            if kinds.len() > 1 {
-                let problem = "it holds both data and trees, which slows reading down";
-                found.push((Finding::new(Severity::Hint, id.object(), problem), &[]));
-            }
-        }
-        for (finding, lost) in found {
-            let number = self.findings.len();
-            self.findings.push(finding);
-            self.bad.extend(lost.iter().map(|blob| ((blob.kind, blob.id), number)));
-        }
-        let is_orphan = |id: &PackId| !self.layout.contains_key(id) && !doomed.contains(id);
-        for id in self.listed.keys().filter(|id| is_orphan(id)) {
+        let index = std::mem::take(&mut self.index);
+        index.for_each_pack(|pack| {
+            self.check_pack(&pack);
+            Ok::<_, RepositoryError>(())
+        })?;
+        let orphans: Vec<PackId> =
+            self.listed.keys().filter(|id| !index.has_pack(id)).copied().collect();
+        self.index = index;
+        let doomed = if orphans.is_empty() { HashSet::new() } else { self.doomed(cancel)? };
+        for id in orphans.iter().filter(|id| !doomed.contains(id)) {
             let finding = Finding::new(Severity::Hint, id.object(), "no index lists it")
                 .hinted("an interrupted backup left it; `lifeboat repo prune` removes it");
             self.findings.push(finding);
@@ -184,32 +149,97 @@ impl<'r, S: State> Structure<'r, S> {
         Ok(())
     }
 
+    fn check_pack(&mut self, pack: &IndexedPack) {
+        let IndexedPack { id, blobs } = pack;
+        let Some(size) = self.listed.get(id) else {
+            self.report.damaged_packs.insert(*id);
+            let number = self.findings.len();
+            let finding = Finding::new(Severity::Error, id.object(), "it is missing");
+            self.findings.push(finding.hinted(LOST_PACK));
+            self.bad.extend(blobs.iter().map(|blob| ((blob.kind, blob.id), number)));
+            return;
+        };
+        let problems = check_layout(blobs, *size);
+        if !problems.is_empty() {
+            self.report.damaged_packs.insert(*id);
+            // Which of its blobs are lost is known only after it was read.
+            let finding = Finding::new(Severity::Error, id.object(), summary(&problems));
+            self.findings.push(finding.hinted(LOST_PACK));
+        }
+        let kinds: HashSet<BlobKind> = blobs.iter().map(|blob| blob.kind).collect();
+        if kinds.len() > 1 {
+            let problem = "it holds both data and trees, which slows reading down";
+            self.findings.push(Finding::new(Severity::Hint, id.object(), problem));
+        }
+    }
+
+    /// Returns the packs that rustic marked to be deleted: neither used nor orphans.
+    fn doomed(&self, cancel: &Cancel) -> Result<HashSet<PackId>, RepositoryError> {
+        let mut doomed = HashSet::new();
+        for file in self.repository.store().list::<IndexId>()? {
+            cancel.check()?;
+            // What is wrong with one that cannot be read was told before.
+            if let Ok(index) = self.read(&file.id, IndexFile::parse) {
+                doomed.extend(index.packs_to_delete.iter().map(|pack| pack.id));
+            }
+        }
+        Ok(doomed)
+    }
+
+    /// Reads packs back, a bounded number of blobs at a time; `read` gets them.
+    pub(super) fn read_data(
+        &mut self,
+        data: &ReadData,
+        events: &dyn EventSink,
+        cancel: &Cancel,
+        read: impl Fn(&[PackToRead]) -> Result<Vec<ReadPack>, Cancelled>,
+    ) -> Result<(), RepositoryError> {
+        let chosen = self.packs_to_read(data, cancel)?;
+        if chosen.is_empty() {
+            return Ok(());
+        }
+        let bytes = chosen.iter().filter_map(|id| self.listed.get(id)).sum();
+        let total = Work { items: chosen.len() as u64, bytes };
+        events.emit(Event::Started { stage: Stage::Data, total: Some(total) });
+        let (mut waiting, mut blobs, mut verdicts) = (Vec::new(), 0, Vec::new());
+        self.index.for_each_pack(|pack| {
+            if let Some(size) = self.listed.get(&pack.id).filter(|_| chosen.contains(&pack.id)) {
+                blobs += pack.blobs.len();
+                waiting.push(PackToRead { id: pack.id, size: *size, blobs: pack.blobs });
+            }
+            if blobs >= BLOBS_AT_ONCE {
+                verdicts.extend(read(&waiting)?);
+                (waiting, blobs) = (Vec::new(), 0);
+            }
+            Ok::<_, RepositoryError>(())
+        })?;
+        verdicts.extend(read(&waiting)?);
+        events.emit(Event::Finished { stage: Stage::Data });
+        self.add_verdicts(verdicts)
+    }
+
     /// Returns the packs that are to be read back.
-    pub(super) fn packs_to_read(
+    fn packs_to_read(
         &self,
         data: &ReadData,
         cancel: &Cancel,
-    ) -> Result<Vec<PackToRead>, RepositoryError> {
-        let needed = match data {
-            ReadData::Snapshots(ids) => self.packs_of(ids, cancel)?,
-            ReadData::Share(share) => {
-                let there = |id: &&PackId| self.listed.contains_key(*id);
-                share.choose(self.layout.keys().filter(there))
+    ) -> Result<HashSet<PackId>, RepositoryError> {
+        let packs = || -> Result<Vec<PackId>, RepositoryError> {
+            let mut packs = self.index.packs()?;
+            packs.retain(|id| self.listed.contains_key(id));
+            Ok(packs)
+        };
+        Ok(match data {
+            ReadData::None => HashSet::new(),
+            ReadData::All => packs()?.into_iter().collect(),
+            ReadData::Part(part) => packs()?.into_iter().filter(|id| part.contains(id)).collect(),
+            ReadData::Share(share) => share.choose(packs()?.iter()),
+            ReadData::Snapshots(ids) => {
+                let mut needed = self.packs_of(ids, cancel)?;
+                needed.retain(|id| self.listed.contains_key(id));
+                needed
             }
-            ReadData::None | ReadData::All | ReadData::Part(_) => HashSet::new(),
-        };
-        let is_chosen = |id: &PackId| match data {
-            ReadData::None => false,
-            ReadData::All => true,
-            ReadData::Part(part) => part.contains(id),
-            ReadData::Share(_) | ReadData::Snapshots(_) => needed.contains(id),
-        };
-        let chosen = self.layout.iter().filter(|(id, _)| is_chosen(id));
-        let chosen = chosen.filter_map(|(id, blobs)| {
-            let size = *self.listed.get(id)?;
-            Some(PackToRead { id: *id, size, blobs: blobs.clone() })
-        });
-        Ok(chosen.collect())
+        })
     }
 
     fn packs_of(
@@ -226,19 +256,22 @@ impl<'r, S: State> Structure<'r, S> {
         walk_trees(self.repository, &self.index, roots, cancel, |visit, tree| {
             need(BlobKind::Tree, &visit.tree);
             // What cannot be read is found when the structure is checked.
-            for node in tree.iter().flat_map(|tree| &tree.nodes) {
-                if let NodeKind::File { content, .. } = &node.kind {
-                    for id in content {
-                        need(BlobKind::Data, id);
+            let _ = tree.map(|tree| {
+                tree.for_each(|node| {
+                    if let NodeKind::File { content, .. } = &node.kind {
+                        for id in content {
+                            need(BlobKind::Data, id);
+                        }
                     }
-                }
-            }
+                })
+            });
         })?;
         Ok(packs)
     }
 
     /// Adds what reading the data showed.
-    pub(super) fn add_verdicts(&mut self, packs: Vec<ReadPack>) {
+    fn add_verdicts(&mut self, packs: Vec<ReadPack>) -> Result<(), RepositoryError> {
+        let mut gone = HashMap::new();
         for pack in packs {
             let finding = |severity, problem| Finding::new(severity, pack.id.object(), problem);
             let number = self.findings.len();
@@ -258,8 +291,7 @@ impl<'r, S: State> Structure<'r, S> {
                     self.report.damaged_packs.insert(pack.id);
                     let problem = "it was listed and is missing now".to_owned();
                     self.findings.push(finding(Severity::Error, problem).hinted(LOST_PACK));
-                    let lost = self.layout.get(&pack.id).into_iter().flatten();
-                    self.bad.extend(lost.map(|blob| ((blob.kind, blob.id), number)));
+                    gone.insert(pack.id, number);
                 }
                 Err(error) => {
                     self.report.packs_unread += 1;
@@ -268,6 +300,21 @@ impl<'r, S: State> Structure<'r, S> {
                 }
             }
         }
+        self.lose(&gone)
+    }
+
+    /// Notes that nothing can be had of packs that are gone, each with its finding.
+    fn lose(&mut self, gone: &HashMap<PackId, usize>) -> Result<(), RepositoryError> {
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let bad = &mut self.bad;
+        self.index.for_each_pack(|pack| {
+            if let Some(number) = gone.get(&pack.id) {
+                bad.extend(pack.blobs.iter().map(|blob| ((blob.kind, blob.id), *number)));
+            }
+            Ok(())
+        })
     }
 
     /// Looks at every directory of every snapshot.
@@ -283,16 +330,20 @@ impl<'r, S: State> Structure<'r, S> {
         let repository = self.repository;
         walk_trees(repository, &index, roots.into_iter(), cancel, |visit, tree| {
             self.report.trees += 1;
-            match tree {
-                Ok(tree) => self.check_tree(&index, visit, &tree),
-                Err(error) => self.add_lost_tree(visit, &error),
+            let checked = tree.and_then(|tree| {
+                let checked = self.check_tree(&index, visit, &tree);
+                checked.map_err(|error| not_a_tree(repository, visit.tree, error))
+            });
+            if let Err(error) = checked {
+                self.add_lost_tree(visit, &error);
             }
             let work = Work { items: 1, bytes: 0 };
             events.emit(Event::Advanced { stage: Stage::Structure, work });
         })?;
         self.index = index;
         events.emit(Event::Finished { stage: Stage::Structure });
-        Ok(())
+        // What was not found may be there if the local copy of the index broke.
+        self.index.make_sure()
     }
 
     /// A blob that lies in several packs is lost only if it cannot be had from any.
@@ -307,25 +358,36 @@ impl<'r, S: State> Structure<'r, S> {
         });
     }
 
-    fn check_tree(&mut self, index: &Index, visit: &Visit, tree: &Tree) {
-        if !tree.is_ordered() {
-            let mut names = HashSet::new();
-            let twice = tree.nodes.iter().find(|node| !names.insert(&node.name));
-            let (severity, problem) = match twice {
-                Some(node) => {
-                    (Severity::Error, format!("it has two entries named `{}`", node.name.display()))
-                }
-                None => (Severity::Hint, "its entries are not in order".to_owned()),
-            };
-            let mut finding = Finding::new(severity, directory(visit), problem);
-            finding.affects(in_snapshot(&visit.snapshot, &visit.path));
-            self.findings.push(finding);
-        }
-        for node in &tree.nodes {
+    fn check_tree(
+        &mut self,
+        index: &Index,
+        visit: &Visit,
+        tree: &Directory,
+    ) -> Result<(), TreeError> {
+        tree.for_each(|node| {
             if let NodeKind::File { size, content } = &node.kind {
                 self.check_file(index, visit, node, *size, content);
             }
+        })?;
+        if tree.is_ordered()? {
+            return Ok(());
         }
+        let (mut names, mut twice) = (HashSet::new(), None);
+        tree.for_each(|node| {
+            if !names.insert(node.name.clone()) {
+                twice.get_or_insert_with(|| node.name.clone());
+            }
+        })?;
+        let (severity, problem) = match twice {
+            Some(name) => {
+                (Severity::Error, format!("it has two entries named `{}`", name.display()))
+            }
+            None => (Severity::Hint, "its entries are not in order".to_owned()),
+        };
+        let mut finding = Finding::new(severity, directory(visit), problem);
+        finding.affects(in_snapshot(&visit.snapshot, &visit.path));
+        self.findings.push(finding);
+        Ok(())
     }
 
     fn check_file(
@@ -416,6 +478,46 @@ impl<'r, S: State> Structure<'r, S> {
             .findings
             .sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.object.cmp(&b.object)));
         self.report
+    }
+}
+
+/// What is learnt while index files are read.
+struct ReadingIndexes<'a> {
+    files: &'a [ListedFile<IndexId>],
+    events: &'a dyn EventSink,
+    cancel: &'a Cancel,
+    seen: Mutex<SeenIndexes>,
+}
+
+#[derive(Default)]
+struct SeenIndexes {
+    packs: HashMap<PackId, [u8; 32]>,
+    failures: Vec<(IndexId, RepositoryError)>,
+    contradictions: Vec<(IndexId, PackId)>,
+}
+
+impl Inspector for ReadingIndexes<'_> {
+    fn was_read(
+        &self,
+        file: &IndexId,
+        packs: &[PackDigest],
+        read: Result<(), RepositoryError>,
+    ) -> Result<(), RepositoryError> {
+        self.cancel.check()?;
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = read {
+            seen.failures.push((*file, error));
+        }
+        for PackDigest { pack, blobs } in packs {
+            if seen.packs.entry(*pack).or_insert(*blobs) != blobs {
+                seen.contradictions.push((*file, *pack));
+            }
+        }
+        drop(seen);
+        let known = self.files.iter().find(|known| known.id == *file);
+        let work = Work { items: 1, bytes: known.map_or(0, |known| known.size) };
+        self.events.emit(Event::Advanced { stage: Stage::Index, work });
+        Ok(())
     }
 }
 

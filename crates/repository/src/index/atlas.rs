@@ -163,7 +163,15 @@ pub(super) struct Atlas {
 impl Atlas {
     /// Opens the atlas at a path.
     pub(super) fn open(path: &Path, reader: Arc<IndexReader>) -> Result<Self, AtlasError> {
-        let (file, mark, layout) = open_file(path, &reader)?;
+        let mut atlas = Self::read_keys(File::open(path)?, path, reader)?;
+        // From here on there is something to make it anew from.
+        atlas.source.get_mut().unwrap_or_else(PoisonError::into_inner).renewed = false;
+        Ok(atlas)
+    }
+
+    /// Opens one in a file that has no name and is not made anew; `path` is what it is called.
+    fn read_keys(file: File, path: &Path, reader: Arc<IndexReader>) -> Result<Self, AtlasError> {
+        let (file, mark, layout) = look_at_file(file, &reader)?;
         let blocks = layout.length().unwrap_or(0) / BLOCK_LENGTH as u64;
         let mut atlas = Self {
             path: path.to_owned(),
@@ -181,9 +189,12 @@ impl Atlas {
         atlas.tree_keys = atlas.all(Section::TreeKeys, |key| u64::from_le_bytes(*key))?;
         atlas.pack_keys = atlas.all(Section::PackKeys, |key| u64::from_le_bytes(*key))?;
         atlas.files = atlas.all(Section::Files, |id| IndexId::from_bytes(*id))?;
-        // From here on there is something to make it anew from.
-        atlas.source.get_mut().unwrap_or_else(PoisonError::into_inner).renewed = false;
         Ok(atlas)
+    }
+
+    /// Tells whether something of it cannot be read.
+    pub(super) fn is_lost(&self) -> bool {
+        self.is_lost.load(Ordering::Relaxed)
     }
 
     fn all<const N: usize, T>(
@@ -382,7 +393,7 @@ impl Atlas {
 
     fn made_anew(&self) -> Result<(File, FileMark), Box<dyn std::error::Error>> {
         survey::make(&self.reader, &self.files, &|_| Ok(()))?;
-        let (file, mark, layout) = open_file(&self.path, &self.reader)?;
+        let (file, mark, layout) = look_at_file(File::open(&self.path)?, &self.reader)?;
         // The same index files make the same blocks, so what is known of them stays right.
         if layout == self.layout { Ok((file, mark)) } else { Err(AtlasError::Header.into()) }
     }
@@ -409,8 +420,7 @@ fn read_pack(item: &[u8; 40]) -> (PackId, [u32; 2]) {
     (PackId::from_bytes(*id), [u32::from_le_bytes(counts[0]), u32::from_le_bytes(counts[1])])
 }
 
-fn open_file(path: &Path, reader: &IndexReader) -> Result<(File, FileMark, Layout), AtlasError> {
-    let file = File::open(path)?;
+fn look_at_file(file: File, reader: &IndexReader) -> Result<(File, FileMark, Layout), AtlasError> {
     let mut block = [0; BLOCK_LENGTH];
     file.read_exact_at(&mut block, 0)?;
     let (mark, header) = block::open_first(reader.key(), &mut block).ok_or(AtlasError::Header)?;

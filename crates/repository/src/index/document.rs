@@ -15,6 +15,7 @@ use std::num::NonZeroU32;
 use lifeboat_model::{BlobId, IndexId, PackId};
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest, Sha256};
 
 use crate::blob::BlobKind;
 use crate::pack::{FinishedPack, PackedBlob};
@@ -42,6 +43,33 @@ pub struct PackEntry {
 impl From<&FinishedPack> for PackEntry {
     fn from(pack: &FinishedPack) -> Self {
         Self { id: pack.id, blobs: pack.blobs.clone(), time: None, size: None }
+    }
+}
+
+/// What an index file says of a pack, in short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PackDigest {
+    /// The pack.
+    pub(crate) pack: PackId,
+    /// The hash of its blobs in the order of their offsets.
+    pub(crate) blobs: [u8; 32],
+}
+
+impl PackDigest {
+    /// Sums an entry up.
+    pub(super) fn of(entry: &PackEntry) -> Self {
+        let mut blobs: Vec<&PackedBlob> = entry.blobs.iter().collect();
+        blobs.sort_by_key(|blob| blob.offset);
+        let mut hash = Sha256::new();
+        for blob in blobs {
+            let uncompressed_length = blob.uncompressed_length.map_or(0, NonZeroU32::get);
+            hash.update([blob.kind as u8]);
+            hash.update(blob.id.as_bytes());
+            for number in [blob.offset, blob.length, uncompressed_length] {
+                hash.update(number.to_le_bytes());
+            }
+        }
+        Self { pack: entry.id, blobs: hash.finalize().into() }
     }
 }
 

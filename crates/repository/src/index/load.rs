@@ -9,8 +9,8 @@ use lifeboat_model::IndexId;
 use super::Index;
 use super::atlas::survey::{self, SurveyError};
 use super::atlas::{self, Atlas};
-use super::document::PackEntry;
-use super::reader::IndexReader;
+use super::document::{PackDigest, PackEntry};
+use super::reader::{IndexReader, Origin};
 use crate::error::RepositoryError;
 use crate::store::ListedFile;
 
@@ -105,10 +105,59 @@ fn read_into(
         files,
         Vec::new,
         |packs: &mut Vec<PackEntry>, pack| packs.push(pack),
-        |packs, id| {
+        |packs, id, read| {
+            read?;
             index.lock().unwrap_or_else(PoisonError::into_inner).add_packs(packs);
             packs.clear();
             was_read(id)
+        },
+    )?;
+    Ok(index.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Is told of each index file whether it could be read, and of every pack that it lists; what it makes
+/// of a failure is its own affair.
+pub(crate) trait Inspector: Sync {
+    /// An index file was read, or could not be; an error ends the loading.
+    fn was_read(
+        &self,
+        file: &IndexId,
+        packs: &[PackDigest],
+        read: Result<(), RepositoryError>,
+    ) -> Result<(), RepositoryError>;
+}
+
+/// Loads index files from the tier itself, into memory or into a file that vanishes with the process;
+/// what cannot be read is left out.
+pub(crate) fn load_apart(
+    reader: &Arc<IndexReader>,
+    listed: &[ListedFile<IndexId>],
+    inspector: &dyn Inspector,
+) -> Result<Index, RepositoryError> {
+    debug_assert_eq!(reader.origin, Origin::Tier);
+    let files: Vec<IndexId> = listed.iter().map(|file| file.id).collect();
+    if bytes(listed) > BEYOND_BYTES_MAX && reader.cache().is_some() {
+        match survey::make_apart(reader, &files, inspector) {
+            Ok(atlas) => return Ok(Index::on(atlas)),
+            Err(SurveyError::Repository(error)) => return Err(error),
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::debug!(error, "The index goes into memory.");
+            }
+        }
+    }
+    let index = Mutex::new(Index::default());
+    reader.read_all(
+        &files,
+        <(Vec<PackEntry>, Vec<PackDigest>)>::default,
+        |(packs, digests), pack| {
+            digests.push(PackDigest::of(&pack));
+            packs.push(pack);
+        },
+        |(packs, digests), id, read| {
+            index.lock().unwrap_or_else(PoisonError::into_inner).add_packs(packs);
+            packs.clear();
+            inspector.was_read(id, &std::mem::take(digests), read)
         },
     )?;
     Ok(index.into_inner().unwrap_or_else(PoisonError::into_inner))

@@ -14,6 +14,15 @@ use crate::index::document::{PackEntry, visit_packs};
 use crate::repository::read_document;
 use crate::store::Store;
 
+/// Where index files are read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The cache, as far as it has them.
+    Cache,
+    /// The tier itself, for whoever asks what lies there.
+    Tier,
+}
+
 /// What it takes to read index files of one repository.
 #[derive(Debug)]
 pub(crate) struct IndexReader {
@@ -21,6 +30,7 @@ pub(crate) struct IndexReader {
     pub(crate) key: MasterKey,
     pub(crate) cache: Option<Arc<Cache>>,
     pub(crate) repository: RepositoryId,
+    pub(crate) origin: Origin,
 }
 
 impl IndexReader {
@@ -41,7 +51,8 @@ impl IndexReader {
 
     /// Shows what an index file lists, pack by pack.
     fn visit(&self, id: &IndexId, visit: impl FnMut(PackEntry)) -> Result<(), RepositoryError> {
-        let document = read_document(&self.store, &self.key, self.cache.as_deref(), id)?;
+        let cache = self.cache().filter(|_| self.origin == Origin::Cache);
+        let document = read_document(&self.store, &self.key, cache, id)?;
         visit_packs(&document, visit).map_err(|error| {
             let address = self.store.address().to_owned();
             let (object, defect) = (StoredObject::Index(*id), Defect::Json(error));
@@ -50,23 +61,23 @@ impl IndexReader {
     }
 
     /// Reads index files with as many workers as there are processors. Each begins with `begin`, takes
-    /// every pack with `take` and is told of the end of every file.
+    /// every pack with `take` and is told how reading every file ended.
     ///
-    /// Fails with the first failure; the others stop then.
-    pub(super) fn read_all<W: Send, E: From<RepositoryError> + Send>(
+    /// Fails with the first failure that it is told in turn; the others stop then.
+    pub(super) fn read_all<W: Send, E: Send>(
         &self,
         files: &[IndexId],
         begin: impl Fn() -> W + Sync,
         take: impl Fn(&mut W, PackEntry) + Sync,
-        end_of_file: impl Fn(&mut W, &IndexId) -> Result<(), E> + Sync,
+        end_of_file: impl Fn(&mut W, &IndexId, Result<(), RepositoryError>) -> Result<(), E> + Sync,
     ) -> Result<Vec<W>, E> {
         let waiting: Mutex<VecDeque<&IndexId>> = Mutex::new(files.iter().collect());
         let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         let work = || {
             let mut worker = begin();
             while let Some(id) = next() {
-                let read = self.visit(id, |pack| take(&mut worker, pack)).map_err(E::from);
-                if let Err(error) = read.and_then(|()| end_of_file(&mut worker, id)) {
+                let read = self.visit(id, |pack| take(&mut worker, pack));
+                if let Err(error) = end_of_file(&mut worker, id, read) {
                     waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
                     return Err(error);
                 }

@@ -99,8 +99,12 @@ impl Table {
         if run.is_empty() {
             return;
         }
-        while let Some(longer) = self.runs.pop_if(|last| last.len() < 2 * run.len()) {
-            run = merge(longer, run);
+        while let Some(mut longer) = self.runs.pop_if(|last| last.len() < 2 * run.len()) {
+            // Where it lies, since two of the longest run would not fit where one does.
+            longer.reserve_exact(run.len());
+            longer.append(&mut run);
+            longer.sort_unstable();
+            run = longer;
         }
         self.runs.push(run);
     }
@@ -131,18 +135,6 @@ impl Table {
     pub(super) fn len(&self) -> usize {
         self.runs.iter().map(Vec::len).sum()
     }
-}
-
-/// Merges two sorted runs.
-fn merge(a: Vec<Slot>, b: Vec<Slot>) -> Vec<Slot> {
-    let mut merged = Vec::with_capacity(a.len() + b.len());
-    let (mut a, mut b) = (a.into_iter().peekable(), b.into_iter().peekable());
-    while let (Some(x), Some(y)) = (a.peek(), b.peek()) {
-        merged.extend(if x < y { a.next() } else { b.next() });
-    }
-    merged.extend(a);
-    merged.extend(b);
-    merged
 }
 
 #[cfg(test)]

@@ -21,14 +21,10 @@ use crate::node::{Node, NodeKind};
 use crate::repository::{Indexed, Repository};
 use crate::snapshot::Snapshot;
 use crate::source::exclude::EntryKind;
-use crate::tree::Tree;
-use crate::walk::read_each;
+use crate::walk::{Directory, batches, not_a_tree, read_cached, read_each};
 
 /// Directories deeper than this are refused; Linux itself reaches no path of half as many.
 const DEPTH_MAX: usize = 4096;
-
-/// How many directories are read before they are looked at, so that few are in memory.
-const BATCH: usize = 256;
 
 /// What a restore is going to do.
 ///
@@ -166,11 +162,11 @@ impl<'r> Planner<'r> {
         while !level.is_empty() {
             let begin = self.number()?;
             let mut next = Vec::new();
-            for batch in level.chunks(BATCH) {
+            let repository = self.repository;
+            for batch in batches(&repository.index(), &level, |visit| visit.tree) {
                 cancel.check()?;
-                let repository = self.repository;
                 let trees = read_each(repository, batch, |opener, visit: &Visit| {
-                    repository.tree_with(opener, &visit.tree)
+                    read_cached(repository, opener, &visit.tree)
                 });
                 for (visit, tree) in batch.iter().zip(trees) {
                     self.look_into(visit, tree, depth, &mut next)?;
@@ -186,7 +182,7 @@ impl<'r> Planner<'r> {
     fn look_into(
         &mut self,
         visit: &Visit,
-        tree: Result<Tree, RepositoryError>,
+        tree: Result<Directory, RepositoryError>,
         depth: usize,
         next: &mut Vec<Visit>,
     ) -> Result<(), RepositoryError> {
@@ -195,7 +191,7 @@ impl<'r> Planner<'r> {
                 self.fail(visit.directory, "it lies too deep to be restored");
                 Ok(())
             }
-            Ok(tree) => self.add_nodes(visit, &tree.nodes, depth, next),
+            Ok(tree) => self.add_nodes(visit, &tree, depth, next),
             // Without its root nothing of the snapshot is known.
             Err(error) if depth == 0 => Err(error),
             Err(error) => {
@@ -208,55 +204,70 @@ impl<'r> Planner<'r> {
     fn add_nodes(
         &mut self,
         visit: &Visit,
-        nodes: &[Node],
+        tree: &Directory,
         depth: usize,
         next: &mut Vec<Visit>,
     ) -> Result<(), RepositoryError> {
         let begin = self.number()?;
         let path = (!self.selection.is_everything()).then(|| self.entries.path(visit.directory));
-        let ordered = nodes.is_sorted_by(|a, b| a.name.as_bytes() < b.name.as_bytes());
-        let mut names = HashSet::new();
-        for node in nodes {
-            if self.subpath.get(depth).is_some_and(|wanted| *wanted != node.name) {
-                continue;
+        let lost = |error| not_a_tree(self.repository, visit.tree, error);
+        // What has no order may name something twice.
+        let mut names = (!tree.is_ordered().map_err(lost)?).then(HashSet::new);
+        let mut added = Ok(());
+        let read = tree.for_each(|node| {
+            if added.is_err() || self.subpath.get(depth).is_some_and(|name| *name != node.name) {
+                return;
             }
             self.found |= depth + 1 >= self.subpath.len();
-            // What has no order may name something twice.
-            if !ordered && !names.insert(node.name.as_os_str()) {
+            if names.as_mut().is_some_and(|names| !names.insert(node.name.clone())) {
                 let what = format!("it has two entries named `{}`", node.name.display());
                 self.fail(visit.directory, what);
-                continue;
+                return;
             }
-            let name = match Component::new(&node.name) {
-                Ok(name) => name,
-                Err(error) => {
-                    self.fail(visit.directory, error);
-                    continue;
-                }
-            };
-            let verdict = if depth + 1 < self.subpath.len() {
-                // The path may lead through something that is no directory.
-                let is_directory = matches!(node.kind, NodeKind::Directory { .. });
-                if is_directory { Verdict::Search } else { Verdict::Skip }
-            } else {
-                self.judge(path.as_deref(), node, visit.within)
-            };
-            let within = match verdict {
-                Verdict::Skip => continue,
-                Verdict::Restore => Within::Selected,
-                Verdict::Search => visit.within,
-            };
-            let number = self.add_entry(visit.directory, &name, node)?;
-            if verdict == Verdict::Restore {
-                self.entries.want(number);
-            }
-            if let NodeKind::Directory { subtree } = node.kind {
-                next.push(Visit { directory: Some(number), tree: subtree, within });
-            }
-        }
+            added = self.add_node(visit, path.as_deref(), node, depth, next);
+        });
+        read.map_err(|error| not_a_tree(self.repository, visit.tree, error))?;
+        added?;
         if let Some(directory) = visit.directory {
             let sort = Sort::Directory { first: begin, count: self.number()? - begin };
             self.entries.get_mut(directory).sort = sort;
+        }
+        Ok(())
+    }
+
+    fn add_node(
+        &mut self,
+        visit: &Visit,
+        path: Option<&Path>,
+        node: &Node,
+        depth: usize,
+        next: &mut Vec<Visit>,
+    ) -> Result<(), RepositoryError> {
+        let name = match Component::new(&node.name) {
+            Ok(name) => name,
+            Err(error) => {
+                self.fail(visit.directory, error);
+                return Ok(());
+            }
+        };
+        let verdict = if depth + 1 < self.subpath.len() {
+            // The path may lead through something that is no directory.
+            let is_directory = matches!(node.kind, NodeKind::Directory { .. });
+            if is_directory { Verdict::Search } else { Verdict::Skip }
+        } else {
+            self.judge(path, node, visit.within)
+        };
+        let within = match verdict {
+            Verdict::Skip => return Ok(()),
+            Verdict::Restore => Within::Selected,
+            Verdict::Search => visit.within,
+        };
+        let number = self.add_entry(visit.directory, &name, node)?;
+        if verdict == Verdict::Restore {
+            self.entries.want(number);
+        }
+        if let NodeKind::Directory { subtree } = node.kind {
+            next.push(Visit { directory: Some(number), tree: subtree, within });
         }
         Ok(())
     }

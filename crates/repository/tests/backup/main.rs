@@ -9,6 +9,7 @@ mod changes;
 mod copies;
 mod faults;
 mod forget;
+mod large;
 mod prune;
 mod repair;
 mod restic;

@@ -25,11 +25,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use lifeboat_model::{IndexId, PackId};
 
 use super::block::{BLOCK_LENGTH, BlockWriter, FileMark, Place, Section, items_of, open, seal};
-use super::{FILE_NAME, Layout, key_of};
+use super::{Atlas, FILE_NAME, Layout, key_of};
 use crate::blob::BlobKind;
 use crate::crypto::MasterKey;
 use crate::error::RepositoryError;
-use crate::index::reader::IndexReader;
+use crate::index::document::PackDigest;
+use crate::index::load::Inspector;
+use crate::index::reader::{IndexReader, Origin};
 use crate::index::table::{SLOT_LENGTH, Slot};
 
 /// Slots of a run.
@@ -62,23 +64,48 @@ pub(in crate::index) fn make(
     was_read: &(dyn Fn(&IndexId) -> Result<(), RepositoryError> + Sync),
 ) -> Result<(), SurveyError> {
     let cache = reader.cache().ok_or(SurveyError::NoCache)?;
-    let packs = Mutex::new(Vec::new());
-    let runs = gather(reader, files, &packs, was_read)?;
-    let packs = Packs::in_order(packs.into_inner().unwrap_or_else(PoisonError::into_inner));
+    let (runs, packs) = gather(reader, files, |_, id, read| {
+        read?;
+        was_read(id)
+    })?;
+    cache.replace(FILE_NAME, |file| write(reader, file, &runs, &packs, &in_order(files)))?;
+    Ok(())
+}
+
+/// Makes an atlas of index files in a file that vanishes with the process.
+pub(in crate::index) fn make_apart(
+    reader: &Arc<IndexReader>,
+    files: &[IndexId],
+    inspector: &dyn Inspector,
+) -> Result<Atlas, SurveyError> {
+    let (runs, packs) =
+        gather(reader, files, |digests, id, read| inspector.was_read(id, digests, read))?;
+    let file = nameless_file(reader)?;
+    write(reader, &file, &runs, &packs, &in_order(files))?;
+    let path = reader.cache().ok_or(SurveyError::NoCache)?.path_of(FILE_NAME);
+    let atlas = Atlas::read_keys(file, &path, Arc::clone(reader));
+    Ok(atlas.map_err(io::Error::other)?)
+}
+
+fn in_order(files: &[IndexId]) -> Vec<IndexId> {
     let mut files = files.to_vec();
     files.sort_unstable();
     files.dedup();
-    cache.replace(FILE_NAME, |file| write(reader, file, &runs, &packs, &files))?;
-    Ok(())
+    files
 }
 
 /// Reads all index files into runs.
 fn gather(
     reader: &IndexReader,
     files: &[IndexId],
-    packs: &Mutex<Vec<PackId>>,
-    was_read: &(dyn Fn(&IndexId) -> Result<(), RepositoryError> + Sync),
-) -> Result<Vec<Run>, SurveyError> {
+    was_read: impl Fn(
+        &[PackDigest],
+        &IndexId,
+        Result<(), RepositoryError>,
+    ) -> Result<(), RepositoryError>
+    + Sync,
+) -> Result<(Vec<Run>, Packs), SurveyError> {
+    let packs = Mutex::new(Vec::new());
     let number = |pack: PackId| {
         let mut packs = packs.lock().unwrap_or_else(PoisonError::into_inner);
         packs.push(pack);
@@ -89,17 +116,22 @@ fn gather(
         || Gatherer::new(reader),
         |gatherer, pack| {
             let number = number(pack.id);
+            if reader.origin == Origin::Tier {
+                gatherer.digests.push(PackDigest::of(&pack));
+            }
             for blob in &pack.blobs {
                 gatherer.take(blob.kind, Slot::new(blob, number));
             }
         },
-        |gatherer, id| {
+        |gatherer, id, read| {
             gatherer.failure.take().map_or(Ok(()), Err)?;
-            Ok::<_, SurveyError>(was_read(id)?)
+            let digests = std::mem::take(&mut gatherer.digests);
+            Ok::<_, SurveyError>(was_read(&digests, id, read)?)
         },
     )?;
     let runs = gathered.into_iter().map(Gatherer::finish).collect::<io::Result<Vec<_>>>()?;
-    Ok(runs.into_iter().flatten().collect())
+    let packs = Packs::in_order(packs.into_inner().unwrap_or_else(PoisonError::into_inner));
+    Ok((runs.into_iter().flatten().collect(), packs))
 }
 
 /// A worker who gathers slots.
@@ -107,6 +139,8 @@ struct Gatherer<'r> {
     reader: &'r IndexReader,
     slots: [Vec<Slot>; 2],
     runs: Vec<Run>,
+    /// What the file that is being read says of packs, where somebody wants to know.
+    digests: Vec<PackDigest>,
     /// Where the runs go, once there is one.
     file: Option<Arc<File>>,
     failure: Option<io::Error>,
@@ -126,7 +160,8 @@ const KINDS: [BlobKind; 2] = [BlobKind::Data, BlobKind::Tree];
 
 impl<'r> Gatherer<'r> {
     fn new(reader: &'r IndexReader) -> Self {
-        Self { reader, slots: Default::default(), runs: Vec::new(), file: None, failure: None }
+        let (slots, runs, digests) = (Default::default(), Vec::new(), Vec::new());
+        Self { reader, slots, runs, digests, file: None, failure: None }
     }
 
     fn take(&mut self, kind: BlobKind, slot: Slot) {

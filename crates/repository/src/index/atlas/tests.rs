@@ -16,7 +16,7 @@ use crate::blob::BlobLocation;
 use crate::cache::Cache;
 use crate::crypto::MasterKey;
 use crate::error::RepositoryError;
-use crate::index::{Index, IndexFile, PackEntry, load};
+use crate::index::{Index, IndexFile, Inspector, Origin, PackDigest, PackEntry, load, load_apart};
 use crate::pack::PackedBlob;
 use crate::repository::save_document;
 use crate::store::{ListedFile, Store};
@@ -37,7 +37,8 @@ impl Place {
         let tier = Arc::new(MemoryTier::new());
         let store = Store::new(tier, runtime.handle().clone(), "".parse().unwrap());
         let (key, cache) = (MasterKey::generate(), Some(Arc::new(cache)));
-        let reader = Arc::new(IndexReader { store, key, cache, repository });
+        let origin = Origin::Cache;
+        let reader = Arc::new(IndexReader { store, key, cache, repository, origin });
         Self { _runtime: runtime, _directory: directory, reader }
     }
 
@@ -270,7 +271,7 @@ fn an_atlas_of_another_repository_or_key_is_not_opened() {
     drop(place.atlas());
     let like = |key: MasterKey, repository| {
         let (store, cache) = (place.reader.store.clone(), place.reader.cache.clone());
-        Arc::new(IndexReader { store, key, cache, repository })
+        Arc::new(IndexReader { store, key, cache, repository, origin: Origin::Cache })
     };
     let own = place.reader.repository;
     let other = like(place.reader.key.clone(), RepositoryId::from_bytes([8; 32]));
@@ -330,6 +331,52 @@ fn loading_that_is_cancelled_leaves_no_atlas() {
     let error = load(&place.reader, &place.listed(), &stop).unwrap_err();
     assert!(matches!(error, RepositoryError::Cancelled(_)));
     assert!(!place.path().exists());
+}
+
+/// Takes note of what is told of index files.
+#[derive(Default)]
+struct Notes(std::sync::Mutex<Vec<(IndexId, usize, bool)>>);
+
+impl Inspector for Notes {
+    fn was_read(
+        &self,
+        file: &IndexId,
+        packs: &[PackDigest],
+        read: Result<(), RepositoryError>,
+    ) -> Result<(), RepositoryError> {
+        self.0.lock().unwrap().push((*file, packs.len(), read.is_ok()));
+        Ok(())
+    }
+}
+
+#[test]
+fn an_index_apart_is_what_lies_on_the_tier() {
+    let place = Place::new();
+    let files = [synthetic(0..300), synthetic(290..420)];
+    let ids: Vec<IndexId> = files.iter().map(|file| place.store(file)).collect();
+    let reader = &place.reader;
+    let apart = Arc::new(IndexReader {
+        store: reader.store.clone(),
+        key: reader.key.clone(),
+        cache: reader.cache.clone(),
+        repository: reader.repository,
+        origin: Origin::Tier,
+    });
+    // One that is no index is told and left out.
+    let damaged =
+        save_document::<IndexId>(&reader.store, &reader.key, b"{\"packs\":[{}]}").unwrap();
+    let (notes, listed) = (Notes::default(), place.listed());
+    assert_same(&load_apart(&apart, &listed, &notes).unwrap(), &in_memory(&files));
+    let all: Vec<IndexId> = listed.iter().map(|file| file.id).collect();
+    let in_a_file = Index::on(survey::make_apart(&apart, &all, &notes).unwrap());
+    assert_same(&in_a_file, &in_memory(&files));
+    in_a_file.make_sure().unwrap();
+    let mut notes = notes.0.into_inner().unwrap();
+    notes.sort_unstable();
+    notes.dedup();
+    let mut expected = vec![(ids[0], 300, true), (ids[1], 130, true), (damaged, 0, false)];
+    expected.sort_unstable();
+    assert_eq!(notes, expected);
 }
 
 #[test]
