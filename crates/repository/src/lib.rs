@@ -32,7 +32,6 @@ pub mod node;
 pub mod pack;
 mod packing;
 mod parallel;
-pub mod pattern;
 pub mod polynomial;
 mod printable;
 pub mod profile;

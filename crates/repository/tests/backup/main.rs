@@ -12,5 +12,6 @@ mod repair;
 mod restic;
 mod retention;
 mod runs;
+mod selection;
 mod site;
 mod unreadable;

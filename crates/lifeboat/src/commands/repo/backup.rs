@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use lifeboat_model::instant::parse_instant;
+use lifeboat_model::pattern::{Case, Dialect, Patterns};
 use lifeboat_model::{ByteSize, Exit, Timestamp};
 use lifeboat_repository::backup::{BackupOptions, BackupReport, PACK_SIZES, ParentChoice};
 use lifeboat_repository::compress::Compression;
@@ -152,7 +153,8 @@ impl Backup {
     }
 
     fn files(&self) -> Result<FilesSource, Failure> {
-        let exclude = Excludes::new(&self.exclude).map_err(|error| {
+        let patterns = Patterns::new(Dialect::Restic, Case::Matters, &self.exclude);
+        let patterns = patterns.map_err(|error| {
             CommandError::usage(
                 error.to_string(),
                 "correct it; the manual of `lifeboat repo backup` says what a pattern is",
@@ -161,7 +163,7 @@ impl Backup {
         let paths = self.paths.iter().map(|path| surroundings::absolute(path));
         Ok(FilesSource {
             paths: paths.collect::<Result<_, _>>()?,
-            exclude,
+            exclude: Excludes::by_patterns(patterns),
             one_file_system: self.one_file_system,
         })
     }
