@@ -8,14 +8,13 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use lifeboat_model::Secret;
+use lifeboat_model::pattern::{Case, Dialect, EntryKind, Pattern, Patterns};
 use lifeboat_repository::compress::{Decompressor, decompress_document};
 use lifeboat_repository::config::Config;
 use lifeboat_repository::index::IndexFile;
 use lifeboat_repository::key::KeyFile;
 use lifeboat_repository::lock::record::LockRecord;
 use lifeboat_repository::pack::{PackHeader, pack_size};
-use lifeboat_repository::pattern::{Case, Pattern};
-use lifeboat_repository::source::Excludes;
 use lifeboat_repository::{Index, MasterKey, Snapshot, Tree};
 
 /// A parser under test.
@@ -33,7 +32,7 @@ pub const ALL: [(&str, Parser); 11] = [
     ("lock", lock),
     ("zstd", zstd),
     ("pattern", pattern),
-    ("excludes", excludes),
+    ("patterns", patterns),
 ];
 
 /// The most work of scrypt that is worth the time of a fuzzer.
@@ -131,6 +130,9 @@ pub fn zstd(bytes: &[u8]) -> bool {
     }
 }
 
+/// The dialects of patterns.
+const DIALECTS: [Dialect; 3] = [Dialect::Restic, Dialect::Git, Dialect::Plan];
+
 /// The first line is a pattern, the others are a path; what matches below a directory is not
 /// passed over with it.
 pub fn pattern(bytes: &[u8]) -> bool {
@@ -138,8 +140,10 @@ pub fn pattern(bytes: &[u8]) -> bool {
     let (text, path) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     let path = Path::new("/").join(OsStr::from_bytes(path));
     let mut is_one = true;
-    for case in [Case::Matters, Case::Ignored] {
-        let Ok(pattern) = Pattern::new(OsStr::from_bytes(text), case) else {
+    for (dialect, case) in
+        DIALECTS.into_iter().flat_map(|d| [(d, Case::Matters), (d, Case::Ignored)])
+    {
+        let Ok(pattern) = Pattern::new(OsStr::from_bytes(text), dialect, case) else {
             is_one = false;
             continue;
         };
@@ -150,10 +154,28 @@ pub fn pattern(bytes: &[u8]) -> bool {
     is_one
 }
 
-/// Each line is a pattern.
-pub fn excludes(bytes: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(bytes) else { return false };
-    let Ok(excludes) = Excludes::new(text.lines()) else { return false };
-    assert_eq!(excludes.patterns().len(), text.lines().count());
-    true
+/// The first line is a path, the others are patterns; going down name by name judges as looking at the
+/// whole path does, and no `.gitignore` is refused.
+pub fn patterns(bytes: &[u8]) -> bool {
+    let mut parts = bytes.splitn(2, |byte| *byte == b'\n');
+    let (path, content) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let path = Path::new("/").join(OsStr::from_bytes(path));
+    Patterns::of_gitignore(content).judge_path(&path, EntryKind::Directory);
+    let texts = || content.split(|byte| *byte == b'\n').map(OsStr::from_bytes);
+    let mut are_some = true;
+    for dialect in DIALECTS {
+        let Ok(list) = Patterns::new(dialect, Case::Matters, texts()) else {
+            are_some = false;
+            continue;
+        };
+        let mut progress = list.start();
+        let names: Vec<_> = path.iter().skip(1).collect();
+        let Some((name, above)) = names.split_last() else { continue };
+        for name in above {
+            progress = list.enter(&progress, name);
+        }
+        let judged = list.judge(&progress, name, EntryKind::Other);
+        assert_eq!(judged, list.judge_path(&path, EntryKind::Other));
+    }
+    are_some
 }

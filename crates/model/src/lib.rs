@@ -13,6 +13,7 @@ pub mod instant;
 pub mod lsn;
 pub mod name;
 pub mod outcome;
+pub mod pattern;
 pub mod secret;
 pub mod size;
 

@@ -1,5 +1,5 @@
-//! Running the commands that a plan names: hooks, secrets, streams. Never through a shell, unless
-//! the plan itself says `["sh", "-c", …]`.
+//! Running the commands that a plan or a person names: hooks, secrets, streams. Never through a shell,
+//! unless they themselves say `["sh", "-c", …]`.
 //!
 //! A command runs in a process group of its own and its standard input is empty unless it is fed.
 //! When the work is cancelled or the command's time is over, the whole group is killed.
@@ -7,6 +7,7 @@
 //! **Limits**: of what a command writes, the last [`OUTPUT_MAX`] bytes of each stream are kept.
 
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::io::{self, Read};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lifeboat_model::{Cancel, Classify, ErrorKind, Hint};
+use lifeboat_repository::source::{StreamReader, StreamSource};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
@@ -110,11 +112,14 @@ impl Classify for CommandError {
     }
 }
 
+/// How many lines of standard error an error repeats: the cause often stands before the last one.
+const LAST_WORDS_MAX: usize = 3;
+
 fn last_words(stderr: &str) -> String {
-    stderr
-        .lines()
-        .rfind(|line| !line.trim().is_empty())
-        .map_or_else(String::new, |line| format!(": {}", line.trim()))
+    let lines = stderr.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut last: Vec<&str> = lines.rev().take(LAST_WORDS_MAX).collect();
+    last.reverse();
+    if last.is_empty() { String::new() } else { format!(": {}", last.join("; ")) }
 }
 
 /// How a process ended.
@@ -148,14 +153,17 @@ impl From<ExitStatus> for Status {
 #[derive(Debug, Clone)]
 pub struct CommandLine {
     /// The program and its arguments.
-    pub argv: Vec<String>,
+    pub argv: Vec<OsString>,
     /// Where it runs, if not here.
     pub directory: Option<PathBuf>,
     /// What its environment holds beyond the process's own.
     pub environment: Vec<(String, String)>,
-    /// How long it may take.
+    /// How long it may take; [`NO_LIMIT`] is for a person who waits and can press Ctrl-C.
     pub timeout: Duration,
 }
+
+/// More than any command takes.
+pub const NO_LIMIT: Duration = Duration::MAX;
 
 /// What a command that succeeded wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -168,12 +176,13 @@ pub struct CommandOutput {
 
 impl CommandLine {
     /// Returns a command that may take `timeout`.
-    pub const fn new(argv: Vec<String>, timeout: Duration) -> Self {
+    pub fn new<S: Into<OsString>>(argv: impl IntoIterator<Item = S>, timeout: Duration) -> Self {
+        let argv = argv.into_iter().map(S::into).collect();
         Self { argv, directory: None, environment: Vec::new(), timeout }
     }
 
     fn program(&self) -> String {
-        self.argv.first().cloned().unwrap_or_default()
+        self.argv.first().map_or_else(String::new, |program| program.to_string_lossy().into())
     }
 
     /// Runs it to its end; anything but exit code 0 is an error.
@@ -213,6 +222,14 @@ impl CommandLine {
         Ok(CommandStream { stdout: Some(stdout), stderr, guard, running, cancel: cancel.clone() })
     }
 
+    /// Returns a source that starts it when its turn comes and stores what it writes at `path`.
+    pub fn into_source(self, path: impl Into<PathBuf>, cancel: Cancel) -> StreamSource {
+        StreamSource::new(path, move || {
+            let stream = self.stream(&cancel).map_err(io::Error::other)?;
+            Ok(Box::new(stream))
+        })
+    }
+
     fn start(&self, stdin: Stdio) -> Result<Running, CommandError> {
         let (program, arguments) = self.argv.split_first().ok_or(CommandError::Empty)?;
         let mut command = Command::new(program);
@@ -223,9 +240,10 @@ impl CommandLine {
         }
         let child = command
             .spawn()
-            .map_err(|source| CommandError::Start { program: program.clone(), source })?;
+            .map_err(|source| CommandError::Start { program: self.program(), source })?;
         let deadline = Instant::now().checked_add(self.timeout);
-        Ok(Running { program: program.clone(), child, deadline, limit: self.timeout, ended: false })
+        let program = self.program();
+        Ok(Running { program, child, deadline, limit: self.timeout, ended: false })
     }
 }
 
@@ -378,6 +396,12 @@ impl Read for CommandStream {
     }
 }
 
+impl StreamReader for CommandStream {
+    fn finish(self: Box<Self>) -> io::Result<()> {
+        (*self).finish().map_err(io::Error::other)
+    }
+}
+
 impl CommandStream {
     /// Waits for the command; anything but exit code 0 is an error.
     pub fn finish(mut self) -> Result<(), CommandError> {
@@ -394,7 +418,7 @@ mod tests {
     const LONG: Duration = Duration::from_mins(1);
 
     fn shell(script: &str, timeout: Duration) -> CommandLine {
-        CommandLine::new(["sh", "-c", script].map(str::to_owned).to_vec(), timeout)
+        CommandLine::new(["sh", "-c", script], timeout)
     }
 
     #[test]
@@ -409,10 +433,14 @@ mod tests {
         let error =
             shell("echo first; echo last >&2; exit 3", LONG).run(&Cancel::new()).unwrap_err();
         assert_eq!(error.to_string(), "`sh` ended with exit code 3: last");
-        let missing = CommandLine::new(vec!["/no/such/program".to_owned()], LONG);
+        let wordy = shell("seq 5 >&2; echo >&2; exit 1", LONG).run(&Cancel::new()).unwrap_err();
+        assert_eq!(wordy.to_string(), "`sh` ended with exit code 1: 3; 4; 5");
+        let killed = shell("kill -9 $$", LONG).run(&Cancel::new()).unwrap_err();
+        assert_eq!(killed.to_string(), "`sh` ended with signal 9");
+        let missing = CommandLine::new(["/no/such/program"], LONG);
         assert_eq!(missing.run(&Cancel::new()).unwrap_err().kind(), ErrorKind::NotFound);
         assert!(matches!(
-            CommandLine::new(vec![], LONG).run(&Cancel::new()),
+            CommandLine::new([""; 0], LONG).run(&Cancel::new()),
             Err(CommandError::Empty)
         ));
     }

@@ -110,8 +110,7 @@ pub fn resolve(
             Zeroizing::new(value.clone().into_bytes())
         }
         SecretRef::Command(command) => {
-            let argv = command.words().into_iter().map(str::to_owned).collect();
-            let output = CommandLine::new(argv, COMMAND_TIMEOUT).run(cancel);
+            let output = CommandLine::new(command.words(), COMMAND_TIMEOUT).run(cancel);
             let output = output.map_err(|source| SecretError::Command { source: mute(source) })?;
             Zeroizing::new(output.stdout)
         }

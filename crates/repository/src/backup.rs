@@ -25,8 +25,8 @@
 //! - A parent makes no difference to the snapshot, only to the work: an entry, and a directory as a
 //!   whole, is taken over only where writing it anew would give the same bytes; see `before`.
 //! - The same files make the same trees, whatever worker did what; for files of one piece they are
-//!   those that restic makes (times, owners and attributes included; `atime` is set to `mtime` and
-//!   sockets are left out, as restic does).
+//!   those that restic makes (times, owners and attributes included; `atime` is set to `mtime` unless
+//!   the options say otherwise, and sockets are left out, as restic does).
 //!
 //! # Crash consistency
 //!
@@ -81,11 +81,13 @@ use crate::error::RepositoryError;
 use crate::profile::Profile;
 use crate::repository::{Indexed, Repository};
 use crate::snapshot::{Snapshot, SnapshotSummary};
-use crate::source::Source;
 use crate::source::layout::Layout;
+use crate::source::{AccessTime, Source};
+
+use engine::Packs;
 
 pub use error::BackupError;
-pub use report::{BackupReport, Counts, SkipReason, Skipped};
+pub use report::{BackupPreview, BackupReport, Counts, SkipReason, Skipped};
 
 /// The usual size of a pack of data, in bytes: large enough that storing one costs little beside its
 /// content, small enough that seven of them in memory do not matter.
@@ -106,6 +108,10 @@ pub struct BackupOptions {
     pub time: Option<Timestamp>,
     /// Which snapshot's unchanged files are not read again.
     pub parent: ParentChoice,
+    /// What tells that a file is the parent's, and is not read again.
+    pub evidence: Evidence,
+    /// Which time is kept as that of the last access.
+    pub access_time: AccessTime,
     /// How much effort goes into compression.
     pub compression: Compression,
     /// The size of a pack of data; held to [`PACK_SIZES`].
@@ -127,6 +133,8 @@ impl BackupOptions {
             tags: Vec::new(),
             time: None,
             parent: ParentChoice::default(),
+            evidence: Evidence::default(),
+            access_time: AccessTime::default(),
             compression: Compression::default(),
             pack_size: PACK_SIZE,
             workers: None,
@@ -157,6 +165,20 @@ pub enum ParentChoice {
     None,
 }
 
+/// What, besides size and modification time, tells that a file is the one that the parent has.
+///
+/// Owners, modes and attributes are those of the file system in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Evidence {
+    /// Its inode, and when that was changed last: nobody can set this one back.
+    #[default]
+    InodeAndCtime,
+    /// Its inode; for hosts where something else changes inodes, such as other backup programs.
+    Inode,
+    /// Nothing; for file systems whose inodes get new numbers with every mount.
+    SizeAndMtime,
+}
+
 /// Sees what a backup is about to do; for tests that change files at that very moment.
 pub(crate) trait Witness: Debug + Sync {
     /// A directory was listed, and its entries are not looked at yet.
@@ -183,6 +205,24 @@ pub fn backup(
     backup_witnessed(repository, sources, options, events, cancel, (clock, &()))
 }
 
+/// Tells what a backup would do; files are read and nothing is written.
+///
+/// Whoever writes to the repository meanwhile may make a difference.
+pub fn preview(
+    repository: &Repository<Indexed>,
+    sources: Vec<Source>,
+    options: &BackupOptions,
+    events: &dyn EventSink,
+    cancel: &Cancel,
+    clock: &dyn Clock,
+) -> Result<BackupPreview, BackupError> {
+    let layout = Layout::new(sources)?;
+    let run = Run { repository, options, events, cancel, clock, witness: &() };
+    let Captured { made, parent, started, ended, .. } = run.capture(layout, Packs::Dropped)?;
+    let parent = parent.map(|(id, _)| id);
+    Ok(BackupPreview { parent, counts: made.counts, skipped: made.skipped, started, ended })
+}
+
 /// Makes a snapshot under the eyes of a witness.
 fn backup_witnessed(
     repository: &Repository<Indexed>,
@@ -192,36 +232,15 @@ fn backup_witnessed(
     cancel: &Cancel,
     (clock, witness): (&dyn Clock, &dyn Witness),
 ) -> Result<BackupReport, BackupError> {
-    let started = clock.now();
     let layout = Layout::new(sources)?;
-    refuse_if_nothing_is_there(&layout)?;
-    cancel.check()?;
-    let paths: Vec<String> =
-        layout.paths.iter().map(|path| path.to_string_lossy().into_owned()).collect();
     let excludes = layout.excludes.clone();
-    let parent = find_parent(repository, options, &paths)?;
-    let now = options.time.unwrap_or(started);
-    let setting = engine::Setting {
-        repository,
-        events,
-        witness,
-        now,
-        compression: options.compression,
-        pack_size: options.pack_size(),
-        profile: &options.profile,
-        workers: options.workers.or(available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
-        parent_tree: parent.as_ref().map(|(_, parent)| parent.tree),
-        keep_attributes: parent.as_ref().is_some_and(|(_, p)| p.uid == Uid::current().as_raw()),
-    };
-    events.emit(Event::Started { stage: Stage::Backup, total: None });
-    let made = engine::run(&setting, layout, clock, cancel);
-    events.emit(Event::Finished { stage: Stage::Backup });
-    let made = made?;
+    let run = Run { repository, options, events, cancel, clock, witness };
+    let captured = run.capture(layout, Packs::Stored)?;
     // Without its lock, what the snapshot refers to may be gone.
     cancel.check_may_write()?;
     // Asked to stop after the last byte: who asks does not want the snapshot.
     cancel.check()?;
-    let ended = clock.now();
+    let Captured { made, paths, parent, now, started, ended } = captured;
     let parent = parent.map(|(id, _)| id);
     let snapshot = Snapshot {
         parent,
@@ -239,6 +258,60 @@ fn backup_witnessed(
         started,
         ended,
     })
+}
+
+/// What a backup works with.
+struct Run<'a> {
+    repository: &'a Repository<Indexed>,
+    options: &'a BackupOptions,
+    events: &'a dyn EventSink,
+    cancel: &'a Cancel,
+    clock: &'a dyn Clock,
+    witness: &'a dyn Witness,
+}
+
+/// What was read, before there is a snapshot of it.
+struct Captured {
+    made: engine::Made,
+    paths: Vec<String>,
+    parent: Option<(SnapshotId, Snapshot)>,
+    /// The time of the snapshot.
+    now: Timestamp,
+    started: Timestamp,
+    ended: Timestamp,
+}
+
+impl Run<'_> {
+    /// Reads all sources.
+    fn capture(&self, layout: Layout, packs: Packs) -> Result<Captured, BackupError> {
+        let Self { repository, options, events, cancel, clock, witness } = *self;
+        let started = clock.now();
+        refuse_if_nothing_is_there(&layout)?;
+        cancel.check()?;
+        let paths: Vec<String> =
+            layout.paths.iter().map(|path| path.to_string_lossy().into_owned()).collect();
+        let parent = find_parent(repository, options, &paths)?;
+        let now = options.time.unwrap_or(started);
+        let setting = engine::Setting {
+            repository,
+            events,
+            witness,
+            now,
+            compression: options.compression,
+            pack_size: options.pack_size(),
+            profile: &options.profile,
+            workers: options.workers.or(available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
+            parent_tree: parent.as_ref().map(|(_, parent)| parent.tree),
+            keep_attributes: parent.as_ref().is_some_and(|(_, p)| p.uid == Uid::current().as_raw()),
+            evidence: options.evidence,
+            access_time: options.access_time,
+            packs,
+        };
+        events.emit(Event::Started { stage: Stage::Backup, total: None });
+        let made = engine::run(&setting, layout, clock, cancel);
+        events.emit(Event::Finished { stage: Stage::Backup });
+        Ok(Captured { made: made?, paths, parent, now, started, ended: clock.now() })
+    }
 }
 
 /// Some of the paths may be missing, which the report tells; if all are, something is not mounted.

@@ -12,13 +12,13 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use lifeboat_model::pattern::Pattern;
 use lifeboat_model::{BlobId, Cancel, PackId, Timestamp};
 
 use crate::blob::{BlobKind, BlobLocation};
 use crate::error::RepositoryError;
 use crate::forest::{Members, Place, Unreadable, walk_forest};
 use crate::node::{Node, NodeKind};
-use crate::pattern::Pattern;
 use crate::repository::{Indexed, Repository};
 use crate::time::NodeTime;
 use crate::tree::TreeError;

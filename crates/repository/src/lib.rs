@@ -33,7 +33,6 @@ mod orphans;
 pub mod pack;
 mod packing;
 mod parallel;
-pub mod pattern;
 pub mod polynomial;
 mod printable;
 pub mod profile;

@@ -29,8 +29,9 @@ use std::fmt;
 use std::io::{self, Cursor, Read};
 use std::path::PathBuf;
 
-pub use exclude::{ExcludeError, Excludes};
+pub use exclude::{ExcludeError, Excludes, Notice};
 pub use layout::LayoutError;
+pub use metadata::AccessTime;
 
 /// Something to back up.
 #[derive(Debug)]

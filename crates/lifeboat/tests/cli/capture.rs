@@ -17,13 +17,13 @@ use crate::environment::Environment;
 const PASSWORD: &str = "correct horse battery staple";
 
 /// An empty repository, and a home in which trees are made.
-struct Site {
-    environment: Environment,
-    restic: Restic,
+pub(crate) struct Site {
+    pub(crate) environment: Environment,
+    pub(crate) restic: Restic,
 }
 
 impl Site {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let environment = Environment::new().with("RESTIC_PASSWORD", PASSWORD);
         // With a key that is cheap to derive, unlike the one that a password of a person's gets.
         let runtime = Runtime::new().unwrap();
@@ -48,7 +48,7 @@ impl Site {
 
     /// Backs up and returns the document.
     #[track_caller]
-    fn backup(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn backup(&self, arguments: &[&str]) -> Value {
         let ended =
             self.environment.run(["repo", "backup", "repo", "--json"].iter().chain(arguments));
         ended.success();
@@ -56,7 +56,7 @@ impl Site {
     }
 
     /// Returns the paths of the latest snapshot below `root`, which is left off.
-    fn stored(&self, root: &str) -> Vec<String> {
+    pub(crate) fn stored(&self, root: &str) -> Vec<String> {
         let root = self.environment.path(root);
         let entries = self.restic.ls("latest").unwrap();
         let paths = entries.iter().filter_map(|entry| entry["path"].as_str());

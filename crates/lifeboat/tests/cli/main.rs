@@ -10,5 +10,7 @@ mod plan;
 mod program;
 mod repo;
 mod retention;
+mod selection;
+mod streams;
 mod terminal;
 mod trouble;

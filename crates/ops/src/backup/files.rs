@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use lifeboat_model::pattern::{Case, Dialect, Patterns};
 use lifeboat_plan::plan::asset::FileSet;
 use lifeboat_plan::value::command::Command;
 use lifeboat_repository::source::{Excludes, FilesSource, Source};
@@ -35,7 +36,8 @@ impl Job<'_> {
         let live = self.live_within(files)?;
         patterns.extend(live.iter().map(|directory| as_pattern(directory)));
         report.remarks.extend(live_database::remarks(&live));
-        let exclude = Excludes::new(&patterns)?;
+        let patterns = Patterns::new(Dialect::Plan, Case::Matters, &patterns)?;
+        let exclude = Excludes::by_patterns(patterns);
         let (revision, lacking) = match &files.revision {
             None => (None, None),
             Some(command) => match self.revision(command, paths.first()) {
@@ -50,8 +52,7 @@ impl Job<'_> {
 
     /// Asks for the application's revision, in its first directory.
     fn revision(&self, command: &Command, path: Option<&PathBuf>) -> Result<String, Trouble> {
-        let argv = command.words().into_iter().map(str::to_owned).collect();
-        let mut line = CommandLine::new(argv, REVISION_TIMEOUT);
+        let mut line = CommandLine::new(command.words(), REVISION_TIMEOUT);
         line.directory = path.filter(|path| path.is_dir()).cloned();
         let output = line.run(self.cancel).map_err(|error| Trouble {
             ending: Ending::CouldNotVerify,

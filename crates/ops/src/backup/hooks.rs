@@ -57,8 +57,7 @@ impl Job<'_> {
         report: &mut AssetReport,
     ) -> bool {
         let started = self.now();
-        let mut line =
-            CommandLine::new(hook.words().into_iter().map(str::to_owned).collect(), TIMEOUT);
+        let mut line = CommandLine::new(hook.words(), TIMEOUT);
         line.environment = [
             ("LIFEBOAT_HOOK", name.to_owned()),
             ("LIFEBOAT_SITE", self.site().name().to_string()),

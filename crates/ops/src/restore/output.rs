@@ -35,8 +35,7 @@ impl Restoration<'_> {
         let path = output_path(&self.options.asset);
         let mut reader =
             Checked { inner: read_file(&tier.repository, snapshot, &path)?, failed: None };
-        let argv = restore.words().into_iter().map(str::to_owned).collect();
-        let fed = CommandLine::new(argv, TIMEOUT).feed(&mut reader, self.cancel);
+        let fed = CommandLine::new(restore.words(), TIMEOUT).feed(&mut reader, self.cancel);
         if let Some(source) = reader.failed {
             return Err(OpsError::Unreadable { path, source });
         }

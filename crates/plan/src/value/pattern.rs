@@ -7,71 +7,52 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use globset::{GlobBuilder, GlobMatcher};
+use lifeboat_model::pattern::{Case, Decision, Dialect, EntryKind, Patterns};
 
 use crate::value::text_value;
 
 /// A pattern over paths.
-#[derive(Debug, Clone)]
-pub struct Pattern {
-    text: String,
-    matcher: GlobMatcher,
-    takes_back: bool,
-}
-
-impl PartialEq for Pattern {
-    fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
-    }
-}
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern(String);
 
 /// A text is not a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a pattern: {reason}")]
 pub struct ParsePatternError {
     text: String,
-    reason: String,
+    reason: &'static str,
 }
 
 impl Pattern {
     /// Returns it as it was written.
     pub fn as_str(&self) -> &str {
-        &self.text
+        &self.0
     }
 }
 
 /// Tells whether `patterns` leave out the folder at `path`, by itself or with one above it.
 pub(crate) fn leave_out(patterns: &[Pattern], path: &Path) -> bool {
-    path.ancestors().any(|path| {
-        let last = patterns.iter().rfind(|pattern| pattern.matcher.is_match(path));
-        last.is_some_and(|pattern| !pattern.takes_back)
-    })
+    let texts = patterns.iter().map(Pattern::as_str);
+    let patterns = Patterns::new(Dialect::Plan, Case::Matters, texts)
+        .expect("each of them was compiled when it was parsed");
+    path.ancestors()
+        .any(|path| patterns.judge_path(path, EntryKind::Directory) == Some(Decision::Matches))
 }
 
 impl FromStr for Pattern {
     type Err = ParsePatternError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let error = |reason: String| ParsePatternError { text: text.to_owned(), reason };
-        let (takes_back, rest) = text.strip_prefix('!').map_or((false, text), |rest| (true, rest));
-        let name = rest.strip_suffix('/').unwrap_or(rest);
-        if name.is_empty() {
-            return Err(error("it matches nothing but the root, or nothing at all".to_owned()));
-        }
-        let glob = if name.starts_with('/') { name.to_owned() } else { format!("**/{name}") };
-        let built = GlobBuilder::new(&glob).literal_separator(true).backslash_escape(true).build();
-        match built {
-            Ok(glob) => {
-                Ok(Self { text: text.to_owned(), matcher: glob.compile_matcher(), takes_back })
-            }
-            Err(cause) => Err(error(cause.kind().to_string())),
+        match Patterns::new(Dialect::Plan, Case::Matters, [text]) {
+            Ok(_) => Ok(Self(text.to_owned())),
+            Err(error) => Err(ParsePatternError { text: text.to_owned(), reason: error.problem() }),
         }
     }
 }
 
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.text)
+        f.pad(&self.0)
     }
 }
 

@@ -18,7 +18,7 @@ use super::stream::Streams;
 use super::tally::Tally;
 use super::walk::DirectoryJob;
 use super::work::{Job, Work};
-use super::{BackupError, Counts, SkipReason, Skipped, Witness};
+use super::{BackupError, Counts, Evidence, SkipReason, Skipped, Witness};
 use crate::blob::{BlobKind, BlobOpener, BlobSealer};
 use crate::chunker::{Chunker, Gear};
 use crate::compress::Compression;
@@ -27,7 +27,7 @@ use crate::profile::{Activity, Meter, Profile};
 use crate::repository::{Indexed, Repository};
 use crate::source::attributes::Holder;
 use crate::source::layout::Layout;
-use crate::source::metadata;
+use crate::source::metadata::{self, AccessTime};
 use crate::source::owners::Owners;
 
 /// What a backup goes by.
@@ -45,6 +45,18 @@ pub(super) struct Setting<'a> {
     /// Whether extended attributes may be taken over from the parent: only if it was made by the
     /// same user, since another one might have seen fewer.
     pub(super) keep_attributes: bool,
+    pub(super) evidence: Evidence,
+    pub(super) access_time: AccessTime,
+    pub(super) packs: Packs,
+}
+
+/// Where finished packs go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Packs {
+    /// Into the repository.
+    Stored,
+    /// Nowhere: it is only told what would be stored.
+    Dropped,
 }
 
 /// What a backup made.
@@ -83,7 +95,10 @@ pub(super) fn run(
             let finished = finished.clone();
             uploads.spawn(|| {
                 let finished = finished;
-                shelf.store_all(&finished);
+                match setting.packs {
+                    Packs::Stored => shelf.store_all(&finished),
+                    Packs::Dropped => shelf.drop_all(&finished),
+                }
             });
         }
         drop(finished);
@@ -153,6 +168,20 @@ impl<'a> Engine<'a> {
     pub(super) fn advance(&self, items: u64, bytes: u64) {
         let work = Amount { items, bytes };
         self.setting.events.emit(Event::Advanced { stage: Stage::Backup, work });
+    }
+
+    /// Returns what is kept of an entry, but for its extended attributes.
+    pub(super) fn metadata(&self, stat: &Stat) -> Metadata {
+        metadata::read(stat, &self.owners, self.setting.access_time)
+    }
+
+    /// Tells whether a file of the parent's size and time is the parent's file.
+    pub(super) fn has_inode_of(&self, stat: &Stat, before: &Metadata) -> bool {
+        match self.setting.evidence {
+            Evidence::InodeAndCtime => metadata::has_inode_of(stat, before),
+            Evidence::Inode => before.inode == stat.st_ino,
+            Evidence::SizeAndMtime => true,
+        }
     }
 
     /// Returns extended attributes: those of the parent if nobody touched the inode since, else

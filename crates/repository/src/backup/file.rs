@@ -196,7 +196,7 @@ impl Worker<'_> {
     }
 
     fn file_metadata(&self, job: &FileJob, stat: &Stat, input: &FileContent) -> Metadata {
-        let mut metadata = metadata::read(stat, &self.engine.owners);
+        let mut metadata = self.engine.metadata(stat);
         metadata.extended_attributes = self.engine.attributes(
             Holder::Open(input.file().as_fd()),
             stat,

@@ -32,6 +32,21 @@ impl BackupReport {
     }
 }
 
+/// What a backup would do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BackupPreview {
+    /// The snapshot whose unchanged files were not read again.
+    pub parent: Option<SnapshotId>,
+    /// What was counted.
+    pub counts: Counts,
+    /// What would not be in the snapshot, or not as it should be; in the order of the paths.
+    pub skipped: Vec<Skipped>,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it ended.
+    pub ended: Timestamp,
+}
+
 /// What a backup counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Counts {
@@ -122,6 +137,11 @@ pub enum SkipReason {
     },
     /// It was written to each time that it was read; the snapshot has what was read last.
     Changing,
+    /// It may say what of its directory is left out, but cannot be read; nothing was left out by it.
+    NotHeeded {
+        /// What is wrong with it.
+        error: String,
+    },
     /// A path that was given is a symbolic link; the link is stored, what it points to is not.
     OnlyLink {
         /// Where it points.
@@ -132,7 +152,13 @@ pub enum SkipReason {
 impl SkipReason {
     /// Tells whether the snapshot has something at the path nevertheless.
     pub const fn is_stored(&self) -> bool {
-        matches!(self, Self::Changing | Self::OnlyLink { .. } | Self::Attributes { .. })
+        matches!(
+            self,
+            Self::Changing
+                | Self::OnlyLink { .. }
+                | Self::Attributes { .. }
+                | Self::NotHeeded { .. }
+        )
     }
 }
 
@@ -145,6 +171,9 @@ impl fmt::Display for SkipReason {
             Self::Unreadable { action, error } => write!(f, "cannot {action} it: {error}"),
             Self::Attributes { error } => write!(f, "cannot read its attributes: {error}"),
             Self::Changing => f.write_str("it changed each time that it was read"),
+            Self::NotHeeded { error } => {
+                write!(f, "cannot read what it says of its directory, which is all stored: {error}")
+            }
             Self::OnlyLink { target } => write!(
                 f,
                 "it is a link, and {} is not backed up; give that path itself",

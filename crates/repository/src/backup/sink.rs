@@ -127,6 +127,11 @@ impl<'a> Shelf<'a> {
         }
     }
 
+    /// Takes packs and does nothing with them, until there are no more.
+    pub(super) fn drop_all(&self, packs: &Receiver<FinishedPack>) {
+        packs.iter().for_each(|pack| self.spares.keep(pack.bytes));
+    }
+
     fn store(&self, pack: &FinishedPack, meter: &Meter) -> Result<(), RepositoryError> {
         let length = pack.bytes.len();
         meter.measure(Activity::Store, length, || self.repository.save_pack(pack))?;

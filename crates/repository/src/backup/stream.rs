@@ -89,14 +89,19 @@ impl Worker<'_> {
         let content = Arc::new(Content::default());
         match self.store_pieces(&mut StreamInput(&mut *reader), &content) {
             Ok(()) => {}
-            Err(Trouble::Read(source)) => return Err(broken(source)),
+            Err(Trouble::Read(source)) => return self.unless_stopped(broken(source)),
             Err(Trouble::Fatal(error)) => return Err(error),
             Err(Trouble::Stopped | Trouble::Skip(_)) => return Ok(()),
         }
-        reader
-            .finish()
-            .map_err(|source| BackupError::StreamEnd { path: path.to_owned(), source })?;
+        if let Err(source) = reader.finish() {
+            return self.unless_stopped(BackupError::StreamEnd { path: path.to_owned(), source });
+        }
         let metadata = metadata::made_up(STREAM_MODE, self.engine.now);
         self.finish_file(content.end(Target { place: Place::Stream(number), metadata }))
+    }
+
+    /// Whoever makes a stream may be stopped by the same Ctrl-C, and that is what is told then.
+    fn unless_stopped(&self, error: BackupError) -> Result<(), BackupError> {
+        if self.engine.work.goes_on() { Err(error) } else { Ok(()) }
     }
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lifeboat_model::BlobId;
+use lifeboat_model::pattern::EntryKind;
 use rustix::fs::{AtFlags, FileType, Stat, fstat, readlinkat, statat};
 use rustix::io::Errno;
 
@@ -20,7 +21,7 @@ use super::{BackupError, SkipReason};
 use crate::node::{Metadata, Node, NodeHead, NodeKind};
 use crate::source::attributes::Holder;
 use crate::source::directory::{self, Links};
-use crate::source::exclude::EntryKind;
+use crate::source::exclude::Standing;
 use crate::source::layout::{Place, Role, Rules};
 use crate::source::metadata;
 
@@ -54,13 +55,40 @@ struct Before {
 #[derive(Debug, Clone)]
 struct Territory {
     rules: Arc<Rules>,
+    /// How the rules stand in the directory that this is about.
+    standing: Standing,
     /// The file system that it begins on, once that is known.
     device: Option<u64>,
 }
 
 impl Territory {
-    fn begin(rules: &Arc<Rules>) -> Self {
-        Self { rules: Arc::clone(rules), device: None }
+    fn begin(rules: &Arc<Rules>, path: &Path) -> Self {
+        Self { rules: Arc::clone(rules), standing: rules.exclude.begin(path), device: None }
+    }
+
+    /// Returns what it is in a directory below.
+    fn enter(&self, name: &OsStr) -> Self {
+        Self {
+            rules: Arc::clone(&self.rules),
+            standing: self.rules.exclude.enter(&self.standing, name),
+            device: self.device,
+        }
+    }
+
+    /// Tells whether an entry of the directory is left out.
+    fn leaves_out(&self, name: &OsStr, stat: &Stat) -> bool {
+        let kind = match metadata::file_type(stat) {
+            FileType::Directory => EntryKind::Directory,
+            _ => EntryKind::Other,
+        };
+        // What is mounted on a directory is left out, but not the directory.
+        self.rules.exclude.leaves_out(&self.standing, name, kind, metadata::size(stat))
+            || (kind == EntryKind::Other && self.ends_before(stat.st_dev))
+    }
+
+    /// Tells whether an entry is left out by its name alone, so that it need not even be looked at.
+    fn leaves_out_name(&self, name: &OsStr) -> bool {
+        self.rules.exclude.leaves_out(&self.standing, name, EntryKind::Other, 0)
     }
 
     /// Tells whether something on `device` is left out since it lies on another file system.
@@ -73,7 +101,7 @@ impl DirectoryJob {
     /// Begins with the root directory.
     pub(super) fn top(place: Arc<Place>, parent_tree: Option<BlobId>) -> Self {
         let territory = match &place.role {
-            Role::Root(rules) => Some(Territory::begin(rules)),
+            Role::Root(rules) => Some(Territory::begin(rules, Path::new("/"))),
             _ => None,
         };
         let before = Before { metadata: None, subtree: parent_tree };
@@ -205,7 +233,7 @@ impl Worker<'_> {
             return Ok((None, metadata::made_up(VIRTUAL_MODE, self.engine.now), None));
         };
         let stat = fstat(&handle)?;
-        let mut metadata = metadata::read(&stat, &self.engine.owners);
+        let mut metadata = self.engine.metadata(&stat);
         metadata.extended_attributes = self.engine.attributes(
             Holder::Open(handle.as_fd()),
             &stat,
@@ -253,7 +281,11 @@ impl Worker<'_> {
             territory.device = territory.device.or(device);
         }
         let walked = handle.as_ref().filter(|_| territory.is_some() && !foreign);
-        let names = self.names(walked, job.place.as_deref(), &path);
+        let listed = walked.map_or_else(Vec::new, |walked| self.listed(walked, &path));
+        if let (Some(territory), Some(walked)) = (&mut territory, walked) {
+            self.heed(territory, walked, &listed, &path);
+        }
+        let names = with_given(listed, job.place.as_deref());
         let parent = job.before.subtree.and_then(|tree| self.parent_tree(tree));
         let directory =
             Directory::new(job.slot, path, (handle, metadata), job.before.subtree, parent);
@@ -310,24 +342,23 @@ impl Worker<'_> {
         Ok(known)
     }
 
-    /// Returns the names to look at: those in the directory, and those that were given.
-    fn names(&self, walked: Option<&OwnedFd>, place: Option<&Place>, path: &Path) -> Vec<OsString> {
-        let mut names = Vec::new();
-        if let Some(walked) = walked {
-            let listing = directory::list(walked);
-            names = listing.names;
-            if let Some(error) = listing.broken_off {
-                self.engine.tally.skip(path.to_owned(), reason("list", error));
-            }
-            self.engine.witness.directory_was_listed(path);
+    /// Returns the names in a directory.
+    fn listed(&self, walked: &OwnedFd, path: &Path) -> Vec<OsString> {
+        let listing = directory::list(walked);
+        if let Some(error) = listing.broken_off {
+            self.engine.tally.skip(path.to_owned(), reason("list", error));
         }
-        if let Some(place) = place.filter(|place| !place.below.is_empty()) {
-            names.extend(place.below.keys().cloned());
-            names.sort_unstable();
+        self.engine.witness.directory_was_listed(path);
+        listing.names
+    }
+
+    /// Takes in what a directory says about its own content.
+    fn heed(&self, territory: &mut Territory, walked: &OwnedFd, listed: &[OsString], path: &Path) {
+        let Territory { rules, standing, .. } = territory;
+        for (name, error) in rules.exclude.heed(standing, walked, listed) {
+            let error = error.to_string();
+            self.engine.tally.skip(path.join(name), SkipReason::NotHeeded { error });
         }
-        // A tree has each name once, whatever a file system lists.
-        names.dedup();
-        names
     }
 
     /// Makes jobs of the entries that are not known yet.
@@ -377,40 +408,40 @@ impl Worker<'_> {
             _ => {}
         }
         let Some(handle) = scene.handle else { return Entry::LeftOut };
-        let path = scene.path.join(name);
         let stat = match statat(handle, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
             Err(error) => {
-                match place {
-                    Some(place) => self.skip_roots(place, &path, &reason("look at", error)),
-                    None => self.engine.tally.skip(path, reason("look at", error)),
+                let (path, reason) = (scene.path.join(name), reason("look at", error));
+                match (place, &scene.territory) {
+                    (Some(place), _) => self.skip_roots(place, &path, &reason),
+                    // What nobody may look at, like another user's FUSE mount, can be left out.
+                    (None, Some(territory)) if territory.leaves_out_name(name) => {}
+                    (None, _) => self.engine.tally.skip(path, reason),
                 }
                 return Entry::LeftOut;
             }
         };
-        let territory = match role {
-            Some(Role::Root(rules)) => Some(Territory::begin(rules)),
-            _ => scene.territory.clone().filter(|territory| !leaves_out(territory, &path, &stat)),
-        };
-        match (territory, metadata::file_type(&stat)) {
-            // The way to another given path is walked through what is left out.
-            (None, FileType::Directory) if place.is_some() => {
-                below(place, None, Links::Refuse, self.former_directory(scene, name, &stat, there))
-            }
-            (None, _) | (_, FileType::Socket) => Entry::LeftOut,
-            (territory, FileType::Directory) => {
+        let is_given = matches!(role, Some(Role::Root(_)));
+        let territory = scene.territory.as_ref();
+        let is_in = is_given || territory.is_some_and(|own| !own.leaves_out(name, &stat));
+        match metadata::file_type(&stat) {
+            FileType::Directory if is_in || place.is_some() => {
+                // The way to another given path is walked through what is left out.
+                let territory = is_in.then(|| territory_below(scene, name, role)).flatten();
                 let former = self.former_directory(scene, name, &stat, there);
                 below(place, territory, Links::Refuse, former)
             }
-            (_, FileType::RegularFile) => self.look_at_file(scene, name, &stat, there),
+            _ if !is_in => Entry::LeftOut,
+            FileType::Socket => Entry::LeftOut,
+            FileType::RegularFile => self.look_at_file(scene, name, &stat, there),
             _ => match self.look_at_other(scene, name, &stat, (place, there)) {
                 Ok(Entry::Known(node, range)) => {
-                    self.name_links_to_given_paths(place, &path, &node);
+                    self.name_links_to_given_paths(place, scene.path, &node);
                     Entry::Known(node, range)
                 }
                 Ok(entry) => entry,
                 Err(error) => {
-                    self.engine.tally.skip(path, reason("read", error));
+                    self.engine.tally.skip(scene.path.join(name), reason("read", error));
                     Entry::LeftOut
                 }
             },
@@ -436,7 +467,7 @@ impl Worker<'_> {
             FileType::Symlink => ("symlink", 0),
             _ => return None,
         };
-        let metadata = metadata::read(stat, &self.engine.owners);
+        let metadata = self.engine.metadata(stat);
         self.scratch.clear();
         NodeHead { name, kind, size, metadata: &metadata }.write(&mut self.scratch);
         Some((scene.cursor.take_same(&self.scratch)?, metadata))
@@ -479,7 +510,7 @@ impl Worker<'_> {
             Some(Node { kind: NodeKind::File { size, content }, metadata: before, .. }) => {
                 let unchanged = size == metadata::size(stat)
                     && before.mtime.is_same_instant(metadata::mtime(stat))
-                    && metadata::has_inode_of(stat, &before)
+                    && self.engine.has_inode_of(stat, &before)
                     && self.engine.has_all(content.iter().copied());
                 let Some(handle) = scene.handle.filter(|_| unchanged) else {
                     return Entry::Pending(Pending::File(Some(before)), range);
@@ -531,7 +562,7 @@ impl Worker<'_> {
         before: Option<&Metadata>,
         directory: &Path,
     ) -> Metadata {
-        let mut metadata = metadata::read(stat, &self.engine.owners);
+        let mut metadata = self.engine.metadata(stat);
         let holder = Holder::Entry(handle, name);
         metadata.extended_attributes =
             self.engine.attributes(holder, stat, before, || directory.join(name));
@@ -540,9 +571,10 @@ impl Worker<'_> {
 
     /// A given path that is a link, or that a link below another given path hides, holds less than
     /// the operator may think.
-    fn name_links_to_given_paths(&self, place: Option<&Arc<Place>>, path: &Path, node: &Node) {
+    fn name_links_to_given_paths(&self, place: Option<&Arc<Place>>, above: &Path, node: &Node) {
         if let (Some(place), NodeKind::Symlink { target }) = (place, &node.kind) {
-            self.skip_roots(place, path, &SkipReason::OnlyLink { target: target.into() });
+            let path = above.join(&node.name);
+            self.skip_roots(place, &path, &SkipReason::OnlyLink { target: target.into() });
         }
     }
 }
@@ -564,13 +596,21 @@ fn below(
     Entry::Pending(Pending::Directory(Box::new(below)), former.range)
 }
 
-/// Tells whether an entry is left out by its territory's rules.
-fn leaves_out(territory: &Territory, path: &Path, stat: &Stat) -> bool {
-    let kind = match metadata::file_type(stat) {
-        FileType::Directory => EntryKind::Directory,
-        _ => EntryKind::Other,
-    };
-    // What is mounted on a directory is left out, but not the directory.
-    territory.rules.exclude.excludes(path, kind)
-        || (kind == EntryKind::Other && territory.ends_before(stat.st_dev))
+/// Returns the territory of a directory that is not left out: one that was given has its own.
+fn territory_below(scene: &Scene<'_>, name: &OsStr, role: Option<&Role>) -> Option<Territory> {
+    match role {
+        Some(Role::Root(rules)) => Some(Territory::begin(rules, &scene.path.join(name))),
+        _ => scene.territory.as_ref().map(|territory| territory.enter(name)),
+    }
+}
+
+/// Adds the names that were given to those that were listed.
+fn with_given(mut names: Vec<OsString>, place: Option<&Place>) -> Vec<OsString> {
+    if let Some(place) = place.filter(|place| !place.below.is_empty()) {
+        names.extend(place.below.keys().cloned());
+        names.sort_unstable();
+    }
+    // A tree has each name once, whatever a file system lists.
+    names.dedup();
+    names
 }

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use lifeboat_model::pattern::EntryKind;
 use lifeboat_model::{BlobId, Cancel};
 
 use super::entries::{DirNumber, Entries, EntryNumber, Sort, Wanted};
@@ -20,7 +21,6 @@ use crate::listing::path_components;
 use crate::node::{Node, NodeKind};
 use crate::repository::{Indexed, Repository};
 use crate::snapshot::Snapshot;
-use crate::source::exclude::EntryKind;
 use crate::walk::{Directory, batches, not_a_tree, read_cached, read_each};
 
 /// Directories deeper than this are refused; Linux itself reaches no path of half as many.

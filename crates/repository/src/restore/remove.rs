@@ -10,6 +10,7 @@ use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
+use lifeboat_model::pattern::EntryKind;
 use lifeboat_model::{Cancel, Cancelled};
 use rustix::fs::FileType;
 
@@ -17,7 +18,6 @@ use super::entries::{DirNumber, Sort, Wanted};
 use super::plan::RestorePlan;
 use super::select::{Verdict, Within};
 use super::target::{self, Folder, Target};
-use crate::source::exclude::EntryKind;
 
 /// Something that the snapshot does not have.
 #[derive(Debug)]

@@ -1,20 +1,18 @@
 //! Which entries of a snapshot are restored, by patterns against their paths in it.
 //!
-//! The patterns are those of a backup's excludes. What lies in a directory that was included is
-//! included, too; what was excluded is not looked into.
+//! The patterns are restic's, as `--exclude` of a backup has them. What lies in a directory that was
+//! included is included, too; what was excluded is not looked into.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
-use crate::source::exclude::{EntryKind, ExcludeError, Excludes};
+use lifeboat_model::pattern::{Case, Decision, Dialect, EntryKind, PatternError, Patterns};
 
 /// What is restored: everything, unless patterns say otherwise.
 #[derive(Debug, Clone, Default)]
 pub struct Selection {
-    include: Option<Excludes>,
-    /// For each include pattern the path without wildcards that it begins with, if it is anchored:
-    /// directories beside it need not be looked into.
-    anchors: Option<Vec<String>>,
-    exclude: Excludes,
+    include: Option<Patterns>,
+    exclude: Option<Patterns>,
 }
 
 /// How a directory came to be looked into.
@@ -40,19 +38,17 @@ pub(super) enum Verdict {
 impl Selection {
     /// Selects by patterns: what any of `include` matches, or everything if there are none, without
     /// what `exclude` matches.
-    pub fn new<S: AsRef<str>>(include: &[S], exclude: &[S]) -> Result<Self, ExcludeError> {
-        let (include, anchors) = if include.is_empty() {
-            (None, None)
-        } else {
-            let anchors = include.iter().map(|pattern| anchor(pattern.as_ref())).collect();
-            (Some(Excludes::new(include)?), anchors)
+    pub fn new<S: AsRef<OsStr>>(include: &[S], exclude: &[S]) -> Result<Self, PatternError> {
+        let compile = |texts: &[S]| {
+            let list = || Patterns::new(Dialect::Restic, Case::Matters, texts);
+            (!texts.is_empty()).then(list).transpose()
         };
-        Ok(Self { include, anchors, exclude: Excludes::new(exclude)? })
+        Ok(Self { include: compile(include)?, exclude: compile(exclude)? })
     }
 
     /// Tells whether no pattern leaves anything out.
-    pub fn is_everything(&self) -> bool {
-        self.include.is_none() && self.exclude.patterns().is_empty()
+    pub const fn is_everything(&self) -> bool {
+        self.include.is_none() && self.exclude.is_none()
     }
 
     /// Returns how the root is looked into.
@@ -62,34 +58,23 @@ impl Selection {
 
     /// Decides over an entry in a directory that is looked into.
     pub(super) fn judge(&self, path: &Path, kind: EntryKind, within: Within) -> Verdict {
-        if self.exclude.excludes(path, kind) {
+        let judge = |list: &Patterns| list.judge_path(path, kind);
+        if self.exclude.as_ref().and_then(judge) == Some(Decision::Matches) {
             return Verdict::Skip;
         }
-        let included = self.include.as_ref().is_none_or(|include| include.excludes(path, kind));
-        if included || within == Within::Selected {
+        let Some(include) = &self.include else { return Verdict::Restore };
+        let included = match judge(include) {
+            Some(decision) => decision == Decision::Matches,
+            None => within == Within::Selected,
+        };
+        if included {
             Verdict::Restore
-        } else if kind == EntryKind::Directory && self.may_hold(path) {
+        } else if kind == EntryKind::Directory && include.may_match_below(path) {
             Verdict::Search
         } else {
             Verdict::Skip
         }
     }
-
-    /// Tells whether something below a directory may be included.
-    fn may_hold(&self, directory: &Path) -> bool {
-        let Some(anchors) = &self.anchors else { return true };
-        anchors
-            .iter()
-            .any(|anchor| Path::new(anchor).starts_with(directory) || directory.starts_with(anchor))
-    }
-}
-
-/// Returns the names that a pattern from the root begins with, up to the first wildcard.
-fn anchor(pattern: &str) -> Option<String> {
-    let rest = pattern.strip_prefix('/')?;
-    let plain = |name: &&str| !name.contains(['*', '?', '[', '{', '\\']);
-    let names: Vec<&str> = rest.split('/').take_while(plain).collect();
-    Some(format!("/{}", names.join("/")))
 }
 
 #[cfg(test)]

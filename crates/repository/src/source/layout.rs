@@ -103,7 +103,7 @@ impl Layout {
             match source {
                 Source::Stream(StreamSource { path, open }) => streams.push((path, open)),
                 Source::Files(files) => {
-                    excludes.extend_from_slice(files.exclude.patterns());
+                    excludes.extend(files.exclude.patterns());
                     let one_file_system = files.one_file_system;
                     let rules = Arc::new(Rules { exclude: files.exclude, one_file_system });
                     for path in files.paths {

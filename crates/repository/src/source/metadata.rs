@@ -58,11 +58,19 @@ pub(crate) fn has_inode_of(stat: &Stat, before: &Metadata) -> bool {
     before.inode == stat.st_ino && before.ctime.is_same_instant(ctime(stat))
 }
 
+/// Which time is kept as that of the last access.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AccessTime {
+    /// The modification time, as restic does by default: otherwise whoever reads a file would change
+    /// its directory's tree.
+    #[default]
+    AsMtime,
+    /// What the file system says.
+    Own,
+}
+
 /// Returns all but the extended attributes.
-///
-/// The access time is set to the modification time, as restic does by default: otherwise reading a
-/// file for its backup would change its directory's tree.
-pub(crate) fn read(stat: &Stat, owners: &Owners) -> Metadata {
+pub(crate) fn read(stat: &Stat, owners: &Owners, access_time: AccessTime) -> Metadata {
     let links = match file_type(stat) {
         FileType::RegularFile
         | FileType::Symlink
@@ -73,7 +81,10 @@ pub(crate) fn read(stat: &Stat, owners: &Owners) -> Metadata {
     Metadata {
         mode: FileMode::from_unix(stat.st_mode),
         mtime: mtime(stat),
-        atime: mtime(stat),
+        atime: match access_time {
+            AccessTime::AsMtime => mtime(stat),
+            AccessTime::Own => time(stat.st_atime, stat.st_atime_nsec),
+        },
         ctime: ctime(stat),
         uid: stat.st_uid,
         gid: stat.st_gid,

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use lifeboat_model::{BlobId, Cancel, Silent, SystemClock};
-use lifeboat_repository::backup::{BackupOptions, BackupReport, ParentChoice, backup};
+use lifeboat_repository::backup::{BackupOptions, BackupReport, Evidence, ParentChoice, backup};
 use lifeboat_repository::{Indexed, Repository};
 use proptest::prelude::*;
 use rustix::fs::{CWD, XattrFlags, renameat};
@@ -232,6 +232,47 @@ fn every_single_change_is_seen() {
         assert_eq!(after, anew, "{kind:?}");
     }
     site.check();
+}
+
+#[test]
+fn size_mtime_ctime_and_inode_are_each_enough_to_read_a_file_again() {
+    let site = Site::new();
+    let path = path_of(&site.source(), 2, 2);
+    let repository = site.repository();
+    let grow_only = || {
+        let mtime = path.metadata().unwrap().modified().unwrap();
+        File::options().append(true).open(&path).unwrap().write_all(b"more").unwrap();
+        set_mtime(&path, mtime);
+    };
+    let with = |kind| change(&site.source(), (kind, 2, 2, 7));
+    // What changes size or mtime changes the ctime as well, so that the evidence which is left out
+    // of account shows that the one in question is enough.
+    let cases: [(&str, &dyn Fn(), Evidence, u64); 8] = [
+        ("size", &grow_only, Evidence::SizeAndMtime, 1),
+        ("mtime", &|| with(Change::Mtime), Evidence::SizeAndMtime, 1),
+        ("ctime", &|| with(Change::Ctime), Evidence::InodeAndCtime, 1),
+        ("ctime", &|| with(Change::Ctime), Evidence::Inode, 0),
+        ("ctime", &|| with(Change::Ctime), Evidence::SizeAndMtime, 0),
+        ("inode", &|| with(Change::OtherInode), Evidence::Inode, 1),
+        ("inode", &|| with(Change::OtherInode), Evidence::SizeAndMtime, 0),
+        ("nothing", &|| {}, Evidence::InodeAndCtime, 0),
+    ];
+    for (what, happens, evidence, read) in cases {
+        remove(&site.source());
+        make(&site.source());
+        run(&site, &repository, ParentChoice::Latest);
+        happens();
+        let options = BackupOptions { evidence, ..BackupOptions::new("site") };
+        let (sources, cancel) = (vec![files(&[&site.source()])], Cancel::new());
+        let report =
+            backup(&repository, sources, &options, &Silent, &cancel, &SystemClock).unwrap();
+        assert_eq!(report.counts.files_changed, read, "{what} {evidence:?}");
+        // Whatever was read, the metadata are those of the file system.
+        let trees =
+            (site.subtree(&repository, report.tree), run(&site, &repository, ParentChoice::None).1);
+        assert_eq!(trees.0, trees.1, "{what} {evidence:?}");
+    }
+    site.restic().check_read_data().unwrap();
 }
 
 #[test]

@@ -16,5 +16,6 @@ mod restic;
 mod resume;
 mod retention;
 mod runs;
+mod selection;
 mod site;
 mod unreadable;

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use lifeboat_model::pattern::{Case, Dialect, Patterns};
 use lifeboat_model::{Cancel, Classify, ErrorKind, IndexId, Silent, SystemClock};
 use lifeboat_repository::backup::{BackupError, BackupOptions, SkipReason, backup};
 use lifeboat_repository::source::{Excludes, FilesSource, Source, StreamReader, StreamSource};
@@ -101,9 +102,10 @@ fn a_path_in_another_one_goes_by_its_own_rules() {
     write(&source.join("cache/kept/file.tmp"), b"kept");
     write(&source.join("cache/file"), b"left out");
     write(&source.join("file.tmp"), b"left out");
+    let list = Patterns::new(Dialect::Restic, Case::Matters, ["cache", "*.tmp"]).unwrap();
     let outer = Source::Files(FilesSource {
         paths: vec![source.clone()],
-        exclude: Excludes::new(["cache", "*.tmp"]).unwrap(),
+        exclude: Excludes::by_patterns(list),
         one_file_system: true,
     });
     let inner = source.join("cache/kept");

@@ -5,10 +5,10 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 
+use lifeboat_model::pattern::{Case, Dialect, Pattern};
 use lifeboat_model::{BlobId, Cancel, SnapshotId};
 use lifeboat_repository::diff::{self, DiffOptions, DiffReport, Mark, MetadataChanges, Sum, Sums};
 use lifeboat_repository::find::{self, Found, Names, Objects, Wanted};
-use lifeboat_repository::pattern::{Case, Pattern};
 use lifeboat_repository::stats::{self, StatsMode};
 use lifeboat_repository::tag::{TagChange, retag};
 use lifeboat_repository::{
@@ -224,7 +224,7 @@ fn found_here(repository: &Repository<Indexed>, wanted: &Wanted) -> BTreeSet<(St
 }
 
 fn names(patterns: &[&str], case: Case) -> Names {
-    let compile = |text: &&str| Pattern::new(OsStr::new(text), case).unwrap();
+    let compile = |text: &&str| Pattern::new(OsStr::new(text), Dialect::Restic, case).unwrap();
     Names { patterns: patterns.iter().map(compile).collect(), oldest: None, newest: None }
 }
 

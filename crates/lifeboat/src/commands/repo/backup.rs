@@ -1,22 +1,30 @@
-//! `lifeboat repo backup`: make a snapshot of files and directories.
+//! `lifeboat repo backup`: make a snapshot of files and directories, or of what a command writes.
+
+pub(super) mod lines;
+mod selection;
+mod stream;
+mod wildcards;
 
 use std::fmt::{self, Write as _};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use lifeboat_model::instant::parse_instant;
-use lifeboat_model::{ByteSize, Exit, Timestamp};
-use lifeboat_repository::backup::{BackupOptions, BackupReport, PACK_SIZES, ParentChoice};
+use lifeboat_model::{BlobId, ByteSize, Exit, SnapshotId, Timestamp};
+use lifeboat_repository::backup::{
+    self, BackupOptions, BackupPreview, BackupReport, Counts, Evidence, PACK_SIZES, ParentChoice,
+    Skipped,
+};
 use lifeboat_repository::compress::Compression;
-use lifeboat_repository::source::{Excludes, FilesSource, Source};
-use lifeboat_repository::{Open, Repository, backup};
+use lifeboat_repository::profile::{Profile, ProfileReport};
+use lifeboat_repository::source::AccessTime;
+use lifeboat_repository::{Open, Repository};
 use serde::Serialize;
 
-use super::Access;
+use super::{Access, Run};
 use crate::failure::{CommandError, Failure};
-use crate::render::{Answer, Page, time};
+use crate::render::{self, Answer, Page, time};
 use crate::session::Session;
 use crate::surroundings;
 
@@ -25,18 +33,12 @@ const SKIPPED_SHOWN: usize = 20;
 
 /// The arguments of `lifeboat repo backup`.
 #[derive(Debug, Args)]
+#[command(after_long_help = PATTERNS)]
 pub struct Backup {
     #[command(flatten)]
     access: Access,
-    /// Back up these files and directories
-    #[arg(value_name = "PATH", required = true)]
-    paths: Vec<PathBuf>,
-    /// Leave out what matches this pattern; `!` before it takes back; may be given several times
-    #[arg(short, long, value_name = "PATTERN")]
-    exclude: Vec<String>,
-    /// Stay on the file system of each path
-    #[arg(short = 'x', long)]
-    one_file_system: bool,
+    #[command(flatten)]
+    selection: selection::Selection,
     /// Give the snapshot these tags, separated by commas; may be given several times
     #[arg(long, value_name = "TAG", value_delimiter = ',')]
     tag: Vec<String>,
@@ -53,6 +55,8 @@ pub struct Backup {
     /// Read every file again, whatever earlier snapshots have
     #[arg(short, long)]
     force: bool,
+    #[command(flatten)]
+    seeing: Seeing,
     /// Compress with this effort: off, fastest, auto, better or max
     #[arg(long, value_name = "EFFORT", default_value = "auto", hide_possible_values = true)]
     compression: Effort,
@@ -62,6 +66,52 @@ pub struct Backup {
     /// Read and store this many files at once [default: as many as there are processors]
     #[arg(long, value_name = "COUNT")]
     read_concurrency: Option<NonZeroUsize>,
+    /// Tell what would be stored, and write nothing
+    #[arg(long, short = 'n')]
+    dry_run: bool,
+    /// Tell what the time went into
+    #[arg(long)]
+    profile: bool,
+}
+
+/// What a pattern is, for the manual.
+const PATTERNS: &str = "\
+Patterns are restic's. `*.jpg` is any name like that at any depth, with all that lies in it if it is a \
+directory; `media/*.jpg` is a path in which these names follow each other; a leading slash binds a \
+pattern to the root, a trailing one says nothing. `*` and `?` stop at a slash, `**` between slashes is any \
+number of directories, `[a-f]` and `[^a-f]` are one character, `\\` takes the meaning off the next one. \
+The last pattern that matches decides. A directory that is left out is not looked into, so that \
+nothing in it can be taken back. The given paths themselves are never left out.";
+
+/// How changes are seen, and what is kept of times.
+#[derive(Debug, Args)]
+struct Seeing {
+    /// Take a file for unchanged though its inode was changed or is another one, if size and
+    /// modification time are the same; for file systems whose inodes get new numbers
+    #[arg(long)]
+    ignore_inode: bool,
+    /// Take a file for unchanged though its inode was changed, if size, modification time and inode
+    /// are the same
+    #[arg(long)]
+    ignore_ctime: bool,
+    /// Keep when files were read last, which makes a change of every read
+    #[arg(long)]
+    with_atime: bool,
+}
+
+impl Seeing {
+    const fn evidence(&self) -> Evidence {
+        match self {
+            // As for restic: where inodes cannot be trusted, their times cannot be either.
+            Self { ignore_inode: true, .. } => Evidence::SizeAndMtime,
+            Self { ignore_ctime: true, .. } => Evidence::Inode,
+            _ => Evidence::InodeAndCtime,
+        }
+    }
+
+    const fn access_time(&self) -> AccessTime {
+        if self.with_atime { AccessTime::Own } else { AccessTime::AsMtime }
+    }
 }
 
 /// How much effort goes into compression.
@@ -87,14 +137,59 @@ impl From<Effort> for Compression {
 }
 
 #[derive(Serialize)]
-#[serde(transparent)]
-struct Done(BackupReport);
+struct Done {
+    dry_run: bool,
+    /// There is none after a dry run.
+    snapshot: Option<SnapshotId>,
+    tree: Option<BlobId>,
+    parent: Option<SnapshotId>,
+    counts: Counts,
+    skipped: Vec<Skipped>,
+    started: Timestamp,
+    ended: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<ProfileReport>,
+}
+
+impl From<BackupReport> for Done {
+    fn from(report: BackupReport) -> Self {
+        let BackupReport { snapshot, tree, parent, counts, skipped, started, ended } = report;
+        Self {
+            dry_run: false,
+            snapshot: Some(snapshot),
+            tree: Some(tree),
+            parent,
+            counts,
+            skipped,
+            started,
+            ended,
+            profile: None,
+        }
+    }
+}
+
+impl From<BackupPreview> for Done {
+    fn from(preview: BackupPreview) -> Self {
+        let BackupPreview { parent, counts, skipped, started, ended } = preview;
+        Self {
+            dry_run: true,
+            snapshot: None,
+            tree: None,
+            parent,
+            counts,
+            skipped,
+            started,
+            ended,
+            profile: None,
+        }
+    }
+}
 
 impl Answer for Done {
     const SCHEMA: &'static str = "lifeboat.repo.backup/1";
 
     fn write(&self, page: &mut Page) -> fmt::Result {
-        let Self(BackupReport { snapshot, counts, skipped, started, ended, .. }) = self;
+        let Self { skipped, started, ended, .. } = self;
         for skipped in skipped.iter().take(SKIPPED_SHOWN) {
             let word = page.paint.warning("left out");
             writeln!(page, "{word}: {skipped}")?;
@@ -102,68 +197,74 @@ impl Answer for Done {
         if let more @ 1.. = skipped.len().saturating_sub(SKIPPED_SHOWN) {
             writeln!(page, "and {more} more; `--json` lists them")?;
         }
+        self.write_counts(page)?;
+        let took = Duration::try_from(ended.duration_since(*started)).unwrap_or_default();
+        let took = time::duration(took);
+        match self.snapshot {
+            Some(snapshot) => writeln!(page, "snapshot {snapshot} made in {took}")?,
+            None => writeln!(page, "a dry run of {took}; nothing was written")?,
+        }
+        self.profile.as_ref().map_or(Ok(()), |profile| render::profile::write(profile, page))
+    }
+}
+
+impl Done {
+    fn write_counts(&self, page: &mut Page) -> fmt::Result {
+        let c = &self.counts;
         let row = |new, changed, unmodified| {
             format!("{new} new, {changed} changed, {unmodified} unchanged")
         };
-        let c = counts;
         writeln!(page, "files: {}", row(c.files_new, c.files_changed, c.files_unmodified))?;
         writeln!(
             page,
             "directories: {}",
             row(c.directories_new, c.directories_changed, c.directories_unmodified)
         )?;
+        let were = if self.dry_run { "would be new" } else { "were new" };
         writeln!(
             page,
-            "{} in {} files, {} of it read; {} were new and take {}",
+            "{} in {} files, {} of it read; {} {were} and take {}",
             ByteSize(c.bytes_total),
             c.files(),
             ByteSize(c.bytes_read),
             ByteSize(c.bytes_added),
             ByteSize(c.bytes_stored),
-        )?;
-        let took = Duration::try_from(ended.duration_since(*started)).unwrap_or_default();
-        writeln!(page, "snapshot {snapshot} made in {}", time::duration(took))
+        )
     }
 }
 
 impl Backup {
     /// Makes the snapshot; what could not be read is named, and ends with 3.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
-        self.refuse_to_go_unlocked()?;
-        let sources = vec![Source::Files(self.files()?)];
+        let run = Run::from(self.dry_run);
+        self.refuse_to_go_unlocked(run)?;
+        let sources = self.selection.sources(session)?;
         let (repository, lock) = self.access.begin(session)?;
         let options = self.options(&repository)?;
         let events = session.events();
         let repository = repository.load_index(&session.cancel, &*events)?;
-        let made =
-            backup(&repository, sources, &options, &*events, &session.cancel, &*session.clock);
+        let (events, cancel, clock) = (&*events, &session.cancel, &*session.clock);
+        let made = match run {
+            Run::Real => backup::backup(&repository, sources, &options, events, cancel, clock)
+                .map(Done::from),
+            Run::Dry => backup::preview(&repository, sources, &options, events, cancel, clock)
+                .map(Done::from),
+        };
         super::end_lock(lock)?;
-        let report = made?;
-        let exit = if report.is_complete() { Exit::Done } else { Exit::Incomplete };
-        session.end(&Done(report), exit)
+        let done = Done { profile: options.profile.report(), ..made? };
+        let exit = if done.skipped.is_empty() { Exit::Done } else { Exit::Incomplete };
+        session.end(&done, exit)
     }
 
     /// Without a lock a `prune` elsewhere could delete what this backup builds upon.
-    fn refuse_to_go_unlocked(&self) -> Result<(), CommandError> {
-        if self.access.no_lock {
-            return Err(CommandError::usage("a backup needs its lock", "leave `--no-lock` out"));
+    fn refuse_to_go_unlocked(&self, run: Run) -> Result<(), CommandError> {
+        if self.access.no_lock && run == Run::Real {
+            return Err(CommandError::usage(
+                "a backup needs its lock",
+                "leave `--no-lock` out, or add `--dry-run`",
+            ));
         }
         Ok(())
-    }
-
-    fn files(&self) -> Result<FilesSource, Failure> {
-        let exclude = Excludes::new(&self.exclude).map_err(|error| {
-            CommandError::usage(
-                error.to_string(),
-                "correct it; the manual of `lifeboat repo backup` says what a pattern is",
-            )
-        })?;
-        let paths = self.paths.iter().map(|path| surroundings::absolute(path));
-        Ok(FilesSource {
-            paths: paths.collect::<Result<_, _>>()?,
-            exclude,
-            one_file_system: self.one_file_system,
-        })
     }
 
     fn options(&self, repository: &Repository<Open>) -> Result<BackupOptions, Failure> {
@@ -177,9 +278,12 @@ impl Backup {
                 Some(wanted) => ParentChoice::Snapshot(repository.find_snapshot(wanted)?.0),
                 None => ParentChoice::Latest,
             },
+            evidence: self.seeing.evidence(),
+            access_time: self.seeing.access_time(),
             compression: self.compression.into(),
             pack_size: self.pack_size.unwrap_or(usual.pack_size),
             workers: self.read_concurrency,
+            profile: if self.profile { Profile::measuring() } else { Profile::off() },
             ..usual
         })
     }

@@ -4,10 +4,10 @@ use std::ffi::OsString;
 use std::fmt::{self, Write as _};
 
 use clap::Args;
+use lifeboat_model::pattern::{Case, Dialect, Pattern, PatternError};
 use lifeboat_model::{BlobId, Exit, PackId, SnapshotId, Timestamp};
 use lifeboat_repository::find::{self, Found, Hit, Names, Objects, Wanted};
 use lifeboat_repository::listing::Listed;
-use lifeboat_repository::pattern::{Case, Pattern, PatternError};
 use lifeboat_repository::{BlobKind, Indexed, Repository, SnapshotName, SnapshotTime};
 use serde::Serialize;
 
@@ -190,7 +190,8 @@ impl Find {
     fn wanted(&self, repository: &Repository<Indexed>) -> Result<Wanted, Failure> {
         if !(self.blob || self.tree || self.pack) {
             let case = if self.ignore_case { Case::Ignored } else { Case::Matters };
-            let patterns = self.patterns.iter().map(|pattern| Pattern::new(pattern, case));
+            let compile = |pattern| Pattern::new(pattern, Dialect::Restic, case);
+            let patterns = self.patterns.iter().map(|pattern| compile(pattern));
             let patterns = patterns.collect::<Result<_, PatternError>>().map_err(|error| {
                 CommandError::usage(error.to_string(), "put `\\` before what is meant as it stands")
             })?;

@@ -1,5 +1,6 @@
 //! `lifeboat repo restore`: restore a snapshot, or a part of it, into a directory.
 
+use std::ffi::OsString;
 use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -16,6 +17,7 @@ use lifeboat_repository::{Indexed, Repository, Snapshot};
 use serde::Serialize;
 
 use super::Access;
+use super::backup::lines;
 use super::choice::{Choice, snapshot_name};
 use crate::failure::{CommandError, Failure};
 use crate::render::{self, Answer, Page, RestoredFiles, ShownPath};
@@ -47,13 +49,13 @@ pub struct Restore {
     /// Restore only what matches this pattern, such as a path of the snapshot, and all in it; may be
     /// given several times
     #[arg(long, short, value_name = "PATTERN")]
-    include: Vec<String>,
+    include: Vec<OsString>,
     /// Restore only what matches a pattern of this file, one a line
     #[arg(long, value_name = "FILE")]
     include_file: Vec<PathBuf>,
     /// Leave out what matches this pattern, and all in it; may be given several times
     #[arg(long, short, value_name = "PATTERN")]
-    exclude: Vec<String>,
+    exclude: Vec<OsString>,
     /// Leave out what matches a pattern of this file, one a line
     #[arg(long, value_name = "FILE")]
     exclude_file: Vec<PathBuf>,
@@ -129,7 +131,7 @@ impl Answer for Restored {
 impl Restore {
     /// Restores what was asked for; what could not be restored is named, and ends with 3.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
-        let (options, target) = (self.options()?, self.target());
+        let (options, target) = (self.options(session)?, self.target());
         let (repository, lock) = self.access.begin(session)?;
         let (id, snapshot) = repository.choose(&self.snapshot, &self.choice.filter())?;
         let events = session.events();
@@ -170,7 +172,11 @@ impl Restore {
         self.tar.as_deref() == Some(Path::new(SCREEN))
     }
 
-    fn options(&self) -> Result<RestoreOptions, Failure> {
+    fn options(&self, session: &Session) -> Result<RestoreOptions, Failure> {
+        let with_files = |patterns: &[OsString], files: &[PathBuf]| {
+            let in_files = lines::patterns(files, &session.process.environment)?;
+            Ok::<_, Failure>([patterns, &in_files].concat())
+        };
         let include = with_files(&self.include, &self.include_file)?;
         let exclude = with_files(&self.exclude, &self.exclude_file)?;
         let selection = Selection::new(&include, &exclude).map_err(|error| {
@@ -219,17 +225,4 @@ fn write_tar(
     let mut out = BufWriter::with_capacity(ARCHIVE_BUFFER_BYTES, out);
     let (events, cancel) = (session.events(), &session.cancel);
     Ok(restore::write_tar(repository, snapshot, options, &mut out, &*events, cancel)?)
-}
-
-/// Adds the patterns in files: one a line, without empty lines and those that begin with `#`.
-fn with_files(patterns: &[String], files: &[PathBuf]) -> Result<Vec<String>, CommandError> {
-    let mut all = patterns.to_vec();
-    for file in files {
-        let text = std::fs::read_to_string(file)
-            .map_err(|source| CommandError::System { action: "read the patterns", source })?;
-        let lines = text.lines().map(str::trim);
-        let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
-        all.extend(lines.map(str::to_owned));
-    }
-    Ok(all)
 }

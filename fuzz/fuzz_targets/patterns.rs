@@ -1,4 +1,4 @@
-//! Fuzzes `parsers::excludes`.
+//! Fuzzes `parsers::patterns`.
 
 #![no_main]
 
@@ -7,5 +7,5 @@
 mod parsers;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    parsers::excludes(bytes);
+    parsers::patterns(bytes);
 });
