@@ -121,6 +121,10 @@ impl Answer for Done {
             ByteSize(c.bytes_added),
             ByteSize(c.bytes_stored),
         )?;
+        if c.packs_adopted > 0 {
+            let (packs, bytes) = (c.packs_adopted, ByteSize(c.bytes_adopted));
+            writeln!(page, "{packs} packs ({bytes}) that an interrupted run had stored are used")?;
+        }
         let took = Duration::try_from(ended.duration_since(*started)).unwrap_or_default();
         writeln!(page, "snapshot {snapshot} made in {}", time::duration(took))
     }
