@@ -1,4 +1,7 @@
 //! Ctrl-C and SIGTERM: the first asks the work to stop at a safe point, the second ends it at once.
+//!
+//! SIGHUP does nothing: `restic unlock` sends it to whoever holds a lock on this machine, to learn
+//! whether that process is there. Source: restic `internal/restic/lock_unix.go`.
 
 use lifeboat_model::{Cancel, Exit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -13,6 +16,8 @@ pub fn listen(cancel: Cancel, screen: Screen) -> Result<(), CommandError> {
     };
     let (mut interrupt, mut terminate) =
         (stream(SignalKind::interrupt())?, stream(SignalKind::terminate())?);
+    // Once somebody has listened to it, it ends the process no more.
+    drop(stream(SignalKind::hangup())?);
     tokio::spawn(async move {
         next(&mut interrupt, &mut terminate).await;
         cancel.cancel();

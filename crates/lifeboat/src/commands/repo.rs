@@ -23,6 +23,7 @@ mod unlock;
 mod unreadable;
 
 use std::ffi::OsString;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,7 +31,7 @@ use clap::{Args, Subcommand};
 use lifeboat_model::Exit;
 use lifeboat_repository::lock::{LockGuard, LockKind, LockOptions, LockOwner};
 use lifeboat_repository::{OpenOptions, Repository, Store};
-use lifeboat_tiers::{LocalTier, ObjectPrefix, TierError};
+use lifeboat_tiers::{LocalTier, ObjectPrefix, Throttle, TierError, steady};
 
 use crate::failure::{CommandError, Failure};
 use crate::session::Session;
@@ -150,6 +151,37 @@ pub struct Access {
     /// Keep no local copy of what is read most, and use none
     #[arg(long)]
     pub no_cache: bool,
+    #[command(flatten)]
+    pub bandwidth: Bandwidth,
+}
+
+/// How fast bytes may go to a repository and come from it.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct Bandwidth {
+    /// Write at most so many KiB a second
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    limit_upload: Option<u64>,
+    /// Read at most so many KiB a second
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    limit_download: Option<u64>,
+}
+
+/// Parses KiB a second into bytes a second.
+fn rate(text: &str) -> Result<u64, String> {
+    text.parse::<u64>()
+        .ok()
+        .and_then(|kib| kib.checked_mul(1 << 10))
+        .ok_or_else(|| format!("expected a number of KiB a second, like `512`, not `{text}`"))
+}
+
+impl From<Bandwidth> for Throttle {
+    /// Of nothing, as with restic, is no limit.
+    fn from(bandwidth: Bandwidth) -> Self {
+        Self {
+            write: bandwidth.limit_upload.and_then(NonZeroU64::new),
+            read: bandwidth.limit_download.and_then(NonZeroU64::new),
+        }
+    }
 }
 
 impl Access {
@@ -226,12 +258,18 @@ impl Access {
             error => error.into(),
         })?;
         let password = password::find(self, Purpose::Open, session)?;
-        Ok(Repository::open(store(tier, session), &password, &OpenOptions::default())?)
+        Ok(Repository::open(self.store(tier, session), &password, &OpenOptions::default())?)
     }
 
     /// Makes the directory of a new repository, if it is not there.
     fn create_store(&self, session: &Session) -> Result<Store, Failure> {
-        Ok(store(LocalTier::create(&self.directory()?)?, session))
+        Ok(self.store(LocalTier::create(&self.directory()?)?, session))
+    }
+
+    /// What may pass is tried again, and nothing passes faster than told.
+    fn store(&self, tier: LocalTier, session: &Session) -> Store {
+        let tier = steady(Arc::new(tier), &session.clock, self.bandwidth.into());
+        Store::new(tier, session.runtime.clone(), ObjectPrefix::ALL)
     }
 
     /// Returns the directory that the address names.
@@ -267,10 +305,6 @@ fn use_cache(repository: &mut Repository, session: &Session) {
     }
 }
 
-fn store(tier: LocalTier, session: &Session) -> Store {
-    Store::new(Arc::new(tier), session.runtime.clone(), ObjectPrefix::ALL)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -282,6 +316,7 @@ mod tests {
             password_command: None,
             no_lock: false,
             no_cache: false,
+            bandwidth: Bandwidth::default(),
         }
         .directory()
     }
@@ -296,6 +331,21 @@ mod tests {
             ("odd:name", "odd:name"),
         ] {
             assert_eq!(directory(address).unwrap(), Path::new(path), "{address}");
+        }
+    }
+
+    #[test]
+    fn rates_are_kib_a_second_and_nothing_is_no_limit() {
+        let limits = |upload, download| {
+            Throttle::from(Bandwidth {
+                limit_upload: Some(rate(upload).unwrap()),
+                limit_download: Some(rate(download).unwrap()),
+            })
+        };
+        let expected = Throttle { write: NonZeroU64::new(512 << 10), read: None };
+        assert_eq!(limits("512", "0"), expected);
+        for bad in ["-1", "1M", "", "99999999999999999999", "18014398509481985"] {
+            assert!(rate(bad).unwrap_err().contains(bad), "{bad}");
         }
     }
 

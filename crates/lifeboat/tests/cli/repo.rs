@@ -222,3 +222,56 @@ fn snapshots_are_copied_once_into_a_repository_with_another_password() {
     other.check_read_data().unwrap();
     assert_eq!(other.snapshots().unwrap().len(), 1);
 }
+
+/// Returns bytes that cannot be compressed.
+fn noise(length: usize, mut state: u64) -> Vec<u8> {
+    let step = || {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state.to_be_bytes()[0]
+    };
+    std::iter::repeat_with(step).take(length).collect()
+}
+
+#[test]
+fn a_killed_backup_is_gone_on_with_and_limits_are_limits() {
+    let environment = environment();
+    environment.run(["repo", "init", "repo"]).success();
+    let source = environment.path("source");
+    for number in 0..60 {
+        environment.write(&format!("source/{number}"), noise(400_000, number + 1));
+    }
+    let source = source.to_str().unwrap();
+    let backup = ["repo", "backup", "repo", source, "--pack-size", "4"];
+    // Slow enough that much is left to do after the second pack.
+    let mut child = environment.start(backup.iter().chain(&["--limit-upload", "1500"]));
+    let packs = || {
+        let folders = fs::read_dir(environment.path("repo/data")).into_iter().flatten().flatten();
+        let files = folders.flat_map(|folder| fs::read_dir(folder.path()).unwrap().flatten());
+        files.filter(|file| file.file_name().len() == 64).count()
+    };
+    while child.try_wait().unwrap().is_none() && packs() < 2 {
+        std::thread::yield_now();
+    }
+    let restic = Restic::new(environment.path("repo"), PASSWORD);
+    // It asks the holder of a lock by a signal whether it is there.
+    restic.run(["unlock"]).unwrap();
+    assert_eq!(fs::read_dir(environment.path("repo/locks")).unwrap().count(), 1);
+    assert!(child.try_wait().unwrap().is_none(), "it goes on");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let left = packs();
+
+    let done = environment.run(backup.iter().chain(&["--limit-download", "1000000", "--json"]));
+    assert_eq!(done.code(), 0, "{done}");
+    assert_eq!(done.json()["counts"]["packs_adopted"], left, "{done}");
+    let listed = environment.run(["repo", "list", "repo", "blobs", "--json"]).json();
+    let blobs = listed["objects"].as_array().unwrap();
+    let ids: std::collections::BTreeSet<_> =
+        blobs.iter().map(|blob| (blob["type"].as_str(), blob["id"].as_str())).collect();
+    assert_eq!(ids.len(), blobs.len(), "nothing is stored twice");
+    restic.check_read_data().unwrap();
+
+    let error = environment.run(backup.iter().chain(&["--limit-upload", "fast"])).failure(2);
+    assert!(error.contains("KiB a second"), "{error}");
+}

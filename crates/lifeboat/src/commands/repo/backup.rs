@@ -229,7 +229,12 @@ impl Done {
             ByteSize(c.bytes_read),
             ByteSize(c.bytes_added),
             ByteSize(c.bytes_stored),
-        )
+        )?;
+        if c.packs_adopted > 0 {
+            let (packs, bytes) = (c.packs_adopted, ByteSize(c.bytes_adopted));
+            writeln!(page, "{packs} packs ({bytes}) that an interrupted run had stored are used")?;
+        }
+        Ok(())
     }
 }
 
