@@ -1,5 +1,7 @@
 //! Growth with the real programs, on so little that only the answers and the memory count.
 
+#![cfg(test)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -50,7 +50,7 @@ pub enum Command {
     Catalog(catalog::Catalog),
     /// Work on any restic repository by address and password, without a plan
     #[command(subcommand, long_about = repo::LONG_ABOUT)]
-    Repo(repo::Repo),
+    Repo(Box<repo::Repo>),
     /// Print a completion script for a shell
     Completions(completions::Completions),
     /// Write man pages for every command

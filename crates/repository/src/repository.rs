@@ -668,10 +668,8 @@ impl Repository<Indexed> {
         let mut result =
             Err(self.corrupt(StoredObject::Blob { kind, id: *id, at: None }, Defect::NotIndexed));
         for location in &locations {
-            // What lies here is read as fast as its copy in the cache.
             if kind == BlobKind::Tree
-                && !self.store.reads_here()
-                && let Some(plaintext) = self.read_cached(opener, id, location)
+                && let Some(plaintext) = self.read_from_whole_pack(opener, id, location)
             {
                 return Ok(plaintext);
             }
@@ -683,20 +681,26 @@ impl Repository<Indexed> {
         result
     }
 
-    /// Reads a directory from the cache, into which its whole pack goes: its neighbours are asked
-    /// for next. Whatever goes wrong, the directory alone is read from the tier instead.
-    fn read_cached(
+    /// Reads a directory out of its whole pack in memory, since its neighbours are asked for next. Whatever
+    /// goes wrong, the directory alone is read from the tier instead.
+    fn read_from_whole_pack(
         &self,
         opener: &mut BlobOpener<'_>,
         id: &BlobId,
         location: &BlobLocation,
     ) -> Option<Bytes> {
-        let (cache, pack) = (self.cache.as_ref()?, &location.pack);
-        let fetch = || self.load_raw(pack);
-        let bytes = self
-            .state
-            .tree_packs
-            .get(pack, || cache.read_through(CacheKind::TreePack, pack.as_bytes(), fetch).ok())?;
+        let packs = &self.state.tree_packs;
+        let pack = &location.pack;
+        let bytes = if self.store.reads_here() {
+            // What lies here is read as fast as its copy in the cache; the directory has its own hash.
+            packs.get_again(pack, || self.store.get(pack).ok())?
+        } else {
+            let cache = self.cache.as_ref()?;
+            let fetch = || self.load_raw(pack);
+            packs.get(pack, || {
+                cache.read_through(CacheKind::TreePack, pack.as_bytes(), fetch).ok()
+            })?
+        };
         let begin = location.offset as usize;
         let mut sealed = bytes.get(begin..begin.checked_add(location.length as usize)?)?.to_vec();
         opener.open(id, &mut sealed, location.uncompressed_length).ok().map(Bytes::from)

@@ -75,9 +75,10 @@ fn write(path: &Path, number: u64) -> io::Result<()> {
         target => target?,
     };
     let lines = 1 + number % 7;
-    let text: String =
-        (0..lines).map(|line| format!("message {number}, line {line} of {lines}\n")).collect();
-    target.write_all(text.as_bytes())
+    for line in 0..lines {
+        writeln!(target, "message {number}, line {line} of {lines}")?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -108,7 +108,10 @@ pub(super) fn run(
         engine.sink.flush();
         engine.made()
     });
-    let listed = shelf.finish();
+    let listed = match setting.packs {
+        Packs::Stored => shelf.finish(),
+        Packs::Dropped => Ok(()),
+    };
     work.result()?;
     listed?;
     Ok(made.expect("without a failure every directory was completed"))

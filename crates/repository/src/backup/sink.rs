@@ -291,7 +291,7 @@ impl<'a> Sink<'a> {
         blob: &StreamedBlob,
     ) -> Result<BlobId, RepositoryError> {
         let prepared = blob.prepared(kind);
-        if self.shelf.is_new(kind, blob.id) {
+        if self.shelf.is_new(kind, blob.id) && !self.is_adopted(kind, blob.id, meter) {
             self.count(&prepared, blob.plaintext_length());
             self.put(&prepared, meter)?;
         }

@@ -4,7 +4,9 @@ use std::fs;
 use std::io;
 use std::sync::Arc;
 
-use lifeboat_model::{Classify, ErrorKind};
+use lifeboat_model::{Cancel, Classify, ErrorKind, IndexId, PackId, Silent, SystemClock};
+use lifeboat_repository::BackupOptions;
+use lifeboat_repository::backup::preview;
 use lifeboat_testing::tree::{self, Aspect, Sample};
 use lifeboat_tiers::fault::{Fault, FaultTier, Moment, Rule, Target};
 
@@ -68,6 +70,31 @@ fn a_failure_of_any_write() {
 #[test]
 fn a_tier_that_is_full_from_any_write_on() {
     survives(|nth| Rule::new(Target::Writes, Fault::Full).from_nth(nth));
+}
+
+#[test]
+fn a_preview_after_a_kill_lists_nothing() {
+    let site = Site::new();
+    fs::create_dir(site.source()).unwrap();
+    fs::File::create(site.source().join("a"))
+        .and_then(|mut file| io::Write::write_all(&mut file, &noise(40 << 20, 1)))
+        .unwrap();
+    let tier = Arc::new(FaultTier::new(site.tier()));
+    tier.add(Rule::kill_at_write(2, Moment::Before));
+    let killed = site.repository_on(Arc::clone(&tier) as _);
+    run(&killed, vec![files(&[&site.source()])]).unwrap_err();
+
+    let repository = site.repository();
+    let there = || {
+        let store = repository.store();
+        (store.list::<IndexId>().unwrap(), store.list::<PackId>().unwrap())
+    };
+    let before = there();
+    let (sources, options) = (vec![files(&[&site.source()])], BackupOptions::new("site"));
+    let cancel = Cancel::new();
+    let told = preview(&repository, sources, &options, &Silent, &cancel, &SystemClock).unwrap();
+    assert!(told.counts.packs_adopted > 0, "{:?}", told.counts);
+    assert_eq!(there(), before);
 }
 
 #[test]
