@@ -76,7 +76,9 @@ impl Cancel {
         let present: Vec<_> = keepers.iter().filter_map(Weak::upgrade).collect();
         // A keeper may take its time, and may revoke this flag.
         drop(keepers);
-        present.iter().for_each(|keeper| keeper.look());
+        for keeper in present {
+            keeper.look();
+        }
         if self.0.state.load(Ordering::Relaxed) == REVOKED { Err(Cancelled) } else { Ok(()) }
     }
 
