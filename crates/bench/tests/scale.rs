@@ -28,10 +28,10 @@ fn scale(below: &Path, arguments: &[&str]) -> Output {
 }
 
 fn points(below: &Path) -> Vec<Value> {
-    let json = fs::read(below.join("out/growth.json")).unwrap();
-    let growth: Value = serde_json::from_slice(&json).unwrap();
+    let json = fs::read(below.join("out/growth.json")).expect("it was written");
+    let growth: Value = serde_json::from_slice(&json).expect("it is a document");
     assert_eq!(growth["schema"], "lifeboat.growth/1");
-    growth["points"].as_array().unwrap().clone()
+    growth["points"].as_array().expect("it has points").clone()
 }
 
 #[test]

@@ -26,7 +26,7 @@
 //!
 //! # Limits
 //!
-//! It holds 40 bytes for each blob that is used, 48 for each that moves, and about 200 for each pack.
+//! It holds 40 to 80 bytes for each blob that is used, 48 for each that moves, and about 200 for each pack.
 //! [`WORKERS_MAX`] threads hold one range of a pack each.
 //!
 //! Sources: restic `doc/060_forget.rst`, `doc/design.rst`; restic `internal/repository/prune.go`.

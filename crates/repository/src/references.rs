@@ -10,7 +10,8 @@
 //!
 //! # Limits
 //!
-//! 40 bytes for each blob that is referred to. [`READERS`] threads hold one range of a pack each.
+//! 40 to 80 bytes for each blob that is referred to, depending on how full the tables are. [`READERS`]
+//! threads hold one range of a pack each.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

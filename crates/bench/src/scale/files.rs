@@ -74,11 +74,15 @@ fn write(path: &Path, number: u64) -> io::Result<()> {
         }
         target => target?,
     };
-    let lines = 1 + number % 7;
+    let (lines, mut text) = (1 + number % 7, String::new());
     for line in 0..lines {
-        writeln!(target, "message {number}, line {line} of {lines}")?;
+        text.push_str("message ");
+        text.push_str(&number.to_string());
+        text.push_str(", line ");
+        text.push_str(&line.to_string());
+        text.push('\n');
     }
-    Ok(())
+    target.write_all(text.as_bytes())
 }
 
 #[cfg(test)]

@@ -193,24 +193,15 @@ impl Access {
     /// Opens it like [`Access::open`] for work that begins with reading: before it writes, or ends, it is
     /// made certain that nobody else was quicker to lock it.
     pub fn begin(&self, session: &Session) -> Result<(Repository, Option<LockGuard>), Failure> {
-        let (mut repository, lock) = self.begin_uncached(session)?;
-        if !self.no_cache {
-            use_cache(&mut repository, session);
-        }
-        Ok((repository, lock))
-    }
-
-    /// Opens it like [`Access::begin`], for whoever has to see what the tier itself holds.
-    pub fn begin_uncached(
-        &self,
-        session: &Session,
-    ) -> Result<(Repository, Option<LockGuard>), Failure> {
-        let repository = self.open_without_lock(session)?;
+        let mut repository = self.open_without_lock(session)?;
         let begin = || {
             let (owner, clock) = (LockOwner::this_process(), &session.clock);
             LockGuard::begin(&repository, owner, clock, &session.cancel)
         };
         let lock = (!self.no_lock).then(begin).transpose()?;
+        if !self.no_cache {
+            use_cache(&mut repository, session);
+        }
         Ok((repository, lock))
     }
 

@@ -89,7 +89,7 @@ impl Answer for Checked {
 impl Check {
     /// Checks the repository: 1 for damage, 4 for what could not be looked at.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
-        let (repository, lock) = self.access.begin_uncached(session)?;
+        let (repository, lock) = self.access.begin(session)?;
         let data = match self.read_data.map(Subset::Share).or(self.read_data_subset) {
             None => ReadData::None,
             Some(Subset::Part(part)) => ReadData::Part(part),
