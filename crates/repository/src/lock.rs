@@ -247,8 +247,8 @@ struct LockState {
 /// Whether anybody else was quicker.
 #[derive(Debug)]
 enum Claim {
-    /// Nobody knows yet.
-    Open,
+    /// Nobody knows yet; since when others can see the lock.
+    Open(Timestamp),
     /// Nobody was.
     Certain,
     /// Somebody was, or it could not be found out; why, until it was told.
@@ -267,10 +267,8 @@ impl Keeper for Held {
 
 impl Held {
     fn make_certain(&self, state: &mut LockState) {
-        if !matches!(state.claim, Claim::Open) {
-            return;
-        }
-        state.claim = match self.locks.settle(state.id, state.refreshed) {
+        let Claim::Open(since) = state.claim else { return };
+        state.claim = match self.locks.settle(state.id, since) {
             Ok(()) => Claim::Certain,
             Err(error) => {
                 self.locks.cancel.revoke();
@@ -344,7 +342,7 @@ impl Locks {
     fn try_acquire(&self) -> Result<LockState, RepositoryError> {
         let state = self.claim()?;
         let (id, refreshed) = (state.id, state.refreshed);
-        let settled = self.settle(id, refreshed).and_then(|()| self.refuse_stale(refreshed));
+        let settled = self.settle(id, self.clock.now()).and_then(|()| self.refuse_stale(refreshed));
         match settled {
             Ok(()) => Ok(LockState { claim: Claim::Certain, ..state }),
             Err(error) => {
@@ -363,7 +361,9 @@ impl Locks {
         }
         let refreshed = self.clock.now();
         let id = self.write(refreshed)?;
-        Ok(LockState { id, refreshed, lost_after: None, claim: Claim::Open })
+        // Not before: a write may take long, and nobody sees what is not written.
+        let claim = Claim::Open(self.clock.now());
+        Ok(LockState { id, refreshed, lost_after: None, claim })
     }
 
     /// Fails if the machine slept while the lock was taken: others may have removed it as stale, and
@@ -379,8 +379,8 @@ impl Locks {
     }
 
     /// Waits until everything is seen that others do, or did before they saw our lock.
-    fn settle(&self, id: LockId, written: Timestamp) -> Result<(), RepositoryError> {
-        let passed = Duration::try_from(self.clock.now().duration_since(written));
+    fn settle(&self, id: LockId, since: Timestamp) -> Result<(), RepositoryError> {
+        let passed = Duration::try_from(self.clock.now().duration_since(since));
         self.sleep(SETTLE.saturating_sub(passed.unwrap_or_default()))?;
         self.refuse_conflicts(Some(id))?;
         match self.kind {

@@ -1,6 +1,7 @@
 //! Locks: between ours, between ours and stock restic's, and over simulated time.
 
 use std::io::Write;
+use std::num::NonZeroU64;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use lifeboat_repository::lock::{
 use lifeboat_repository::{Indexed, Repository, RepositoryError};
 use lifeboat_testing::tree::Sample;
 use lifeboat_tiers::fault::{Fault, Moment, Rule, Target};
-use lifeboat_tiers::{FaultTier, MemoryTier};
+use lifeboat_tiers::{FaultTier, MemoryTier, Throttle, ThrottleTier};
 
 use crate::support::{ResticRepository, init, memory};
 
@@ -319,6 +320,29 @@ fn a_lock_that_was_begun_is_certain_before_anything_is_written() {
     assert_eq!(error.exit(), Exit::Locked);
     drop(exclusive);
     assert_eq!(lock_count(&repository), 0);
+}
+
+// Found by the simulation (seeds 2444 and 6681): whoever counted from before the write looked at once.
+#[test]
+fn a_lock_that_took_long_to_write_is_looked_at_no_sooner() {
+    let clock = sim();
+    let shared: Arc<dyn Clock> = clock.clone();
+    // A second's worth is saved up, and used up by the first lock.
+    let throttle = Throttle { write: NonZeroU64::new(100), read: None };
+    let tier = ThrottleTier::new(Arc::new(MemoryTier::new()), Arc::clone(&shared), throttle);
+    let repository = init(Arc::new(tier), None);
+    let options = options(LockKind::Shared, "db1");
+    for _ in 0..2 {
+        let begun = clock.now();
+        let cancel = Cancel::new();
+        let owner = options.owner.clone();
+        let guard = LockGuard::begin(&repository, owner, &shared, &cancel).unwrap();
+        let written = clock.now();
+        assert!(written.duration_since(begun).as_millis() > 200, "the write was slow");
+        cancel.check_may_write().unwrap();
+        assert_eq!(clock.now().duration_since(written).as_millis(), 200);
+        drop(guard);
+    }
 }
 
 #[test]
