@@ -161,7 +161,8 @@ pub fn patterns(bytes: &[u8]) -> bool {
     let (path, content) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     let path = Path::new("/").join(OsStr::from_bytes(path));
     Patterns::of_gitignore(content).judge_path(&path, EntryKind::Directory);
-    let texts = || content.split(|byte| *byte == b'\n').map(OsStr::from_bytes);
+    let lines = || content.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let texts = || lines().map(OsStr::from_bytes);
     let mut are_some = true;
     for dialect in DIALECTS {
         let Ok(list) = Patterns::new(dialect, Case::Matters, texts()) else {
