@@ -15,7 +15,7 @@ use rustix::fs::FallocateFlags;
 
 use super::entries::{DirNumber, EntryNumber, Sort, There};
 use super::files::Finished;
-use super::metadata::Inherited;
+use super::metadata::{Content, Inherited};
 use super::reads::{Piece, RangeRead, Reach, ranges, units};
 use super::run::{Run, Tally};
 use super::target::{self, Folder};
@@ -233,19 +233,20 @@ impl<'w> Writer<'w> {
     }
 
     /// Counts a piece down; the last one finishes the file. A file that is not whole gets its
-    /// metadata, too, if any of it could be had.
+    /// metadata, too, but for its times, if any of it could be had.
     fn piece_done(&mut self, number: EntryNumber, size: u64) {
         let run = self.run;
         // Release what this thread wrote, acquire what the others wrote.
         if run.outstanding[number as usize].fetch_sub(1, Ordering::AcqRel) != 1 {
             return;
         }
+        let content = if run.has_failed(number) { Content::Broken } else { Content::Whole };
         match run.files.finish(number) {
-            Finished::Open(file) => run.apply_open(&*file, number, Inherited::Maybe),
-            Finished::PutAway => run.apply_named(number, Inherited::Maybe),
+            Finished::Open(file) => run.apply_open_as(&*file, number, Inherited::Maybe, content),
+            Finished::PutAway => run.apply_named_as(number, Inherited::Maybe, content),
             Finished::NeverMade => return,
         }
-        if !run.has_failed(number) {
+        if content == Content::Whole {
             self.tally.add_file(size);
         }
     }

@@ -20,7 +20,7 @@ use std::sync::{Mutex, PoisonError};
 
 use nix::unistd::{Group, User};
 use rustix::fs::{
-    AtFlags, CWD, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags,
+    AtFlags, CWD, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, Uid, XattrFlags,
 };
 
 use super::entries::{Entry, OwnerNames, Sort};
@@ -79,7 +79,7 @@ impl Owners {
     }
 
     fn resolve(&self, wish: Wish<'_>, shortfalls: &mut Vec<Shortfall>) -> (u32, u32) {
-        let (Wish { entry, names }, by_id) = (wish, self.ownership == Ownership::ById);
+        let (Wish { entry, names, .. }, by_id) = (wish, self.ownership == Ownership::ById);
         if by_id {
             return (entry.uid, entry.gid);
         }
@@ -118,6 +118,18 @@ pub struct Wish<'e> {
     pub entry: &'e Entry,
     /// Whose it was, by name.
     pub names: &'e OwnerNames,
+    /// Whether its content is what it was.
+    pub content: Content,
+}
+
+/// Whether the content of a file is what it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// It is.
+    Whole,
+    /// Some of it could not be had. So that nobody takes the file for the recorded one, not the next restore
+    /// either, it gets the time of now.
+    Broken,
 }
 
 /// Whether a file may have attributes that nobody gave it.
@@ -200,8 +212,13 @@ fn apply_to(
     if let Err(error) = owned {
         shortfalls.push(Shortfall::Owner(error.into()));
     }
-    let times =
-        Timestamps { last_access: timespec(entry.atime), last_modification: timespec(entry.mtime) };
+    let times = match wish.content {
+        Content::Whole => Timestamps {
+            last_access: timespec(entry.atime),
+            last_modification: timespec(entry.mtime),
+        },
+        Content::Broken => Timestamps { last_access: NOW, last_modification: NOW },
+    };
     if let Err(error) = handle.set_times(&times) {
         shortfalls.push(Shortfall::Other("times", error.into()));
     }
@@ -311,6 +328,9 @@ fn note(name: &OsStr, result: rustix::io::Result<()>, shortfalls: &mut Vec<Short
 /// The longest list of attribute names that Linux returns, in bytes.
 const XATTR_LIST_MAX: usize = 65_536;
 
+/// The time at which it is set.
+const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+
 /// Translates a time; one that nobody knew is left as it is.
 pub(super) fn timespec(time: NodeTime) -> Timespec {
     if time.is_same_instant(NodeTime::UNKNOWN) {
@@ -347,7 +367,8 @@ mod tests {
         let mut entries = Entries::default();
         entries.add(None, &Component::new(&node.name).unwrap(), &node, Sort::Fifo);
         let entry = entries.get(0);
-        let wish = Wish { entry, names: entries.owner_names(entry) };
+        let names = entries.owner_names(entry);
+        let wish = Wish { entry, names, content: Content::Whole };
         let mut shortfalls = Vec::new();
         let owners = Owners::new(Ownership::ByName);
         assert_eq!(owners.resolve(wish, &mut shortfalls), (4711, 0));

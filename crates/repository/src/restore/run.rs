@@ -15,7 +15,7 @@ use rustix::fs::FileType;
 
 use super::entries::{Entry, EntryNumber, Sort, There, Wanted};
 use super::files::OpenFiles;
-use super::metadata::{self, Inherited, Owners, Shortfall, Wish};
+use super::metadata::{self, Content, Inherited, Owners, Shortfall, Wish};
 use super::parallel::{Parallel, for_each};
 use super::plan::RestorePlan;
 use super::reads::Piece;
@@ -334,22 +334,43 @@ impl<'a> Run<'a> {
 
     /// Gives an open file or directory its metadata.
     pub(super) fn apply_open(&self, file: impl AsFd, number: EntryNumber, inherited: Inherited) {
-        let wish = self.wish(number);
+        self.apply_open_as(file, number, inherited, Content::Whole);
+    }
+
+    /// Gives an open file its metadata, or those that a broken one may have.
+    pub(super) fn apply_open_as(
+        &self,
+        file: impl AsFd,
+        number: EntryNumber,
+        inherited: Inherited,
+        content: Content,
+    ) {
+        let wish = self.wish(number, content);
         self.warn(number, &metadata::apply_open(file, wish, &self.owners, inherited));
     }
 
     /// Gives something its metadata that is not open.
     pub(super) fn apply_named(&self, number: EntryNumber, inherited: Inherited) {
-        let (wish, name) = (self.wish(number), self.plan.entries.name(number));
+        self.apply_named_as(number, inherited, Content::Whole);
+    }
+
+    /// Gives a file its metadata that is not open, or those that a broken one may have.
+    pub(super) fn apply_named_as(
+        &self,
+        number: EntryNumber,
+        inherited: Inherited,
+        content: Content,
+    ) {
+        let (wish, name) = (self.wish(number, content), self.plan.entries.name(number));
         let shortfalls = self
             .parent(wish.entry)
             .map(|parent| metadata::apply_named(&*parent, name, wish, &self.owners, inherited));
         self.warn(number, &shortfalls.unwrap_or_else(|e| vec![Shortfall::Other("metadata", e)]));
     }
 
-    fn wish(&self, number: EntryNumber) -> Wish<'_> {
+    fn wish(&self, number: EntryNumber, content: Content) -> Wish<'_> {
         let entry = self.plan.entries.get(number);
-        Wish { entry, names: self.plan.entries.owner_names(entry) }
+        Wish { entry, names: self.plan.entries.owner_names(entry), content }
     }
 
     fn warn(&self, number: EntryNumber, shortfalls: &[Shortfall]) {

@@ -354,6 +354,24 @@ fn a_pack_that_is_gone_or_cut_off_costs_only_its_files() {
 }
 
 #[test]
+fn a_file_that_is_not_whole_is_not_taken_for_the_recorded_one_afterwards() {
+    let ground = Ground::new();
+    let id = lifeboat_repository::blob::blob_id(SECOND);
+    let pack = ground.repository.index().get(BlobKind::Data, &id).unwrap().pack;
+    let bytes = ground.repository.store().get(&pack).unwrap();
+    ground.repository.store().delete(&pack).unwrap();
+    ground.restore(&ground.options(Existing::Refuse));
+    for existing in [Existing::IfChanged, Existing::Always] {
+        let report = ground.restore(&ground.options(existing));
+        assert_eq!(report.exit(), Exit::Incomplete, "{existing:?}");
+    }
+    ground.repository.store().put(&pack, bytes).unwrap();
+    let report = ground.restore(&ground.options(Existing::IfChanged));
+    assert_eq!((report.failed, report.bytes_written), (vec![], 2000));
+    ground.assert_whole();
+}
+
+#[test]
 fn gnu_tar_brings_back_what_the_archive_holds() {
     let folder = tempfile::tempdir().unwrap();
     let source = folder.path().join("source");
