@@ -95,6 +95,14 @@ pub enum RepositoryError {
         /// What was asked for.
         path: PathBuf,
     },
+    /// Snapshots lack something, and packs are there that no index lists and that may hold it.
+    #[error("snapshots of {address} lack data that may lie in {count} packs that no index lists")]
+    UnlistedPacks {
+        /// Which repository.
+        address: String,
+        /// How many packs.
+        count: usize,
+    },
     /// A restore's target holds something already.
     #[error("{} is not empty", path.display())]
     TargetNotEmpty {
@@ -218,6 +226,7 @@ impl Classify for RepositoryError {
             | Self::Locked { .. }
             | Self::KeyInUse { .. }
             | Self::TooManyKeys { .. }
+            | Self::UnlistedPacks { .. }
             | Self::TargetNotEmpty { .. } => ErrorKind::Conflict,
             Self::LockLost { .. } | Self::LocalIndexDamaged { .. } => ErrorKind::Unavailable,
             Self::WrongKey { .. } | Self::UnusableKey { .. } | Self::Io { .. } => ErrorKind::Denied,
@@ -263,6 +272,9 @@ impl Classify for RepositoryError {
             )),
             Self::Locked { .. } => Some(Hint::new(
                 "wait for it to end; if its process is gone, `lifeboat repo unlock` removes stale locks",
+            )),
+            Self::UnlistedPacks { .. } => Some(Hint::new(
+                "`lifeboat repo repair index` lists them; what is lost even so can be left out after that",
             )),
             Self::LockLost { .. } => Some(Hint::new(
                 "see why the repository could not be written for so long, then run the command again: it goes on from what was stored",
@@ -332,7 +344,7 @@ impl Corruption {
             }
             (StoredObject::Lock(_), _) => "`lifeboat repo unlock --remove-all` removes all locks",
             (StoredObject::Snapshot(_), _) => {
-                "restore another snapshot, or this one from another tier; `lifeboat repo repair snapshots --forget` removes one that cannot be read"
+                "restore another snapshot, or this one from another tier; `lifeboat repo forget ID` removes one that cannot be read"
             }
             (StoredObject::Pack(_) | StoredObject::Blob { .. }, _) => {
                 "`lifeboat repo check --read-data` names all that is damaged; what it names can be restored from another tier"

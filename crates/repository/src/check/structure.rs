@@ -35,6 +35,15 @@ const PROBLEMS_MAX: usize = 3;
 
 const LOST_PACK: &str = "copy this pack back from another tier; if there is none, `lifeboat repo repair index` and `lifeboat repo repair snapshots --forget` give up what it held";
 
+const LOST_TREE: &str =
+    "restore it from another tier; `lifeboat repo repair snapshots` leaves out what is lost";
+
+const ORPHAN: &str = "an interrupted backup left it; the next one uses what it needs of it, and `lifeboat repo prune` removes it";
+
+/// What is to be done when something lacks and packs are there that no index lists.
+const LIST_FIRST: &str =
+    "`lifeboat repo repair index` first: packs that no index lists may hold what lacks";
+
 /// What is known of a repository while it is checked.
 pub(super) struct Structure<'r, S: State> {
     repository: &'r Repository<S>,
@@ -142,8 +151,8 @@ impl<'r, S: State> Structure<'r, S> {
         self.index = index;
         let doomed = if orphans.is_empty() { HashSet::new() } else { self.doomed(cancel)? };
         for id in orphans.iter().filter(|id| !doomed.contains(id)) {
-            let finding = Finding::new(Severity::Hint, id.object(), "no index lists it")
-                .hinted("an interrupted backup left it; `lifeboat repo prune` removes it");
+            let finding =
+                Finding::new(Severity::Hint, id.object(), "no index lists it").hinted(ORPHAN);
             self.findings.push(finding);
         }
         Ok(())
@@ -454,14 +463,27 @@ impl<'r, S: State> Structure<'r, S> {
         let path = in_snapshot(&visit.snapshot, &visit.path);
         let mut finding = Finding::new(severity, directory(visit), explain_cause(error));
         finding.affects(format!("{path} and all below it"));
-        let hint = "restore it from another tier; `lifeboat repo repair snapshots` leaves out what is lost";
-        self.findings.push(finding.hinted(hint));
+        self.findings.push(finding.hinted(LOST_TREE));
     }
 
     fn add_error<I: FileId>(&mut self, id: &I, error: &RepositoryError) {
         let mut finding = Finding::new(severity_of(error), id.object(), explain_cause(error));
         finding.hint = error.hint().map(|hint| hint.to_string());
         self.findings.push(finding);
+    }
+
+    /// Whoever follows the hints one by one shall not give up, or remove, what only has to be listed again.
+    fn hint_at_unlisted_packs(&mut self) {
+        let is = |finding: &Finding, hint: &str| finding.hint.as_deref() == Some(hint);
+        let lacks = self.unindexed.is_some() || self.findings.iter().any(|f| is(f, LOST_TREE));
+        if !lacks || !self.findings.iter().any(|finding| is(finding, ORPHAN)) {
+            return;
+        }
+        for finding in &mut self.findings {
+            if [ORPHAN, LOST_TREE, LOST_PACK].into_iter().any(|hint| is(finding, hint)) {
+                finding.hint = Some(LIST_FIRST.to_owned());
+            }
+        }
     }
 
     /// Ends the check.
@@ -473,6 +495,7 @@ impl<'r, S: State> Structure<'r, S> {
                 blobs.len()
             );
         }
+        self.hint_at_unlisted_packs();
         self.report.findings = self.findings;
         self.report
             .findings

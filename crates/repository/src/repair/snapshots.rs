@@ -9,6 +9,7 @@
 //! - A new snapshot names the one that it was made from; that one goes only if asked to, and only
 //!   after the new one is durable. One whose root is lost goes only if asked to, too.
 //! - Everything that was left out is named.
+//! - Nothing is given up while packs are there that no index lists: they may hold it.
 //!
 //! # Crash consistency
 //!
@@ -129,6 +130,11 @@ impl SnapshotRepair {
 /// Repairs snapshots under an exclusive lock; without a lock, only tells what is wrong.
 ///
 /// What the index lists in packs that are not there counts as lost.
+///
+/// # Errors
+///
+/// [`RepositoryError::UnlistedPacks`] if something lacks while packs are there that no index lists:
+/// nothing is given up that may only have to be listed again.
 pub fn repair_snapshots(
     repository: &mut Repository<Indexed>,
     lock: Option<&LockGuard>,
@@ -139,6 +145,7 @@ pub fn repair_snapshots(
 ) -> Result<SnapshotRepair, RepositoryError> {
     let listed = repository.store().list::<PackId>()?;
     let listed: BTreeSet<PackId> = listed.into_iter().map(|file| file.id).collect();
+    let unlisted = listed.iter().filter(|pack| !repository.index().has_pack(pack)).count();
     let indexed = repository.index().packs()?.into_iter();
     let missing = indexed.filter(|pack| !listed.contains(pack)).collect();
     repository.leave_out(&missing);
@@ -155,6 +162,10 @@ pub fn repair_snapshots(
     for (id, snapshot) in snapshots {
         let mut losses = Vec::new();
         let tree = repairer.repair(snapshot.tree, Path::new("/"), &mut losses)?;
+        if tree != Some(snapshot.tree) && unlisted > 0 {
+            let address = repository.address().to_owned();
+            return Err(RepositoryError::UnlistedPacks { address, count: unlisted });
+        }
         let outcome = match tree {
             Some(tree) if tree == snapshot.tree => SnapshotOutcome::Whole,
             Some(tree) => {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lifeboat_model::{Cancel, IndexId, PackId, Silent, SnapshotId};
+use lifeboat_repository::check::{CheckOptions, ReadData, check};
 use lifeboat_repository::repair::{
     DamagedSnapshots, IndexRepair, Loss, PacksToRead, SnapshotOutcome, SnapshotRepair,
     repair_index, repair_snapshots,
@@ -160,6 +161,44 @@ fn whole_snapshots_are_not_touched() {
     let report = repair_trees(&site, DamagedSnapshots::Forget);
     assert_eq!((report.damaged(), report.snapshots.len()), (0, 3));
     assert_eq!(site.repository().snapshot_ids().unwrap(), before);
+}
+
+#[test]
+fn nothing_is_given_up_that_only_has_to_be_listed_again() {
+    let site = Site::new();
+    let history = history(&site, 38, 3);
+    for file in files(&site, "index") {
+        fs::remove_file(file).unwrap();
+    }
+    let mut repository = site.repository();
+    let options = CheckOptions { data: ReadData::None };
+    let report = check(&repository, &options, &Silent, &Cancel::new()).unwrap();
+    assert!(report.findings.len() > 3);
+    for finding in &report.findings {
+        let hint = finding.hint.as_deref().unwrap_or_default();
+        assert!(hint.contains("repair index") && !hint.contains("prune"), "{finding:?}");
+    }
+    {
+        let lock = exclusive(&repository);
+        let (snapshots, cancel) = (repository.snapshots().unwrap(), Cancel::new());
+        let forget = DamagedSnapshots::Forget;
+        for lock in [None, Some(&lock)] {
+            let given_up = repair_snapshots(
+                &mut repository,
+                lock,
+                snapshots.clone(),
+                forget,
+                &Silent,
+                &cancel,
+            );
+            assert!(matches!(given_up, Err(RepositoryError::UnlistedPacks { count: 1.., .. })));
+        }
+    }
+    drop(repository);
+    repair(&site);
+    assert_sound(&site);
+    assert_restores(&site, &history.iter().collect::<Vec<_>>());
+    assert_eq!(repair_trees(&site, DamagedSnapshots::Forget).damaged(), 0);
 }
 
 #[test]
