@@ -9,7 +9,7 @@
 //! - A new snapshot names the one that it was made from; that one goes only if asked to, and only
 //!   after the new one is durable. One whose root is lost goes only if asked to, too.
 //! - Everything that was left out is named.
-//! - Nothing is given up while packs are there that no index lists: they may hold it.
+//! - Nothing is given up while packs are there that an index could list: they may hold it.
 //!
 //! # Crash consistency
 //!
@@ -37,6 +37,7 @@ use crate::node::{Node, NodeKind};
 use crate::packing::PackWriter;
 use crate::repository::{Indexed, Repository};
 use crate::snapshot::Snapshot;
+use crate::store::ListedFile;
 use crate::tree::Tree;
 
 /// The tag of a snapshot that was made by a repair beside the damaged one.
@@ -133,7 +134,7 @@ impl SnapshotRepair {
 ///
 /// # Errors
 ///
-/// [`RepositoryError::UnlistedPacks`] if something lacks while packs are there that no index lists:
+/// [`RepositoryError::UnlistedPacks`] if something lacks while packs are there that could be listed:
 /// nothing is given up that may only have to be listed again.
 pub fn repair_snapshots(
     repository: &mut Repository<Indexed>,
@@ -143,9 +144,8 @@ pub fn repair_snapshots(
     events: &dyn EventSink,
     cancel: &Cancel,
 ) -> Result<SnapshotRepair, RepositoryError> {
-    let listed = repository.store().list::<PackId>()?;
-    let listed: BTreeSet<PackId> = listed.into_iter().map(|file| file.id).collect();
-    let unlisted = listed.iter().filter(|pack| !repository.index().has_pack(pack)).count();
+    let files = repository.store().list::<PackId>()?;
+    let listed: BTreeSet<PackId> = files.iter().map(|file| file.id).collect();
     let indexed = repository.index().packs()?.into_iter();
     let missing = indexed.filter(|pack| !listed.contains(pack)).collect();
     repository.leave_out(&missing);
@@ -159,12 +159,14 @@ pub fn repair_snapshots(
         cancel,
     };
     let mut report = SnapshotRepair::default();
+    // Whether what lacks is lost.
+    let mut is_final = false;
     for (id, snapshot) in snapshots {
         let mut losses = Vec::new();
         let tree = repairer.repair(snapshot.tree, Path::new("/"), &mut losses)?;
-        if tree != Some(snapshot.tree) && unlisted > 0 {
-            let address = repository.address().to_owned();
-            return Err(RepositoryError::UnlistedPacks { address, count: unlisted });
+        if tree != Some(snapshot.tree) && !is_final {
+            refuse_unlisted_packs(repository, &files)?;
+            is_final = true;
         }
         let outcome = match tree {
             Some(tree) if tree == snapshot.tree => SnapshotOutcome::Whole,
@@ -187,6 +189,30 @@ pub fn repair_snapshots(
     }
     events.emit(Event::Finished { stage: Stage::Repair });
     Ok(report)
+}
+
+/// Fails if there are packs with something that no index lists; one whose header cannot be read cannot be
+/// listed either.
+fn refuse_unlisted_packs(
+    repository: &Repository<Indexed>,
+    files: &[ListedFile<PackId>],
+) -> Result<(), RepositoryError> {
+    let mut count = 0;
+    for file in files {
+        if repository.index().has_pack(&file.id) {
+            continue;
+        }
+        let header = match repository.pack_header(&file.id, file.size) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => continue,
+            header => header?,
+        };
+        let index = repository.index();
+        count += usize::from(header.blobs.iter().any(|b| !index.contains(b.kind, &b.id)));
+    }
+    if count == 0 {
+        return Ok(());
+    }
+    Err(RepositoryError::UnlistedPacks { address: repository.address().to_owned(), count })
 }
 
 /// What a directory became, and what is lost below it, by paths relative to it.
