@@ -125,14 +125,7 @@ impl LockGuard {
         clock: &Arc<dyn Clock>,
         cancel: &Cancel,
     ) -> Result<Self, RepositoryError> {
-        let locks = Locks {
-            store: repository.store().clone(),
-            key: repository.key().clone(),
-            owner: options.owner.clone(),
-            kind: options.kind,
-            clock: Arc::clone(clock),
-            cancel: cancel.clone(),
-        };
+        let locks = Locks::of(repository, (options.kind, options.owner.clone()), clock, cancel);
         let state = locks.acquire(options.wait)?;
         Ok(Self::keep(locks, state, TICK))
     }
@@ -152,14 +145,7 @@ impl LockGuard {
         clock: &Arc<dyn Clock>,
         cancel: &Cancel,
     ) -> Result<Self, RepositoryError> {
-        let locks = Locks {
-            store: repository.store().clone(),
-            key: repository.key().clone(),
-            owner,
-            kind: LockKind::Shared,
-            clock: Arc::clone(clock),
-            cancel: cancel.clone(),
-        };
+        let locks = Locks::of(repository, (LockKind::Shared, owner), clock, cancel);
         let state = locks.claim()?;
         Ok(Self::keep(locks, state, SETTLE))
     }
@@ -326,6 +312,22 @@ struct Locks {
 }
 
 impl Locks {
+    fn of<S: State>(
+        repository: &Repository<S>,
+        (kind, owner): (LockKind, LockOwner),
+        clock: &Arc<dyn Clock>,
+        cancel: &Cancel,
+    ) -> Self {
+        Self {
+            store: repository.store().clone(),
+            key: repository.key().clone(),
+            owner,
+            kind,
+            clock: Arc::clone(clock),
+            cancel: cancel.clone(),
+        }
+    }
+
     fn acquire(&self, wait: Duration) -> Result<LockState, RepositoryError> {
         let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
         let deadline = self.clock.now().saturating_add(wait).unwrap_or(Timestamp::MAX);
