@@ -42,12 +42,12 @@ use body::{Body, Enrolment, attestation_text};
 use record::{Header, Record, RecordName, SCHEMA};
 use view::{View, ViewError};
 
-use crate::envelope::{Opener, Recipient};
 use crate::named_tier::NamedTier;
 use crate::recovery_key::{RecoveryKey, RootKey, Verifier};
 use crate::state::{StateError, StateLock};
 use crate::surroundings::Surroundings;
 use crate::writer::Writer;
+use lifeboat_tiers::envelope::{Opener, Recipient};
 
 /// The catalog could not do what was asked.
 #[derive(Debug, thiserror::Error)]

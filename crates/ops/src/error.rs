@@ -18,10 +18,10 @@ use crate::catalog::CatalogError;
 use crate::catalog::view::ViewError;
 use crate::command::CommandError;
 use crate::ending::Ending;
-use crate::envelope::EnvelopeError;
 use crate::recovery_key::ParseKeyError;
 use crate::secret::SecretError;
 use crate::state::StateError;
+use lifeboat_tiers::envelope::EnvelopeError;
 
 /// An operation could not be carried out.
 #[derive(Debug, thiserror::Error)]

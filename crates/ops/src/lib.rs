@@ -5,7 +5,6 @@ pub mod bare_machine;
 pub mod catalog;
 pub mod command;
 pub mod ending;
-pub mod envelope;
 pub mod error;
 pub mod holdings;
 pub mod key;

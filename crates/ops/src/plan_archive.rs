@@ -8,8 +8,8 @@ use lifeboat_plan::SourceFile;
 use lifeboat_tiers::{ObjectPath, PutMode, ReadRange, Tier, TierError};
 use serde::{Deserialize, Serialize};
 
-use crate::envelope::{Opener, Recipient};
 use crate::error::OpsError;
+use lifeboat_tiers::envelope::{Opener, Recipient};
 
 /// A plan as its author wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,8 +16,8 @@ use zeroize::Zeroizing;
 pub use derived::{ParseVerifierError, RootKey, Verifier};
 pub use spelling::ParseKeyError;
 
-use crate::envelope::{Opener, Recipient};
 use crate::random;
+use lifeboat_tiers::envelope::{Opener, Recipient};
 
 /// 256 random bits; wiped from memory when dropped, shown only by [`RecoveryKey::spelled`].
 #[derive(Clone, PartialEq, Eq)]

@@ -1,11 +1,13 @@
 //! Where copies live: one trait over disk, memory and object stores, its decorators, and the
 //! conformance suite that every implementation passes.
 //!
-//! [`durable`] is here as well: the one way in which any crate writes a file that must survive.
+//! [`durable`] is here as well, the one way in which any crate writes a file that must survive; and
+//! [`envelope`], what everything outside a tier's repository is sealed in.
 
 pub mod conformance;
 pub mod counting;
 pub mod durable;
+pub mod envelope;
 pub mod error;
 pub mod fault;
 pub mod local;

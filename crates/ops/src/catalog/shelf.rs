@@ -8,8 +8,8 @@ use lifeboat_tiers::{ObjectPath, ObjectPrefix, PutMode, ReadRange, TierError};
 
 use super::audit::Flaw;
 use super::record::{Record, RecordName};
-use crate::envelope::{Opener, Recipient};
 use crate::named_tier::NamedTier;
+use lifeboat_tiers::envelope::{Opener, Recipient};
 
 /// How many records are fetched or put at once: they are small, so that latency decides.
 const CONCURRENCY: usize = 16;

@@ -107,7 +107,7 @@ pub struct Opener(x25519::Identity);
 
 impl Opener {
     /// Takes an identity as age writes it; `None` if it is none.
-    pub(crate) fn from_age_identity(identity: &Secret) -> Option<Self> {
+    pub fn from_age_identity(identity: &Secret) -> Option<Self> {
         identity.expose().parse().ok().map(Self)
     }
 
@@ -135,44 +135,57 @@ impl fmt::Debug for Opener {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::recovery_key::RecoveryKey;
     use std::io::Write as _;
     use std::process::{Command, Stdio};
 
+    use age::secrecy::ExposeSecret as _;
+
+    use super::*;
+
+    fn identity() -> Secret {
+        Secret::new(x25519::Identity::generate().to_string().expose_secret().to_owned())
+    }
+
+    fn opener(identity: &Secret) -> Opener {
+        Opener::from_age_identity(identity).unwrap()
+    }
+
     #[test]
     fn stock_age_opens_what_we_seal() {
-        let key = RecoveryKey::generate();
+        let identity = identity();
         let directory = tempfile::tempdir().unwrap();
-        let identity = directory.path().join("identity");
-        std::fs::File::create(&identity)
-            .unwrap()
-            .write_all(key.age_identity().expose().as_bytes())
-            .unwrap();
+        let file = directory.path().join("identity");
+        std::fs::File::create(&file).unwrap().write_all(identity.expose().as_bytes()).unwrap();
         let mut age = Command::new("age")
             .args(["-d", "-i"])
-            .arg(&identity)
+            .arg(&file)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("age is installed by `make test`");
-        let sealed = key.public_halves().recipient.seal(b"a record");
+        let sealed = opener(&identity).recipient().seal(b"a record");
         age.stdin.take().unwrap().write_all(&sealed).unwrap();
         assert_eq!(age.wait_with_output().unwrap().stdout, b"a record");
     }
 
     #[test]
     fn we_open_what_we_sealed_and_nothing_else() {
-        let key = RecoveryKey::generate();
-        let recipient = key.public_halves().recipient;
-        let parsed: Recipient = recipient.to_string().parse().unwrap();
+        let opener = opener(&identity());
+        let parsed: Recipient = opener.recipient().to_string().parse().unwrap();
         let sealed = parsed.seal(b"text");
-        assert_eq!(key.opener().open("x", &sealed).unwrap(), b"text");
-        let other = RecoveryKey::generate().opener().open("x", &sealed).unwrap_err();
+        assert_eq!(opener.open("x", &sealed).unwrap(), b"text");
+        let other = super::tests::opener(&identity()).open("x", &sealed).unwrap_err();
         assert_eq!(other.exit(), Exit::WrongKey);
         for length in 0..sealed.len() {
-            let error = key.opener().open("x", &sealed[..length]).unwrap_err();
+            let error = opener.open("x", &sealed[..length]).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Corrupt, "{length}");
         }
+    }
+
+    #[test]
+    fn what_is_no_identity_opens_nothing() {
+        assert!(
+            Opener::from_age_identity(&Secret::new("AGE-SECRET-KEY-1NONE".to_owned())).is_none()
+        );
     }
 }
