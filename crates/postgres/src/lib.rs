@@ -38,6 +38,7 @@ pub mod running;
 pub mod server;
 mod session;
 pub mod tools;
+pub mod wal;
 
 pub use beside::{Beside, Swapped};
 pub use conninfo::Conninfo;
