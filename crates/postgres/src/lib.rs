@@ -37,6 +37,7 @@ pub mod record;
 pub mod running;
 pub mod server;
 mod session;
+pub mod timeline;
 pub mod tools;
 pub mod wal;
 
