@@ -25,12 +25,15 @@
 
 pub mod beside;
 pub mod conninfo;
+pub mod control;
 pub mod dump;
 pub mod environment;
 pub mod error;
+mod fields;
 pub mod globals;
 pub mod identity;
 pub mod name;
+pub mod page;
 mod process;
 pub mod properties;
 pub mod record;
