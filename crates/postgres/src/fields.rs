@@ -5,6 +5,9 @@
 
 use lifeboat_model::Timestamp;
 
+/// Seconds from 1970 to 2000, where PostgreSQL's `TimestampTz` begins.
+const EPOCH_2000_SECONDS: i64 = 946_684_800;
+
 /// Bytes with numbers in them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fields<'a>(pub(crate) &'a [u8]);
@@ -37,6 +40,12 @@ impl<'a> Fields<'a> {
 
     pub(crate) fn i64(self, at: usize) -> Option<i64> {
         self.array(at).map(i64::from_le_bytes)
+    }
+
+    /// Returns a `TimestampTz`: microseconds since 2000.
+    pub(crate) fn timestamp(self, at: usize) -> Option<Timestamp> {
+        let since_1970 = self.i64(at)?.checked_add(EPOCH_2000_SECONDS * 1_000_000)?;
+        Timestamp::from_microsecond(since_1970).ok()
     }
 
     /// Returns a `pg_time_t`: seconds since 1970.
