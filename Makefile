@@ -31,7 +31,7 @@ help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 test: lint ## install what the tests need, check format and lints, run every test
-	dev/install-needs postgresql restic git fuse cargo-nextest
+	dev/install-needs postgresql postgresql-18 restic git fuse cargo-nextest
 	$(CARGO) nextest run --workspace --locked
 	$(CARGO) test --doc --workspace --locked --quiet
 

@@ -15,6 +15,11 @@
 //! while a panic unwinds. When the whole process is killed, the [lifeline](Lifeline) stops the server
 //! all the same; then only the directory stays.
 
+mod crash;
+mod programs;
+
+pub use programs::Release;
+
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs::File;
@@ -78,9 +83,33 @@ pub enum Authentication {
     Peer,
 }
 
+/// Whether pages get checksums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PageChecksums {
+    /// As `initdb` has it: none until 17, some since 18.
+    #[default]
+    AsUsual,
+    /// They do.
+    On,
+    /// They do not.
+    Off,
+}
+
+/// How a server is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// Its sessions are ended, and a checkpoint is made.
+    Fast,
+    /// At once, so that it has to recover when it starts.
+    Immediate,
+}
+
 /// How a cluster is made.
 #[derive(Debug, Clone, Default)]
 pub struct ClusterOptions {
+    release: Release,
+    checksums: PageChecksums,
+    segment_size_mib: Option<u32>,
     data: Option<PathBuf>,
     listen: Listen,
     authentication: Authentication,
@@ -88,6 +117,33 @@ pub struct ClusterOptions {
 }
 
 impl ClusterOptions {
+    /// Sets which server it is.
+    #[must_use]
+    pub const fn release(mut self, release: Release) -> Self {
+        self.release = release;
+        self
+    }
+
+    /// Sets whether pages get checksums.
+    #[must_use]
+    pub const fn checksums(mut self, checksums: PageChecksums) -> Self {
+        self.checksums = checksums;
+        self
+    }
+
+    /// Sets how large segments of the log are; else they have 16 MiB.
+    #[must_use]
+    pub const fn segment_size_mib(mut self, size_mib: u32) -> Self {
+        self.segment_size_mib = Some(size_mib);
+        self
+    }
+
+    /// Archives the log by a command.
+    #[must_use]
+    pub fn archive_command(self, command: &str) -> Self {
+        self.setting("archive_mode", "on").setting("archive_command", command)
+    }
+
     /// Puts the data directory at `path`, where it stays; else it is temporary.
     #[must_use]
     pub fn data(mut self, path: impl Into<PathBuf>) -> Self {
@@ -121,6 +177,7 @@ impl ClusterOptions {
 #[derive(Debug)]
 pub struct Cluster {
     bin: PathBuf,
+    clients: PathBuf,
     data: PathBuf,
     port: u16,
     server_user: Option<User>,
@@ -143,7 +200,8 @@ impl Cluster {
 
     /// Makes and starts a cluster.
     pub fn start_with(options: &ClusterOptions) -> Result<Self, ProgramError> {
-        let bin = find_server_programs()?;
+        let bin = options.release.programs()?;
+        let clients = programs::system()?;
         let prepare = |source| ProgramError::Run { program: "initdb".to_owned(), source };
         let server_user = server_user()?;
         // Not below TMPDIR: the path of a unix socket has at most 107 bytes.
@@ -158,7 +216,8 @@ impl Cluster {
             Listen::Loopback => free_port().map_err(prepare)?,
         };
         let options = options.clone();
-        let mut cluster = Self { bin, data, port, server_user, options, lifeline: None, directory };
+        let mut cluster =
+            Self { bin, clients, data, port, server_user, options, lifeline: None, directory };
         cluster.make_anew()?;
         Ok(cluster)
     }
@@ -181,6 +240,16 @@ impl Cluster {
             "--username",
             SUPERUSER,
         ]);
+        match self.options.checksums {
+            PageChecksums::AsUsual => &mut initdb,
+            PageChecksums::On => initdb.arg("--data-checksums"),
+            // Until 17 nobody has to say so, or can.
+            PageChecksums::Off if self.options.release == Release::System => &mut initdb,
+            PageChecksums::Off => initdb.arg("--no-data-checksums"),
+        };
+        if let Some(size) = self.options.segment_size_mib {
+            initdb.arg(format!("--wal-segsize={size}"));
+        }
         match &self.options.authentication {
             Authentication::Trust => initdb.arg("--auth=trust"),
             Authentication::Peer => initdb.args(["--auth-local=peer", "--auth-host=reject"]),
@@ -227,7 +296,38 @@ impl Cluster {
 
     /// Stops the server as an operator would; the data stays.
     pub fn stop(&mut self) -> Result<(), ProgramError> {
-        self.lifeline.take().map_or(Ok(()), |lifeline| lifeline.release("fast"))
+        self.stop_by(Stop::Fast)
+    }
+
+    /// Stops the server; the data stays.
+    pub fn stop_by(&mut self, stop: Stop) -> Result<(), ProgramError> {
+        let mode = match stop {
+            Stop::Fast => "fast",
+            Stop::Immediate => "immediate",
+        };
+        self.lifeline.take().map_or(Ok(()), |lifeline| lifeline.release(mode))
+    }
+
+    /// Stops the server and starts it again, so that settings hold which need that.
+    pub fn restart(&mut self) -> Result<(), ProgramError> {
+        self.stop()?;
+        self.start_again()
+    }
+
+    /// Kills all processes of the server at once; the data stays as the crash left it.
+    pub fn crash(&mut self) -> Result<(), ProgramError> {
+        let fail = |source| ProgramError::Run { program: "kill".to_owned(), source };
+        crash::kill(&self.data).map_err(fail)?;
+        drop(self.lifeline.take());
+        Ok(())
+    }
+
+    /// Makes an empty directory that belongs to the server's user: for a tablespace, or an archive.
+    pub fn make_directory(&self, name: &str) -> Result<PathBuf, ProgramError> {
+        let fail = |source| ProgramError::Run { program: "mkdir".to_owned(), source };
+        let path = self.directory.path().join(name);
+        make_private(&path, self.server_user.as_ref()).map_err(fail)?;
+        Ok(path)
     }
 
     /// Kills the server and removes its data, as a broken disk would.
@@ -291,9 +391,11 @@ impl Cluster {
 
     /// Returns a command, as the server's user, for one of the server's own programs or any path.
     ///
-    /// The environment holds what a client needs to reach this cluster and nothing else.
+    /// A program that the server does not bring along is the system's. The environment holds what a client needs to reach this cluster and nothing else.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        let mut command = Command::new(self.bin.join(program.as_ref()));
+        let own = self.bin.join(program.as_ref());
+        let path = if own.is_file() { own } else { self.clients.join(program.as_ref()) };
+        let mut command = Command::new(path);
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -361,24 +463,6 @@ impl Drop for Lifeline {
     }
 }
 
-/// Finds the programs of the newest server that is installed.
-fn find_server_programs() -> Result<PathBuf, ProgramError> {
-    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let newest = versions
-        .filter_map(|entry| Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path())))
-        .map(|(version, path)| (version, path.join("bin")))
-        .filter(|(_, bin)| bin.join("initdb").is_file())
-        .max();
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    newest
-        .map(|(_, bin)| bin)
-        .or_else(|| std::env::split_paths(&path).find(|bin| bin.join("initdb").is_file()))
-        .ok_or_else(|| ProgramError::Missing {
-            program: "initdb".to_owned(),
-            package: "postgresql",
-        })
-}
-
 /// Returns who runs the server: root cannot, so then it is `postgres`.
 fn server_user() -> Result<Option<User>, ProgramError> {
     if !geteuid().is_root() {
@@ -388,7 +472,7 @@ fn server_user() -> Result<Option<User>, ProgramError> {
         Ok(Some(user)) => Ok(Some(user)),
         _ => Err(ProgramError::Missing {
             program: "the user postgres".to_owned(),
-            package: "postgresql",
+            remedy: "apt-get install postgresql",
         }),
     }
 }
@@ -420,6 +504,30 @@ mod tests {
         drop(cluster);
         assert!(!directory.exists());
         assert!(!is_alive(&pid));
+    }
+
+    #[test]
+    fn each_release_keeps_what_was_committed_through_a_crash() {
+        for (release, major) in [(Release::System, "15"), (Release::Eighteen, "18")] {
+            let options = ClusterOptions::default().release(release).segment_size_mib(1);
+            let options = options.checksums(PageChecksums::Off).setting("synchronous_commit", "on");
+            let mut cluster = Cluster::start_with(&options).unwrap();
+            assert!(cluster.psql("postgres", "SHOW server_version").unwrap().starts_with(major));
+            assert_eq!(cluster.psql("postgres", "SHOW wal_segment_size").unwrap(), "1MB");
+            assert_eq!(cluster.psql("postgres", "SHOW data_checksums").unwrap(), "off");
+            cluster.psql("postgres", "CREATE TABLE t AS SELECT 42 AS n").unwrap();
+            let pid = server_pid(&cluster);
+            cluster.crash().unwrap();
+            assert!(!is_alive(&pid) && !cluster.is_running());
+            cluster.start_again().unwrap();
+            assert_eq!(cluster.psql("postgres", "SELECT n FROM t").unwrap(), "42");
+            cluster.psql("postgres", "CREATE EXTENSION amcheck").unwrap();
+            cluster.stop_by(Stop::Immediate).unwrap();
+            cluster.start_again().unwrap();
+            cluster.restart().unwrap();
+            let log = std::fs::read_to_string(cluster.log()).unwrap();
+            assert_eq!(log.matches("automatic recovery in progress").count(), 2, "{log}");
+        }
     }
 
     #[test]

@@ -7,12 +7,12 @@ use std::process::{Command, ExitStatus, Output, Stdio};
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramError {
     /// It is not installed where it is looked for.
-    #[error("`{program}` was not found: install it with `apt-get install {package}`")]
+    #[error("`{program}` was not found: install it with `{remedy}`")]
     Missing {
         /// The program.
         program: String,
-        /// The Debian package that has it.
-        package: &'static str,
+        /// The command that installs it.
+        remedy: &'static str,
     },
     /// It could not be run or talked to.
     #[error("`{program}` could not be run")]

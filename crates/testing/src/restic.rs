@@ -54,7 +54,10 @@ impl Restic {
     ) -> Result<Output, ProgramError> {
         program::run(self.command().args(arguments), b"").map_err(|error| match error {
             ProgramError::Run { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-                ProgramError::Missing { program: "restic".to_owned(), package: "restic" }
+                ProgramError::Missing {
+                    program: "restic".to_owned(),
+                    remedy: "apt-get install restic",
+                }
             }
             other => other,
         })
