@@ -1,5 +1,5 @@
-//! What the fuzz targets run: each parser of bytes that come from a tier, and of patterns that come
-//! from people, and what must hold of whatever it accepts. `crates/repository/tests/parsers.rs` runs the same on kept seeds.
+//! What the fuzz targets run: each parser of bytes that come from a tier or a PostgreSQL server, and of patterns that
+//! come from people, and what must hold of whatever it accepts. `crates/postgres/tests/parsers.rs` runs the same on kept seeds.
 //!
 //! Every function tells whether the bytes were accepted.
 
@@ -7,8 +7,14 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use lifeboat_model::Secret;
 use lifeboat_model::pattern::{Case, Dialect, EntryKind, Pattern, Patterns};
+use lifeboat_model::{Lsn, Secret};
+use lifeboat_postgres::control::{CONTROL_FILE_LENGTH, ControlFile, invalidate_checkpoint};
+use lifeboat_postgres::page::{BlockNumber, Checksums, PageVerdict, judge};
+use lifeboat_postgres::timeline::TimelineHistory;
+use lifeboat_postgres::wal::{
+    SegmentHeader, SegmentName, SegmentNumber, SegmentSummary, TimelineId,
+};
 use lifeboat_repository::compress::{Decompressor, decompress_document};
 use lifeboat_repository::config::Config;
 use lifeboat_repository::index::IndexFile;
@@ -21,7 +27,7 @@ use lifeboat_repository::{Index, MasterKey, Snapshot, Tree};
 pub type Parser = fn(&[u8]) -> bool;
 
 /// All parsers, by the name of their fuzz target.
-pub const ALL: [(&str, Parser); 11] = [
+pub const ALL: [(&str, Parser); 15] = [
     ("key_file", key_file),
     ("config", config),
     ("pack_header", pack_header),
@@ -33,6 +39,10 @@ pub const ALL: [(&str, Parser); 11] = [
     ("zstd", zstd),
     ("pattern", pattern),
     ("patterns", patterns),
+    ("control", control),
+    ("page", page),
+    ("history", history),
+    ("wal_segment", wal_segment),
 ];
 
 /// The most work of scrypt that is worth the time of a fuzzer.
@@ -179,4 +189,64 @@ pub fn patterns(bytes: &[u8]) -> bool {
         assert_eq!(judged, list.judge_path(&path, EntryKind::Other));
     }
     are_some
+}
+
+/// A control file, as it is and with a checksum that fits; what is edited reads the same but for the checkpoint.
+pub fn control(bytes: &[u8]) -> bool {
+    let mut file = bytes[..bytes.len().min(CONTROL_FILE_LENGTH)].to_vec();
+    let is_accepted = ControlFile::parse(&file).is_ok();
+    for crc_at in [288, 292] {
+        if file.len() >= crc_at + 4 {
+            let crc = crc32c::crc32c(&file[..crc_at]);
+            file[crc_at..crc_at + 4].copy_from_slice(&crc.to_le_bytes());
+        }
+        let Ok(before) = ControlFile::parse(&file) else { continue };
+        invalidate_checkpoint(&mut file).expect("it was read before");
+        let after = ControlFile::parse(&file).expect("it was written here");
+        assert_eq!(ControlFile { checkpoint_lsn: before.checkpoint_lsn, ..after }, before);
+    }
+    is_accepted
+}
+
+/// The first four bytes are the place, the others a page; what has a checksum that fits has it nowhere else nearby.
+pub fn page(bytes: &[u8]) -> bool {
+    let Some((place, page)) = bytes.split_first_chunk() else { return false };
+    let place = u32::from_le_bytes(*place);
+    let verdict = judge(page, BlockNumber(place), Checksums::On);
+    if verdict == PageVerdict::Valid {
+        assert_eq!(judge(page, BlockNumber(place), Checksums::Off), PageVerdict::Valid);
+        assert_ne!(judge(page, BlockNumber(place ^ 1), Checksums::On), PageVerdict::Valid);
+    }
+    !matches!(verdict, PageVerdict::Invalid(_))
+}
+
+/// Every ancestor begins where the one before ends, and holds what lies between.
+pub fn history(bytes: &[u8]) -> bool {
+    let Ok(history) = TimelineHistory::parse(TimelineId(u32::MAX), bytes) else { return false };
+    let mut begin = Lsn(0);
+    for ancestor in history.ancestors() {
+        assert_eq!(history.begin_of(ancestor.timeline), Some(begin));
+        assert!(history.contains(ancestor.timeline, ancestor.end));
+        if begin < ancestor.end {
+            assert_eq!(history.timeline_at(begin), ancestor.timeline);
+        }
+        begin = ancestor.end;
+    }
+    assert_eq!(history.timeline_at(begin), history.timeline());
+    history.descends_from(&history)
+}
+
+/// The pages at the start of a segment, under its own name, read alone and behind itself.
+pub fn wal_segment(bytes: &[u8]) -> bool {
+    let Ok(header) = SegmentHeader::parse(bytes) else { return false };
+    let (lsn, size) = (header.page.lsn, header.segment_size);
+    let number = SegmentNumber::of(lsn, size);
+    let Some(name) = SegmentName::new(TimelineId(u32::MAX), number, size) else { return false };
+    let Ok(summary) = SegmentSummary::of_partial(name, bytes) else { return false };
+    assert!(summary.records_end.is_none_or(|end| end > lsn));
+    let document = serde_json::to_vec(&summary).expect("a summary is plain data");
+    let again: SegmentSummary = serde_json::from_slice(&document).expect("it was written here");
+    assert_eq!(again, summary);
+    let _ = again.after(&summary);
+    true
 }

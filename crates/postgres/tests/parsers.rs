@@ -1,5 +1,5 @@
-//! The short form of the fuzz targets: every parser of bytes that come from a tier, on the kept
-//! seeds of `fuzz/corpus` and on mutations of them.
+//! The short form of the fuzz targets: every parser of bytes that come from a tier or a server, on the kept
+//! seeds of `fuzz/corpus` and on mutations of them. It stands in the one room that knows both kinds.
 //!
 //! `valid-*.seed` must be accepted, `invalid-*.seed` refused; `found-*.seed` came out of a fuzzer and
 //! were minimised. No mutation may make a parser panic.
