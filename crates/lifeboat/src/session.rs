@@ -48,7 +48,8 @@ impl Session {
 
     /// Returns what the operations on a site may know of the process.
     pub fn surroundings(&self, site: &SiteName) -> Surroundings {
-        self.process.for_site(site, Arc::clone(&self.clock), self.runtime.clone())
+        let time = (Arc::clone(&self.clock), self.cancel.clone());
+        self.process.for_site(site, time, self.runtime.clone())
     }
 
     /// Prints an answer and ends with `exit`.

@@ -7,7 +7,7 @@ use std::io::{self, IsTerminal};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use lifeboat_model::{Clock, SiteName};
+use lifeboat_model::{Cancel, Clock, SiteName};
 use lifeboat_ops::Surroundings;
 use nix::unistd::{Uid, User, gethostname};
 use tokio::runtime::Handle;
@@ -68,7 +68,7 @@ impl Process {
     pub fn for_site(
         &self,
         site: &SiteName,
-        clock: Arc<dyn Clock>,
+        (clock, cancel): (Arc<dyn Clock>, Cancel),
         runtime: Handle,
     ) -> Surroundings {
         let text = |(name, value): (&OsString, &OsString)| {
@@ -94,6 +94,7 @@ impl Process {
             ),
             hostname: hostname(),
             clock,
+            cancel,
             runtime,
         }
     }

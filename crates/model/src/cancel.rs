@@ -4,6 +4,8 @@ use std::fmt::Debug;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use tokio::sync::Notify;
+
 /// The work goes on.
 const RUNNING: u8 = 0;
 
@@ -24,6 +26,7 @@ pub trait Keeper: Debug + Send + Sync {
 struct Shared {
     state: AtomicU8,
     keepers: Mutex<Vec<Weak<dyn Keeper>>>,
+    stopped: Notify,
 }
 
 /// A cancellation flag; clones share it.
@@ -45,13 +48,18 @@ impl Cancel {
 
     /// Asks the work to stop.
     pub fn cancel(&self) {
-        self.0.state.fetch_max(STOPPING, Ordering::Relaxed);
+        self.stop(STOPPING);
     }
 
     /// Asks the work to stop without so much as noting down what it did: the lock under which it
     /// wrote is lost, so that what it stored may be gone.
     pub fn revoke(&self) {
-        self.0.state.fetch_max(REVOKED, Ordering::Relaxed);
+        self.stop(REVOKED);
+    }
+
+    fn stop(&self, state: u8) {
+        self.0.state.fetch_max(state, Ordering::Relaxed);
+        self.0.stopped.notify_waiters();
     }
 
     /// Tells whether the work was asked to stop.
@@ -62,6 +70,18 @@ impl Cancel {
     /// Fails once the work was asked to stop; for use with `?` inside loops.
     pub fn check(&self) -> Result<(), Cancelled> {
         if self.is_cancelled() { Err(Cancelled) } else { Ok(()) }
+    }
+
+    /// Waits for `wait` to end, but no longer than until the work is asked to stop.
+    pub async fn cut_short<W: Future>(&self, wait: W) -> Result<W::Output, Cancelled> {
+        // Made before the flag is looked at: whoever sets it from then on is heard.
+        let stopped = self.0.stopped.notified();
+        self.check()?;
+        tokio::select! {
+            biased;
+            ended = wait => Ok(ended),
+            () = stopped => Err(Cancelled),
+        }
     }
 
     /// Lets somebody be asked before the work writes, as long as there is anybody.
@@ -98,6 +118,17 @@ mod tests {
         assert_eq!(other.check(), Ok(()));
         cancel.cancel();
         assert_eq!(other.check(), Err(Cancelled));
+    }
+
+    #[tokio::test]
+    async fn a_wait_ends_when_the_work_is_asked_to_stop() {
+        let cancel = Cancel::new();
+        assert_eq!(cancel.cut_short(std::future::ready(7)).await, Ok(7));
+        let other = cancel.clone();
+        let (cut, ()) =
+            tokio::join!(cancel.cut_short(std::future::pending::<()>()), async { other.cancel() });
+        assert_eq!(cut, Err(Cancelled));
+        assert_eq!(cancel.cut_short(std::future::pending::<()>()).await, Err(Cancelled));
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::cancel::Cancel;
+
 /// A future that completes after a while.
 pub type Sleep<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
@@ -60,6 +62,34 @@ impl Clock for SimClock {
     fn sleep(&self, duration: Duration) -> Sleep<'_> {
         self.advance(duration);
         Box::pin(std::future::ready(()))
+    }
+}
+
+/// A clock that stands still: no wait ever ends, and each asks the work to stop, as somebody who has had
+/// enough of it.
+#[derive(Debug)]
+pub struct StillClock {
+    now: Timestamp,
+    cancel: Cancel,
+}
+
+impl StillClock {
+    /// Returns a clock that stands at `now`.
+    pub const fn new(now: Timestamp, cancel: Cancel) -> Self {
+        Self { now, cancel }
+    }
+}
+
+impl Clock for StillClock {
+    fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    fn sleep(&self, _: Duration) -> Sleep<'_> {
+        Box::pin(async {
+            self.cancel.cancel();
+            std::future::pending::<()>().await;
+        })
     }
 }
 

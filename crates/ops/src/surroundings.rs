@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lifeboat_model::{Clock, JobId, Timestamp};
+use lifeboat_model::{Cancel, Clock, JobId, Timestamp};
 use tokio::runtime::Handle;
 use uuid::{Builder, Uuid};
 
@@ -25,6 +25,8 @@ pub struct Surroundings {
     pub hostname: String,
     /// Where time comes from.
     pub clock: Arc<dyn Clock>,
+    /// Set when the process was asked to stop; nothing is waited for any more then.
+    pub cancel: Cancel,
     /// Where I/O to tiers and databases runs; callers are never on one of its threads.
     pub runtime: Handle,
 }

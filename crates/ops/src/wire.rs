@@ -86,7 +86,7 @@ impl Vacancy {
 
 /// Lets a tier try again what may pass.
 pub(crate) fn steadied(tier: Arc<dyn Tier>, surroundings: &Surroundings) -> Arc<dyn Tier> {
-    steady(tier, &surroundings.clock, Throttle::default())
+    steady(tier, &surroundings.clock, Throttle::default(), &surroundings.cancel)
 }
 
 impl Site {

@@ -441,9 +441,9 @@ impl Locks {
     }
 
     fn sleep(&self, duration: Duration) -> Result<(), RepositoryError> {
-        self.cancel.check()?;
         // Within the runtime, since a real clock asks it for a timer when the future is made.
-        self.store.runtime().block_on(async { self.clock.sleep(duration).await });
+        let wait = async { self.cancel.cut_short(self.clock.sleep(duration)).await };
+        self.store.runtime().block_on(wait)?;
         Ok(self.cancel.check()?)
     }
 }

@@ -82,6 +82,15 @@ pub enum TierError {
         #[source]
         source: io::Error,
     },
+    /// It was not tried again, since the work was asked to stop.
+    #[error("{tier} was not tried again, since the work was asked to stop")]
+    GivenUp {
+        /// The tier's address.
+        tier: String,
+        /// Why it was to be tried again.
+        #[source]
+        source: Box<TierError>,
+    },
 }
 
 impl TierError {
@@ -108,6 +117,7 @@ impl Classify for TierError {
             Self::OutOfRange { .. } => ErrorKind::Corrupt,
             Self::Denied { .. } | Self::Full { .. } => ErrorKind::Denied,
             Self::Unavailable { .. } => ErrorKind::Unavailable,
+            Self::GivenUp { .. } => ErrorKind::Cancelled,
         }
     }
 

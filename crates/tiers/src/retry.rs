@@ -1,10 +1,9 @@
-//! A decorator that tries again what may pass: only errors of the kind `Unavailable`.
+//! A decorator that tries again what may pass: only errors of the kind `Unavailable`. Who is asked to stop
+//! waits no longer.
 //!
 //! It belongs around a throttle, not inside of one, so that what is sent again counts again.
 //!
 //! # Limits
-//!
-//! A wait is not cut short when the work is cancelled: it ends within [`RetryPolicy::wait_max`].
 //!
 //! A `list` is held in memory until it is complete, since one that broke off in the middle cannot
 //! go on; a million objects are some two hundred megabytes.
@@ -18,7 +17,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt, TryFutureExt, TryStreamExt};
-use lifeboat_model::{Capabilities, Classify, Clock};
+use lifeboat_model::{Cancel, Capabilities, Classify, Clock};
 
 use crate::{
     ObjectMeta, ObjectPath, ObjectPrefix, PutMode, ReadRange, Throttle, ThrottleTier, Tier,
@@ -74,14 +73,22 @@ impl Default for RetryPolicy {
 }
 
 /// Wraps a tier as commands use it: what may pass is tried again, and no more passes a second than
-/// `throttle` says.
-pub fn steady(tier: Arc<dyn Tier>, clock: &Arc<dyn Clock>, throttle: Throttle) -> Arc<dyn Tier> {
+/// `throttle` says. Once `cancel` is set, nothing is waited for any more.
+pub fn steady(
+    tier: Arc<dyn Tier>,
+    clock: &Arc<dyn Clock>,
+    throttle: Throttle,
+    cancel: &Cancel,
+) -> Arc<dyn Tier> {
     let policy = RetryPolicy::of(tier.as_ref());
     let held = match throttle {
         Throttle { write: None, read: None } => tier,
-        some => Arc::new(ThrottleTier::new(tier, Arc::clone(clock), some)),
+        some => {
+            let throttled = ThrottleTier::new(tier, Arc::clone(clock), some);
+            Arc::new(throttled.until(cancel.clone()))
+        }
     };
-    Arc::new(RetryTier::new(held, Arc::clone(clock), policy))
+    Arc::new(RetryTier::new(held, Arc::clone(clock), policy).until(cancel.clone()))
 }
 
 /// A tier that tries again.
@@ -91,12 +98,20 @@ pub struct RetryTier {
     clock: Arc<dyn Clock>,
     policy: RetryPolicy,
     retries: AtomicU64,
+    cancel: Cancel,
 }
 
 impl RetryTier {
     /// Wraps `inner`, waiting by `clock`.
     pub fn new(inner: Arc<dyn Tier>, clock: Arc<dyn Clock>, policy: RetryPolicy) -> Self {
-        Self { inner, clock, policy, retries: AtomicU64::new(0) }
+        Self { inner, clock, policy, retries: AtomicU64::new(0), cancel: Cancel::new() }
+    }
+
+    /// Tries again only until this flag is set.
+    #[must_use]
+    pub fn until(mut self, cancel: Cancel) -> Self {
+        self.cancel = cancel;
+        self
     }
 
     /// Returns how many attempts were made beyond the first ones.
@@ -123,7 +138,10 @@ impl RetryTier {
                         error = &error as &dyn std::error::Error,
                         "a tier did not answer; trying again"
                     );
-                    self.clock.sleep(wait).await;
+                    if self.cancel.cut_short(self.clock.sleep(wait)).await.is_err() {
+                        let tier = self.inner.address().to_owned();
+                        return Err(TierError::GivenUp { tier, source: Box::new(error) });
+                    }
                     self.retries.fetch_add(1, Ordering::Relaxed);
                     number += 1;
                 }
@@ -210,6 +228,7 @@ mod tests {
     use super::*;
     use crate::fault::{Fault, Moment, Operation, Rule, Target};
     use crate::{FaultTier, MemoryTier};
+    use lifeboat_model::clock::StillClock;
     use lifeboat_model::{ErrorKind, SimClock, Timestamp};
     use std::num::NonZeroU64;
 
@@ -257,6 +276,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_is_asked_to_stop_waits_no_longer() {
+        let fault = FaultTier::new(Arc::new(MemoryTier::new()))
+            .with(Rule::new(Target::Any, Fault::Fail(Moment::Before)));
+        let cancel = Cancel::new();
+        let clock: Arc<dyn Clock> =
+            Arc::new(StillClock::new(Timestamp::UNIX_EPOCH, cancel.clone()));
+        let tier = steady(Arc::new(fault), &clock, Throttle::default(), &cancel);
+        let error = tier.put(&path(), Bytes::new(), PutMode::Create).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Cancelled);
+
+        let throttle = Throttle { write: NonZeroU64::new(1), read: NonZeroU64::new(1) };
+        let cancel = Cancel::new();
+        let clock: Arc<dyn Clock> =
+            Arc::new(StillClock::new(Timestamp::UNIX_EPOCH, cancel.clone()));
+        let tier = steady(Arc::new(MemoryTier::new()), &clock, throttle, &cancel);
+        let body = Bytes::from(vec![7; 100_000]);
+        tier.put(&path(), body.clone(), PutMode::Create).await.unwrap();
+        assert!(cancel.is_cancelled(), "it waited");
+        assert_eq!(tier.get(&path(), ReadRange::Full).await.unwrap(), body);
+    }
+
+    #[tokio::test]
     async fn what_does_not_pass_is_not_tried_again() {
         for fault in [Fault::Full, Fault::Denied] {
             let setup = setup(Rule::new(Target::Any, fault));
@@ -272,7 +313,7 @@ mod tests {
         let clock = Arc::new(SimClock::new(Timestamp::UNIX_EPOCH));
         let throttle = Throttle { write: NonZeroU64::new(1), read: None };
         let shared = Arc::clone(&clock) as Arc<dyn Clock>;
-        let tier = steady(Arc::clone(&fault) as Arc<dyn Tier>, &shared, throttle);
+        let tier = steady(Arc::clone(&fault) as Arc<dyn Tier>, &shared, throttle, &Cancel::new());
         let body = Bytes::from(vec![0; 1000]);
         tier.put(&path(), body, PutMode::Overwrite).await.unwrap();
         assert_eq!(fault.asked().len(), 2);
@@ -286,7 +327,7 @@ mod tests {
         assert_eq!(RetryPolicy::of(&disk), RetryPolicy::NEAR);
         assert_eq!(RetryPolicy::of(&MemoryTier::new()), RetryPolicy::default());
         let clock: Arc<dyn Clock> = Arc::new(SimClock::new(Timestamp::UNIX_EPOCH));
-        let tier = steady(Arc::new(disk), &clock, Throttle::default());
+        let tier = steady(Arc::new(disk), &clock, Throttle::default(), &Cancel::new());
         let absent = tier.get_here(&path(), ReadRange::Full, &mut Vec::new());
         assert!(matches!(absent, Some(Err(TierError::NotFound { .. }))), "{absent:?}");
         assert!(tier.reads_here());

@@ -6,7 +6,8 @@
 //! # Limits
 //!
 //! The rate holds on average over the time that an object takes: it is waited for first, and then put
-//! at once. A wait is not cut short when the work is cancelled.
+//! at once. Once the work was asked to stop nothing waits any more: what was under way, and what is noted
+//! down of it, passes as fast as it can.
 
 use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +16,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use lifeboat_model::{Capabilities, Clock, Timestamp};
+use lifeboat_model::{Cancel, Capabilities, Clock, Timestamp};
 
 use crate::{ObjectMeta, ObjectPath, ObjectPrefix, PutMode, ReadRange, Tier, TierError};
 
@@ -45,6 +46,7 @@ pub struct ThrottleTier {
     clock: Arc<dyn Clock>,
     writes: Option<Bucket>,
     reads: Option<Bucket>,
+    cancel: Cancel,
 }
 
 impl ThrottleTier {
@@ -52,7 +54,14 @@ impl ThrottleTier {
     pub fn new(inner: Arc<dyn Tier>, clock: Arc<dyn Clock>, throttle: Throttle) -> Self {
         let writes = throttle.write.map(Bucket::new);
         let reads = throttle.read.map(Bucket::new);
-        Self { inner, clock, writes, reads }
+        Self { inner, clock, writes, reads, cancel: Cancel::new() }
+    }
+
+    /// Waits only until this flag is set.
+    #[must_use]
+    pub fn until(mut self, cancel: Cancel) -> Self {
+        self.cancel = cancel;
+        self
     }
 
     async fn pass(&self, bucket: Option<&Bucket>, bytes: usize) {
@@ -61,8 +70,13 @@ impl ThrottleTier {
         while left > 0 {
             let slice = left.min(bucket.slice());
             let wait = bucket.reserve(slice, self.clock.now());
-            if !wait.is_zero() {
-                self.clock.sleep(wait).await;
+            let waited = self.cancel.cut_short(async {
+                if !wait.is_zero() {
+                    self.clock.sleep(wait).await;
+                }
+            });
+            if waited.await.is_err() {
+                return;
             }
             left -= slice;
         }

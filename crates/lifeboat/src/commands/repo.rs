@@ -259,7 +259,7 @@ impl Access {
 
     /// What may pass is tried again, and nothing passes faster than told.
     fn store(&self, tier: LocalTier, session: &Session) -> Store {
-        let tier = steady(Arc::new(tier), &session.clock, self.bandwidth.into());
+        let tier = steady(Arc::new(tier), &session.clock, self.bandwidth.into(), &session.cancel);
         Store::new(tier, session.runtime.clone(), ObjectPrefix::ALL)
     }
 

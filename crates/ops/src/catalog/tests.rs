@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use lifeboat_model::{JobId, SimClock, Timestamp};
+use lifeboat_model::{Cancel, JobId, SimClock, Timestamp};
 use lifeboat_tiers::fault::{Fault, FaultTier, Moment, Rule, Target};
 use lifeboat_tiers::{MemoryTier, ObjectPath, PutMode, ReadRange, Tier};
 use proptest::prelude::*;
@@ -37,6 +37,7 @@ impl Host {
             cache_directory: directory.path().join("cache"),
             hostname: "web-1".to_owned(),
             clock: Arc::new(SimClock::new(Timestamp::from_second(1_700_000_000).unwrap())),
+            cancel: Cancel::new(),
             runtime: runtime.handle().clone(),
         };
         let (key, site) = (key.clone(), site.parse().unwrap());

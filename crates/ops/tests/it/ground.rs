@@ -42,6 +42,7 @@ impl Ground {
             cache_directory: home.path().join("cache"),
             hostname: "web-1".to_owned(),
             clock: Arc::<SimClock>::clone(&clock),
+            cancel: Cancel::new(),
             runtime: runtime.handle().clone(),
         };
         let mut file = fs::OpenOptions::new()

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use lifeboat_model::clock::SimClock;
-use lifeboat_model::{Secret, SiteName, Timestamp};
+use lifeboat_model::{Cancel, Secret, SiteName, Timestamp};
 use lifeboat_ops::Surroundings;
 use lifeboat_ops::catalog::body::{Body, KeyConfirmed};
 use lifeboat_ops::catalog::{Catalog, CatalogKeys};
@@ -127,6 +127,7 @@ pub fn work_on_records(
         cache_directory: directory.join("cache"),
         hostname: "web-1".to_owned(),
         clock: Arc::new(SimClock::new(Timestamp::UNIX_EPOCH)),
+        cancel: Cancel::new(),
         runtime: place::runtime(),
     };
     let key = RecoveryKey::parse(key)?;

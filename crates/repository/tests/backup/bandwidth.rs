@@ -18,7 +18,7 @@ fn what_is_stored_and_what_is_read_back_keep_to_their_limits() {
     let shared = Arc::<SimClock>::clone(&clock) as Arc<dyn Clock>;
     let since = |then: Timestamp| clock.now().duration_since(then).as_secs();
     let throttle = Throttle { write: NonZeroU64::new(100 << 10), read: NonZeroU64::new(1 << 20) };
-    let repository = site.repository_on(steady(site.tier(), &shared, throttle));
+    let repository = site.repository_on(steady(site.tier(), &shared, throttle, &Cancel::new()));
 
     let begun = clock.now();
     let stream = StreamSource::document("/lifeboat/dump", noise(10 << 20, 3));

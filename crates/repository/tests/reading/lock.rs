@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lifeboat_model::clock::StillClock;
 use lifeboat_model::{Cancel, Classify, Clock, Exit, LockId, SimClock, SystemClock, Timestamp};
 use lifeboat_repository::lock::record::LockRecord;
 use lifeboat_repository::lock::{
@@ -181,6 +182,18 @@ fn an_unreadable_lock_stands_in_the_way_and_an_empty_one_does_not() {
     assert_eq!(error.exit(), Exit::Locked);
     let waited = clock.now().duration_since(before);
     assert_eq!(waited.as_secs(), 5 + 10 + 20 + 40, "it was looked at again and again");
+}
+
+#[test]
+fn who_is_asked_to_stop_waits_for_no_lock() {
+    let repository = memory();
+    let torn = LockId::from_bytes([3; 32]);
+    repository.store().put(&torn, bytes::Bytes::from_static(b"torn")).unwrap();
+    let cancel = Cancel::new();
+    let clock: Arc<dyn Clock> = Arc::new(StillClock::new(sim().now(), cancel.clone()));
+    let taken = LockGuard::acquire(&repository, &options(LockKind::Shared, "db1"), &clock, &cancel);
+    assert_eq!(taken.unwrap_err().exit(), Exit::Cancelled);
+    assert_eq!(lock_count(&repository), 1);
 }
 
 #[test]
