@@ -86,9 +86,14 @@ pub fn stream(reader: &mut impl Read, cancel: &Cancel) -> Result<(), Failure> {
 
 /// Prints talk that may not be left out: an error, or what is to be known before a question.
 pub fn talk(text: &str) {
+    pass_on(text.as_bytes());
+}
+
+/// Prints what somebody else has to say, as it is.
+pub fn pass_on(said: &[u8]) {
     let mut err = io::stderr().lock();
     // There is nowhere left to say that standard error cannot be written.
-    _ = err.write_all(text.as_bytes()).and_then(|()| err.flush());
+    _ = err.write_all(said).and_then(|()| err.flush());
 }
 
 const fn unwritable(source: io::Error) -> CommandError {

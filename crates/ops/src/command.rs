@@ -215,17 +215,32 @@ impl CommandLine {
 
     /// Starts it to read its standard output as a stream.
     pub fn stream(&self, cancel: &Cancel) -> Result<CommandStream, CommandError> {
+        self.stream_heard(cancel, Box::new(|_| ()))
+    }
+
+    fn stream_heard(&self, cancel: &Cancel, hear: Hear) -> Result<CommandStream, CommandError> {
         let mut running = self.start(Stdio::null())?;
         let stdout = running.child.stdout.take().expect("it was asked for");
-        let stderr = Tail::follow(running.child.stderr.take());
+        let stderr = Tail::follow_heard(running.child.stderr.take(), hear);
         let guard = Some(running.guard(cancel.clone()));
         Ok(CommandStream { stdout: Some(stdout), stderr, guard, running, cancel: cancel.clone() })
     }
 
     /// Returns a source that starts it when its turn comes and stores what it writes at `path`.
     pub fn into_source(self, path: impl Into<PathBuf>, cancel: Cancel) -> StreamSource {
+        self.into_source_heard(path, cancel, Box::new(|_| ()))
+    }
+
+    /// Returns a source like [`Self::into_source`]; `hear` gets what it writes to standard error, as it
+    /// comes.
+    pub fn into_source_heard(
+        self,
+        path: impl Into<PathBuf>,
+        cancel: Cancel,
+        hear: Hear,
+    ) -> StreamSource {
         StreamSource::new(path, move || {
-            let stream = self.stream(&cancel).map_err(io::Error::other)?;
+            let stream = self.stream_heard(&cancel, hear).map_err(io::Error::other)?;
             Ok(Box::new(stream))
         })
     }
@@ -246,6 +261,9 @@ impl CommandLine {
         Ok(Running { program, child, deadline, limit: self.timeout, ended: false })
     }
 }
+
+/// Who gets what a command writes to standard error.
+pub type Hear = Box<dyn FnMut(&[u8]) + Send>;
 
 /// A process that was started; killed when dropped before it ended.
 #[derive(Debug)]
@@ -353,6 +371,10 @@ struct Tail {
 
 impl Tail {
     fn follow(stream: Option<impl Read + Send + 'static>) -> Self {
+        Self::follow_heard(stream, Box::new(|_| ()))
+    }
+
+    fn follow_heard(stream: Option<impl Read + Send + 'static>, mut hear: Hear) -> Self {
         let kept = Arc::new(Mutex::new(VecDeque::new()));
         let (Some(mut stream), writer) = (stream, Arc::clone(&kept)) else {
             return Self { kept, ended: None };
@@ -361,6 +383,7 @@ impl Tail {
         thread::spawn(move || {
             let mut buffer = [0; 8 << 10];
             while let Ok(length @ 1..) = stream.read(&mut buffer) {
+                hear(&buffer[..length]);
                 let mut kept = writer.lock().unwrap_or_else(PoisonError::into_inner);
                 kept.extend(&buffer[..length]);
                 let surplus = kept.len().saturating_sub(OUTPUT_MAX);
@@ -371,11 +394,16 @@ impl Tail {
         Self { kept, ended: Some(ended) }
     }
 
-    /// Returns what was kept, once the stream ended or its grace is over.
-    fn take(&self) -> Vec<u8> {
+    /// Waits until the stream ended or its grace is over.
+    fn wait(&self) {
         if let Some(ended) = &self.ended {
             let _ = ended.recv_timeout(OUTPUT_GRACE);
         }
+    }
+
+    /// Returns what was kept, once the stream ended or its grace is over.
+    fn take(&self) -> Vec<u8> {
+        self.wait();
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
     }
 }
@@ -407,7 +435,10 @@ impl CommandStream {
     pub fn finish(mut self) -> Result<(), CommandError> {
         // A command that still writes gets a broken pipe instead of blocking for ever.
         drop((self.stdout.take(), self.guard.take()));
-        self.running.wait(&self.cancel, &self.stderr)
+        self.running.wait(&self.cancel, &self.stderr)?;
+        // Its last words come before what is said of it.
+        self.stderr.wait();
+        Ok(())
     }
 }
 
@@ -478,6 +509,18 @@ mod tests {
         assert_eq!((text.as_str(), finished.is_ok()), ("data\n", true));
         let (text, finished) = read("echo half; exit 1");
         assert_eq!((text.as_str(), finished.is_err()), ("half\n", true));
+    }
+
+    #[test]
+    fn what_a_command_says_is_heard_as_it_comes_and_to_its_end() {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let hearing = Arc::clone(&heard);
+        let hear: Hear = Box::new(move |said| hearing.lock().unwrap().extend_from_slice(said));
+        let command = shell("echo one >&2; echo data; echo two >&2", LONG);
+        let mut stream = command.stream_heard(&Cancel::new(), hear).unwrap();
+        assert_eq!(io::read_to_string(&mut stream).unwrap(), "data\n");
+        stream.finish().unwrap();
+        assert_eq!(*heard.lock().unwrap(), b"one\ntwo\n");
     }
 
     #[test]

@@ -38,6 +38,8 @@ fn standard_input_becomes_a_file_as_for_restic() {
     let run = |flags: &[&str]| site.environment.run(["repo", "backup", "repo"].iter().chain(flags));
     run(&["--stdin", "tree"]).failure(2);
     run(&["--stdin", "--files-from", "list"]).failure(2);
+    let told = run(&["tree", "--stdin-filename", "dump"]).failure(2);
+    assert!(told.contains("--stdin-from-command"), "a name of nothing: {told}");
     site.restic.check_read_data().unwrap();
 }
 
@@ -48,7 +50,10 @@ fn what_a_command_writes_is_stored_only_if_it_ends_with_0() {
         let fixed = ["repo", "backup", "repo", "--stdin-from-command"];
         site.environment.run(fixed.iter().chain(flags).chain(&["--"]).chain(command))
     };
-    run(&["--stdin-filename", "db.sql"], &["echo", "-n", "--all"]).success();
+    let warned = ["sh", "-c", "echo careful >&2; echo -n \"$1\"", "sh", "--all"];
+    let made = run(&["--stdin-filename", "db.sql"], &warned);
+    made.success();
+    assert_eq!(made.stderr(), "careful\n");
     assert_eq!(site.restic.dump("latest", "/db.sql").unwrap(), b"--all");
 
     let failed = run(&[], &["sh", "-c", "echo half; echo why >&2; echo 'this is why' >&2; exit 7"]);
@@ -60,9 +65,28 @@ fn what_a_command_writes_is_stored_only_if_it_ends_with_0() {
     assert!(told.contains("cannot start `/no/such/program`"), "{told}");
     let silent = run(&[], &["sh", "-c", "exit 3"]).failure(1);
     assert!(silent.contains("exit code 3"), "{silent}");
-    run(&[], &[]).failure(2);
+    assert!(run(&[], &[]).failure(2).contains("lacks its command"));
     assert_eq!(site.snapshots().len(), 1);
     // What was read of those that failed is no damage.
+    site.restic.check_read_data().unwrap();
+}
+
+#[test]
+fn ctrl_c_ends_the_reading_of_standard_input() {
+    let site = Site::new();
+    let mut command = site.environment.command();
+    command.args(["repo", "backup", "repo", "--stdin"]).stdin(Stdio::piped());
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    // More than the pipe holds, so that it is being read; and then the writer is silent.
+    child.stdin.as_mut().unwrap().write_all(&vec![7; 4 << 20]).unwrap();
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let _open = child.stdin.take();
+    let told = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{told}");
+    assert!(told.contains("interrupted") || told.contains("cancelled"), "{told}");
+    assert_eq!(site.snapshots().len(), 0);
+    let locks = site.environment.path("repo/locks");
+    assert!(!locks.exists() || locks.read_dir().unwrap().next().is_none(), "the lock is gone");
     site.restic.check_read_data().unwrap();
 }
 

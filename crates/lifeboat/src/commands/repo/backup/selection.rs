@@ -13,7 +13,7 @@ use lifeboat_repository::source::{Excludes, FilesSource, Notice, Source, StreamS
 use super::{lines, stream, wildcards};
 use crate::failure::{CommandError, Failure};
 use crate::session::Session;
-use crate::surroundings;
+use crate::{screen, surroundings};
 
 /// The heading of what leaves something out.
 const LEAVING_OUT: &str = "What is left out";
@@ -28,7 +28,9 @@ pub struct Selection {
     /// Back up these files and directories
     #[arg(
         value_name = "PATH",
-        required_unless_present_any = ["stdin", "files_from", "files_from_verbatim", "files_from_raw"]
+        required_unless_present_any = [
+            "stdin", "stdin_from_command", "files_from", "files_from_verbatim", "files_from_raw"
+        ]
     )]
     paths: Vec<PathBuf>,
     /// Back up what this file names, one path or pattern with `*`, `?` and `[]` a line, without
@@ -89,6 +91,7 @@ pub struct Selection {
         conflicts_with_all = [
             "paths", "files_from", "files_from_verbatim", "files_from_raw", "stdin_from_command"
         ],
+        group = "stream",
         help_heading = STREAMS
     )]
     stdin: bool,
@@ -96,12 +99,19 @@ pub struct Selection {
     /// snapshot unless it ends with 0
     #[arg(
         long,
+        group = "stream",
         conflicts_with_all = ["files_from", "files_from_verbatim", "files_from_raw"],
         help_heading = STREAMS
     )]
     stdin_from_command: bool,
     /// Store it under this name
-    #[arg(long, value_name = "NAME", default_value = "stdin", help_heading = STREAMS)]
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "stdin",
+        requires = "stream",
+        help_heading = STREAMS
+    )]
     stdin_filename: PathBuf,
 }
 
@@ -109,7 +119,7 @@ impl Selection {
     /// Returns what is to be backed up.
     pub fn sources(&self, session: &Session) -> Result<Vec<Source>, Failure> {
         if self.stdin || self.stdin_from_command {
-            return Ok(vec![Source::Stream(self.stream(session))]);
+            return Ok(vec![Source::Stream(self.stream(session)?)]);
         }
         Ok(vec![Source::Files(FilesSource {
             paths: self.paths(session)?,
@@ -118,14 +128,21 @@ impl Selection {
         })])
     }
 
-    fn stream(&self, session: &Session) -> StreamSource {
+    fn stream(&self, session: &Session) -> Result<StreamSource, CommandError> {
         let path = Path::new("/").join(&self.stdin_filename);
         let cancel = session.cancel.clone();
         if self.stdin {
-            return stream::standard_input(path, cancel);
+            return Ok(stream::standard_input(path, cancel));
+        }
+        if self.paths.is_empty() {
+            return Err(CommandError::usage(
+                "`--stdin-from-command` lacks its command",
+                "write it at the end, like `--stdin-from-command -- pg_dumpall --clean`",
+            ));
         }
         let argv = self.paths.iter().map(OsString::from);
-        CommandLine::new(argv, NO_LIMIT).into_source(path, cancel)
+        let command = CommandLine::new(argv, NO_LIMIT);
+        Ok(command.into_source_heard(path, cancel, Box::new(screen::pass_on)))
     }
 
     fn paths(&self, session: &Session) -> Result<Vec<PathBuf>, Failure> {
