@@ -27,6 +27,19 @@ struct Shared {
     state: AtomicU8,
     keepers: Mutex<Vec<Weak<dyn Keeper>>>,
     stopped: Notify,
+    parts: Mutex<Vec<Weak<Shared>>>,
+    wholes: Vec<Cancel>,
+}
+
+impl Shared {
+    fn stop(&self, state: u8) {
+        self.state.fetch_max(state, Ordering::Relaxed);
+        self.stopped.notify_waiters();
+        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        for part in parts.iter().filter_map(Weak::upgrade) {
+            part.stop(state);
+        }
+    }
 }
 
 /// A cancellation flag; clones share it.
@@ -48,18 +61,29 @@ impl Cancel {
 
     /// Asks the work to stop.
     pub fn cancel(&self) {
-        self.stop(STOPPING);
+        self.0.stop(STOPPING);
     }
 
     /// Asks the work to stop without so much as noting down what it did: the lock under which it
     /// wrote is lost, so that what it stored may be gone.
     pub fn revoke(&self) {
-        self.stop(REVOKED);
+        self.0.stop(REVOKED);
     }
 
-    fn stop(&self, state: u8) {
-        self.0.state.fetch_max(state, Ordering::Relaxed);
-        self.0.stopped.notify_waiters();
+    /// Returns the flag of a part that several pieces of work have in common: it is set with any of them,
+    /// and can be set alone. Before it writes, their keepers are asked as well.
+    pub fn part_of(wholes: &[&Self]) -> Self {
+        let of = wholes.iter().copied().cloned().collect();
+        let part = Self(Arc::new(Shared { wholes: of, ..Shared::default() }));
+        for whole in wholes {
+            let mut parts = whole.0.parts.lock().unwrap_or_else(PoisonError::into_inner);
+            parts.retain(|part| part.strong_count() > 0);
+            parts.push(Arc::downgrade(&part.0));
+            drop(parts);
+            // Only now: whoever sets it from here on finds the part.
+            part.0.stop(whole.0.state.load(Ordering::Relaxed));
+        }
+        part
     }
 
     /// Tells whether the work was asked to stop.
@@ -91,6 +115,12 @@ impl Cancel {
 
     /// Fails once the work must write nothing any more, not even what it did; asks the keepers first.
     pub fn check_may_write(&self) -> Result<(), Cancelled> {
+        self.ask();
+        if self.0.state.load(Ordering::Relaxed) == REVOKED { Err(Cancelled) } else { Ok(()) }
+    }
+
+    fn ask(&self) {
+        self.0.wholes.iter().for_each(Self::ask);
         let mut keepers = self.keepers();
         keepers.retain(|keeper| keeper.strong_count() > 0);
         let present: Vec<_> = keepers.iter().filter_map(Weak::upgrade).collect();
@@ -99,7 +129,6 @@ impl Cancel {
         for keeper in present {
             keeper.look();
         }
-        if self.0.state.load(Ordering::Relaxed) == REVOKED { Err(Cancelled) } else { Ok(()) }
     }
 
     fn keepers(&self) -> std::sync::MutexGuard<'_, Vec<Weak<dyn Keeper>>> {
@@ -118,6 +147,25 @@ mod tests {
         assert_eq!(other.check(), Ok(()));
         cancel.cancel();
         assert_eq!(other.check(), Err(Cancelled));
+    }
+
+    #[test]
+    fn a_part_is_set_with_each_whole_and_alone() {
+        let (one, other) = (Cancel::new(), Cancel::new());
+        let part = Cancel::part_of(&[&one]);
+        part.revoke();
+        assert_eq!((one.check(), part.check()), (Ok(()), Err(Cancelled)));
+        let part = Cancel::part_of(&[&one, &other]);
+        other.cancel();
+        assert_eq!((one.check(), part.check()), (Ok(()), Err(Cancelled)));
+        assert_eq!(part.check_may_write(), Ok(()));
+        other.revoke();
+        assert_eq!(part.check_may_write(), Err(Cancelled));
+        assert_eq!(
+            Cancel::part_of(&[&one, &other]).check_may_write(),
+            Err(Cancelled),
+            "later, too"
+        );
     }
 
     #[tokio::test]
@@ -158,6 +206,7 @@ mod tests {
         let lost: Arc<dyn Keeper> = Arc::new(Lost(cancel.clone()));
         cancel.heed(Arc::downgrade(&lost));
         assert_eq!(cancel.check(), Ok(()), "only what writes asks");
+        assert_eq!(Cancel::part_of(&[&cancel]).check_may_write(), Err(Cancelled));
         assert_eq!(cancel.check_may_write(), Err(Cancelled));
     }
 }

@@ -14,7 +14,8 @@
 //! # Locks
 //!
 //! The state directory's lock makes this the only job of its host; a shared lock in each repository
-//! keeps `prune` away, also restic's and another host's.
+//! keeps `prune` away, also restic's and another host's. A lock that was not won, or is lost, ends the
+//! work on its tier alone.
 //!
 //! # Crash consistency
 //!
@@ -28,6 +29,7 @@ mod command;
 mod copies;
 mod database;
 mod files;
+mod hold;
 mod hooks;
 mod live_database;
 mod remark;
@@ -46,10 +48,10 @@ use lifeboat_model::{AssetName, Cancel, Event, EventSink, Exit, JobId, SnapshotI
 use lifeboat_model::{SiteName, Timestamp};
 use lifeboat_plan::plan::asset::Asset;
 use lifeboat_repository::backup::{Counts, Skipped};
-use lifeboat_repository::lock::LockGuard;
 use serde::Serialize;
 
 use self::capture::CaptureTrouble;
+use self::hold::Hold;
 use crate::catalog::TierSync;
 use crate::catalog::body::{AssetBackedUp, Body, JobEnded, JobStarted, SKIPPED_MAX, TierSnapshot};
 use crate::ending::{Ending, JobStage, StageOutcome};
@@ -223,10 +225,10 @@ pub fn backup(
         options,
         events,
         cancel,
-        locks: BTreeMap::new(),
+        holds: BTreeMap::new(),
         live_directories: OnceCell::new(),
     };
-    work.take_locks();
+    work.hold_tiers();
     open.leave_damage_out()?;
     let mut reports = Vec::new();
     for asset in &assets {
@@ -277,7 +279,7 @@ struct Job<'a> {
     options: &'a BackupOptions,
     events: &'a dyn EventSink,
     cancel: &'a Cancel,
-    locks: BTreeMap<TierName, Result<LockGuard, Trouble>>,
+    holds: BTreeMap<TierName, Result<Hold, Trouble>>,
     /// Where PostgreSQL servers run; looked for once, when the first file asset needs it.
     live_directories: OnceCell<BTreeSet<PathBuf>>,
 }
@@ -291,21 +293,26 @@ impl Job<'_> {
         self.site().surroundings().now()
     }
 
-    fn take_locks(&mut self) {
-        let locks = self.open.open_tiers().map(|tier| {
-            let lock = self.open.lock(tier, self.events, self.cancel);
-            (tier.named.name.clone(), lock.map_err(|error| Trouble::of(&error)))
+    fn hold_tiers(&mut self) {
+        let holds = self.open.open_tiers().map(|tier| {
+            let hold = Hold::begin(self.open, tier, self.events, self.cancel);
+            (tier.named.name.clone(), hold)
         });
-        self.locks = locks.collect();
+        self.holds = holds.collect();
     }
 
     /// Returns a tier that is open and locked.
     fn tier(&self, name: &TierName) -> Result<&OpenTier, Trouble> {
         let tier = self.open.tier(name)?;
-        match self.locks.get(name) {
-            Some(Err(trouble)) => Err(trouble.clone()),
-            _ => Ok(tier),
+        match self.hold(tier)?.lost() {
+            Some(trouble) => Err(trouble.clone()),
+            None => Ok(tier),
         }
+    }
+
+    fn hold(&self, tier: &OpenTier) -> Result<&Hold, Trouble> {
+        let hold = self.holds.get(&tier.named.name).expect("every tier that is open was locked");
+        hold.as_ref().map_err(Trouble::clone)
     }
 
     /// Adds how a stage that began at `started` ended.
@@ -422,15 +429,10 @@ impl Job<'_> {
         let mut verified = Vec::new();
         for name in reached {
             if let Ok(tier) = self.tier(name) {
-                let share = Share::AfterBackup;
-                verified.push(verify_tier(
-                    self.open,
-                    tier,
-                    self.id,
-                    share,
-                    self.events,
-                    self.cancel,
-                )?);
+                let hold = self.hold(tier).expect("a tier that is usable is held");
+                let (tier, cancel) = ((tier, Some(hold.guard())), hold.cancel());
+                let (share, events) = (Share::AfterBackup, self.events);
+                verified.push(verify_tier(self.open, tier, self.id, share, events, cancel)?);
             }
         }
         Ok(verified)

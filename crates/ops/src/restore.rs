@@ -25,6 +25,7 @@ use lifeboat_model::Timestamp;
 use lifeboat_model::{AssetName, Cancel, EventSink, Exit, JobId, SiteName, SnapshotId, TierName};
 use lifeboat_plan::plan::asset::AssetKind;
 use lifeboat_repository::Snapshot;
+use lifeboat_repository::lock::LockGuard;
 use lifeboat_repository::restore::RestoreReport as FilesReport;
 use serde::Serialize;
 
@@ -161,7 +162,7 @@ pub fn restore(
     open.record(Body::JobStarted(JobStarted { job, command, assets }))?;
     open.deliver()?;
     let work = Restoration { site, options, chosen: &chosen, started, events, cancel };
-    let done = open.lock_to_read(chosen.tier, events, cancel).and_then(|_held| work.run());
+    let done = open.lock_to_read(chosen.tier, events, cancel).and_then(|held| work.run_under(held));
     let ended = site.surroundings().now();
     let took = Duration::try_from(ended.duration_since(started)).unwrap_or_default();
     let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
@@ -294,6 +295,13 @@ impl Done {
 }
 
 impl Restoration<'_> {
+    /// Runs under a lock; if that was lost, what was read may have gone away meanwhile.
+    fn run_under(&self, lock: Option<LockGuard>) -> Result<Done, OpsError> {
+        let done = self.run();
+        lock.map_or(Ok(()), |lock| lock.check())?;
+        done
+    }
+
     fn run(&self) -> Result<Done, OpsError> {
         match (&self.options.to, &self.site.asset(&self.options.asset)?.kind) {
             (Destination::Directory(directory), _) => self.files_into(directory),

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use lifeboat_model::{Cancel, EventSink, Exit, JobId, Outcome, SiteName, TierName, Timestamp};
 use lifeboat_repository::check::{self, CheckOptions, CheckReport, ReadData, RollingShare};
+use lifeboat_repository::lock::LockGuard;
 use serde::Serialize;
 
 use crate::catalog::body::{Body, JobEnded, JobStarted, SKIPPED_MAX, TierVerified};
@@ -137,7 +138,10 @@ pub fn verify(
             Err(trouble) => TierVerification::unreached(name, trouble, now),
             Ok(tier) => match open.lock_to_read(tier, events, cancel) {
                 Err(error) => TierVerification::unreached(name, Trouble::of(&error), now),
-                Ok(_held) => verify_tier(&open, tier, job, options.share, events, cancel)?,
+                Ok(held) => {
+                    let tier = (tier, held.as_ref());
+                    verify_tier(&open, tier, job, options.share, events, cancel)?
+                }
             },
         });
     }
@@ -149,10 +153,11 @@ pub fn verify(
     Ok(VerifyReport { schema: SCHEMA, site, job, outcome, ending, tiers: verified })
 }
 
-/// Verifies one tier and records what it showed; the caller holds a lock on its repository.
+/// Verifies one tier and records what it showed; the caller holds a lock on its repository, unless that
+/// cannot be written to.
 pub(crate) fn verify_tier(
     open: &OpenSite<'_>,
-    tier: &OpenTier,
+    (tier, lock): (&OpenTier, Option<&LockGuard>),
     job: JobId,
     share: Share,
     events: &dyn EventSink,
@@ -163,7 +168,9 @@ pub(crate) fn verify_tier(
     let data = chosen(open, &name, share, started)?;
     let (all_data, reads) = (data == ReadData::All, data != ReadData::None);
     let checked = check::check(&tier.repository, &CheckOptions { data }, events, cancel);
-    let verification = match checked {
+    // What went away since the lock was lost is no damage.
+    let held = lock.map_or(Ok(()), LockGuard::check);
+    let verification = match held.and(checked) {
         Err(error) => TierVerification::unreached(name, Trouble::of(&error), started),
         Ok(report) => TierVerification {
             tier: name,

@@ -5,6 +5,7 @@ use lifeboat_plan::plan::asset::{Asset, AssetKind};
 use lifeboat_repository::backup::{self, BackupError, BackupReport, ParentChoice};
 use lifeboat_repository::source::Source;
 
+use super::hold::Hold;
 use super::{AssetReport, Job, TierSnapshotReport};
 use crate::ending::Ending;
 use crate::error::{OpsError, Trouble};
@@ -34,6 +35,16 @@ impl From<CaptureTrouble> for Trouble {
     fn from(trouble: CaptureTrouble) -> Self {
         match trouble {
             CaptureTrouble::Tier(trouble) | CaptureTrouble::Source(trouble) => trouble,
+        }
+    }
+}
+
+impl CaptureTrouble {
+    /// Tells whether the lock under which it failed is why.
+    fn under(hold: &Hold, error: BackupError) -> Self {
+        match hold.ask() {
+            Some(lost) if lost.ending != Ending::Cancelled => Self::Tier(lost.clone()),
+            _ => error.into(),
         }
     }
 }
@@ -72,8 +83,10 @@ impl Job<'_> {
             ..backup::BackupOptions::new(self.site().name().as_str())
         };
         let clock = self.site().surroundings().clock.as_ref();
-        let made =
-            backup::backup(&tier.repository, sources, &options, self.events, self.cancel, clock)?;
+        let hold = self.hold(tier).map_err(CaptureTrouble::Tier)?;
+        let (events, cancel) = (self.events, hold.cancel());
+        let made = backup::backup(&tier.repository, sources, &options, events, cancel, clock)
+            .map_err(|error| CaptureTrouble::under(hold, error))?;
         take_over(made, moment, tier, report);
         match (incomplete(report), lacking) {
             (Some(trouble), _) | (None, Some(trouble)) => Err(CaptureTrouble::Source(trouble)),

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lifeboat_model::{Cancel, EventSink, TierName};
-use lifeboat_repository::lock::{LockGuard, LockKind, LockOptions};
+use lifeboat_repository::lock::{LockGuard, LockKind, LockOptions, LockOwner};
 use lifeboat_repository::{Indexed, Repository, RepositoryError};
 use lifeboat_tiers::TierError;
 
@@ -149,9 +149,23 @@ impl<'s> OpenSite<'s> {
         Ok(())
     }
 
-    /// Locks a tier's repository against deletion. Its index is that of now: it was loaded before
-    /// the lock was held, so a prune may have come in between.
-    pub(crate) fn lock(
+    /// Locks a tier's repository against deletion, and leaves it open whether somebody else was quicker, see
+    /// [`LockGuard::begin`]. Its index is that of now: it was loaded before the lock was held, so a prune
+    /// may have come in between.
+    pub(crate) fn begin_lock(
+        &self,
+        tier: &OpenTier,
+        events: &dyn EventSink,
+        cancel: &Cancel,
+    ) -> Result<LockGuard, RepositoryError> {
+        let (owner, clock) = (LockOwner::this_process(), &self.site.surroundings().clock);
+        let held = LockGuard::begin(&tier.repository, owner, clock, cancel)?;
+        tier.repository.refresh_index(cancel, events)?;
+        Ok(held)
+    }
+
+    /// Locks a tier's repository like [`Self::begin_lock`], for work that replaces what is here.
+    fn lock(
         &self,
         tier: &OpenTier,
         events: &dyn EventSink,

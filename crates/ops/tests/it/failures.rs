@@ -3,14 +3,16 @@
 use std::fs;
 use std::sync::Arc;
 
-use lifeboat_model::{Cancel, Exit, Silent};
+use lifeboat_model::{Cancel, Event, EventSink, Exit, Outcome, Silent, SimClock, Stage};
 use lifeboat_ops::OpsError;
 use lifeboat_ops::backup::{BackupOptions, backup};
 use lifeboat_ops::ending::Ending;
 use lifeboat_ops::point::At;
-use lifeboat_tiers::fault::{Fault, FaultTier, Moment, Rule, Target};
+use lifeboat_ops::restore::{Destination, RestoreOptions, restore};
+use lifeboat_ops::verification::{Share, VerifyOptions, verify};
+use lifeboat_tiers::fault::{Fault, FaultTier, Moment, Operation, Rule, Target};
 use lifeboat_tiers::local::LocalTier;
-use lifeboat_tiers::{MemoryTier, Tier};
+use lifeboat_tiers::{MemoryTier, PutMode, Tier};
 
 use crate::ground::{Ground, MEDIA_ON_TWO, back_up, messages, restore_to, stages};
 
@@ -229,4 +231,68 @@ fn names_that_the_plan_lacks_are_refused() {
     let error = backup(&site, &options, &Silent, &Cancel::new()).unwrap_err();
     assert!(matches!(error, OpsError::NoTier { .. }), "{error}");
     assert!(!ground.path("state").join("catalog.sqlite").exists());
+}
+
+#[test]
+fn who_was_quicker_to_lock_a_tier_stands_in_the_way_there_alone() {
+    let ground = Ground::new();
+    ground.write("media/a", "a");
+    let disk = LocalTier::create(&ground.path("first")).unwrap();
+    let first = Arc::new(FaultTier::new(Arc::new(disk)));
+    let tier = Arc::<FaultTier>::clone(&first);
+    let site = ground.site(MEDIA_ON_TWO).with_tier("primary".parse().unwrap(), tier);
+    back_up(&site).unwrap();
+
+    // Somebody's lock is there that is not listed yet when ours is written.
+    let locks = "repo/locks".parse().unwrap();
+    first.settle();
+    first.add(Rule::new(Target::Only(Operation::List), Fault::Lag).below(locks).nth(1));
+    let name = format!("repo/locks/{}", "3".repeat(64)).parse().unwrap();
+    let put = first.put(&name, "torn".into(), PutMode::Create);
+    ground.surroundings.runtime.block_on(put).unwrap();
+
+    let report = back_up(&site).unwrap();
+    assert_eq!(stages(&report, "media"), ["store primary failed", "store secondary done"]);
+    assert!(messages(&report)[0].contains("is locked by"), "{:?}", messages(&report));
+    assert_eq!(report.verifications.len(), 1);
+    assert_eq!(report.exit(), Exit::Locked);
+}
+
+/// A machine that sleeps for half an hour whenever this stage begins.
+#[derive(Debug)]
+struct Sleeps(Stage, Arc<SimClock>);
+
+impl EventSink for Sleeps {
+    fn emit(&self, event: Event) {
+        if matches!(event, Event::Started { stage, .. } if stage == self.0) {
+            self.1.advance(std::time::Duration::from_mins(30));
+        }
+    }
+}
+
+#[test]
+fn what_was_read_under_a_lock_that_was_lost_counts_for_nothing() {
+    let ground = Ground::new();
+    ground.write("media/a", "a");
+    let site = ground.site(MEDIA_ON_TWO);
+    back_up(&site).unwrap();
+    let sleeps = |stage| Sleeps(stage, Arc::clone(&ground.clock));
+
+    let options = RestoreOptions {
+        asset: "media".parse().unwrap(),
+        at: At::Latest,
+        tier: None,
+        to: Destination::Directory(ground.path("out")),
+        confirm: None,
+        strict_owner: false,
+    };
+    let restored = restore(&site, &options, &sleeps(Stage::Restore), &Cancel::new());
+    let error = lifeboat_ops::error::explain(&restored.unwrap_err());
+    assert!(error.contains("was not refreshed for 30 minutes"), "{error}");
+
+    let all = VerifyOptions { tiers: vec!["primary".parse().unwrap()], share: Share::All };
+    let report = verify(&site, &all, &sleeps(Stage::Structure), &Cancel::new()).unwrap();
+    assert_eq!(report.outcome, Outcome::CouldNotVerify);
+    let trouble = report.tiers[0].trouble.as_ref().unwrap();
+    assert!(trouble.message.contains("was not refreshed"), "{trouble:?}");
 }
