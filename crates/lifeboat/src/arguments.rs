@@ -38,7 +38,7 @@ pub struct GlobalArguments {
     /// Print one JSON document instead of text; an error is such a document too
     #[arg(long, global = true, help_heading = "Global options")]
     pub json: bool,
-    /// Print no progress and no remarks, only answers and errors
+    /// Print only what is asked for and what goes wrong
     #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Global options")]
     pub quiet: bool,
     /// Log what happens to standard error; twice for more

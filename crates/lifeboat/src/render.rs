@@ -63,10 +63,24 @@ impl Serialize for ShownPath {
     }
 }
 
+/// Why somebody reads an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sort {
+    /// It is what was asked for.
+    Data,
+    /// It tells what was done; `--quiet` leaves it out where all went well.
+    Summary,
+}
+
 /// What a command answers.
 pub trait Answer: Serialize {
     /// The name and version of the JSON document's shape; `docs/json.md` describes each.
     const SCHEMA: &'static str;
+
+    /// Tells why somebody reads it.
+    fn sort(&self) -> Sort {
+        Sort::Data
+    }
 
     /// Writes the answer for a person.
     fn write(&self, page: &mut Page) -> fmt::Result;

@@ -2,10 +2,10 @@
 
 use std::io::{self, IsTerminal, Read, Write};
 
-use lifeboat_model::Cancel;
+use lifeboat_model::{Cancel, Exit};
 
 use crate::failure::{CommandError, Failure, Interrupted};
-use crate::render::{self, Answer, Paint};
+use crate::render::{self, Answer, Paint, Sort};
 
 /// How much of a stream is passed on at once.
 const STREAM_BUFFER_BYTES: usize = 256 << 10;
@@ -24,14 +24,29 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// Prints an answer.
-    pub fn answer<A: Answer>(&self, answer: &A) -> Result<(), CommandError> {
+    /// Prints an answer, unless nobody wants to be told that all went well.
+    pub fn answer<A: Answer>(&self, answer: &A, exit: Exit) -> Result<(), CommandError> {
+        if !self.json && !self.wants(answer, exit) {
+            return Ok(());
+        }
         let text = if self.json {
             render::document(A::SCHEMA, answer).map_err(CommandError::Document)?
         } else {
             render::text(answer, self.out)
         };
         print(text.as_bytes())
+    }
+
+    /// Prints an answer where talk goes, since standard output holds something else.
+    pub fn answer_aside<A: Answer>(&self, answer: &A, exit: Exit) {
+        if self.wants(answer, exit) {
+            talk(&render::text(answer, self.err));
+        }
+    }
+
+    /// With `--quiet` nobody wants to be told that all went well.
+    fn wants<A: Answer>(&self, answer: &A, exit: Exit) -> bool {
+        !self.quiet || exit != Exit::Done || answer.sort() == Sort::Data
     }
 
     /// Prints an error; with `--json` as a document on standard output too.

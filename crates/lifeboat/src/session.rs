@@ -54,7 +54,7 @@ impl Session {
 
     /// Prints an answer and ends with `exit`.
     pub fn end<A: Answer>(&self, answer: &A, exit: Exit) -> Result<Exit, Failure> {
-        self.screen.answer(answer)?;
+        self.screen.answer(answer, exit)?;
         Ok(exit)
     }
 

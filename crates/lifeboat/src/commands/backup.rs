@@ -10,7 +10,7 @@ use lifeboat_ops::ending::{Ending, StageOutcome};
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::render::{self, Answer, Cell, Page, Table, Tone, time};
+use crate::render::{self, Answer, Cell, Page, Sort, Table, Tone, time};
 use crate::session::Session;
 
 /// How many skipped files a person is shown for an asset; a program gets all of them.
@@ -33,6 +33,10 @@ struct Done(BackupJobReport);
 
 impl Answer for Done {
     const SCHEMA: &'static str = "lifeboat.backup/1";
+
+    fn sort(&self) -> Sort {
+        Sort::Summary
+    }
 
     fn write(&self, page: &mut Page) -> fmt::Result {
         let Self(report) = self;

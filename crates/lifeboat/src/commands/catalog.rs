@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::failure::{CommandError, Failure};
-use crate::render::{Answer, Page, Table, time};
+use crate::render::{Answer, Page, Sort, Table, time};
 use crate::session::Session;
 
 /// The commands of `lifeboat catalog`.
@@ -240,6 +240,10 @@ struct Rebuilt(Looked);
 impl Answer for Verified {
     const SCHEMA: &'static str = "lifeboat.catalog.verify/1";
 
+    fn sort(&self) -> Sort {
+        Sort::Summary
+    }
+
     fn write(&self, page: &mut Page) -> fmt::Result {
         self.0.write(page)
     }
@@ -247,6 +251,10 @@ impl Answer for Verified {
 
 impl Answer for Rebuilt {
     const SCHEMA: &'static str = "lifeboat.catalog.rebuild/1";
+
+    fn sort(&self) -> Sort {
+        Sort::Summary
+    }
 
     fn write(&self, page: &mut Page) -> fmt::Result {
         self.0.write(page)

@@ -10,7 +10,7 @@ use lifeboat_plan::Diagnostic;
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::render::{self, Answer, Page, Table};
+use crate::render::{self, Answer, Page, Sort, Table};
 use crate::session::Session;
 use crate::{plan_file, render::diagnostic};
 
@@ -34,6 +34,10 @@ struct Checked {
 
 impl Answer for Checked {
     const SCHEMA: &'static str = "lifeboat.check/1";
+
+    fn sort(&self) -> Sort {
+        Sort::Summary
+    }
 
     fn write(&self, page: &mut Page) -> fmt::Result {
         for found in self.diagnostics.iter().filter(|_| !self.quiet) {

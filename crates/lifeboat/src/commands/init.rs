@@ -22,7 +22,7 @@ use serde::Serialize;
 use crate::failure::{CommandError, Failure};
 use crate::plan_file;
 use crate::prompt::Terminal;
-use crate::render::{Answer, Page, ShownPath};
+use crate::render::{Answer, Page, ShownPath, Sort};
 use crate::session::Session;
 use crate::surroundings;
 use discovery::Found;
@@ -135,6 +135,10 @@ struct Written {
 
 impl Answer for Written {
     const SCHEMA: &'static str = "lifeboat.init/1";
+
+    fn sort(&self) -> Sort {
+        Sort::Summary
+    }
 
     fn write(&self, page: &mut Page) -> fmt::Result {
         let names: Vec<_> = self.assets.iter().map(AssetName::as_str).collect();

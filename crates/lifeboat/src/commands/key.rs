@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::failure::{CommandError, Failure};
 use crate::prompt::Terminal;
-use crate::render::{Answer, Page, time};
+use crate::render::{Answer, Page, Sort, time};
 use crate::screen;
 use crate::session::Session;
 
@@ -82,6 +82,10 @@ struct Confirmed(Confirmation);
 
 impl Answer for Confirmed {
     const SCHEMA: &'static str = "lifeboat.key.confirm/1";
+
+    fn sort(&self) -> Sort {
+        Sort::Summary
+    }
 
     fn write(&self, page: &mut Page) -> fmt::Result {
         writeln!(page, "the recovery key was confirmed at {}", time::instant(self.0.confirmed))

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::arguments;
 use crate::failure::{CommandError, Failure};
-use crate::render::{Answer, Page};
+use crate::render::{Answer, Page, Sort};
 use crate::session::Session;
 
 /// Everybody may read the manual.
@@ -32,6 +32,10 @@ struct Written {
 
 impl Answer for Written {
     const SCHEMA: &'static str = "lifeboat.man/1";
+
+    fn sort(&self) -> Sort {
+        Sort::Summary
+    }
 
     fn write(&self, page: &mut Page) -> fmt::Result {
         writeln!(page, "wrote {} pages to {}", self.pages.len(), self.directory.display())

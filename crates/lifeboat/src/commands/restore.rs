@@ -19,7 +19,7 @@ use serde::Serialize;
 use super::key;
 use crate::failure::{CommandError, Failure};
 use crate::prompt::Terminal;
-use crate::render::{self, Answer, Page, RestoredFiles, ShownPath, time};
+use crate::render::{self, Answer, Page, RestoredFiles, ShownPath, Sort, time};
 use crate::screen;
 use crate::session::Session;
 
@@ -105,6 +105,10 @@ impl From<RestoreJobReport> for Restored {
 
 impl Answer for Restored {
     const SCHEMA: &'static str = "lifeboat.restore/1";
+
+    fn sort(&self) -> Sort {
+        Sort::Summary
+    }
 
     fn write(&self, page: &mut Page) -> fmt::Result {
         let RestorePreview { capture, tier, target, .. } = &self.preview;

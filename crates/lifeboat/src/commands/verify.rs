@@ -8,7 +8,7 @@ use lifeboat_ops::verification::{self, Share, VerifyOptions, VerifyReport};
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::render::{self, Answer, Page};
+use crate::render::{self, Answer, Page, Sort};
 use crate::session::Session;
 
 /// The arguments of `lifeboat verify`.
@@ -38,6 +38,10 @@ struct Verified(VerifyReport);
 
 impl Answer for Verified {
     const SCHEMA: &'static str = "lifeboat.verify/1";
+
+    fn sort(&self) -> Sort {
+        Sort::Summary
+    }
 
     fn write(&self, page: &mut Page) -> fmt::Result {
         for tier in &self.0.tiers {

@@ -8,6 +8,7 @@ mod inspect;
 mod journey;
 mod plan;
 mod program;
+mod quiet;
 mod repo;
 mod retention;
 mod selection;

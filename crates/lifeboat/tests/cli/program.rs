@@ -25,7 +25,7 @@ fn the_whole_help_is_as_reviewed() {
     page.push('\n');
     let names: Vec<String> = page
         .lines()
-        .filter_map(|line| line.strip_prefix("  "))
+        .filter_map(|line| line.strip_prefix("  ").filter(|rest| !rest.starts_with(' ')))
         .filter_map(|line| line.split_whitespace().next())
         .filter(|word| word.chars().all(|c| c.is_ascii_lowercase()))
         .map(str::to_owned)

@@ -12,13 +12,13 @@ use lifeboat_testing::tree;
 use crate::environment::Environment;
 
 /// A plan for one folder of files and one tier.
-struct Files {
-    environment: Environment,
+pub(crate) struct Files {
+    pub(crate) environment: Environment,
     media: PathBuf,
 }
 
 impl Files {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let environment = Environment::new();
         let media = environment.path("media");
         environment.write("media/one.txt", "one\n");

@@ -24,7 +24,7 @@ use serde::Serialize;
 
 use super::{Access, Run};
 use crate::failure::{CommandError, Failure};
-use crate::render::{self, Answer, Page, time};
+use crate::render::{self, Answer, Page, Sort, time};
 use crate::session::Session;
 use crate::surroundings;
 
@@ -187,6 +187,11 @@ impl From<BackupPreview> for Done {
 
 impl Answer for Done {
     const SCHEMA: &'static str = "lifeboat.repo.backup/1";
+
+    fn sort(&self) -> Sort {
+        let asked_for = self.dry_run || self.profile.is_some();
+        if asked_for { Sort::Data } else { Sort::Summary }
+    }
 
     fn write(&self, page: &mut Page) -> fmt::Result {
         let Self { skipped, started, ended, .. } = self;

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::Access;
 use crate::failure::Failure;
-use crate::render::{self, Answer, Page};
+use crate::render::{self, Answer, Page, Sort};
 use crate::session::Session;
 
 /// Within which time runs that read a share go round, where no plan says otherwise.
@@ -71,6 +71,10 @@ struct Checked {
 
 impl Answer for Checked {
     const SCHEMA: &'static str = "lifeboat.repo.check/1";
+
+    fn sort(&self) -> Sort {
+        if self.profile.is_some() { Sort::Data } else { Sort::Summary }
+    }
 
     fn write(&self, page: &mut Page) -> fmt::Result {
         let CheckReport { findings, snapshots, trees, packs, packs_read, .. } = &self.report;

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::Access;
 use super::choice::{self, Choice};
 use crate::failure::Failure;
-use crate::render::{Answer, Page, Table};
+use crate::render::{Answer, Page, Sort, Table};
 use crate::session::Session;
 
 /// The arguments of `lifeboat repo copy`.
@@ -53,6 +53,10 @@ struct Entry {
 
 impl Answer for Copied {
     const SCHEMA: &'static str = "lifeboat.repo.copy/1";
+
+    fn sort(&self) -> Sort {
+        Sort::Summary
+    }
 
     fn write(&self, page: &mut Page) -> fmt::Result {
         if self.snapshots.is_empty() {

@@ -16,7 +16,7 @@ use serde::Serialize;
 use super::prune::{self, Limits};
 use super::{Access, Run, choice};
 use crate::failure::Failure;
-use crate::render::{Answer, Page, Table, time};
+use crate::render::{Answer, Page, Sort, Table, time};
 use crate::session::Session;
 
 /// The arguments of `lifeboat repo forget`.
@@ -206,6 +206,10 @@ impl Entry {
 
 impl Answer for Forgotten {
     const SCHEMA: &'static str = "lifeboat.repo.forget/1";
+
+    fn sort(&self) -> Sort {
+        if self.dry_run { Sort::Data } else { Sort::Summary }
+    }
 
     fn write(&self, page: &mut Page) -> fmt::Result {
         for Group { key, keep, remove } in &self.groups {

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::Access;
 use super::password::{self, Purpose};
 use crate::failure::Failure;
-use crate::render::{Answer, Page};
+use crate::render::{Answer, Page, Sort};
 use crate::session::Session;
 use crate::surroundings;
 
@@ -30,6 +30,10 @@ struct Made {
 
 impl Answer for Made {
     const SCHEMA: &'static str = "lifeboat.repo.init/1";
+
+    fn sort(&self) -> Sort {
+        Sort::Summary
+    }
 
     fn write(&self, page: &mut Page) -> fmt::Result {
         writeln!(page, "made repository {} at {}", self.id, self.address)

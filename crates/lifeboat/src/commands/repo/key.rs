@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::{Access, password};
 use crate::failure::Failure;
-use crate::render::{Answer, Page, Table};
+use crate::render::{Answer, Page, Sort, Table};
 use crate::session::Session;
 use crate::surroundings;
 
@@ -156,6 +156,10 @@ struct Added {
 impl Answer for Added {
     const SCHEMA: &'static str = "lifeboat.repo.key.add/1";
 
+    fn sort(&self) -> Sort {
+        Sort::Summary
+    }
+
     fn write(&self, page: &mut Page) -> fmt::Result {
         writeln!(page, "the new password opens the repository, by key file {}", self.id)
     }
@@ -195,6 +199,10 @@ struct Removed {
 impl Answer for Removed {
     const SCHEMA: &'static str = "lifeboat.repo.key.remove/1";
 
+    fn sort(&self) -> Sort {
+        Sort::Summary
+    }
+
     fn write(&self, page: &mut Page) -> fmt::Result {
         writeln!(page, "removed key file {}: its password opens nothing any more", self.id)?;
         writeln!(page, "whoever had it may have kept the master key, which stays the same")
@@ -219,6 +227,10 @@ struct Changed {
 
 impl Answer for Changed {
     const SCHEMA: &'static str = "lifeboat.repo.key.passwd/1";
+
+    fn sort(&self) -> Sort {
+        Sort::Summary
+    }
 
     fn write(&self, page: &mut Page) -> fmt::Result {
         let Self { id, removed } = self;

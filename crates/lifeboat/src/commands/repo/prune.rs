@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::{Access, Run};
 use crate::failure::{CommandError, Failure};
-use crate::render::{Answer, Page, Table};
+use crate::render::{Answer, Page, Sort, Table};
 use crate::session::Session;
 
 /// The arguments of `lifeboat repo prune`.
@@ -100,6 +100,10 @@ struct Pruned {
 
 impl Answer for Pruned {
     const SCHEMA: &'static str = "lifeboat.repo.prune/1";
+
+    fn sort(&self) -> Sort {
+        if self.dry_run { Sort::Data } else { Sort::Summary }
+    }
 
     fn write(&self, page: &mut Page) -> fmt::Result {
         write_report(page, &self.report)?;

@@ -20,7 +20,7 @@ use super::Access;
 use super::backup::lines;
 use super::choice::{Choice, snapshot_name};
 use crate::failure::{CommandError, Failure};
-use crate::render::{self, Answer, Page, RestoredFiles, ShownPath};
+use crate::render::{self, Answer, Page, RestoredFiles, ShownPath, Sort};
 use crate::session::Session;
 
 /// The arguments of `lifeboat repo restore`.
@@ -120,6 +120,11 @@ struct Restored {
 impl Answer for Restored {
     const SCHEMA: &'static str = "lifeboat.repo.restore/1";
 
+    fn sort(&self) -> Sort {
+        let asked_for = self.dry_run || self.profile.is_some();
+        if asked_for { Sort::Data } else { Sort::Summary }
+    }
+
     fn write(&self, page: &mut Page) -> fmt::Result {
         let word = if self.dry_run { "would be restored" } else { "restored" };
         writeln!(page, "snapshot {} {word} to {}", self.snapshot, self.target)?;
@@ -158,7 +163,7 @@ impl Restore {
         };
         if self.writes_to_screen() {
             // The archive is the answer; what is said of it goes where talk goes.
-            session.screen.remark(&render::text(&answer, session.screen.err));
+            session.screen.answer_aside(&answer, exit);
             return Ok(exit);
         }
         session.end(&answer, exit)

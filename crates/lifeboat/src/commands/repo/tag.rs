@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::Access;
 use super::choice::{Choice, snapshot_name};
 use crate::failure::{Failure, Interrupted};
-use crate::render::{Answer, Page};
+use crate::render::{Answer, Page, Sort};
 use crate::session::Session;
 
 /// The arguments of `lifeboat repo tag`.
@@ -53,6 +53,10 @@ struct Entry {
 
 impl Answer for Tagged {
     const SCHEMA: &'static str = "lifeboat.repo.tag/1";
+
+    fn sort(&self) -> Sort {
+        Sort::Summary
+    }
 
     fn write(&self, page: &mut Page) -> fmt::Result {
         for Entry { before, after, tags } in &self.snapshots {

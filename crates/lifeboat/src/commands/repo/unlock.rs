@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::Access;
 use crate::failure::Failure;
-use crate::render::{Answer, Page};
+use crate::render::{Answer, Page, Sort};
 use crate::session::Session;
 
 /// The arguments of `lifeboat repo unlock`.
@@ -46,6 +46,10 @@ impl From<FoundLock> for Entry {
 
 impl Answer for Unlocked {
     const SCHEMA: &'static str = "lifeboat.repo.unlock/1";
+
+    fn sort(&self) -> Sort {
+        Sort::Summary
+    }
 
     fn write(&self, page: &mut Page) -> fmt::Result {
         if self.removed.is_empty() && self.kept.is_empty() {
