@@ -45,7 +45,8 @@ pub struct Backup {
     /// File the snapshot under this host [default: this host's name]
     #[arg(short = 'H', long, value_name = "HOST")]
     host: Option<String>,
-    /// Give the snapshot this time: RFC 3339, or `YYYY-MM-DD HH:MM:SS` in UTC [default: now]
+    /// Give the snapshot this time: RFC 3339, or `YYYY-MM-DD`, `YYYY-MM-DD HH:MM` or `YYYY-MM-DD
+    /// HH:MM:SS` in UTC [default: now]
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     time: Option<Timestamp>,
     /// Read only what changed since this snapshot: `latest`, or the first digits of an id [default:
@@ -301,11 +302,17 @@ impl Backup {
 
 /// Parses a time as restic's users write it, which is UTC here, or as everywhere else.
 pub(super) fn parse_time(text: &str) -> Result<Timestamp, String> {
-    let spaced = text.replacen(' ', "T", 1);
-    let civil = (spaced != text).then(|| format!("{spaced}Z"));
-    let parsed = parse_instant(civil.as_deref().unwrap_or(text));
-    parsed.map_err(|_| {
-        format!("expected `YYYY-MM-DD HH:MM:SS` (UTC), RFC 3339 or YYYYMMDD_HHMMSS, not `{text}`")
+    let civil = match text.split_once(' ') {
+        Some((date, time)) if time.len() == "HH:MM".len() => format!("{date}T{time}:00Z"),
+        Some((date, time)) => format!("{date}T{time}Z"),
+        None if text.len() == "YYYY-MM-DD".len() => format!("{text}T00:00:00Z"),
+        None => text.to_owned(),
+    };
+    parse_instant(&civil).map_err(|_| {
+        format!(
+            "expected `YYYY-MM-DD`, with `HH:MM` or `HH:MM:SS` behind it (UTC), RFC 3339 or \
+             YYYYMMDD_HHMMSS, not `{text}`"
+        )
     })
 }
 
@@ -329,7 +336,15 @@ mod tests {
         for text in ["2026-11-23 02:00:00", "2026-11-23T02:00:00Z", "20261123_020000"] {
             assert_eq!(parse_time(text), Ok(expected), "{text}");
         }
-        assert!(parse_time("yesterday").unwrap_err().contains("`yesterday`"));
+        let shorter = [("2026-11-23 02:00", "02:00"), ("2026-11-23", "00:00")];
+        for (text, time) in shorter {
+            let expected = format!("2026-11-23T{time}:00Z").parse().unwrap();
+            assert_eq!(parse_time(text), Ok(expected), "{text}");
+        }
+        for bad in ["yesterday", "2026-13-01", "2026-11-23 2:00", "2026-11-23 25:00", "23.11.2026"]
+        {
+            assert!(parse_time(bad).unwrap_err().contains(bad), "{bad}");
+        }
     }
 
     #[test]

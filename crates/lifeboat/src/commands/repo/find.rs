@@ -33,7 +33,8 @@ pub struct Find {
     /// Take capital letters for small ones
     #[arg(short, long)]
     ignore_case: bool,
-    /// Find only what was not changed before this: RFC 3339, or `YYYY-MM-DD HH:MM:SS` in UTC
+    /// Find only what was not changed before this: RFC 3339, or `YYYY-MM-DD`, `YYYY-MM-DD HH:MM` or
+    /// `YYYY-MM-DD HH:MM:SS` in UTC
     #[arg(short = 'O', long, value_name = "TIME", value_parser = parse_time)]
     oldest: Option<Timestamp>,
     /// Find only what was not changed after this
