@@ -30,7 +30,8 @@ pub struct Check {
         value_name = "SHARE",
         num_args = 0..=1,
         default_missing_value = "100%",
-        require_equals = true
+        require_equals = true,
+        value_parser = share
     )]
     read_data: Option<Percent>,
     /// Read one of several parts of the stored data, like `1/7`, or a share like `5%`: whoever reads
@@ -49,10 +50,22 @@ enum Subset {
     Part(Part),
 }
 
+/// Parses a percentage that is more than nothing: what reads nothing must not look as if it had proven
+/// anything.
+fn share(text: &str) -> Result<Percent, String> {
+    match text.parse() {
+        Ok(Percent::NONE) => {
+            Err("nothing would be read; without it only the structure is checked".into())
+        }
+        Ok(share) => Ok(share),
+        Err(error) => Err(format!("{error}")),
+    }
+}
+
 /// Parses `n/t`, or a percentage.
 fn subset(text: &str) -> Result<Subset, String> {
     let Some((number, of)) = text.split_once('/') else {
-        return text.parse().map(Subset::Share).map_err(|error| format!("{error}"));
+        return share(text).map(Subset::Share);
     };
     let part = number.parse().ok().zip(of.parse().ok());
     part.and_then(|(number, of)| Part::new(number, of))
@@ -114,9 +127,6 @@ impl Check {
 
 /// Turns a share into packs: each run reads those whose turn it is, so that runs add up to all.
 fn read_data(share: Percent, session: &Session) -> ReadData {
-    if share == Percent::NONE {
-        return ReadData::None;
-    }
     if share == Percent::whole(100) {
         return ReadData::All;
     }
@@ -133,7 +143,7 @@ mod tests {
     fn parts_and_shares_are_written_as_restic_does() {
         assert_eq!(subset("2/7"), Ok(Subset::Part(Part::new(2, 7).unwrap())));
         assert_eq!(subset("5%"), Ok(Subset::Share(Percent::whole(5))));
-        for bad in ["0/7", "8/7", "1/256", "1/", "/", "x"] {
+        for bad in ["0/7", "8/7", "1/256", "1/", "/", "x", "0%", "0.0%"] {
             assert!(subset(bad).is_err(), "{bad}");
         }
     }
