@@ -37,6 +37,7 @@ pub(super) struct PieceStream<'r> {
     range: Option<RangeRead>,
     sealed: Vec<u8>,
     plaintext: Vec<u8>,
+    bytes_fetched: u64,
 }
 
 #[derive(Debug)]
@@ -70,6 +71,7 @@ impl<'r> PieceStream<'r> {
             range: None,
             sealed: Vec::new(),
             plaintext: Vec::new(),
+            bytes_fetched: 0,
         }
     }
 
@@ -86,11 +88,13 @@ impl<'r> PieceStream<'r> {
         self.plaintext.clear();
         if self.range.is_none_or(|range| self.next > range.first + range.count) {
             self.next_range(self.next - 1);
+            self.bytes_fetched += self.sealed.len() as u64;
         }
         if self.open_fetched(&piece).is_none() {
             let repository = self.repository;
             let blob = repository.read_blob_with(&mut self.opener, BlobKind::Data, &piece.id)?;
             self.plaintext.extend_from_slice(&blob);
+            self.bytes_fetched += u64::from(piece.length);
         }
         Ok(true)
     }
@@ -98,6 +102,11 @@ impl<'r> PieceStream<'r> {
     /// Returns the content of the piece that was opened last.
     pub(super) fn plaintext(&self) -> &[u8] {
         &self.plaintext
+    }
+
+    /// Returns how many bytes came from the repository so far.
+    pub(super) const fn bytes_fetched(&self) -> u64 {
+        self.bytes_fetched
     }
 
     /// Returns how long the piece is that was to be opened last, also if it could not be had.

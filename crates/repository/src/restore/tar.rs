@@ -73,6 +73,7 @@ pub fn write_tar(
         events.emit(Event::Advanced { stage: Stage::Restore, work });
     }
     writer.end()?;
+    writer.report.bytes_fetched = writer.content.bytes_fetched();
     events.emit(Event::Finished { stage: Stage::Restore });
     let mut report = writer.report;
     report.sort();

@@ -393,6 +393,7 @@ fn gnu_tar_brings_back_what_the_archive_holds() {
     let report =
         write_tar(&repository, &snapshot, &options, &mut out, &Silent, &Cancel::new()).unwrap();
     assert_eq!(report.failed, []);
+    assert_ne!(report.bytes_fetched, 0);
 
     let target = folder.path().join("target");
     fs::create_dir(&target).unwrap();
