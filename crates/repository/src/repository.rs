@@ -33,7 +33,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::{Bytes, BytesMut};
 use lifeboat_model::{
-    BlobId, Cancel, Event, EventSink, IndexId, KeyId, PackId, Secret, SnapshotId, Stage, Work,
+    BlobId, Cancel, Classify, ErrorKind, Event, EventSink, IndexId, KeyId, PackId, Secret,
+    SnapshotId, Stage, Work,
 };
 use lifeboat_tiers::{ReadRange, TierError};
 use sha2::{Digest, Sha256};
@@ -159,10 +160,7 @@ impl Repository<Open> {
         store.put(&key_id, key_file.into())?;
         let config = Config::new(polynomial);
         match store.create_config(key.seal(&config.to_document()).into()) {
-            Err(TierError::AlreadyExists { .. }) => {
-                Err(RepositoryError::AlreadyExists { address: store.address().to_owned() })
-            }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(give_up_init(&store, &key_id, error)),
             Ok(()) => Ok(Self { store, key, key_id, config, cache: None, state: Open(()) }),
         }
     }
@@ -265,6 +263,21 @@ impl<S: State> Repository<S> {
 fn refuse_lost_config(store: &Store) -> Result<(), RepositoryError> {
     let empty = store.list::<SnapshotId>()?.is_empty() && store.list::<IndexId>()?.is_empty();
     if empty { Ok(()) } else { Err(corrupt(store, StoredObject::Config, Defect::Missing)) }
+}
+
+/// Takes the key file back of a repository that was not made.
+fn give_up_init(store: &Store, key_id: &KeyId, error: TierError) -> RepositoryError {
+    // Where no answer came, the config may be there after all, and only this key file opens it.
+    if !matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Cancelled) {
+        // If this fails, a key file is left that opens nothing and stands in nobody's way.
+        let _ = store.delete(key_id);
+    }
+    match error {
+        TierError::AlreadyExists { .. } => {
+            RepositoryError::AlreadyExists { address: store.address().to_owned() }
+        }
+        error => error.into(),
+    }
 }
 
 fn corrupt(store: &Store, object: StoredObject, defect: impl Into<Defect>) -> RepositoryError {

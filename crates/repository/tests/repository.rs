@@ -18,8 +18,24 @@ use lifeboat_repository::{
     BlobKind, Defect, Indexed, InitOptions, MasterKey, OpenOptions, Repository, RepositoryError,
     Snapshot, Store, StoredObject,
 };
-use lifeboat_tiers::{MemoryTier, PutMode, Tier};
+use lifeboat_tiers::fault::{Fault, Moment, Operation, Rule, Target};
+use lifeboat_tiers::{FaultTier, MemoryTier, PutMode, Tier};
 use tokio::runtime::Runtime;
+
+fn init(store: Store, key: Option<MasterKey>) -> Result<Repository, RepositoryError> {
+    let options = InitOptions {
+        password: &Secret::new("password"),
+        kdf: KdfParameters::new(16, 1, 1).unwrap(),
+        master_key: key,
+        polynomial: None,
+        origin: KeyOrigin {
+            created: Timestamp::UNIX_EPOCH,
+            username: String::new(),
+            hostname: String::new(),
+        },
+    };
+    Repository::init(store, &options)
+}
 
 /// A place for a repository.
 struct Place {
@@ -46,18 +62,7 @@ impl Place {
     }
 
     fn init_with(&self, key: Option<MasterKey>) -> Result<Repository, RepositoryError> {
-        let options = InitOptions {
-            password: &Secret::new("password"),
-            kdf: KdfParameters::new(16, 1, 1).unwrap(),
-            master_key: key,
-            polynomial: None,
-            origin: KeyOrigin {
-                created: Timestamp::UNIX_EPOCH,
-                username: String::new(),
-                hostname: String::new(),
-            },
-        };
-        Repository::init(self.store(), &options)
+        init(self.store(), key)
     }
 
     fn init(&self) -> Repository {
@@ -162,6 +167,20 @@ fn an_interrupted_init_is_gone_on_with() {
     assert_eq!(place.store().list::<KeyId>().unwrap().len(), 2);
     // The first key file opens with the password, too, but its master key opens nothing.
     assert_eq!(place.open().unwrap().key(), again.key());
+}
+
+#[test]
+fn an_init_that_failed_leaves_no_key_file_unless_the_config_may_be_there() {
+    let left = |fault| {
+        let place = Place::new();
+        let config = Rule::new(Target::Only(Operation::Put), fault).nth(2);
+        let tier = Arc::new(FaultTier::new(Arc::clone(&place.tier) as Arc<dyn Tier>).with(config));
+        let store = Store::new(tier, place.runtime.handle().clone(), "repo".parse().unwrap());
+        let error = init(store, None).unwrap_err();
+        (error.kind(), place.store().list::<KeyId>().unwrap().len())
+    };
+    assert_eq!(left(Fault::Full), (ErrorKind::Denied, 0));
+    assert_eq!(left(Fault::Fail(Moment::After)), (ErrorKind::Unavailable, 1));
 }
 
 #[test]
