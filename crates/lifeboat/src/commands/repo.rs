@@ -155,6 +155,16 @@ pub struct Access {
     pub bandwidth: Bandwidth,
 }
 
+/// Says of `--no-lock` that it serves what is only tried out.
+fn only_when_dry(argument: clap::Arg) -> clap::Arg {
+    argument.help("Write no lock: only with --dry-run, for a repository that can only be read")
+}
+
+/// Leaves `--no-lock` out of a manual: where no lock is taken anyway, or never without one.
+fn unmentioned(argument: clap::Arg) -> clap::Arg {
+    argument.hide(true)
+}
+
 /// How fast bytes may go to a repository and come from it.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub struct Bandwidth {
@@ -206,7 +216,7 @@ impl Access {
     }
 
     /// Opens the repository and, unless told otherwise, takes a lock of this kind.
-    pub fn open_locked(
+    fn open_locked(
         &self,
         kind: LockKind,
         session: &Session,
@@ -233,9 +243,21 @@ impl Access {
         if self.no_lock && run == Run::Real {
             return Err(CommandError::usage(
                 "what removes something needs a lock",
-                "leave `--no-lock` away, or add `--dry-run`",
+                "leave `--no-lock` out, or add `--dry-run`",
             )
             .into());
+        }
+        self.open_locked(LockKind::Exclusive, session)
+    }
+
+    /// Opens it for work that removes something and cannot be tried out.
+    pub fn open_alone(
+        &self,
+        session: &Session,
+    ) -> Result<(Repository, Option<LockGuard>), Failure> {
+        if self.no_lock {
+            let message = "what removes something needs a lock";
+            return Err(CommandError::usage(message, "leave `--no-lock` out").into());
         }
         self.open_locked(LockKind::Exclusive, session)
     }

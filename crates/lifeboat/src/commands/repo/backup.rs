@@ -34,6 +34,7 @@ const SKIPPED_SHOWN: usize = 20;
 /// The arguments of `lifeboat repo backup`.
 #[derive(Debug, Args)]
 #[command(after_long_help = PATTERNS)]
+#[command(mut_arg("no_lock", super::only_when_dry))]
 pub struct Backup {
     #[command(flatten)]
     access: Access,

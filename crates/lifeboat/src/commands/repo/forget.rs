@@ -25,6 +25,7 @@ use crate::session::Session;
 /// what any of its words keeps. Hours, days, weeks, months and years are those of the clock of the
 /// snapshot's own host; of each the newest snapshot is kept. Data stays until it is pruned.
 #[derive(Debug, Args)]
+#[command(mut_arg("no_lock", super::only_when_dry))]
 pub struct Forget {
     #[command(flatten)]
     access: Access,

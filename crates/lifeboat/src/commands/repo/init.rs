@@ -17,6 +17,7 @@ use crate::surroundings;
 
 /// The arguments of `lifeboat repo init`.
 #[derive(Debug, Args)]
+#[command(mut_arg("no_lock", super::unmentioned))]
 pub struct Init {
     #[command(flatten)]
     access: Access,

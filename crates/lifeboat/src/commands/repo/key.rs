@@ -9,7 +9,6 @@ use lifeboat_repository::Repository;
 use lifeboat_repository::check::explain;
 use lifeboat_repository::key::{KdfParameters, KeyNote, KeyOrigin};
 use lifeboat_repository::keyring::ListedKey;
-use lifeboat_repository::lock::LockKind;
 use serde::Serialize;
 
 use super::{Access, password};
@@ -75,6 +74,7 @@ pub struct Add {
 
 /// The arguments of `lifeboat repo key remove`.
 #[derive(Debug, Args)]
+#[command(mut_arg("no_lock", super::unmentioned))]
 pub struct Remove {
     #[command(flatten)]
     access: Access,
@@ -85,6 +85,7 @@ pub struct Remove {
 
 /// The arguments of `lifeboat repo key passwd`.
 #[derive(Debug, Args)]
+#[command(mut_arg("no_lock", super::unmentioned))]
 pub struct Passwd {
     #[command(flatten)]
     access: Access,
@@ -211,7 +212,7 @@ impl Answer for Removed {
 
 impl Remove {
     fn run(self, session: &Session) -> Result<Exit, Failure> {
-        let (repository, lock) = self.access.open_locked(LockKind::Exclusive, session)?;
+        let (repository, lock) = self.access.open_alone(session)?;
         let id: KeyId = repository.find_file("key files", &self.key)?;
         repository.remove_key(&id)?;
         super::end_lock(lock)?;
@@ -240,7 +241,7 @@ impl Answer for Changed {
 
 impl Passwd {
     fn run(self, session: &Session) -> Result<Exit, Failure> {
-        let (repository, lock) = self.access.open_locked(LockKind::Exclusive, session)?;
+        let (repository, lock) = self.access.open_alone(session)?;
         let password = self.new.password(&self.access, session)?;
         let changed = change(&repository, &password, &self.new.origin(session))?;
         super::end_lock(lock)?;

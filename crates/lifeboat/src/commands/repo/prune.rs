@@ -19,6 +19,7 @@ use crate::session::Session;
 
 /// The arguments of `lifeboat repo prune`.
 #[derive(Debug, Args)]
+#[command(mut_arg("no_lock", super::only_when_dry))]
 pub struct Prune {
     #[command(flatten)]
     access: Access,

@@ -38,6 +38,7 @@ impl Repair {
 
 /// The arguments of `lifeboat repo repair index`.
 #[derive(Debug, Args)]
+#[command(mut_arg("no_lock", super::only_when_dry))]
 pub struct Index {
     #[command(flatten)]
     access: Access,
@@ -108,6 +109,7 @@ impl Index {
 /// there heals more, since it stores again what is missing.
 #[expect(clippy::struct_field_names, reason = "the field is the argument that people see")]
 #[derive(Debug, Args)]
+#[command(mut_arg("no_lock", super::only_when_dry))]
 pub struct Snapshots {
     #[command(flatten)]
     access: Access,

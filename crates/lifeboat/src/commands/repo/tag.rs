@@ -5,7 +5,6 @@ use std::fmt::{self, Write as _};
 use clap::{ArgGroup, Args};
 use lifeboat_model::{Exit, SnapshotId};
 use lifeboat_repository::SnapshotName;
-use lifeboat_repository::lock::LockKind;
 use lifeboat_repository::selection::TagList;
 use lifeboat_repository::tag::{TagChange, retag};
 use serde::Serialize;
@@ -19,6 +18,7 @@ use crate::session::Session;
 /// The arguments of `lifeboat repo tag`.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("change").required(true).multiple(true))]
+#[command(mut_arg("no_lock", super::unmentioned))]
 pub struct Tag {
     #[command(flatten)]
     access: Access,
@@ -70,7 +70,7 @@ impl Answer for Tagged {
 impl Tag {
     /// Changes one snapshot after the other; what was changed stays so when a later one fails.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
-        let (repository, lock) = self.access.open_locked(LockKind::Exclusive, session)?;
+        let (repository, lock) = self.access.open_alone(session)?;
         let list = |lists: &[TagList]| -> Vec<String> {
             lists.iter().flat_map(TagList::tags).map(str::to_owned).collect()
         };

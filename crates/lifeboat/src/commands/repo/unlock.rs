@@ -14,6 +14,7 @@ use crate::session::Session;
 
 /// The arguments of `lifeboat repo unlock`.
 #[derive(Debug, Args)]
+#[command(mut_arg("no_lock", super::unmentioned))]
 pub struct Unlock {
     #[command(flatten)]
     access: Access,
