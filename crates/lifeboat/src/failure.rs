@@ -7,6 +7,7 @@ use std::error::Error;
 
 use lifeboat_model::{Cancelled, Classify, ErrorKind, Exit, Hint};
 use lifeboat_plan::{Diagnostic, Rejected};
+use lifeboat_tiers::TierError;
 
 /// The end of a command that did not give its answer.
 #[derive(Debug)]
@@ -96,6 +97,9 @@ pub enum CommandError {
         /// Where it should be.
         address: String,
     },
+    /// A repository may not be written to, so no lock can be taken.
+    #[error("cannot lock the repository")]
+    Unlockable(#[source] TierError),
     /// A password command failed.
     #[error("the password command `{program}` {problem}")]
     PasswordCommand {
@@ -107,6 +111,12 @@ pub enum CommandError {
     /// No password was given and nobody can be asked.
     #[error("no password was given for {address}")]
     NoPassword {
+        /// The repository.
+        address: String,
+    },
+    /// No password was given that is to open the repository from now on.
+    #[error("no new password was given for {address}")]
+    NoNewPassword {
         /// The repository.
         address: String,
     },
@@ -152,11 +162,12 @@ impl Classify for CommandError {
             | Self::NoArchive
             | Self::Usage { .. }
             | Self::NoPassword { .. }
+            | Self::NoNewPassword { .. }
             | Self::Unconfirmed { .. }
             | Self::Declined { .. } => ErrorKind::Usage,
             Self::NoPlan { .. } | Self::PlanFile { .. } => ErrorKind::Config,
             Self::NoRepository { .. } => ErrorKind::NotFound,
-            Self::PasswordCommand { .. } => ErrorKind::Denied,
+            Self::PasswordCommand { .. } | Self::Unlockable(_) => ErrorKind::Denied,
             Self::Document(_) => ErrorKind::Bug,
             Self::File { source, .. } | Self::System { source, .. } => match source.kind() {
                 std::io::ErrorKind::NotFound => ErrorKind::NotFound,
@@ -192,6 +203,15 @@ impl Classify for CommandError {
             }
             Self::NoPassword { .. } => {
                 "give `--password-file FILE` or `--password-command COMMAND`, or set RESTIC_PASSWORD_FILE".to_owned()
+            }
+            Self::Unlockable(_) => {
+                "see that you may write there; what only reads can do without a lock by `--no-lock`".to_owned()
+            }
+            Self::NoNewPassword { .. } => {
+                "give `--new-password-file FILE`, or run it at a terminal, which asks for it".to_owned()
+            }
+            Self::File { source, .. } if source.kind() == std::io::ErrorKind::AlreadyExists => {
+                "remove it first, or name another file".to_owned()
             }
             _ => return None,
         };

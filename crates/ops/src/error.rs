@@ -277,6 +277,19 @@ impl OpsError {
     }
 }
 
+impl OpsError {
+    /// Returns the hint of the error below, or a better one where the plan is known.
+    fn hint_beside(&self, inner: &dyn Classify) -> Option<Hint> {
+        match self {
+            Self::HeldElsewhere { hint, .. } => Some(Hint::new(hint.clone())),
+            Self::Repository(RepositoryError::WrongKey { .. }) => Some(Hint::new(
+                "check that this is the recovery key of this site; `lifeboat key show` tells which key the plan names",
+            )),
+            _ => inner.hint(),
+        }
+    }
+}
+
 impl Classify for OpsError {
     fn kind(&self) -> ErrorKind {
         if let Some(inner) = self.inner() {
@@ -321,11 +334,8 @@ impl Classify for OpsError {
     }
 
     fn hint(&self) -> Option<Hint> {
-        if let Self::HeldElsewhere { hint, .. } = self {
-            return Some(Hint::new(hint.clone()));
-        }
         if let Some(inner) = self.inner() {
-            return inner.hint();
+            return self.hint_beside(inner);
         }
         let list = |names: &[String]| names.join(", ");
         let text = match self {

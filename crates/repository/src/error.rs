@@ -47,7 +47,7 @@ pub enum RepositoryError {
         version: u32,
     },
     /// No key file opened with the given key.
-    #[error("none of the {tried} key files tried at {address} opens with this key")]
+    #[error("the password opens none of the key files at {address}, {tried} of which were tried")]
     WrongKey {
         /// The repository's address.
         address: String,
@@ -256,7 +256,7 @@ impl Classify for RepositoryError {
                 "check the address; if {address} is new, make a repository with `lifeboat repo init`"
             ))),
             Self::AlreadyExists { .. } => Some(Hint::new(
-                "open it with its key; lifeboat never makes a new repository over one that is there",
+                "open it with its password; lifeboat never makes a new repository over one that is there",
             )),
             Self::UnsupportedVersion { version: 1, .. } => {
                 Some(Hint::new("bring it to version 2 first: `restic migrate upgrade_repo_v2`"))
@@ -265,7 +265,7 @@ impl Classify for RepositoryError {
                 Some(Hint::new("a newer version of lifeboat or restic may know it"))
             }
             Self::WrongKey { .. } => Some(Hint::new(
-                "check that this is the recovery key of this site; `lifeboat key show` tells which key the plan names",
+                "check that it is the password of this repository, with nothing before or behind it",
             )),
             Self::UnusableKey { .. } => Some(Hint::new(
                 "this key file was not made by restic or lifeboat; remove it once another key file opens the repository",
@@ -279,9 +279,16 @@ impl Classify for RepositoryError {
             Self::LockLost { .. } => Some(Hint::new(
                 "see why the repository could not be written for so long, then run the command again: it goes on from what was stored",
             )),
-            Self::NoSuchPath { .. } | Self::NotAFile { .. } | Self::NotADirectory { .. } => {
+            Self::NoSuchPath { .. } => Some(Hint::new(
+                "`lifeboat repo ls` lists what is in a snapshot; a path begins at its root, like /srv/www",
+            )),
+            Self::NotAFile { .. } => {
                 Some(Hint::new("`lifeboat repo ls` lists what is in a snapshot"))
             }
+            Self::NotADirectory { path } => Some(Hint::new(format!(
+                "name the directory that it lies in; `--include {}` restores it alone, `lifeboat repo cat` prints it",
+                path.display()
+            ))),
             Self::TargetNotEmpty { .. } => Some(Hint::new(
                 "restore into an empty or new directory; `--overwrite if-changed` goes on with an interrupted restore",
             )),
@@ -301,6 +308,9 @@ impl Classify for RepositoryError {
             Self::KeyInUse { .. } => Some(Hint::new(
                 "open the repository with another password to remove this one, or change it with `lifeboat repo key passwd`",
             )),
+            Self::NoSuchId { what: KEY_FILES, .. } => {
+                Some(Hint::new("`lifeboat repo key list` lists them with their ids"))
+            }
             Self::NoSuchId { .. } => {
                 Some(Hint::new("`lifeboat repo list` lists the ids of what is there"))
             }
@@ -310,6 +320,9 @@ impl Classify for RepositoryError {
         }
     }
 }
+
+/// What key files are called where one is looked for by its id.
+pub const KEY_FILES: &str = "key files";
 
 /// How many candidates an error names.
 const CANDIDATES_SHOWN: usize = 4;

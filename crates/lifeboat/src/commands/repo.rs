@@ -30,7 +30,7 @@ use std::sync::Arc;
 use clap::{Args, Subcommand};
 use lifeboat_model::Exit;
 use lifeboat_repository::lock::{LockGuard, LockKind, LockOptions, LockOwner};
-use lifeboat_repository::{OpenOptions, Repository, Store};
+use lifeboat_repository::{OpenOptions, Repository, RepositoryError, Store};
 use lifeboat_tiers::{LocalTier, ObjectPrefix, Throttle, TierError, steady};
 
 use crate::failure::{CommandError, Failure};
@@ -208,7 +208,7 @@ impl Access {
             let (owner, clock) = (LockOwner::this_process(), &session.clock);
             LockGuard::begin(&repository, owner, clock, &session.cancel)
         };
-        let lock = (!self.no_lock).then(begin).transpose()?;
+        let lock = (!self.no_lock).then(begin).transpose().map_err(unlocked)?;
         if !self.no_cache {
             use_cache(&mut repository, session);
         }
@@ -226,7 +226,7 @@ impl Access {
             let options = LockOptions::new(kind);
             LockGuard::acquire(&repository, &options, &session.clock, &session.cancel)
         };
-        let lock = (!self.no_lock).then(acquire).transpose()?;
+        let lock = (!self.no_lock).then(acquire).transpose().map_err(unlocked)?;
         if !self.no_cache {
             use_cache(&mut repository, session);
         }
@@ -309,6 +309,16 @@ impl Access {
     }
 }
 
+/// Says of a lock that may not be written what to do about that.
+fn unlocked(error: RepositoryError) -> Failure {
+    match error {
+        RepositoryError::Tier(error @ TierError::Denied { .. }) => {
+            CommandError::Unlockable(error).into()
+        }
+        error => error.into(),
+    }
+}
+
 /// Reads through the local cache, unless there can be none.
 fn use_cache(repository: &mut Repository, session: &Session) {
     let base = session.process.repository_cache();
@@ -360,6 +370,15 @@ mod tests {
         for bad in ["-1", "1M", "", "99999999999999999999", "18014398509481985"] {
             assert!(rate(bad).unwrap_err().contains(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn where_no_lock_can_be_written_one_can_do_without() {
+        let source = std::io::ErrorKind::PermissionDenied.into();
+        let (tier, action) = ("file:///srv/restic".to_owned(), "write locks/1".to_owned());
+        let denied = unlocked(TierError::Denied { tier, action, source }.into());
+        assert!(denied.error().hint().unwrap().to_string().contains("--no-lock"));
+        assert_eq!(denied.exit(), Exit::Failed);
     }
 
     #[test]

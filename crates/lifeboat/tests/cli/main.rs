@@ -4,6 +4,7 @@
 
 mod capture;
 mod environment;
+mod hints;
 mod inspect;
 mod journey;
 mod plan;

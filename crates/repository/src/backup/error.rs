@@ -77,7 +77,7 @@ impl Classify for BackupError {
     fn hint(&self) -> Option<Hint> {
         match self {
             Self::Missing { .. } => Some(Hint::new(
-                "mount what holds these paths, or take them out of the plan if they are gone for good",
+                "mount what holds these paths, or leave them out if they are gone for good",
             )),
             Self::Repository(source) => source.hint(),
             _ => None,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use lifeboat_model::{Classify, ErrorKind, Exit, IndexId, KeyId, PackId, Silent};
+use lifeboat_repository::error::KEY_FILES;
 use lifeboat_repository::restore::read_file;
 use lifeboat_repository::{BlobKind, Repository, SnapshotName};
 use serde::Serialize;
@@ -96,7 +97,7 @@ impl Cat {
                 document(session, &repository.load_document(&id)?)
             }
             Kind::Key => {
-                let id: KeyId = repository.find_file("key files", id)?;
+                let id: KeyId = repository.find_file(KEY_FILES, id)?;
                 document(session, &repository.load_raw(&id)?)
             }
             Kind::Pack => {

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use lifeboat_model::{Exit, KeyId, Secret};
 use lifeboat_repository::Repository;
 use lifeboat_repository::check::explain;
+use lifeboat_repository::error::KEY_FILES;
 use lifeboat_repository::key::{KdfParameters, KeyNote, KeyOrigin};
 use lifeboat_repository::keyring::ListedKey;
 use serde::Serialize;
@@ -213,7 +214,7 @@ impl Answer for Removed {
 impl Remove {
     fn run(self, session: &Session) -> Result<Exit, Failure> {
         let (repository, lock) = self.access.open_alone(session)?;
-        let id: KeyId = repository.find_file("key files", &self.key)?;
+        let id: KeyId = repository.find_file(KEY_FILES, &self.key)?;
         repository.remove_key(&id)?;
         super::end_lock(lock)?;
         session.done(&Removed { id })

@@ -46,23 +46,30 @@ pub fn find(access: &Access, purpose: Purpose, session: &Session) -> Result<Secr
     if let Some(command) = process.variable("RESTIC_PASSWORD_COMMAND") {
         return Ok(from_command(command)?);
     }
-    from_terminal(&access.address, purpose, session)
+    let address = &access.address;
+    from_terminal(address, purpose, session)?
+        .ok_or_else(|| CommandError::NoPassword { address: address.clone() }.into())
 }
 
 /// Takes a new password from a file, or asks for it twice; never from where the old one comes from.
 pub fn choose(address: &str, file: Option<&Path>, session: &Session) -> Result<Secret, Failure> {
     match file {
         Some(file) => Ok(from_file(file)?),
-        None => from_terminal(&format!("{address} (new)"), Purpose::Choose, session),
+        None => from_terminal(&format!("{address} (new)"), Purpose::Choose, session)?
+            .ok_or_else(|| CommandError::NoNewPassword { address: address.to_owned() }.into()),
     }
 }
 
-fn from_terminal(address: &str, purpose: Purpose, session: &Session) -> Result<Secret, Failure> {
-    let no_password = || CommandError::NoPassword { address: address.to_owned() };
-    let terminal = Terminal::open(&session.cancel).ok_or_else(no_password)?;
+/// Asks for a password; there is none without a terminal, or if nothing was typed.
+fn from_terminal(
+    address: &str,
+    purpose: Purpose,
+    session: &Session,
+) -> Result<Option<Secret>, Failure> {
+    let Some(terminal) = Terminal::open(&session.cancel) else { return Ok(None) };
     let password = terminal.ask_secret(&format!("password for {address}: "))?;
     if password.expose().is_empty() {
-        return Err(no_password().into());
+        return Ok(None);
     }
     if purpose == Purpose::Choose {
         let again = terminal.ask_secret("the same again: ")?;
@@ -74,7 +81,7 @@ fn from_terminal(address: &str, purpose: Purpose, session: &Session) -> Result<S
             .into());
         }
     }
-    Ok(password)
+    Ok(Some(password))
 }
 
 fn from_file(path: &Path) -> Result<Secret, CommandError> {

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 use lifeboat_model::{Exit, SnapshotId};
 use lifeboat_repository::profile::{Profile, ProfileReport};
 use lifeboat_repository::restore::{
@@ -25,6 +25,7 @@ use crate::session::Session;
 
 /// The arguments of `lifeboat repo restore`.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("destination").required(true))]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct Restore {
     #[command(flatten)]
@@ -34,17 +35,16 @@ pub struct Restore {
     #[arg(value_name = "SNAPSHOT[:PATH]", value_parser = snapshot_name(), default_value = "latest")]
     snapshot: SnapshotName,
     /// Restore below this directory; it is created, or has to be empty unless --overwrite is given
-    #[arg(
-        long,
-        short,
-        value_name = "DIR",
-        visible_alias = "target",
-        required_unless_present = "tar"
-    )]
+    #[arg(long, short, value_name = "DIR", visible_alias = "target", group = "destination")]
     to: Option<PathBuf>,
     /// Write a tar archive to this file instead, or to standard output if it is `-`: with owners,
     /// attributes, hard links and devices, as GNU tar reads it with `--xattrs`
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["to", "overwrite", "dry_run", "verify"])]
+    #[arg(
+        long,
+        value_name = "FILE",
+        group = "destination",
+        conflicts_with_all = ["to", "overwrite", "dry_run", "verify"]
+    )]
     tar: Option<PathBuf>,
     /// Restore only what matches this pattern, such as a path of the snapshot, and all in it; may be
     /// given several times
@@ -63,7 +63,7 @@ pub struct Restore {
     /// in them is not fetched again
     #[arg(long, value_name = "WHEN")]
     overwrite: Option<Overwrite>,
-    /// Remove what is in the restored directories and not in the snapshot
+    /// Remove what is in the restored directories and not in the snapshot; needs --overwrite
     #[arg(long, requires = "overwrite")]
     delete: bool,
     /// Tell what would be restored, overwritten and removed, and do nothing
@@ -224,8 +224,9 @@ fn write_tar(
         }
         Box::new(io::stdout().lock())
     } else {
-        let action = "make the archive";
-        Box::new(File::create_new(file).map_err(|source| CommandError::System { action, source })?)
+        let path = || file.display().to_string();
+        let failed = |source| CommandError::File { action: "make", path: path(), source };
+        Box::new(File::create_new(file).map_err(failed)?)
     };
     let mut out = BufWriter::with_capacity(ARCHIVE_BUFFER_BYTES, out);
     let (events, cancel) = (session.events(), &session.cancel);
