@@ -42,7 +42,17 @@ pub const LONG_ABOUT: &str = "\
 Work on any restic repository by address and password, without a plan
 
 The repository may have been made by lifeboat, restic or rustic. On a tier of a plan it lies below \
-`repo`, and its password is what `lifeboat key export --restic` prints.";
+`repo`, and its password is what `lifeboat key export --restic` prints.
+
+The password is read from --password-file or --password-command, else from RESTIC_PASSWORD, \
+RESTIC_PASSWORD_FILE or RESTIC_PASSWORD_COMMAND, else asked for at the terminal. It cannot be given on \
+the command line, where others could see it.
+
+    lifeboat repo init /srv/backups
+    lifeboat repo backup /srv/backups /etc /home
+    lifeboat repo snapshots /srv/backups
+    lifeboat repo restore /srv/backups latest:/etc --to /tmp/etc
+    lifeboat repo check /srv/backups --read-data";
 
 /// The plumbing commands.
 #[derive(Debug, Subcommand)]

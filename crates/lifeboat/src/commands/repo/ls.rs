@@ -24,14 +24,14 @@ pub struct Ls {
     /// for its root
     #[arg(value_name = "SNAPSHOT", default_value = "latest", value_parser = snapshot_name())]
     snapshot: SnapshotName,
-    #[command(flatten)]
-    choice: Choice,
     /// List only what is at or below this path
     #[arg(value_name = "PATH", default_value = "/")]
     path: PathBuf,
     /// Show mode, owner, size and time too
     #[arg(short, long)]
     long: bool,
+    #[command(flatten)]
+    choice: Choice,
 }
 
 #[derive(Serialize)]

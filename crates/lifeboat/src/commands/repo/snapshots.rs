@@ -23,8 +23,6 @@ pub struct Snapshots {
     /// Show these: `latest`, or the first digits of their ids; without any, all
     #[arg(value_name = "SNAPSHOT", value_parser = snapshot_name())]
     names: Vec<SnapshotName>,
-    #[command(flatten)]
-    choice: Choice,
     /// Show only the newest of each host and paths, this many
     #[arg(long, value_name = "N")]
     latest: Option<usize>,
@@ -34,6 +32,8 @@ pub struct Snapshots {
     /// Leave the paths out
     #[arg(short, long)]
     compact: bool,
+    #[command(flatten)]
+    choice: Choice,
 }
 
 #[derive(Serialize)]

@@ -25,7 +25,8 @@ const STREAMS: &str = "Instead of files";
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct Selection {
-    /// Back up these files and directories
+    /// Back up these files and directories; each is stored with its whole path from the root, also if it is
+    /// given relative to the working directory
     #[arg(
         value_name = "PATH",
         required_unless_present_any = [
@@ -96,7 +97,7 @@ pub struct Selection {
     )]
     stdin: bool,
     /// Take what follows behind `--` for a command, run it and store what it writes; there is no
-    /// snapshot unless it ends with 0
+    /// snapshot unless it ends with 0, and what it writes to standard error is passed on
     #[arg(
         long,
         group = "stream",
