@@ -3,7 +3,7 @@
 //! What is computed is described in PostgreSQL's `src/include/storage/checksum_impl.h`, the same since
 //! 9.3. Each column is a hash of its own, so that the columns fit side by side into vector registers. The
 //! multiplication of 32-bit lanes that this needs is not among the instructions that every x86-64
-//! has; hence the second copy for those with AVX2, which takes a third of the time.
+//! has; hence the second copy for those with AVX2.
 
 use super::{BlockNumber, PAGE_LENGTH};
 
