@@ -17,7 +17,18 @@ pub(super) struct Parallel(pub usize);
 /// Does something to each number of a range; each thread has a state of its own. What comes of it is
 /// returned in no particular order.
 pub(super) fn for_each<S, T: Send>(
-    Parallel(threads): Parallel,
+    parallel: Parallel,
+    numbers: Range<u32>,
+    cancel: &Cancel,
+    new_state: impl Fn() -> S + Sync,
+    action: impl Fn(&mut S, u32) -> Option<T> + Sync,
+) -> Result<Vec<T>, Cancelled> {
+    for_each_in_steps((parallel, STEP), numbers, cancel, new_state, action)
+}
+
+/// Does the same where each number stands for so much that a thread takes `step` at a time.
+pub(super) fn for_each_in_steps<S, T: Send>(
+    (Parallel(threads), step): (Parallel, u32),
     numbers: Range<u32>,
     cancel: &Cancel,
     new_state: impl Fn() -> S + Sync,
@@ -29,16 +40,16 @@ pub(super) fn for_each<S, T: Send>(
         let (mut state, mut mine) = (new_state(), Vec::new());
         while !cancel.is_cancelled() {
             let Ok(begin) = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |begin| {
-                (begin < numbers.end).then(|| begin.saturating_add(STEP))
+                (begin < numbers.end).then(|| begin.saturating_add(step))
             }) else {
                 break;
             };
-            let step = begin..begin.saturating_add(STEP).min(numbers.end);
-            mine.extend(step.filter_map(|number| action(&mut state, number)));
+            let taken = begin..begin.saturating_add(step).min(numbers.end);
+            mine.extend(taken.filter_map(|number| action(&mut state, number)));
         }
         results.lock().unwrap_or_else(PoisonError::into_inner).append(&mut mine);
     };
-    let steps = numbers.len().div_ceil(STEP as usize);
+    let steps = numbers.len().div_ceil(step as usize);
     thread::scope(|scope| {
         for _ in 1..threads.min(steps) {
             scope.spawn(work);

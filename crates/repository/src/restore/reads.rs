@@ -29,8 +29,10 @@ pub struct Reach {
 }
 
 impl Reach {
-    /// For a disk: what is read stays in the processor's cache until it is opened.
-    pub const NEAR: Self = Self { gap_max: 16 << 10, range_max: 512 << 10 };
+    /// For a disk: what is read stays in the processor's cache until it is opened. A gap costs as much as
+    /// asking around it; one that is longer would be a blob of a small piece, of which a restore over
+    /// files that are nearly right would read twice what it needs.
+    pub const NEAR: Self = Self { gap_max: 4 << 10, range_max: 512 << 10 };
 
     /// For an object store, where a request costs as long as the gap takes.
     pub const FAR: Self = Self { gap_max: 256 << 10, range_max: 8 << 20 };

@@ -33,6 +33,8 @@ pub struct RestoreReport {
     pub bytes_fetched: u64,
     /// How many bytes of files' content were written.
     pub bytes_written: u64,
+    /// How many bytes of files that were there were read and compared with the snapshot.
+    pub bytes_compared: u64,
     /// How many bytes of files' content were there already.
     pub bytes_there: u64,
     /// How many files, links and devices were there already, as they should be.

@@ -3,17 +3,19 @@
 //! A file's content counts as there if it hashes to the ids of its pieces, or, where that was asked
 //! for, if the file has the recorded length and time. A restore sets a file's time last, after all
 //! of its content was written, so what an interrupted one left half done is never mistaken for done;
-//! of such a file the pieces that are right are kept.
+//! of such a file the pieces that are right are kept. A large file is compared by several threads.
 
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use lifeboat_model::{Cancel, Cancelled};
 use rustix::fs::{FileType, Stat};
 use sha2::{Digest, Sha256};
 
 use super::entries::{Entry, EntryNumber, Sort, There, Wanted};
-use super::parallel::{Parallel, for_each};
+use super::parallel::{Parallel, for_each, for_each_in_steps};
 use super::plan::RestorePlan;
 use super::reads::Piece;
 use super::report::RestoreReport;
@@ -29,6 +31,23 @@ struct Found {
     holder: Holder,
     /// Which pieces are right, by their places in the plan.
     right: Vec<u32>,
+    /// What has the name of a file and is to be compared with it.
+    candidate: Option<Candidate>,
+}
+
+impl Found {
+    const fn new(number: EntryNumber) -> Self {
+        let right = Vec::new();
+        Self { number, there: There::Nothing, holder: Holder::File, right, candidate: None }
+    }
+}
+
+/// A file that may have the right content.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    /// Its length in bytes.
+    size: u64,
+    has_other_names: bool,
 }
 
 /// What has the name of an entry.
@@ -49,6 +68,8 @@ struct Survey {
     replaced: u64,
     /// How many things are left alone.
     untouched: u64,
+    /// How many bytes of files were read.
+    bytes_compared: u64,
     /// How many bytes of files' content are there.
     bytes_there: u64,
     /// Entries in whose place a directory stands.
@@ -63,10 +84,11 @@ fn survey(
     parallel: Parallel,
     cancel: &Cancel,
 ) -> Result<Survey, Cancelled> {
-    let look = |buffer: &mut Vec<u8>, number| look_at(plan, target, existing, buffer, number);
+    let look = |(): &mut (), number| look_at(plan, target, existing, number);
     let end = EntryNumber::try_from(plan.entries.count()).unwrap_or(EntryNumber::MAX);
-    let found = for_each(parallel, 0..end, cancel, Vec::new, look)?;
-    let mut survey = Survey::default();
+    let mut found = for_each(parallel, 0..end, cancel, || (), look)?;
+    let bytes_compared = compare(plan, target, &mut found, parallel, cancel)?;
+    let mut survey = Survey { bytes_compared, ..Survey::default() };
     for found in found {
         plan.entries.get_mut(found.number).there = found.there;
         for number in &found.right {
@@ -96,7 +118,6 @@ fn look_at(
     plan: &RestorePlan,
     target: &Target,
     existing: Existing,
-    buffer: &mut Vec<u8>,
     number: EntryNumber,
 ) -> Option<Found> {
     let entry = plan.entries.get(number);
@@ -106,7 +127,7 @@ fn look_at(
     let name = plan.entries.name(number);
     let parent = target.directory(&plan.entries, entry.parent()).ok()?;
     let stat = target::look(&parent, name).ok()??;
-    let mut found = Found { number, there: There::Nothing, holder: Holder::File, right: vec![] };
+    let mut found = Found::new(number);
     if existing == Existing::Never {
         found.there = There::Untouched;
         return Some(found);
@@ -114,23 +135,14 @@ fn look_at(
     match (entry.sort, target::sort_of(&stat)) {
         (_, FileType::Directory) => found.holder = Holder::Directory,
         (Sort::File { size, first, count }, FileType::RegularFile) => {
-            let pieces = first..first + count;
-            let whole = !plan.lost.contains(&number);
-            if existing == Existing::IfChanged && whole && is_unchanged(entry, size, &stat) {
-                found.right = pieces.collect();
+            let is_known = existing == Existing::IfChanged && !plan.lost.contains(&number);
+            if is_known && is_unchanged(entry, size, &stat) {
+                found.right = (first..first + count).collect();
                 found.there = There::Content;
             } else {
-                let all = &plan.pieces[first as usize..(first + count) as usize];
-                let is_right = right_pieces(&parent, name, all, buffer);
-                found.right = pieces.zip(is_right).filter(|(_, r)| *r).map(|(n, _)| n).collect();
-                found.there = if whole && found.right.len() == all.len() && has_size(&stat, size) {
-                    There::Content
-                } else if found.right.is_empty() || !can_be_completed(&parent, name, &stat) {
-                    found.right.clear();
-                    There::Nothing
-                } else {
-                    There::Part
-                };
+                let has_other_names = stat.st_nlink > 1;
+                let size = u64::try_from(stat.st_size).unwrap_or(0);
+                found.candidate = Some(Candidate { size, has_other_names });
             }
         }
         (Sort::Symlink(text), FileType::Symlink) => {
@@ -161,9 +173,138 @@ fn is_unchanged(entry: &Entry, size: u64, stat: &Stat) -> bool {
     has_size(stat, size) && (stat.st_mtime, stat.st_mtime_nsec) == mtime
 }
 
+/// Pieces of a file that one thread compares at a time.
+#[derive(Debug)]
+struct Span {
+    /// Which of the entries that were found.
+    found: usize,
+    pieces: Range<u32>,
+}
+
+/// How many bytes of a file a thread compares at a time: several threads work on a large file, and a
+/// file is opened seldom.
+const SPAN: u64 = 4 << 20;
+
+/// The file that a thread compares, and memory for a piece of it.
+#[derive(Debug, Default)]
+struct Comparison {
+    open: Option<(EntryNumber, Option<File>)>,
+    buffer: Vec<u8>,
+}
+
+impl Comparison {
+    /// Returns a file that is there; the one that was asked for last is still open.
+    fn file(&mut self, plan: &RestorePlan, target: &Target, number: EntryNumber) -> Option<&File> {
+        if self.open.as_ref().is_none_or(|(open, _)| *open != number) {
+            let parent = target.directory(&plan.entries, plan.entries.get(number).parent());
+            let name = plan.entries.name(number);
+            let file = parent.and_then(|parent| target::open_to_read(&parent, name));
+            self.open = Some((number, file.ok().map(File::from)));
+        }
+        self.open.as_ref().and_then(|(_, file)| file.as_ref())
+    }
+}
+
+/// Compares the files that may have the right content, piece by piece, and notes what is there of them;
+/// returns how many bytes were read.
+fn compare(
+    plan: &RestorePlan,
+    target: &Target,
+    found: &mut [Found],
+    parallel: Parallel,
+    cancel: &Cancel,
+) -> Result<u64, Cancelled> {
+    let spans = spans(plan, found);
+    let count = u32::try_from(spans.len()).unwrap_or(u32::MAX);
+    let look = |state: &mut Comparison, index: u32| {
+        let span = &spans[index as usize];
+        let right = right_pieces(plan, target, state, found[span.found].number, &span.pieces)?;
+        Some((span.found, right, span.pieces.clone()))
+    };
+    // A span is much: each is taken alone.
+    let compared = for_each_in_steps((parallel, 1), 0..count, cancel, Comparison::default, look)?;
+    let mut bytes = 0;
+    for (index, right, pieces) in compared {
+        found[index].right.extend(right);
+        let end = found[index].candidate.map_or(0, |candidate| candidate.size);
+        bytes += pieces.map(|number| length_up_to(plan, number, end)).sum::<u64>();
+    }
+    for found in found {
+        settle(plan, target, found);
+    }
+    Ok(bytes)
+}
+
+fn length(plan: &RestorePlan, piece: u32) -> u64 {
+    plan.pieces[piece as usize].plaintext_length().into()
+}
+
+/// Returns how much of a piece a file of this length has.
+fn length_up_to(plan: &RestorePlan, piece: u32, end: u64) -> u64 {
+    length(plan, piece).min(end.saturating_sub(plan.pieces[piece as usize].place))
+}
+
+/// Cuts the files that are to be compared into what a thread takes at a time.
+fn spans(plan: &RestorePlan, found: &[Found]) -> Vec<Span> {
+    let mut spans: Vec<Span> = Vec::new();
+    for (index, entry) in found.iter().enumerate().filter(|(_, found)| found.candidate.is_some()) {
+        let Sort::File { first, count, .. } = plan.entries.get(entry.number).sort else { continue };
+        let mut bytes = SPAN;
+        for number in first..first + count {
+            if bytes >= SPAN {
+                spans.push(Span { found: index, pieces: number..number });
+                bytes = 0;
+            }
+            if let Some(span) = spans.last_mut() {
+                span.pieces.end = number + 1;
+            }
+            bytes += length(plan, number);
+        }
+    }
+    spans
+}
+
+/// Returns which of these pieces a file has in their places; nothing if it cannot be read.
+fn right_pieces(
+    plan: &RestorePlan,
+    target: &Target,
+    state: &mut Comparison,
+    number: EntryNumber,
+    pieces: &Range<u32>,
+) -> Option<Vec<u32>> {
+    let mut buffer = std::mem::take(&mut state.buffer);
+    let file = state.file(plan, target, number)?;
+    let is_right = |number: &u32| is_in_place(file, &plan.pieces[*number as usize], &mut buffer);
+    let right = pieces.clone().filter(is_right).collect();
+    state.buffer = buffer;
+    Some(right)
+}
+
+/// Decides over a file of which is known what pieces are right.
+fn settle(plan: &RestorePlan, target: &Target, found: &mut Found) {
+    let Some(candidate) = found.candidate else { return };
+    let Sort::File { size, count, .. } = plan.entries.get(found.number).sort else { return };
+    let whole = !plan.lost.contains(&found.number);
+    found.there = if whole && found.right.len() == count as usize && candidate.size == size {
+        There::Content
+    } else if found.right.is_empty() || !can_be_completed(plan, target, found.number, candidate) {
+        found.right.clear();
+        There::Nothing
+    } else {
+        There::Part
+    };
+}
+
 /// A file with further names elsewhere is not written into: they would change as well.
-fn can_be_completed(parent: &Folder, name: &std::ffi::OsStr, stat: &Stat) -> bool {
-    stat.st_nlink == 1 && target::reopen_file(parent, name).is_ok()
+fn can_be_completed(
+    plan: &RestorePlan,
+    target: &Target,
+    number: EntryNumber,
+    candidate: Candidate,
+) -> bool {
+    let parent = target.directory(&plan.entries, plan.entries.get(number).parent());
+    let open = |parent: Arc<Folder>| target::reopen_file(&parent, plan.entries.name(number));
+    !candidate.has_other_names && parent.and_then(open).is_ok()
 }
 
 impl RestorePlan {
@@ -189,6 +330,7 @@ impl RestorePlan {
         report.replaced = survey.replaced;
         report.untouched = survey.untouched;
         report.bytes_there = survey.bytes_there;
+        report.bytes_compared = survey.bytes_compared;
         if options.unexpected == Unexpected::Keep {
             return Ok(Vec::new());
         }
@@ -206,19 +348,6 @@ impl RestorePlan {
                 parent.and_then(|parent| target::remove_all(&parent, self.entries.name(*number)));
         }
     }
-}
-
-/// Tells for each piece whether the file has it in its place.
-fn right_pieces(
-    parent: &Folder,
-    name: &std::ffi::OsStr,
-    pieces: &[Piece],
-    buffer: &mut Vec<u8>,
-) -> Vec<bool> {
-    let Ok(file) = target::open_to_read(parent, name).map(File::from) else {
-        return vec![false; pieces.len()];
-    };
-    pieces.iter().map(|piece| is_in_place(&file, piece, buffer)).collect()
 }
 
 /// Tells whether a file has a piece in its place.

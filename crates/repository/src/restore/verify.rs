@@ -9,7 +9,7 @@ use lifeboat_model::{Event, Stage, Work};
 use rustix::fs::Advice;
 
 use super::entries::{EntryNumber, Sort, There, Wanted};
-use super::parallel::for_each;
+use super::parallel::for_each_in_steps;
 use super::reads::Piece;
 use super::run::Run;
 use super::survey::is_in_place;
@@ -49,7 +49,9 @@ impl Run<'_> {
             problem.is_none().then_some(())
         };
         let count = u32::try_from(files.len()).unwrap_or(u32::MAX);
-        let good = for_each(self.parallel, 0..count, self.cancel, Vec::new, verify)?;
+        // A file may be large: each is taken alone.
+        let parallel = (self.parallel, 1);
+        let good = for_each_in_steps(parallel, 0..count, self.cancel, Vec::new, verify)?;
         self.events.emit(Event::Finished { stage: Stage::Data });
         self.state().report.verified = Some(good.len() as u64);
         Ok(())

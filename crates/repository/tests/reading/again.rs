@@ -105,6 +105,7 @@ fn of_a_changed_file_only_what_differs_is_written() {
     assert!(fs::read(ground.path("a")).unwrap() == changed, "a preview changes nothing");
     let report = ground.restore(&options);
     assert_eq!((report.bytes_written, report.bytes_there), (2000, 3012));
+    assert_eq!((report.bytes_compared, planned.bytes_compared), (5000, 5000));
     assert_eq!((planned.bytes_written, planned.bytes_fetched), (2000, report.bytes_fetched));
     assert_eq!((report.replaced, planned.replaced), (1, 1));
     assert_eq!(fs::metadata(ground.path("a")).unwrap().ino(), inode);
