@@ -4,7 +4,7 @@
 //!   paths ──> list a directory ──> unchanged since the parent? ── yes ──> node
 //!                │    ^                       │ no                          │
 //!                └────┘ below                 v                             v
-//!   streams ──────────────────────> read and cut ──> hash ──> new? ──>  the directory's tree,
+//!   streams, paged files ─────────> read and cut ──> hash ──> new? ──>  the directory's tree,
 //!                                                              │        once all nodes are known
 //!                                                     compress, seal         │
 //!                                                              v             v
@@ -13,15 +13,18 @@
 //!
 //! A number of equal workers does all of it but the storing; see the module `work` for what is done
 //! first and `sink` for what becomes of a blob. Parts of a large file are handed to workers who would
-//! have nothing to do.
+//! have nothing to do. Paged files are read by several workers at a time; see `paged`. Streams of the
+//! last turn are read when all else was.
 //!
 //! # Invariants
 //!
 //! - Packs are durable before an index lists them, and indexes before the snapshot is written. A
 //!   snapshot that can be seen is whole.
 //! - No snapshot is made if anything but a single path failed: not if the tier refused a write, not
-//!   if a stream turned out not to be whole, not if the backup was cancelled.
-//! - A path that could not be read is named in the report; the snapshot holds the others.
+//!   if a stream turned out not to be whole or a paged file could not be read, not if the backup was
+//!   cancelled, not if whoever asked for it withholds it in the end.
+//! - A path that could not be read is named in the report; the snapshot holds the others. Only of a
+//!   paged file may its reader say that it is gone, and nobody is told.
 //! - A parent makes no difference to the snapshot, only to the work: an entry, and a directory as a
 //!   whole, is taken over only where writing it anew would give the same bytes; see `before`.
 //! - The same files make the same trees, whatever worker did what; for files of one piece they are
@@ -47,6 +50,7 @@
 //!   Besides, of each directory that is open its names and the parent's tree, some 350 bytes an entry;
 //!   and of one with more than [`walk::STRETCH`] entries the tree as far as it is known, compressed: a
 //!   quarter of that. Entries themselves are in memory for one stretch of each directory only.
+//!   Of a directory that was enumerated all entries are in memory, and of its paged files 67 bytes a piece.
 //!   Each new blob takes 48 bytes. After a kill, some 25 MB for what the packs hold that no index lists;
 //!   and one of them for each worker, from a tier that is not of this machine.
 //! - A directory is open from its listing until it is complete, so the depth of the tree is limited
@@ -61,6 +65,7 @@ mod engine;
 mod error;
 mod file;
 mod packs;
+mod paged;
 mod report;
 mod sink;
 mod stream;
@@ -86,7 +91,7 @@ use crate::source::{AccessTime, Source};
 
 use engine::Packs;
 
-pub use error::BackupError;
+pub use error::{BackupError, Withheld};
 pub use report::{BackupPreview, BackupReport, Counts, SkipReason, Skipped};
 
 /// The usual size of a pack of data, in bytes: large enough that storing one costs little beside its
@@ -202,7 +207,26 @@ pub fn backup(
     cancel: &Cancel,
     clock: &dyn Clock,
 ) -> Result<BackupReport, BackupError> {
-    backup_witnessed(repository, sources, options, events, cancel, (clock, &()))
+    backup_witnessed(repository, sources, options, events, cancel, (clock, &()), &mut |_| Ok(()))
+}
+
+/// Says whether a snapshot may be made, once all that it refers to is durable and listed.
+pub type Condition<'c> = dyn FnMut(&BackupPreview) -> Result<(), Withheld> + 'c;
+
+/// Makes a snapshot of `sources`, if `condition` allows it in the end.
+///
+/// The condition is asked once, last of all; it may take its time. If it fails there is no snapshot,
+/// and what was stored is found again by the next backup, which stores none of it twice.
+pub fn backup_on_condition(
+    repository: &Repository<Indexed>,
+    sources: Vec<Source>,
+    options: &BackupOptions,
+    condition: &mut Condition<'_>,
+    events: &dyn EventSink,
+    cancel: &Cancel,
+    clock: &dyn Clock,
+) -> Result<BackupReport, BackupError> {
+    backup_witnessed(repository, sources, options, events, cancel, (clock, &()), condition)
 }
 
 /// Tells what a backup would do; files are read and nothing is written.
@@ -218,9 +242,7 @@ pub fn preview(
 ) -> Result<BackupPreview, BackupError> {
     let layout = Layout::new(sources)?;
     let run = Run { repository, options, events, cancel, clock, witness: &() };
-    let Captured { made, parent, started, ended, .. } = run.capture(layout, Packs::Dropped)?;
-    let parent = parent.map(|(id, _)| id);
-    Ok(BackupPreview { parent, counts: made.counts, skipped: made.skipped, started, ended })
+    Ok(run.capture(layout, Packs::Dropped)?.preview())
 }
 
 /// Makes a snapshot under the eyes of a witness.
@@ -231,11 +253,14 @@ fn backup_witnessed(
     events: &dyn EventSink,
     cancel: &Cancel,
     (clock, witness): (&dyn Clock, &dyn Witness),
+    condition: &mut Condition<'_>,
 ) -> Result<BackupReport, BackupError> {
     let layout = Layout::new(sources)?;
     let excludes = layout.excludes.clone();
     let run = Run { repository, options, events, cancel, clock, witness };
     let captured = run.capture(layout, Packs::Stored)?;
+    cancel.check()?;
+    condition(&captured.preview()).map_err(|why| BackupError::Withheld(Box::new(why)))?;
     // Without its lock, what the snapshot refers to may be gone.
     cancel.check_may_write()?;
     // Asked to stop after the last byte: who asks does not want the snapshot.
@@ -281,6 +306,19 @@ struct Captured {
     ended: Timestamp,
 }
 
+impl Captured {
+    /// Tells what the snapshot would be.
+    fn preview(&self) -> BackupPreview {
+        BackupPreview {
+            parent: self.parent.as_ref().map(|(id, _)| *id),
+            counts: self.made.counts,
+            skipped: self.made.skipped.clone(),
+            started: self.started,
+            ended: self.ended,
+        }
+    }
+}
+
 impl Run<'_> {
     /// Reads all sources.
     fn capture(&self, layout: Layout, packs: Packs) -> Result<Captured, BackupError> {
@@ -317,7 +355,8 @@ impl Run<'_> {
 /// Some of the paths may be missing, which the report tells; if all are, something is not mounted.
 fn refuse_if_nothing_is_there(layout: &Layout) -> Result<(), BackupError> {
     let is_there = |path: &PathBuf| path.symlink_metadata().is_ok();
-    if layout.streams.is_empty() && !layout.roots.iter().any(is_there) {
+    let is_all_of_host = layout.paths.len() == layout.roots.len();
+    if is_all_of_host && !layout.roots.iter().any(is_there) {
         return Err(BackupError::Missing { paths: layout.roots.clone() });
     }
     Ok(())

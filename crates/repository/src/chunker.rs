@@ -289,7 +289,7 @@ impl<'g> Chunker<'g> {
 }
 
 /// Tells whether all bytes are zero; ordinary content is told by its first bytes.
-fn is_zero(bytes: &[u8]) -> bool {
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
     let (words, rest) = bytes.as_chunks::<16>();
     words.iter().all(|word| u128::from_ne_bytes(*word) == 0) && rest.iter().all(|byte| *byte == 0)
 }

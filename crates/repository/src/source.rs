@@ -2,7 +2,8 @@
 //!
 //! A [`FilesSource`] names absolute paths; they are stored as they are on the host, below the
 //! directories that lead to them. A [`StreamSource`] is read once, like the output of `pg_dump`,
-//! and becomes a file at a path that need not exist.
+//! and becomes a file at a path that need not exist. A [`PagedSource`] names entries that the caller
+//! enumerated, and files that he reads in pieces; see [`paged`].
 //!
 //! # Invariants
 //!
@@ -24,6 +25,7 @@ pub mod exclude;
 pub mod layout;
 pub(crate) mod metadata;
 pub(crate) mod owners;
+pub mod paged;
 
 use std::fmt;
 use std::io::{self, Cursor, Read};
@@ -32,6 +34,10 @@ use std::path::PathBuf;
 pub use exclude::{ExcludeError, Excludes, Notice};
 pub use layout::LayoutError;
 pub use metadata::AccessTime;
+pub use paged::{
+    EntryMetadata, FormerPiece, PagedContent, PagedEntry, PagedKind, PagedSource, PieceSize,
+    PieceState,
+};
 
 /// Something to back up.
 #[derive(Debug)]
@@ -40,6 +46,8 @@ pub enum Source {
     Files(FilesSource),
     /// A stream that becomes a file.
     Stream(StreamSource),
+    /// Entries that the caller enumerates and reads.
+    Paged(PagedSource),
 }
 
 /// Paths of this host.
@@ -57,15 +65,30 @@ pub struct FilesSource {
 /// Opens a stream when its turn comes.
 pub type OpenStream = Box<dyn FnOnce() -> io::Result<Box<dyn StreamReader>> + Send>;
 
+/// When a stream is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Turn {
+    /// While everything else is read.
+    #[default]
+    Beside,
+    /// After everything else was read to its end: for what must not be older than the rest, and for
+    /// documents about what was read.
+    Last,
+}
+
 /// A stream that becomes a file.
 ///
 /// The streams of a backup are opened and read one after the other, in the order in which they were
-/// given, while files are read at the same time.
+/// given, those of the last [`Turn`] after the others.
 pub struct StreamSource {
     /// The absolute path of the file that it becomes, like `/lifeboat/database/dump/shop.dump`.
     pub path: PathBuf,
     /// Opens it.
     pub open: OpenStream,
+    /// When it is opened.
+    pub turn: Turn,
+    /// The metadata of the file; of one that only root may read, and that is new, if absent.
+    pub metadata: Option<EntryMetadata>,
 }
 
 impl StreamSource {
@@ -74,7 +97,20 @@ impl StreamSource {
         path: impl Into<PathBuf>,
         open: impl FnOnce() -> io::Result<Box<dyn StreamReader>> + Send + 'static,
     ) -> Self {
-        Self { path: path.into(), open: Box::new(open) }
+        let (path, open) = (path.into(), Box::new(open));
+        Self { path, open, turn: Turn::Beside, metadata: None }
+    }
+
+    /// Lets it be opened only after everything else was read to its end.
+    #[must_use]
+    pub fn last(self) -> Self {
+        Self { turn: Turn::Last, ..self }
+    }
+
+    /// Gives the file metadata.
+    #[must_use]
+    pub fn with_metadata(self, metadata: EntryMetadata) -> Self {
+        Self { metadata: Some(metadata), ..self }
     }
 
     /// Names a document that is in memory already.
@@ -85,7 +121,8 @@ impl StreamSource {
 
 impl fmt::Debug for StreamSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StreamSource").field("path", &self.path).finish_non_exhaustive()
+        let mut shown = f.debug_struct("StreamSource");
+        shown.field("path", &self.path).field("turn", &self.turn).finish_non_exhaustive()
     }
 }
 

@@ -1,6 +1,7 @@
 //! What all workers of one backup share, and the worker itself.
 
 use std::num::NonZeroUsize;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
@@ -22,6 +23,7 @@ use super::{BackupError, Counts, Evidence, SkipReason, Skipped, Witness};
 use crate::blob::{BlobKind, BlobOpener, BlobSealer};
 use crate::chunker::{Chunker, Gear};
 use crate::compress::Compression;
+use crate::index::Index;
 use crate::node::{ExtendedAttribute, Metadata, Node};
 use crate::profile::{Activity, Meter, Profile};
 use crate::repository::{Indexed, Repository};
@@ -211,9 +213,14 @@ impl<'a> Engine<'a> {
         self.setting.keep_attributes
     }
 
+    /// Returns where all blobs lie that are listed.
+    pub(super) fn index(&self) -> impl Deref<Target = Index> {
+        self.setting.repository.index()
+    }
+
     /// Tells whether all blobs of a file are in the repository.
     pub(super) fn has_all(&self, mut content: impl Iterator<Item = BlobId>) -> bool {
-        let index = self.setting.repository.index();
+        let index = self.index();
         content.all(|id| index.contains(BlobKind::Data, &id))
     }
 }
@@ -227,6 +234,8 @@ pub(super) struct Worker<'e> {
     opener: BlobOpener<'e>,
     /// For what is compared and thrown away.
     pub(super) scratch: Vec<u8>,
+    /// The piece of a fixed size that was read last.
+    pub(super) piece: Vec<u8>,
 }
 
 impl<'e> Worker<'e> {
@@ -240,6 +249,7 @@ impl<'e> Worker<'e> {
             meter,
             opener: BlobOpener::new(key),
             scratch: Vec::new(),
+            piece: Vec::new(),
         }
     }
 
@@ -262,6 +272,8 @@ impl<'e> Worker<'e> {
             let done = match job {
                 Job::Piece(job) => self.store_piece(job),
                 Job::File(job) => self.read_file(&job),
+                Job::Paged(job) => self.begin_paged(job),
+                Job::Span(job) => self.read_span(&job),
                 Job::Directory(job) => self.list(job),
             };
             if let Err(error) = done {

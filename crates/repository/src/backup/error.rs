@@ -41,12 +41,52 @@ pub enum BackupError {
         #[source]
         source: io::Error,
     },
+    /// A file that is read in pieces could not be read.
+    #[error("cannot read what becomes {}", path.display())]
+    Paged {
+        /// The file that it was to become.
+        path: PathBuf,
+        /// What its reader says.
+        #[source]
+        source: io::Error,
+    },
+    /// All is stored, but whoever asked for the snapshot does not want it yet.
+    #[error("the snapshot was not made")]
+    Withheld(#[source] Box<Withheld>),
     /// The repository did not do what was asked.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
     /// The backup was asked to stop and did.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
+}
+
+/// Why a snapshot is not to be made although all of it is stored.
+#[derive(Debug)]
+pub struct Withheld {
+    kind: ErrorKind,
+    hint: Option<Hint>,
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl Withheld {
+    /// Takes the reason.
+    pub fn new(reason: impl Classify + Send + Sync + 'static) -> Self {
+        Self { kind: reason.kind(), hint: reason.hint(), source: Box::new(reason) }
+    }
+}
+
+/// The reason's own words.
+impl std::fmt::Display for Withheld {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.source.fmt(f)
+    }
+}
+
+impl std::error::Error for Withheld {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.source()
+    }
 }
 
 fn absent(paths: &[PathBuf]) -> String {
@@ -61,7 +101,10 @@ impl Classify for BackupError {
             Self::Layout(source) => source.kind(),
             Self::Missing { .. } => ErrorKind::NotFound,
             Self::Top(_) => ErrorKind::Denied,
-            Self::Stream { .. } | Self::StreamEnd { .. } => ErrorKind::Unavailable,
+            Self::Stream { .. } | Self::StreamEnd { .. } | Self::Paged { .. } => {
+                ErrorKind::Unavailable
+            }
+            Self::Withheld(withheld) => withheld.kind,
             Self::Repository(source) => source.kind(),
             Self::Cancelled(_) => ErrorKind::Cancelled,
         }
@@ -80,6 +123,7 @@ impl Classify for BackupError {
                 "mount what holds these paths, or leave them out if they are gone for good",
             )),
             Self::Repository(source) => source.hint(),
+            Self::Withheld(withheld) => withheld.hint.clone(),
             _ => None,
         }
     }

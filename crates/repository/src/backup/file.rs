@@ -21,13 +21,16 @@ use super::assemble::Slot;
 use super::engine::Worker;
 use super::{BackupError, SkipReason};
 use crate::blob::BlobKind;
-use crate::chunker::{Buffer, Input, Piece};
+use crate::chunker::{Buffer, Input, Piece, ZERO_PIECE};
 use crate::error::RepositoryError;
 use crate::node::{Metadata, Node, NodeKind};
 use crate::profile::Activity;
 use crate::source::attributes::Holder;
 use crate::source::content::FileContent;
 use crate::source::{directory, metadata};
+
+/// A file's sort, in the bits of `st_mode`.
+pub(super) const FILE_TYPE: u32 = 0o100_000;
 
 /// How often a file is read that changes meanwhile.
 const ATTEMPTS_MAX: usize = 2;
@@ -90,14 +93,25 @@ pub(super) struct Whole {
 }
 
 impl Whole {
+    /// Returns the pieces of the file.
+    pub(super) fn content(&self) -> &[BlobId] {
+        &self.content
+    }
+
     /// Returns the node under a name.
-    fn into_node(self, name: &OsStr) -> Node {
+    pub(super) fn into_node(self, name: &OsStr) -> Node {
         let kind = NodeKind::File { size: self.size, content: self.content };
         Node { name: name.to_owned(), kind, metadata: self.target.metadata }
     }
 }
 
 impl Content {
+    /// Makes room for all pieces of a file that has a known size.
+    pub(super) fn in_pieces(count: u64, size: u64) -> Self {
+        let unknown = usize::try_from(count).expect("a file that was enumerated has a sane size");
+        Self(Mutex::new(Pieces { ids: vec![None; unknown], size, unknown, target: None }))
+    }
+
     fn lock(&self) -> MutexGuard<'_, Pieces> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -111,7 +125,8 @@ impl Content {
         pieces.ids.len() - 1
     }
 
-    fn set_piece(&self, number: usize, id: BlobId) -> Option<Whole> {
+    /// Tells of a piece that is stored; returns the file if nothing lacks any more.
+    pub(super) fn set_piece(&self, number: usize, id: BlobId) -> Option<Whole> {
         let mut pieces = self.lock();
         pieces.ids[number] = Some(id);
         pieces.unknown -= 1;
@@ -226,7 +241,7 @@ impl Worker<'_> {
             self.engine.advance(0, length as u64);
             match piece {
                 Piece::Zeros => {
-                    let id = self.engine.sink.store_zeros(&mut self.sealer)?;
+                    let id = self.engine.sink.store_zeros(&mut self.sealer, ZERO_PIECE)?;
                     // The target is set after the last piece, so nothing can be whole yet.
                     content.set_piece(number, id);
                 }

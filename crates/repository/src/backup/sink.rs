@@ -8,7 +8,7 @@
 //! once an eighth of what was stored is unlisted, so that no more than that has to be read back, or is
 //! stored twice where stock restic goes on.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -20,7 +20,6 @@ use lifeboat_model::{BlobId, Clock, Timestamp};
 use super::packs::{OpenPacks, Spares};
 use super::work::Work;
 use crate::blob::{BlobKind, BlobSealer, PreparedBlob, StreamedBlob, blob_id};
-use crate::chunker::ZERO_PIECE;
 use crate::error::RepositoryError;
 use crate::index::{BLOBS_PER_FILE_MAX, IndexFile, PackEntry};
 use crate::orphans::Orphans;
@@ -210,7 +209,8 @@ pub(super) struct Sink<'a> {
     data: OpenPacks,
     trees: OpenPacks,
     packs: Sender<FinishedPack>,
-    zeros: OnceLock<BlobId>,
+    /// The blobs of zeros that were stored, by their lengths.
+    zeros: Mutex<HashMap<usize, BlobId>>,
     pub(super) added: Added,
 }
 
@@ -227,7 +227,7 @@ impl<'a> Sink<'a> {
             data: OpenPacks::new(data_pack_size, data_packs),
             trees: OpenPacks::new(TREE_PACK_SIZE, OPEN_TREE_PACKS_MAX),
             packs,
-            zeros: OnceLock::new(),
+            zeros: Mutex::default(),
             added: Added::default(),
         }
     }
@@ -258,16 +258,18 @@ impl<'a> Sink<'a> {
         })
     }
 
-    /// Makes sure that the blob of a hole is, or will be, in the repository.
+    /// Makes sure that the blob of a hole is, or will be, in the repository; hashes it once.
     pub(super) fn store_zeros(
         &self,
         sealer: &mut BlobSealer<'_>,
+        length: usize,
     ) -> Result<BlobId, RepositoryError> {
-        if let Some(id) = self.zeros.get() {
+        if let Some(id) = lock(&self.zeros).get(&length) {
             return Ok(*id);
         }
-        let id = self.store(sealer, BlobKind::Data, &vec![0; ZERO_PIECE])?;
-        Ok(*self.zeros.get_or_init(|| id))
+        let id = self.store(sealer, BlobKind::Data, &vec![0; length])?;
+        lock(&self.zeros).insert(length, id);
+        Ok(id)
     }
 
     fn store_new(

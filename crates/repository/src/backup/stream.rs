@@ -2,18 +2,17 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::BackupError;
 use super::assemble::Slot;
 use super::engine::Worker;
-use super::file::{Content, Place, Target, Trouble, Whole};
+use super::file::{Content, FILE_TYPE, Place, Target, Trouble, Whole};
 use crate::chunker::{Extent, Input};
-use crate::source::{OpenStream, metadata};
+use crate::source::{StreamSource, Turn, metadata};
 
 /// A stream's file: only its owner may read a database.
-const STREAM_MODE: u32 = 0o100_600;
+const STREAM_MODE: u32 = FILE_TYPE | 0o600;
 
 /// Where the slots and the files of streams meet: either may be known first.
 #[derive(Default)]
@@ -64,27 +63,32 @@ impl Input for StreamInput<'_> {
 }
 
 impl Worker<'_> {
-    /// Reads all streams in the order given.
-    pub(super) fn read_streams(
-        &mut self,
-        streams: Vec<(PathBuf, OpenStream)>,
-    ) -> Result<(), BackupError> {
-        for (number, (path, open)) in streams.into_iter().enumerate() {
+    /// Reads all streams in the order given; those of the last turn once all else was read.
+    pub(super) fn read_streams(&mut self, streams: Vec<StreamSource>) -> Result<(), BackupError> {
+        let numbered = streams.into_iter().enumerate();
+        let (last, beside): (Vec<_>, Vec<_>) =
+            numbered.partition(|(_, stream)| stream.turn == Turn::Last);
+        self.read_in_order(beside)?;
+        if last.is_empty() {
+            return Ok(());
+        }
+        self.engine.work.wait_for_the_others();
+        self.read_in_order(last)
+    }
+
+    fn read_in_order(&mut self, streams: Vec<(usize, StreamSource)>) -> Result<(), BackupError> {
+        for (number, stream) in streams {
             if !self.engine.work.goes_on() {
                 return Ok(());
             }
-            self.read_stream(number, &path, open)?;
+            self.read_stream(number, stream)?;
         }
         Ok(())
     }
 
-    fn read_stream(
-        &mut self,
-        number: usize,
-        path: &Path,
-        open: OpenStream,
-    ) -> Result<(), BackupError> {
-        let broken = |source| BackupError::Stream { path: path.to_owned(), source };
+    fn read_stream(&mut self, number: usize, stream: StreamSource) -> Result<(), BackupError> {
+        let StreamSource { path, open, metadata, .. } = stream;
+        let broken = |source| BackupError::Stream { path: path.clone(), source };
         let mut reader = open().map_err(broken)?;
         let content = Arc::new(Content::default());
         match self.store_pieces(&mut StreamInput(&mut *reader), &content) {
@@ -94,9 +98,12 @@ impl Worker<'_> {
             Err(Trouble::Stopped | Trouble::Skip(_)) => return Ok(()),
         }
         if let Err(source) = reader.finish() {
-            return self.unless_stopped(BackupError::StreamEnd { path: path.to_owned(), source });
+            return self.unless_stopped(BackupError::StreamEnd { path: path.clone(), source });
         }
-        let metadata = metadata::made_up(STREAM_MODE, self.engine.now);
+        let metadata = match metadata {
+            Some(given) => metadata::described(FILE_TYPE, &given, &self.engine.owners),
+            None => metadata::made_up(STREAM_MODE, self.engine.now),
+        };
         self.finish_file(content.end(Target { place: Place::Stream(number), metadata }))
     }
 

@@ -98,7 +98,10 @@ impl Bench {
         let options = BackupOptions::new("site");
         let (cancel, seen) =
             (Cancel::new(), (&SystemClock as &dyn Clock, &meddler as &dyn Witness));
-        backup_witnessed(&self.repository, sources, &options, &Silent, &cancel, seen).unwrap()
+        backup_witnessed(&self.repository, sources, &options, &Silent, &cancel, seen, &mut |_| {
+            Ok(())
+        })
+        .unwrap()
     }
 
     /// Returns the names in the directory as the snapshot has them.
@@ -197,7 +200,10 @@ fn a_file_that_vanishes_between_listing_and_reading_is_named() {
     let sources = vec![Source::Files(FilesSource { paths, ..FilesSource::default() })];
     let (cancel, seen) = (Cancel::new(), (&SystemClock as &dyn Clock, &meddler as &dyn Witness));
     let report =
-        backup_witnessed(&bench.repository, sources, &options, &Silent, &cancel, seen).unwrap();
+        backup_witnessed(&bench.repository, sources, &options, &Silent, &cancel, seen, &mut |_| {
+            Ok(())
+        })
+        .unwrap();
     assert_eq!(report.skipped, [Skipped { path: second.clone(), reason: SkipReason::Vanished }]);
     assert_eq!(bench.names(&report), ["a"]);
 }

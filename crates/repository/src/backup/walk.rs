@@ -17,6 +17,7 @@ use super::assemble::{After, Directory, Known, Part, Slot};
 use super::before::{self, Cursor, Mark, ParentTree, Same};
 use super::engine::Worker;
 use super::file::{FileJob, reason};
+use super::paged::PagedJob;
 use super::{BackupError, SkipReason};
 use crate::node::{Metadata, Node, NodeHead, NodeKind};
 use crate::source::attributes::Holder;
@@ -24,9 +25,16 @@ use crate::source::directory::{self, Links};
 use crate::source::exclude::Standing;
 use crate::source::layout::{Place, Role, Rules};
 use crate::source::metadata;
+use crate::source::paged::PagedFile;
+
+/// A directory's sort, in the bits of `st_mode`.
+const DIRECTORY_TYPE: u32 = 0o040_000;
+
+/// A symbolic link's sort, in the bits of `st_mode`.
+const LINK_TYPE: u32 = 0o120_000;
 
 /// A directory that exists only because a stream's path leads through it.
-const VIRTUAL_MODE: u32 = 0o040_755;
+const VIRTUAL_MODE: u32 = DIRECTORY_TYPE | 0o755;
 
 /// How many names of a directory are looked at before the files among them are read: so many entries
 /// of each directory are in memory as they are, and workers have enough to do meanwhile.
@@ -112,14 +120,15 @@ impl DirectoryJob {
         self.slot.as_ref().map_or_else(|| PathBuf::from("/"), Slot::path)
     }
 
-    fn is_virtual(&self) -> bool {
-        self.place.as_ref().is_some_and(|place| matches!(place.role, Role::Virtual))
+    fn is_on_no_disk(&self) -> bool {
+        let place = self.place.as_ref();
+        place.is_some_and(|place| matches!(place.role, Role::Virtual | Role::Described(_)))
     }
 
     /// Opens it, unless it is on no disk.
     fn open(&self) -> Result<Option<OwnedFd>, Errno> {
         match &self.slot {
-            _ if self.is_virtual() => Ok(None),
+            _ if self.is_on_no_disk() => Ok(None),
             None => directory::open_top().map(Some),
             Some(slot) => {
                 let parent = slot.directory.handle.as_ref().ok_or(Errno::NOENT)?;
@@ -145,6 +154,8 @@ enum Pending {
     Directory(Box<Below>),
     /// The stream's number, and whether the parent has a file there.
     Stream(usize, bool),
+    /// A file that is read in pieces of a fixed size.
+    Paged(Arc<PagedFile>),
 }
 
 /// A directory in the one that is being listed.
@@ -230,7 +241,7 @@ impl Worker<'_> {
         path: &Path,
     ) -> Result<(Option<OwnedFd>, Metadata, Option<Stat>), Errno> {
         let Some(handle) = job.open()? else {
-            return Ok((None, metadata::made_up(VIRTUAL_MODE, self.engine.now), None));
+            return Ok((None, self.made_up_or_described(job), None));
         };
         let stat = fstat(&handle)?;
         let mut metadata = self.engine.metadata(&stat);
@@ -241,6 +252,16 @@ impl Worker<'_> {
             || path.to_owned(),
         );
         Ok((Some(handle), metadata, Some(stat)))
+    }
+
+    /// Returns the metadata of a directory that is on no disk.
+    fn made_up_or_described(&self, job: &DirectoryJob) -> Metadata {
+        match job.place.as_ref().map(|place| &place.role) {
+            Some(Role::Described(entry)) => {
+                metadata::described(DIRECTORY_TYPE, entry, &self.engine.owners)
+            }
+            _ => metadata::made_up(VIRTUAL_MODE, self.engine.now),
+        }
     }
 
     /// Names a directory that cannot be opened, or the given paths that it would have led to.
@@ -314,7 +335,9 @@ impl Worker<'_> {
             kept: (0, 0),
         };
         let (mut parts, mut pending) = (Vec::new(), Vec::new());
-        for name in rest.names.by_ref().take(STRETCH) {
+        // What was given is in memory anyway, and must not wait for a stream that is read last.
+        let stretch = if rest.territory.is_some() { STRETCH } else { usize::MAX };
+        for name in rest.names.by_ref().take(stretch) {
             let below = place.and_then(|place| place.below.get(&name));
             match self.look(&mut scene, &name, below) {
                 Entry::LeftOut => {}
@@ -368,11 +391,13 @@ impl Worker<'_> {
         pending: Vec<(usize, OsString, Pending, Option<Range<usize>>)>,
     ) -> Result<(), BackupError> {
         let (mut files, mut directories, mut met) = (Vec::new(), Vec::new(), Vec::new());
+        let mut paged = Vec::new();
         for (number, name, entry, range) in pending {
             let was_file = matches!(entry, Pending::File(Some(_)) | Pending::Stream(_, true));
             let slot = Slot { directory: Arc::clone(directory), number, name, was_file, range };
             match entry {
                 Pending::File(before) => files.push(FileJob { slot, before }),
+                Pending::Paged(file) => paged.push(PagedJob { slot, file }),
                 Pending::Stream(stream, _) => {
                     met.extend(self.engine.streams.slot_is_known(stream, slot));
                 }
@@ -385,6 +410,7 @@ impl Worker<'_> {
         }
         // The last one is taken first; so the first in the order of names comes first.
         self.engine.work.add(files, directories.into_iter().rev());
+        self.engine.work.add_paged(paged);
         met.into_iter().try_for_each(|pair| self.finish_met(pair))
     }
 
@@ -399,7 +425,18 @@ impl Worker<'_> {
                 let was_file = former.node.as_ref().is_some_and(is_file);
                 return Entry::Pending(Pending::Stream(*number, was_file), former.range);
             }
-            Some(Role::Virtual) => {
+            Some(Role::Paged(file)) => {
+                let range = (there == IsThere::Yes).then(|| scene.cursor.skip()).flatten();
+                return Entry::Pending(Pending::Paged(Arc::clone(file)), range);
+            }
+            Some(Role::Link(entry, target)) => {
+                let former = scene.take_former(there);
+                let metadata = metadata::described(LINK_TYPE, entry, &self.engine.owners);
+                let kind = NodeKind::Symlink { target: target.clone() };
+                let node = Node { name: name.to_owned(), kind, metadata };
+                return Entry::Known(node, former.range);
+            }
+            Some(Role::Virtual | Role::Described(_)) => {
                 return below(place, None, Links::Refuse, scene.take_former(there));
             }
             Some(Role::Passage) if scene.territory.is_none() => {

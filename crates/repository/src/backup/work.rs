@@ -6,9 +6,9 @@
 //!
 //! # Limits
 //!
-//! - Pieces come first, then files, then directories, the one found last before the others. So at
-//!   most one directory's files a worker are waiting, and the directories that wait are those beside
-//!   the way down to the current one.
+//! - Pieces come first, then files, begun ones before the others, then directories, the one found
+//!   last before the others. So at most one directory's files a worker are waiting, and the directories
+//!   that wait are those beside the way down to the current one.
 //! - A piece is handed to another worker only if there is nothing else for that one to do, and while
 //!   fewer than [`PIECES_AHEAD_BYTES`] are waiting; else whoever read it goes on with it.
 
@@ -19,6 +19,7 @@ use lifeboat_model::{Cancel, Cancelled};
 
 use super::BackupError;
 use super::file::{FileJob, PieceJob};
+use super::paged::{PagedJob, SpanJob};
 use super::walk::DirectoryJob;
 
 /// Pieces of large files that wait for a worker: two of the largest, so that one who reads a huge
@@ -31,6 +32,10 @@ pub(super) enum Job {
     Piece(PieceJob),
     /// Read a file.
     File(FileJob),
+    /// Begin a file that is read in pieces of a fixed size.
+    Paged(PagedJob),
+    /// Go on with such a file.
+    Span(SpanJob),
     /// List a directory.
     Directory(DirectoryJob),
 }
@@ -40,16 +45,30 @@ struct State {
     pieces: VecDeque<PieceJob>,
     piece_bytes: usize,
     files: VecDeque<FileJob>,
+    paged: VecDeque<PagedJob>,
+    spans: VecDeque<SpanJob>,
     directories: Vec<DirectoryJob>,
     /// Jobs that wait or run, and streams that are not at their end.
     open: usize,
     failure: Option<BackupError>,
 }
 
+impl State {
+    /// Tells whether whoever has nothing to do would find something.
+    fn has_jobs(&self) -> bool {
+        !(self.files.is_empty()
+            && self.paged.is_empty()
+            && self.spans.is_empty()
+            && self.directories.is_empty())
+    }
+}
+
 /// The jobs of one backup, and its first failure.
 pub(super) struct Work<'a> {
     state: Mutex<State>,
     changed: Condvar,
+    /// Whoever waits for the others is not taken for somebody who would do something.
+    settled: Condvar,
     cancel: &'a Cancel,
 }
 
@@ -59,7 +78,7 @@ pub(super) struct Running<'w, 'a>(&'w Work<'a>);
 impl<'a> Work<'a> {
     /// Begins with nothing to do.
     pub(super) fn new(cancel: &'a Cancel) -> Self {
-        Self { state: Mutex::default(), changed: Condvar::new(), cancel }
+        Self { state: Mutex::default(), changed: Condvar::new(), settled: Condvar::new(), cancel }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -87,11 +106,37 @@ impl<'a> Work<'a> {
         self.changed.notify_all();
     }
 
+    /// Adds files that are read in pieces of a fixed size.
+    pub(super) fn add_paged(&self, files: impl IntoIterator<Item = PagedJob>) {
+        let mut state = self.lock();
+        let before = state.paged.len();
+        state.paged.extend(files);
+        state.open += state.paged.len() - before;
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Leaves a span of a file to whoever is free.
+    pub(super) fn add_span(&self, span: SpanJob) {
+        let mut state = self.lock();
+        state.spans.push_back(span);
+        state.open += 1;
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Waits until nothing is left to do but what was announced, or something failed.
+    pub(super) fn wait_for_the_others(&self) {
+        let mut state = self.lock();
+        while state.open > 1 && state.failure.is_none() {
+            state = self.settled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
     /// Hands a piece to whoever has nothing else to do; gives it back if nobody will.
     pub(super) fn offer(&self, piece: PieceJob) -> Option<PieceJob> {
         let mut state = self.lock();
-        let others_are_busy = !state.files.is_empty() || !state.directories.is_empty();
-        if others_are_busy || state.piece_bytes + piece.len() > PIECES_AHEAD_BYTES {
+        if state.has_jobs() || state.piece_bytes + piece.len() > PIECES_AHEAD_BYTES {
             return Some(piece);
         }
         state.piece_bytes += piece.len();
@@ -125,6 +170,7 @@ impl<'a> Work<'a> {
     pub(super) fn fail(&self, error: impl Into<BackupError>) {
         self.lock().failure.get_or_insert(error.into());
         self.changed.notify_all();
+        self.settled.notify_all();
     }
 
     /// Tells whether to go on; being asked to stop is a failure like any other.
@@ -164,6 +210,12 @@ fn take(state: &mut State) -> Option<Job> {
     if let Some(file) = state.files.pop_front() {
         return Some(Job::File(file));
     }
+    if let Some(span) = state.spans.pop_front() {
+        return Some(Job::Span(span));
+    }
+    if let Some(file) = state.paged.pop_front() {
+        return Some(Job::Paged(file));
+    }
     state.directories.pop().map(Job::Directory)
 }
 
@@ -172,10 +224,13 @@ impl Drop for Running<'_, '_> {
         let mut state = self.0.lock();
         // A worker that panics takes its job with it; the others must not wait for the rest of it.
         state.open = if std::thread::panicking() { 0 } else { state.open.saturating_sub(1) };
-        let done = state.open == 0;
+        let open = state.open;
         drop(state);
-        if done {
+        if open == 0 {
             self.0.changed.notify_all();
+        }
+        if open <= 1 {
+            self.0.settled.notify_all();
         }
     }
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use lifeboat_model::{Classify, ErrorKind};
 
-use super::{Excludes, OpenStream, Source, StreamSource};
+use super::paged::{EntryMetadata, PagedEntry, PagedFile, PagedKind, PagedSource};
+use super::{Excludes, Source, StreamSource};
 
 /// The sources make no tree.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,9 +31,17 @@ pub enum LayoutError {
     /// A stream would become the root directory.
     #[error("a stream cannot become `/`: expected the path of a file")]
     NoName,
-    /// A stream would become a file where files of the host are, or the other way round.
-    #[error("a stream cannot become `{}`: `{}` is backed up from elsewhere", path.display(), taken.display())]
+    /// A path of an entry is not one below its source's.
+    #[error("`{}` cannot be an entry: expected a relative path without `..`", path.display())]
+    NotBelow {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Something would be stored where files of the host are, or the other way round.
+    #[error("{what} cannot become `{}`: `{}` is backed up from elsewhere", path.display(), taken.display())]
     Taken {
+        /// What was given later: `a stream`.
+        what: &'static str,
         /// What was given later.
         path: PathBuf,
         /// What was given before and contains it.
@@ -67,6 +76,19 @@ pub(crate) enum Role {
     Root(Arc<Rules>),
     /// A stream: its number among the streams.
     Stream(usize),
+    /// A directory that the caller described.
+    Described(EntryMetadata),
+    /// A symbolic link that the caller described, and where it points.
+    Link(EntryMetadata, OsString),
+    /// A file that is read in pieces.
+    Paged(Arc<PagedFile>),
+}
+
+impl Role {
+    /// Tells whether nothing that was given later can lie below.
+    const fn is_closed(&self) -> bool {
+        matches!(self, Self::Root(_) | Self::Stream(_) | Self::Link(..) | Self::Paged(_))
+    }
 }
 
 /// A place in the tree and those below it that matter.
@@ -82,12 +104,12 @@ pub(crate) struct Place {
 pub(crate) struct Layout {
     /// The root directory.
     pub(crate) top: Arc<Place>,
-    /// Every path that was given, files' and streams', sorted.
+    /// Every path that was given, files', streams' and enumerated directories', sorted.
     pub(crate) paths: Vec<PathBuf>,
     /// The paths of files among them, in the order given.
     pub(crate) roots: Vec<PathBuf>,
     /// The streams, in the order given.
-    pub(crate) streams: Vec<(PathBuf, OpenStream)>,
+    pub(crate) streams: Vec<StreamSource>,
     /// All patterns, as they were given.
     pub(crate) excludes: Vec<String>,
 }
@@ -98,10 +120,11 @@ impl Layout {
         let mut top = Place::default();
         let mut roots = Vec::new();
         let mut excludes = Vec::new();
-        let mut streams = Vec::new();
+        let (mut streams, mut paged) = (Vec::new(), Vec::new());
         for source in sources {
             match source {
-                Source::Stream(StreamSource { path, open }) => streams.push((path, open)),
+                Source::Stream(stream) => streams.push(stream),
+                Source::Paged(source) => paged.push(source),
                 Source::Files(files) => {
                     excludes.extend(files.exclude.patterns());
                     let one_file_system = files.one_file_system;
@@ -112,11 +135,15 @@ impl Layout {
                 }
             }
         }
-        for (number, (path, _)) in streams.iter().enumerate() {
-            add_stream(&mut top, path, number)?;
-        }
         let mut paths: Vec<PathBuf> = roots.clone();
-        paths.extend(streams.iter().map(|(path, _)| path.clone()));
+        for source in paged {
+            paths.push(source.path.clone());
+            add_paged(&mut top, source)?;
+        }
+        for (number, stream) in streams.iter().enumerate() {
+            add_stream(&mut top, &stream.path, number)?;
+        }
+        paths.extend(streams.iter().map(|stream| stream.path.clone()));
         paths.sort_unstable();
         if paths.is_empty() {
             return Err(LayoutError::Nothing);
@@ -141,33 +168,97 @@ fn add_root(
     }
     match &place.role {
         Role::Root(before) if Arc::ptr_eq(before, rules) => Ok(None),
-        Role::Root(_) | Role::Stream(_) => Err(LayoutError::Twice { path: path.to_owned() }),
         Role::Virtual | Role::Passage => {
             place.role = Role::Root(Arc::clone(rules));
             Ok(Some(joined(&names)))
         }
+        _ => Err(LayoutError::Twice { path: path.to_owned() }),
     }
 }
 
-/// Adds a stream; all paths of the host were added before.
+/// Adds a stream; all else was added before.
 fn add_stream(top: &mut Place, path: &Path, number: usize) -> Result<(), LayoutError> {
     let names = names(path)?;
     if names.is_empty() {
         return Err(LayoutError::NoName);
     }
+    let place = open_place(top, &names, "a stream")?;
+    if !place.below.is_empty() {
+        return Err(LayoutError::Twice { path: path.to_owned() });
+    }
+    take(place, Role::Stream(number), path)
+}
+
+/// Adds a directory and all entries that were enumerated in it; all paths of the host were added before.
+fn add_paged(top: &mut Place, source: PagedSource) -> Result<(), LayoutError> {
+    let PagedSource { path, metadata, entries } = source;
+    let above = names(&path)?;
+    let own = open_place(top, &above, "an enumerated directory")?;
+    take(own, Role::Described(metadata), &path)?;
+    for entry in entries {
+        add_entry(top, &above, entry)?;
+    }
+    Ok(())
+}
+
+fn add_entry(top: &mut Place, above: &[&OsStr], entry: PagedEntry) -> Result<(), LayoutError> {
+    let PagedEntry { path, metadata, kind } = entry;
+    let mut names = above.to_vec();
+    names.extend(names_below(&path)?);
+    let place = open_place(top, &names, "an entry")?;
+    let role = match kind {
+        PagedKind::Directory => Role::Described(metadata),
+        _ if !place.below.is_empty() => return Err(LayoutError::Twice { path: joined(&names) }),
+        PagedKind::Symlink { target } => Role::Link(metadata, target),
+        PagedKind::File { size, piece_size, content } => {
+            Role::Paged(Arc::new(PagedFile { metadata, size, piece_size, content }))
+        }
+    };
+    take(place, role, &joined(&names))
+}
+
+/// Returns the place of something that is on no disk; `what` it is, is for the error.
+fn open_place<'p>(
+    top: &'p mut Place,
+    names: &[&OsStr],
+    what: &'static str,
+) -> Result<&'p mut Place, LayoutError> {
     let mut place = top;
     for (depth, name) in names.iter().enumerate() {
-        if matches!(place.role, Role::Root(_) | Role::Stream(_)) {
-            let taken = joined(&names[..depth]);
-            return Err(LayoutError::Taken { path: path.to_owned(), taken });
+        if place.role.is_closed() {
+            let (path, taken) = (joined(names), joined(&names[..depth]));
+            return Err(LayoutError::Taken { what, path, taken });
         }
         place = Arc::make_mut(place.below.entry((*name).to_owned()).or_default());
     }
-    if !matches!(place.role, Role::Virtual) || !place.below.is_empty() {
-        return Err(LayoutError::Twice { path: path.to_owned() });
+    Ok(place)
+}
+
+/// Gives a place that is nobody's a role.
+fn take(place: &mut Place, role: Role, path: &Path) -> Result<(), LayoutError> {
+    match place.role {
+        Role::Virtual => {
+            place.role = role;
+            Ok(())
+        }
+        _ => Err(LayoutError::Twice { path: path.to_owned() }),
     }
-    place.role = Role::Stream(number);
-    Ok(())
+}
+
+/// Returns the names that a relative path is made of; there has to be one.
+fn names_below(path: &Path) -> Result<Vec<&OsStr>, LayoutError> {
+    let refused = || LayoutError::NotBelow { path: path.to_owned() };
+    let mut names = Vec::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => names.push(name),
+            Component::CurDir => {}
+            Component::RootDir | Component::ParentDir | Component::Prefix(_) => {
+                return Err(refused());
+            }
+        }
+    }
+    if names.is_empty() { Err(refused()) } else { Ok(names) }
 }
 
 /// Returns the names that an absolute path is made of.
@@ -207,6 +298,17 @@ mod tests {
         Source::Stream(StreamSource::document(path, Vec::new()))
     }
 
+    /// Directories and links of an enumerated `/db`.
+    fn paged(directories: &[&str], links: &[&str]) -> Source {
+        let metadata = EntryMetadata::new(0o700, (0, 0), jiff::Timestamp::UNIX_EPOCH);
+        let entry = |kind: PagedKind| {
+            move |path: &&str| PagedEntry { path: path.into(), metadata, kind: kind.clone() }
+        };
+        let mut entries: Vec<_> = directories.iter().map(entry(PagedKind::Directory)).collect();
+        entries.extend(links.iter().map(entry(PagedKind::Symlink { target: "x".into() })));
+        Source::Paged(PagedSource { path: "/db".into(), metadata, entries })
+    }
+
     fn error(sources: Vec<Source>) -> String {
         Layout::new(sources).err().unwrap().to_string()
     }
@@ -228,6 +330,46 @@ mod tests {
         let srv = &layout.top.below[OsStr::new("srv")];
         assert!(matches!(srv.role, Role::Root(_)));
         assert!(matches!(srv.below[OsStr::new("a")].role, Role::Passage));
+    }
+
+    #[test]
+    fn what_was_enumerated_is_put_in_its_place_in_any_order() {
+        let source = paged(&["base/5", "base"], &["base/5/link", "other/link"]);
+        let layout = Layout::new(vec![stream("/db/base/5/stream"), source]).unwrap();
+        let db = &layout.top.below[OsStr::new("db")];
+        let (base, other) = (&db.below[OsStr::new("base")], &db.below[OsStr::new("other")]);
+        assert!(matches!((&db.role, &base.role), (Role::Described(_), Role::Described(_))));
+        assert!(matches!(other.role, Role::Virtual));
+        let five = &base.below[OsStr::new("5")];
+        assert!(matches!(five.below[OsStr::new("link")].role, Role::Link(..)));
+        assert!(matches!(five.below[OsStr::new("stream")].role, Role::Stream(0)));
+        assert_eq!(layout.paths, [Path::new("/db"), Path::new("/db/base/5/stream")]);
+        assert!(layout.roots.is_empty());
+    }
+
+    #[test]
+    fn entries_that_make_no_tree_are_refused() {
+        let below = "cannot be an entry: expected a relative path without `..`";
+        for path in ["", ".", "/etc", "../etc", "a/../../etc"] {
+            assert_eq!(error(vec![paged(&[path], &[])]), format!("`{path}` {below}"));
+        }
+        assert_eq!(error(vec![paged(&["a", "a"], &[])]), "`/db/a` was given twice");
+        assert_eq!(error(vec![paged(&["a"], &["a"])]), "`/db/a` was given twice");
+        assert_eq!(error(vec![paged(&["a/b"], &["a"])]), "`/db/a` was given twice");
+        assert_eq!(error(vec![paged(&[], &[]), paged(&[], &[])]), "`/db` was given twice");
+        assert_eq!(
+            error(vec![paged(&[], &["a", "a/b"])]),
+            "an entry cannot become `/db/a/b`: `/db/a` is backed up from elsewhere"
+        );
+        assert_eq!(
+            error(vec![paged(&[], &["a"]), stream("/db/a/b")]),
+            "a stream cannot become `/db/a/b`: `/db/a` is backed up from elsewhere"
+        );
+        assert_eq!(
+            error(vec![paged(&[], &[]), files(&["/"])]),
+            "an enumerated directory cannot become `/db`: `/` is backed up from elsewhere"
+        );
+        assert_eq!(error(vec![paged(&[], &[]), files(&["/db"])]), "`/db` was given twice");
     }
 
     #[test]

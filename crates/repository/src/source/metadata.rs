@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use super::attributes::{self, Holder};
 use super::content::Density;
 use super::owners::Owners;
+use super::paged::EntryMetadata;
 use crate::node::{ExtendedAttribute, FileMode, Metadata};
 use crate::time::NodeTime;
 
@@ -93,6 +94,23 @@ pub(crate) fn read(stat: &Stat, owners: &Owners, access_time: AccessTime) -> Met
         inode: stat.st_ino,
         device_id: stat.st_dev,
         links,
+        ..Metadata::default()
+    }
+}
+
+/// Returns the metadata of an entry that the caller described; `st_type` tells its sort.
+///
+/// Nothing in it tells when it was described, so that what did not change has the same node.
+pub(crate) fn described(st_type: u32, entry: &EntryMetadata, owners: &Owners) -> Metadata {
+    Metadata {
+        mode: FileMode::from_unix(st_type | (entry.permissions & 0o7777)),
+        mtime: entry.mtime,
+        atime: entry.mtime,
+        ctime: entry.mtime,
+        uid: entry.uid,
+        gid: entry.gid,
+        user: owners.user(entry.uid),
+        group: owners.group(entry.gid),
         ..Metadata::default()
     }
 }

@@ -10,6 +10,7 @@ mod copies;
 mod faults;
 mod forget;
 mod large;
+mod paged;
 mod prune;
 mod repair;
 mod restic;
