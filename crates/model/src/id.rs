@@ -1,8 +1,11 @@
 //! Identifiers: SHA-256 names of stored things, and time-ordered names of runs and writers.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 
+use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
@@ -13,6 +16,45 @@ pub struct ParseIdError {
     text: String,
     sort: &'static str,
     expected: &'static str,
+}
+
+/// Parses a text where it stands, since a repository's documents consist of ids for the most part.
+struct TextVisitor<T>(PhantomData<T>);
+
+impl<T: FromStr<Err = ParseIdError>> Visitor<'_> for TextVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
+}
+
+/// What stands for a byte that is no lower-case hex digit.
+const NO_DIGIT: u8 = u8::MAX;
+
+/// The value of each byte as a lower-case hex digit.
+const DIGITS: [u8; 256] = {
+    let mut digits = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < 16 {
+        digits[b"0123456789abcdef"[value as usize] as usize] = value;
+        value += 1;
+    }
+    digits
+};
+
+/// Reads 64 lower-case hex digits.
+fn read_hex(text: &str) -> Option<[u8; 32]> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let pairs: &[[u8; 2]; 32] = pairs.try_into().ok().filter(|_| rest.is_empty())?;
+    let value = |digit: u8| DIGITS[usize::from(digit)];
+    // No digit has one of the upper four bits.
+    let odd = pairs.iter().fold(0, |odd, [high, low]| odd | value(*high) | value(*low));
+    (odd < 16).then(|| pairs.map(|[high, low]| value(high) << 4 | value(low)))
 }
 
 /// Serialises through `Display`-like text and parses through `FromStr`.
@@ -26,8 +68,7 @@ macro_rules! serde_as_text {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = String::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
+                deserializer.deserialize_str(TextVisitor(PhantomData))
             }
         }
     };
@@ -37,8 +78,22 @@ macro_rules! serde_as_text {
 macro_rules! define_hash_id {
     ($($(#[$doc:meta])* $name:ident;)*) => {$(
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Copy, PartialEq, Eq, Hash)]
         pub struct $name([u8; 32]);
+
+        impl Ord for $name {
+            fn cmp(&self, other: &Self) -> Ordering {
+                // Two hashes nearly always differ in what fits into a register.
+                let first = |id: &Self| id.0.first_chunk().copied().map(u64::from_be_bytes);
+                first(self).cmp(&first(other)).then_with(|| self.0.cmp(&other.0))
+            }
+        }
+
+        impl PartialOrd for $name {
+            fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+                Some(self.cmp(other))
+            }
+        }
 
         impl $name {
             /// Wraps the bytes of an id.
@@ -73,16 +128,11 @@ macro_rules! define_hash_id {
             type Err = ParseIdError;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
-                let mut bytes = [0; 32];
-                let lower = !text.bytes().any(|b| b.is_ascii_uppercase());
-                match hex::decode_to_slice(text, &mut bytes) {
-                    Ok(()) if lower => Ok(Self(bytes)),
-                    _ => Err(ParseIdError {
-                        text: text.to_owned(),
-                        sort: stringify!($name),
-                        expected: "64 lower-case hex digits",
-                    }),
-                }
+                read_hex(text).map(Self).ok_or_else(|| ParseIdError {
+                    text: text.to_owned(),
+                    sort: stringify!($name),
+                    expected: "64 lower-case hex digits",
+                })
             }
         }
 
@@ -173,8 +223,35 @@ mod tests {
 
     #[test]
     fn hash_ids_refuse_what_is_not_canonical() {
-        for bad in ["", "00", &HEX.to_uppercase(), &HEX.replace('0', "g")] {
+        let (longer, cut) = (format!("{HEX}0"), &HEX[1..]);
+        for bad in ["", "00", &HEX.to_uppercase(), &HEX.replace('0', "g"), &longer, cut] {
             assert!(bad.parse::<PackId>().is_err(), "{bad}");
+        }
+        let error = serde_json::from_str::<PackId>("7").unwrap_err().to_string();
+        assert!(error.starts_with("invalid type: integer `7`, expected a string"), "{error}");
+    }
+
+    #[test]
+    fn every_byte_is_read_as_the_digit_that_it_is() {
+        for byte in 0..128_u8 {
+            let text = HEX.replace('0', &char::from(byte).to_string());
+            let is_digit = byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+            assert_eq!(text.parse::<BlobId>().map(|id| id.to_hex()).ok(), is_digit.then_some(text));
+        }
+    }
+
+    #[test]
+    fn hash_ids_are_ordered_as_their_bytes_are() {
+        let mut ids = vec![BlobId::from_bytes([7; 32])];
+        for at in [0, 7, 8, 31] {
+            for value in [0, 8, 255] {
+                let mut bytes = [7; 32];
+                bytes[at] = value;
+                ids.push(BlobId::from_bytes(bytes));
+            }
+        }
+        for (a, b) in ids.iter().flat_map(|a| ids.iter().map(move |b| (a, b))) {
+            assert_eq!(a.cmp(b), a.as_bytes().cmp(b.as_bytes()));
         }
     }
 
