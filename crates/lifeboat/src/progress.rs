@@ -17,9 +17,9 @@ const REDRAWS_PER_SECOND: u8 = 30;
 /// How often the spinner turns while nothing advances.
 const TICK: Duration = Duration::from_millis(200);
 
-/// Draws the stage that runs.
+/// Draws the stage that runs; of several that run at once the one that began last.
 #[derive(Debug, Default)]
-pub struct Progress(Mutex<Option<Running>>);
+pub struct Progress(Mutex<Vec<Running>>);
 
 #[derive(Debug)]
 struct Running {
@@ -35,8 +35,9 @@ impl EventSink for Progress {
         let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::Started { stage, total } => {
-                end(running.take());
-                *running = Some(Running {
+                running.retain(|other| other.stage != stage);
+                running.last_mut().map(Running::hide);
+                running.push(Running {
                     stage,
                     since: Instant::now(),
                     total,
@@ -45,35 +46,45 @@ impl EventSink for Progress {
                 });
             }
             Event::Advanced { stage, work } => {
-                if let Some(running) = running.as_mut().filter(|running| running.stage == stage) {
+                let last = running.len().saturating_sub(1);
+                let stages = running.iter_mut().enumerate();
+                for (number, running) in stages.filter(|(_, running)| running.stage == stage) {
                     running.advance(work);
+                    if number == last {
+                        running.show();
+                    }
                 }
             }
-            Event::Finished { stage } => {
-                if running.as_ref().is_some_and(|running| running.stage == stage) {
-                    end(running.take());
-                }
-            }
+            Event::Finished { stage } => running.retain(|other| other.stage != stage),
         }
     }
 }
 
-impl Drop for Progress {
+impl Drop for Running {
     fn drop(&mut self) {
-        end(self.0.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+        self.hide();
     }
 }
 
 impl Running {
-    fn advance(&mut self, work: Work) {
+    const fn advance(&mut self, work: Work) {
         self.done.items += work.items;
         self.done.bytes += work.bytes;
+    }
+
+    fn show(&mut self) {
         if self.bar.is_none() && self.since.elapsed() >= SILENCE {
             self.bar = Some(self.draw());
         }
         if let Some(bar) = &self.bar {
             bar.set_position(self.position());
             bar.set_message(format!("{} items", self.done.items));
+        }
+    }
+
+    fn hide(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
         }
     }
 
@@ -107,12 +118,6 @@ impl Running {
     }
 }
 
-fn end(running: Option<Running>) {
-    if let Some(bar) = running.and_then(|running| running.bar) {
-        bar.finish_and_clear();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,13 +128,20 @@ mod tests {
         progress
     }
 
+    /// Lets all stages have run for as long as it takes to be drawn.
+    fn lasts(progress: &Progress) {
+        for running in progress.0.lock().unwrap().iter_mut() {
+            running.since = Instant::now().checked_sub(SILENCE).unwrap();
+        }
+    }
+
     #[test]
     fn a_quick_stage_draws_nothing() {
         let progress = started(None);
         let work = Work { items: 1, bytes: 10 };
         progress.emit(Event::Advanced { stage: Stage::Backup, work });
         let state = progress.0.lock().unwrap();
-        let running = state.as_ref().unwrap();
+        let running = state.last().unwrap();
         assert!(running.bar.is_none());
         assert_eq!(running.done, work);
     }
@@ -138,14 +150,12 @@ mod tests {
     fn a_stage_that_lasts_is_drawn_until_it_ends() {
         for total in [None, Some(Work { items: 4, bytes: 0 }), Some(Work { items: 4, bytes: 99 })] {
             let progress = started(total);
-            if let Some(running) = progress.0.lock().unwrap().as_mut() {
-                running.since = Instant::now().checked_sub(SILENCE).unwrap();
-            }
+            lasts(&progress);
             progress
                 .emit(Event::Advanced { stage: Stage::Backup, work: Work { items: 1, bytes: 10 } });
-            assert!(progress.0.lock().unwrap().as_ref().unwrap().bar.is_some());
+            assert!(progress.0.lock().unwrap().last().unwrap().bar.is_some());
             progress.emit(Event::Finished { stage: Stage::Backup });
-            assert!(progress.0.lock().unwrap().is_none());
+            assert!(progress.0.lock().unwrap().is_empty());
         }
     }
 
@@ -154,6 +164,26 @@ mod tests {
         let progress = started(None);
         progress.emit(Event::Advanced { stage: Stage::Data, work: Work { items: 1, bytes: 1 } });
         progress.emit(Event::Finished { stage: Stage::Data });
-        assert_eq!(progress.0.lock().unwrap().as_ref().unwrap().done, Work::default());
+        assert_eq!(progress.0.lock().unwrap().last().unwrap().done, Work::default());
+    }
+
+    #[test]
+    fn of_two_stages_the_later_one_is_drawn_and_then_the_other() {
+        let progress = started(None);
+        progress.emit(Event::Started { stage: Stage::Data, total: None });
+        lasts(&progress);
+        let work = Work { items: 1, bytes: 1 };
+        let advance = |stage| progress.emit(Event::Advanced { stage, work });
+        let drawn = || -> Vec<bool> {
+            progress.0.lock().unwrap().iter().map(|running| running.bar.is_some()).collect()
+        };
+        advance(Stage::Backup);
+        assert_eq!(drawn(), [false, false]);
+        advance(Stage::Data);
+        assert_eq!(drawn(), [false, true]);
+        progress.emit(Event::Finished { stage: Stage::Data });
+        advance(Stage::Backup);
+        assert_eq!(drawn(), [true]);
+        assert_eq!(progress.0.lock().unwrap()[0].done, Work { items: 2, bytes: 2 });
     }
 }

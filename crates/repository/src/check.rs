@@ -11,6 +11,7 @@
 //! - What could not be looked at is a finding of its own and never counts as passed.
 //! - Snapshots are listed before indexes and those before packs, so that a backup that runs at the
 //!   same time is never mistaken for damage. A prune may be: hold a shared lock.
+//! - What is told, and in which order, depends on what lies there and not on which thread came first.
 //! - A pack that no index names is a hint: an interrupted backup leaves such, `prune` removes it.
 //!
 //! # Limits
@@ -24,12 +25,18 @@ mod finding;
 mod pack;
 pub mod share;
 mod structure;
+mod trees;
 
-use lifeboat_model::{Cancel, EventSink, SnapshotId};
+use std::thread;
+
+use lifeboat_model::{Cancel, Event, EventSink, SnapshotId, Stage};
 
 use crate::error::RepositoryError;
 use crate::profile::Profile;
 use crate::repository::{Repository, State};
+use crate::store::Store;
+
+use structure::Structure;
 
 pub(crate) use data::PackToRead;
 pub use finding::{CheckReport, Finding, Severity, explain};
@@ -81,10 +88,43 @@ pub fn check_measured<S: State>(
     events: &dyn EventSink,
     cancel: &Cancel,
 ) -> Result<CheckReport, RepositoryError> {
-    let mut structure = structure::Structure::load(repository, events, cancel)?;
-    structure.read_data(&options.data, events, cancel, |packs| {
-        data::read_packs(repository, packs, profile, events, cancel)
-    })?;
-    structure.check_trees(events, cancel)?;
+    let mut structure = Structure::load(repository, events, cancel)?;
+    let chosen = structure.packs_to_read(&options.data, cancel)?;
+    events.emit(Event::Started { stage: Stage::Structure, total: None });
+    let mut trees = None;
+    if !chosen.is_empty() {
+        let read =
+            |packs: &[PackToRead]| data::read_packs(repository, packs, profile, events, cancel);
+        let (packs, seen) = beside(
+            repository.store(),
+            || structure.read_data(&chosen, events, read),
+            || structure.check_trees(events, cancel),
+        );
+        let packs = packs?;
+        // Which files the damage costs was not known when they were looked at.
+        let is_known = !packs.iter().any(data::ReadPack::costs_blobs);
+        trees = seen.transpose()?.filter(|_| is_known);
+        structure.add_packs(packs)?;
+    }
+    let trees = trees.map_or_else(|| structure.check_trees(events, cancel), Ok)?;
+    events.emit(Event::Finished { stage: Stage::Structure });
+    structure.add_trees(trees);
     Ok(structure.into_report())
+}
+
+/// Does one thing, and the other meanwhile if the store bears it.
+fn beside<A, B: Send>(
+    store: &Store,
+    work: impl FnOnce() -> A,
+    meanwhile: impl FnOnce() -> B + Send,
+) -> (A, Option<B>) {
+    if store.requests(2) < 2 {
+        return (work(), None);
+    }
+    thread::scope(|scope| {
+        let meanwhile = scope.spawn(meanwhile);
+        let done = work();
+        let beside = meanwhile.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        (done, Some(beside))
+    })
 }

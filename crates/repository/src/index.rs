@@ -124,7 +124,11 @@ impl Index {
 
     /// Returns where a blob lies; the first of several places.
     pub fn get(&self, kind: BlobKind, id: &BlobId) -> Option<BlobLocation> {
-        self.locations(kind, id).next()
+        let mut first = self.table(kind).find(id).next().copied();
+        if first.is_none() {
+            self.find_in_atlas(kind, id, |slot| _ = first.get_or_insert(slot));
+        }
+        self.location(&first?)
     }
 
     /// Tells whether a blob is there.

@@ -66,15 +66,36 @@ pub(crate) struct Visit {
     pub snapshot: SnapshotId,
 }
 
-/// Visits all directories below the roots; `look` gets each of them, or why it cannot be read.
+/// Judges directories, several at once.
+pub(crate) trait Judge: Sync {
+    /// What one directory shows.
+    type Verdict: Default + Send;
+
+    /// Looks at an entry; they come in the order in which they stand.
+    fn look_at(&self, visit: &Visit, node: &Node, verdict: &mut Self::Verdict);
+
+    /// Ends with a directory, after all of its entries.
+    fn end(
+        &self,
+        _visit: &Visit,
+        _tree: &Directory,
+        _verdict: &mut Self::Verdict,
+    ) -> Result<(), TreeError> {
+        Ok(())
+    }
+}
+
+/// Visits all directories below the roots; `look` gets what the judge says of each of them, or why it
+/// cannot be read, in an order that does not depend on how many are read at once.
 ///
 /// Every directory comes after one that it lies in.
-pub(crate) fn walk_trees<S: State>(
+pub(crate) fn walk_trees<S: State, J: Judge>(
     repository: &Repository<S>,
     index: &Index,
     roots: impl Iterator<Item = (SnapshotId, BlobId)>,
+    judge: &J,
     cancel: &Cancel,
-    mut look: impl FnMut(&Visit, Result<Directory, RepositoryError>),
+    mut look: impl FnMut(&Visit, Result<J::Verdict, RepositoryError>),
 ) -> Result<(), Cancelled> {
     let mut seen = HashSet::new();
     let mut level: Vec<Visit> = roots
@@ -85,27 +106,53 @@ pub(crate) fn walk_trees<S: State>(
         let mut next = Vec::new();
         for batch in batches(index, &level, |visit| visit.tree) {
             cancel.check()?;
-            let trees = read_each(repository, batch, |opener, visit: &Visit| {
-                read_tree(repository, index, opener, &visit.tree)
+            let judged = read_each(repository, batch, |opener, visit: &Visit| {
+                let tree = read_tree(repository, index, opener, &visit.tree)?;
+                Ok(Judged::of(repository, judge, visit, &tree))
             });
-            for (visit, tree) in batch.iter().zip(trees) {
-                let tree = tree.and_then(|tree| {
-                    let entered = tree.for_each(|node| {
-                        let NodeKind::Directory { subtree } = node.kind else { return };
-                        if seen.insert(subtree) {
-                            let path = visit.path.join(&node.name);
-                            next.push(Visit { tree: subtree, path, snapshot: visit.snapshot });
+            for (visit, judged) in batch.iter().zip(judged) {
+                let verdict = judged.and_then(|Judged { below, verdict }| {
+                    for (name, tree) in below {
+                        if seen.insert(tree) {
+                            let path = visit.path.join(name);
+                            next.push(Visit { tree, path, snapshot: visit.snapshot });
                         }
-                    });
-                    entered.map_err(|error| not_a_tree(repository, visit.tree, error))?;
-                    Ok(tree)
+                    }
+                    verdict
                 });
-                look(visit, tree);
+                look(visit, verdict);
             }
         }
         level = next;
     }
     Ok(())
+}
+
+/// A directory that was judged.
+struct Judged<V> {
+    /// The directories in it; of one that is damaged, those before the damage.
+    below: Vec<(OsString, BlobId)>,
+    verdict: Result<V, RepositoryError>,
+}
+
+impl<V: Default> Judged<V> {
+    fn of<S: State>(
+        repository: &Repository<S>,
+        judge: &impl Judge<Verdict = V>,
+        visit: &Visit,
+        tree: &Directory,
+    ) -> Self {
+        let (mut below, mut verdict) = (Vec::new(), V::default());
+        let looked = tree.for_each(|node| {
+            if let NodeKind::Directory { subtree } = node.kind {
+                below.push((node.name.clone(), subtree));
+            }
+            judge.look_at(visit, node, &mut verdict);
+        });
+        let looked = looked.and_then(|()| judge.end(visit, tree, &mut verdict));
+        let looked = looked.map_err(|error| not_a_tree(repository, visit.tree, error));
+        Self { below, verdict: looked.map(|()| verdict) }
+    }
 }
 
 /// Returns how many threads are worth having for work on what is read from a tier: as many as there

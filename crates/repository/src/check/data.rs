@@ -34,6 +34,16 @@ pub(super) struct ReadPack {
     pub result: Result<PackVerdict, TierError>,
 }
 
+impl ReadPack {
+    /// Tells whether blobs cannot be had from it.
+    pub(super) fn costs_blobs(&self) -> bool {
+        match &self.result {
+            Ok(verdict) => !verdict.bad_blobs.is_empty(),
+            Err(error) => matches!(error, TierError::NotFound { .. }),
+        }
+    }
+}
+
 /// Reads packs and checks all of their bytes; the results come in the order of the packs.
 pub(super) fn read_packs<S: State>(
     repository: &Repository<S>,

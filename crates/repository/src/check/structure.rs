@@ -3,7 +3,6 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write;
-use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::BytesMut;
@@ -17,15 +16,15 @@ use super::ReadData;
 use super::data::{PackToRead, ReadPack};
 use super::finding::{CheckReport, Finding, Severity, explain};
 use super::pack::check_layout;
+use super::trees::{self, Ground, SeenTrees};
 use crate::blob::BlobKind;
-use crate::error::{Defect, RepositoryError, StoredObject};
+use crate::error::RepositoryError;
 use crate::index::{Index, IndexFile, IndexedPack, Inspector, PackDigest};
 use crate::node::{Node, NodeKind};
 use crate::repository::{Repository, State};
 use crate::snapshot::Snapshot;
 use crate::store::{FileId, ListedFile};
-use crate::tree::TreeError;
-use crate::walk::{Directory, Visit, not_a_tree, walk_trees};
+use crate::walk::{Judge, Visit, walk_trees};
 
 /// Packs with about so many blobs are read back before the index is asked for more: 24 MB.
 const BLOBS_AT_ONCE: usize = 500_000;
@@ -35,10 +34,13 @@ const PROBLEMS_MAX: usize = 3;
 
 const LOST_PACK: &str = "copy this pack back from another tier; if there is none, `lifeboat repo repair index` and `lifeboat repo repair snapshots --forget` give up what it held";
 
-const LOST_TREE: &str =
+pub(super) const LOST_TREE: &str =
     "restore it from another tier; `lifeboat repo repair snapshots` leaves out what is lost";
 
 const ORPHAN: &str = "an interrupted backup left it; the next one uses what it needs of it, and `lifeboat repo prune` removes it";
+
+const UNINDEXED: &str =
+    "if the packs are there, `lifeboat repo repair index` finds the data in them";
 
 /// What is to be done when something lacks and packs are there that no index lists.
 const LIST_FIRST: &str =
@@ -54,8 +56,6 @@ pub(super) struct Structure<'r, S: State> {
     findings: Vec<Finding>,
     /// Blobs that cannot be had, and the finding that says so.
     bad: HashMap<(BlobKind, BlobId), usize>,
-    /// The finding about data that no index lists, and how much there is of it.
-    unindexed: Option<(usize, HashSet<BlobId>)>,
     /// How bad it is that no index lists a blob: as long as an index could not be read, that one may.
     unlisted: Severity,
     report: CheckReport,
@@ -74,7 +74,6 @@ impl<'r, S: State> Structure<'r, S> {
             snapshots: Vec::new(),
             findings: Vec::new(),
             bad: HashMap::new(),
-            unindexed: None,
             unlisted: Severity::Error,
             report: CheckReport::default(),
         };
@@ -197,38 +196,33 @@ impl<'r, S: State> Structure<'r, S> {
 
     /// Reads packs back, a bounded number of blobs at a time; `read` gets them.
     pub(super) fn read_data(
-        &mut self,
-        data: &ReadData,
+        &self,
+        chosen: &HashSet<PackId>,
         events: &dyn EventSink,
-        cancel: &Cancel,
         read: impl Fn(&[PackToRead]) -> Result<Vec<ReadPack>, Cancelled>,
-    ) -> Result<(), RepositoryError> {
-        let chosen = self.packs_to_read(data, cancel)?;
-        if chosen.is_empty() {
-            return Ok(());
-        }
+    ) -> Result<Vec<ReadPack>, RepositoryError> {
         let bytes = chosen.iter().filter_map(|id| self.listed.get(id)).sum();
         let total = Work { items: chosen.len() as u64, bytes };
         events.emit(Event::Started { stage: Stage::Data, total: Some(total) });
-        let (mut waiting, mut blobs, mut verdicts) = (Vec::new(), 0, Vec::new());
+        let (mut waiting, mut blobs, mut packs) = (Vec::new(), 0, Vec::new());
         self.index.for_each_pack(|pack| {
             if let Some(size) = self.listed.get(&pack.id).filter(|_| chosen.contains(&pack.id)) {
                 blobs += pack.blobs.len();
                 waiting.push(PackToRead { id: pack.id, size: *size, blobs: pack.blobs });
             }
             if blobs >= BLOBS_AT_ONCE {
-                verdicts.extend(read(&waiting)?);
+                packs.extend(read(&waiting)?);
                 (waiting, blobs) = (Vec::new(), 0);
             }
             Ok::<_, RepositoryError>(())
         })?;
-        verdicts.extend(read(&waiting)?);
+        packs.extend(read(&waiting)?);
         events.emit(Event::Finished { stage: Stage::Data });
-        self.add_verdicts(verdicts)
+        Ok(packs)
     }
 
     /// Returns the packs that are to be read back.
-    fn packs_to_read(
+    pub(super) fn packs_to_read(
         &self,
         data: &ReadData,
         cancel: &Cancel,
@@ -257,29 +251,19 @@ impl<'r, S: State> Structure<'r, S> {
         cancel: &Cancel,
     ) -> Result<HashSet<PackId>, RepositoryError> {
         let mut packs = HashSet::new();
-        let mut need = |kind, id: &BlobId| {
-            packs.extend(self.index.get(kind, id).map(|location| location.pack));
-        };
         let roots = self.snapshots.iter().filter(|(id, _)| ids.contains(id));
         let roots = roots.map(|(id, snapshot)| (*id, snapshot.tree));
-        walk_trees(self.repository, &self.index, roots, cancel, |visit, tree| {
-            need(BlobKind::Tree, &visit.tree);
+        let needs = Needs { index: &self.index };
+        walk_trees(self.repository, &self.index, roots, &needs, cancel, |visit, needed| {
+            packs.extend(self.index.get(BlobKind::Tree, &visit.tree).map(|at| at.pack));
             // What cannot be read is found when the structure is checked.
-            let _ = tree.map(|tree| {
-                tree.for_each(|node| {
-                    if let NodeKind::File { content, .. } = &node.kind {
-                        for id in content {
-                            need(BlobKind::Data, id);
-                        }
-                    }
-                })
-            });
+            packs.extend(needed.unwrap_or_default());
         })?;
         Ok(packs)
     }
 
     /// Adds what reading the data showed.
-    fn add_verdicts(&mut self, packs: Vec<ReadPack>) -> Result<(), RepositoryError> {
+    pub(super) fn add_packs(&mut self, packs: Vec<ReadPack>) -> Result<(), RepositoryError> {
         let mut gone = HashMap::new();
         for pack in packs {
             let finding = |severity, problem| Finding::new(severity, pack.id.object(), problem);
@@ -328,142 +312,47 @@ impl<'r, S: State> Structure<'r, S> {
 
     /// Looks at every directory of every snapshot.
     pub(super) fn check_trees(
-        &mut self,
+        &self,
         events: &dyn EventSink,
         cancel: &Cancel,
-    ) -> Result<(), RepositoryError> {
-        events.emit(Event::Started { stage: Stage::Structure, total: None });
-        self.drop_copies_from_bad();
-        let index = std::mem::take(&mut self.index);
-        let roots: Vec<_> = self.snapshots.iter().map(|(id, s)| (*id, s.tree)).collect();
-        let repository = self.repository;
-        walk_trees(repository, &index, roots.into_iter(), cancel, |visit, tree| {
-            self.report.trees += 1;
-            let checked = tree.and_then(|tree| {
-                let checked = self.check_tree(&index, visit, &tree);
-                checked.map_err(|error| not_a_tree(repository, visit.tree, error))
-            });
-            if let Err(error) = checked {
-                self.add_lost_tree(visit, &error);
-            }
-            let work = Work { items: 1, bytes: 0 };
-            events.emit(Event::Advanced { stage: Stage::Structure, work });
-        })?;
-        self.index = index;
-        events.emit(Event::Finished { stage: Stage::Structure });
-        // What was not found may be there if the local copy of the index broke.
-        self.index.make_sure()
+    ) -> Result<SeenTrees, RepositoryError> {
+        let (index, unlisted, bad) = (&self.index, self.unlisted, self.lost_blobs());
+        let ground = Ground { index, bad: &bad, unlisted };
+        let roots = self.snapshots.iter().map(|(id, snapshot)| (*id, snapshot.tree));
+        trees::check_trees(self.repository, &ground, roots, events, cancel)
     }
 
-    /// A blob that lies in several packs is lost only if it cannot be had from any.
-    fn drop_copies_from_bad(&mut self) {
-        let (index, findings, listed) = (&self.index, &self.findings, &self.listed);
-        self.bad.retain(|(kind, id), finding| {
-            let bad_pack = &findings[*finding].object;
-            !index.locations(*kind, id).any(|location| {
-                listed.contains_key(&location.pack)
+    /// Adds what the directories showed.
+    pub(super) fn add_trees(&mut self, seen: SeenTrees) {
+        self.report.trees += seen.trees;
+        for (number, costs) in seen.costs {
+            costs.add_to(&mut self.findings[number]);
+        }
+        self.findings.extend(seen.findings);
+        self.report.damaged_packs.extend(seen.damaged_packs);
+        // One for all of it, since a lost index file takes thousands of blobs with it.
+        if let Some(first) = seen.unindexed.iter().min() {
+            let (count, first) = (seen.unindexed.len(), first.to_hex());
+            let problem =
+                format!("files need {count} data blobs that no index lists, among them {first}");
+            let mut finding = Finding::new(self.unlisted, "index", problem).hinted(UNINDEXED);
+            seen.unindexed_costs.add_to(&mut finding);
+            self.findings.push(finding);
+        }
+    }
+
+    /// Returns the blobs that cannot be had: one that lies in several packs is lost only if it cannot be
+    /// had from any.
+    fn lost_blobs(&self) -> HashMap<(BlobKind, BlobId), usize> {
+        let mut lost = self.bad.clone();
+        lost.retain(|(kind, id), finding| {
+            let bad_pack = &self.findings[*finding].object;
+            !self.index.locations(*kind, id).any(|location| {
+                self.listed.contains_key(&location.pack)
                     && location.pack.object().to_string() != *bad_pack
             })
         });
-    }
-
-    fn check_tree(
-        &mut self,
-        index: &Index,
-        visit: &Visit,
-        tree: &Directory,
-    ) -> Result<(), TreeError> {
-        tree.for_each(|node| {
-            if let NodeKind::File { size, content } = &node.kind {
-                self.check_file(index, visit, node, *size, content);
-            }
-        })?;
-        if tree.is_ordered()? {
-            return Ok(());
-        }
-        let (mut names, mut twice) = (HashSet::new(), None);
-        tree.for_each(|node| {
-            if !names.insert(node.name.clone()) {
-                twice.get_or_insert_with(|| node.name.clone());
-            }
-        })?;
-        let (severity, problem) = match twice {
-            Some(name) => {
-                (Severity::Error, format!("it has two entries named `{}`", name.display()))
-            }
-            None => (Severity::Hint, "its entries are not in order".to_owned()),
-        };
-        let mut finding = Finding::new(severity, directory(visit), problem);
-        finding.affects(in_snapshot(&visit.snapshot, &visit.path));
-        self.findings.push(finding);
-        Ok(())
-    }
-
-    fn check_file(
-        &mut self,
-        index: &Index,
-        visit: &Visit,
-        node: &Node,
-        size: u64,
-        content: &[BlobId],
-    ) {
-        let path = visit.path.join(&node.name);
-        let mut sum = Some(0_u64);
-        let mut named = HashSet::new();
-        for id in content {
-            let location = index.get(BlobKind::Data, id);
-            sum = sum.zip(location).map(|(sum, at)| sum + u64::from(at.plaintext_length()));
-            let finding = match (location, self.bad.get(&(BlobKind::Data, *id))) {
-                (None, _) => self.unindexed(id),
-                (Some(_), Some(finding)) => *finding,
-                (Some(_), None) => continue,
-            };
-            if named.insert(finding) {
-                self.findings[finding].affects(in_snapshot(&visit.snapshot, &path));
-            }
-        }
-        if let Some(sum) = sum
-            && sum != size
-        {
-            let problem = format!("recorded as {size} bytes, its content has {sum}");
-            let object = in_snapshot(&visit.snapshot, &path);
-            self.findings.push(Finding::new(Severity::Error, object, problem));
-        }
-    }
-
-    /// Returns the finding about data that no index lists: one for all of it, since a lost index
-    /// file takes thousands of blobs with it.
-    fn unindexed(&mut self, id: &BlobId) -> usize {
-        let (findings, severity) = (&mut self.findings, self.unlisted);
-        let (number, blobs) = self.unindexed.get_or_insert_with(|| {
-            let finding = Finding::new(severity, "index", "").hinted(
-                "if the packs are there, `lifeboat repo repair index` finds the data in them",
-            );
-            findings.push(finding);
-            (findings.len() - 1, HashSet::new())
-        });
-        blobs.insert(*id);
-        *number
-    }
-
-    fn add_lost_tree(&mut self, visit: &Visit, error: &RepositoryError) {
-        let severity = match error {
-            RepositoryError::Corrupt(corruption)
-                if matches!(corruption.defect, Defect::NotIndexed) =>
-            {
-                self.unlisted
-            }
-            error => severity_of(error),
-        };
-        if let RepositoryError::Corrupt(corruption) = error
-            && let StoredObject::Blob { at: Some((pack, _)), .. } = &corruption.object
-        {
-            self.report.damaged_packs.insert(*pack);
-        }
-        let path = in_snapshot(&visit.snapshot, &visit.path);
-        let mut finding = Finding::new(severity, directory(visit), explain_cause(error));
-        finding.affects(format!("{path} and all below it"));
-        self.findings.push(finding.hinted(LOST_TREE));
+        lost
     }
 
     fn add_error<I: FileId>(&mut self, id: &I, error: &RepositoryError) {
@@ -475,7 +364,7 @@ impl<'r, S: State> Structure<'r, S> {
     /// Whoever follows the hints one by one shall not give up, or remove, what only has to be listed again.
     fn hint_at_unlisted_packs(&mut self) {
         let is = |finding: &Finding, hint: &str| finding.hint.as_deref() == Some(hint);
-        let lacks = self.unindexed.is_some() || self.findings.iter().any(|f| is(f, LOST_TREE));
+        let lacks = self.findings.iter().any(|f| is(f, UNINDEXED) || is(f, LOST_TREE));
         if !lacks || !self.findings.iter().any(|finding| is(finding, ORPHAN)) {
             return;
         }
@@ -488,19 +377,28 @@ impl<'r, S: State> Structure<'r, S> {
 
     /// Ends the check.
     pub(super) fn into_report(mut self) -> CheckReport {
-        if let Some((number, blobs)) = &self.unindexed {
-            let first = blobs.iter().min().map(BlobId::to_hex).unwrap_or_default();
-            self.findings[*number].problem = format!(
-                "files need {} data blobs that no index lists, among them {first}",
-                blobs.len()
-            );
-        }
         self.hint_at_unlisted_packs();
         self.report.findings = self.findings;
         self.report
             .findings
             .sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.object.cmp(&b.object)));
         self.report
+    }
+}
+
+/// The packs that files need.
+struct Needs<'i> {
+    index: &'i Index,
+}
+
+impl Judge for Needs<'_> {
+    type Verdict = HashSet<PackId>;
+
+    fn look_at(&self, _visit: &Visit, node: &Node, needed: &mut HashSet<PackId>) {
+        if let NodeKind::File { content, .. } = &node.kind {
+            let places = content.iter().filter_map(|id| self.index.get(BlobKind::Data, id));
+            needed.extend(places.map(|place| place.pack));
+        }
     }
 }
 
@@ -545,24 +443,16 @@ impl Inspector for ReadingIndexes<'_> {
 }
 
 /// Tells damage from what could not be looked at.
-fn severity_of(error: &RepositoryError) -> Severity {
+pub(super) fn severity_of(error: &RepositoryError) -> Severity {
     if error.kind() == ErrorKind::Corrupt { Severity::Error } else { Severity::Unverified }
 }
 
 /// Says what is the matter; the object stands in the finding already.
-fn explain_cause(error: &RepositoryError) -> String {
+pub(super) fn explain_cause(error: &RepositoryError) -> String {
     match error {
         RepositoryError::Corrupt(corruption) => explain(&corruption.defect),
         other => format!("could not be read: {}", explain(other)),
     }
-}
-
-fn directory(visit: &Visit) -> String {
-    format!("tree blob {}", visit.tree.to_hex())
-}
-
-fn in_snapshot(snapshot: &SnapshotId, path: &Path) -> String {
-    format!("snapshot {snapshot}: {}", path.display())
 }
 
 fn summary(problems: &[String]) -> String {

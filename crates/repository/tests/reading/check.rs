@@ -2,21 +2,23 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use lifeboat_model::{Cancel, IndexId, Outcome, PackId, Silent, SnapshotId};
+use lifeboat_model::{Cancel, IndexId, Outcome, PackId, Secret, Silent, SnapshotId};
 use lifeboat_repository::check::{CheckOptions, CheckReport, ReadData, RollingShare, check};
 use lifeboat_repository::store::FileId;
-use lifeboat_repository::{BlobKind, Indexed, Repository};
+use lifeboat_repository::{BlobKind, Indexed, OpenOptions, Repository};
 use lifeboat_testing::tree::Sample;
 use lifeboat_tiers::fault::{Fault, Operation, Rule, Target};
 use lifeboat_tiers::{FaultTier, MemoryTier};
 
 use crate::support::{
-    ResticRepository, directory, file, init, redact, save_pack, save_snapshot, save_tree,
+    PASSWORD, ResticRepository, directory, file, init, redact, save_pack, save_snapshot, save_tree,
+    store,
 };
 
 /// A repository of three files in two directories: `/a` and `/d/b` share a pack, `/d/c` has another.
@@ -116,6 +118,28 @@ fn a_flipped_bit_is_found_by_reading_and_only_then() {
     let report = sound.check(ReadData::All);
     assert_eq!(report.damaged_packs, BTreeSet::from([sound.data]));
     insta::assert_snapshot!(shown(&report));
+}
+
+#[test]
+fn what_is_found_is_the_same_whether_directories_are_read_beside_the_data_or_after_it() {
+    let sound = sound();
+    let mut bytes = sound.bytes(&sound.data);
+    bytes[3] ^= 1;
+    sound.damage(&sound.data, bytes);
+    let lost = lifeboat_repository::blob::blob_id(b"never stored");
+    let mut unlisted = file("unlisted", &[b"content of b"]);
+    if let lifeboat_repository::NodeKind::File { content, .. } = &mut unlisted.kind {
+        content.push(lost);
+    }
+    let root = save_tree(&sound.repository, &[directory("gone", lost), unlisted]);
+    save_snapshot(&sound.repository, root);
+    let beside = sound.check(ReadData::All);
+    let store = store(sound.tier.clone()).with_requests_max(NonZeroUsize::MIN);
+    let after = Repository::open(store, &Secret::new(PASSWORD), &OpenOptions::default()).unwrap();
+    let options = CheckOptions { data: ReadData::All };
+    let after = check(&after, &options, &Silent, &Cancel::new()).unwrap();
+    assert_eq!(beside, after);
+    insta::assert_snapshot!(shown(&beside));
 }
 
 #[test]
