@@ -18,7 +18,8 @@
 //!
 //! While data is read from a tier that is far, up to [`data::READERS`] packs are in memory. A large
 //! index goes into a file that vanishes with the process, if there is a cache; without one it takes 48
-//! bytes a blob. About 200 bytes a pack are in memory, and 32 for each directory.
+//! bytes a blob. About 200 bytes a pack are in memory, and 32 for each directory. Directories are
+//! walked while data is read; those are looked at once more if reading shows that blobs are lost.
 
 mod data;
 mod finding;

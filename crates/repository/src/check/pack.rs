@@ -4,8 +4,9 @@
 //!
 //! # Limits
 //!
-//! From a tier that is near one step is in memory, [`STEP_MIN`] or a blob; from one that is far, or
-//! if its blobs do not lie side by side, the whole pack.
+//! From a tier that is near one step is in memory, [`STEP_MIN`] or a blob as it is stored; from one that
+//! is far, or if its blobs do not lie side by side, the whole pack. A blob that is longer than [`LONG`]
+//! is never whole in memory once it is decompressed.
 
 use bytes::Bytes;
 use lifeboat_model::BlobId;
@@ -14,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::data::PackToRead;
 use super::finding::explain;
-use crate::blob::{BlobKind, BlobOpener};
+use crate::blob::{BlobKind, BlobOpener, LONG};
 use crate::crypto::MasterKey;
 use crate::pack::{PackHeader, PackedBlob, pack_size};
 use crate::profile::{Activity, Meter};
@@ -22,6 +23,9 @@ use crate::store::Store;
 
 /// How much is read at a time, at least: more than one read costs, little enough for a cache.
 const STEP_MIN: u32 = 256 << 10;
+
+/// How much memory is kept from step to step: the longest piece of data and what stands beside it.
+const STEP_KEPT: usize = 9 << 20;
 
 /// What is wrong with a pack.
 #[derive(Debug, Default)]
@@ -103,6 +107,9 @@ impl<'k> PackChecker<'k> {
                 let sealed = step.get_mut(begin..begin + blob.length as usize);
                 self.check_blob(blob, sealed, &mut bad);
             }
+            // What one long blob took is not kept for all that follow.
+            step.truncate(STEP_KEPT);
+            step.shrink_to(STEP_KEPT);
             self.step = step;
             rest = after;
         }
@@ -182,7 +189,10 @@ impl<'k> PackChecker<'k> {
             None => Err("it lies beyond the end of the pack".to_owned()),
             Some(sealed) => {
                 let (opener, length) = (&mut self.opener, blob.uncompressed_length);
-                let open = || opener.open_in_place(&blob.id, sealed, length).map(drop);
+                let open = || match length.filter(|length| length.get() > LONG) {
+                    Some(length) => opener.open_long(&blob.id, sealed, length).map(drop),
+                    None => opener.open_in_place(&blob.id, sealed, length).map(drop),
+                };
                 self.meter
                     .measure(Activity::Open, blob.length as usize, open)
                     .map_err(|defect| explain(&defect))

@@ -5,7 +5,9 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use lifeboat_model::{BlobId, Cancel, Silent, SnapshotId, SystemClock};
+use lifeboat_repository::BlobKind;
 use lifeboat_repository::backup::{BackupOptions, ParentChoice, backup};
+use lifeboat_repository::check::{CheckOptions, ReadData, check};
 use lifeboat_repository::prune::{self, PruneOptions};
 use lifeboat_repository::restore::{RestoreOptions, restore};
 use lifeboat_repository::stats::{StatsMode, stats};
@@ -81,6 +83,23 @@ fn a_directory_of_very_many_entries_is_stored_as_restic_stores_it_and_read_by_ev
     assert!(counted.unreadable.is_empty() && counted.files > ENTRIES as u64, "{counted:?}");
     let plan = prune::plan(&repository, PruneOptions::default(), &Silent, &Cancel::new()).unwrap();
     assert_eq!(plan.report().unused.count, 0, "{:?}", plan.report());
+}
+
+#[test]
+fn damage_to_a_directory_of_very_many_entries_is_found_by_reading_its_pack() {
+    let site = Site::new();
+    build(&site.source());
+    let tree = tree_of(&site, &site.backup().snapshot);
+    let repository = site.repository();
+    let place = repository.index().get(BlobKind::Tree, &tree).unwrap();
+    let mut pack = repository.store().get(&place.pack).unwrap().to_vec();
+    pack[place.offset as usize + 1000] ^= 1;
+    repository.store().put(&place.pack, pack.into()).unwrap();
+    let options = CheckOptions { data: ReadData::All };
+    let report = check(&repository, &options, &Silent, &Cancel::new()).unwrap();
+    assert!(report.damaged_packs.contains(&place.pack));
+    let named = |text: &str| report.findings.iter().any(|finding| finding.problem.contains(text));
+    assert!(named(&format!("tree blob {} at {}", tree.to_hex(), place.offset)), "{report:?}");
 }
 
 #[test]
