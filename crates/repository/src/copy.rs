@@ -22,7 +22,7 @@
 //!
 //! # Limits
 //!
-//! [`WORKERS`] packs are in memory at a time, and 40 bytes for each blob of the snapshots, 64 for each
+//! [`WORKERS`] packs are in memory at a time, a byte for each blob of the repository, and 64 for each
 //! that is copied.
 //!
 //! Source: restic `cmd/restic/cmd_copy.go`.
@@ -123,7 +123,7 @@ impl<'a> Copier<'a> {
         cancel: &'a Cancel,
     ) -> Self {
         let keys = if from.key() == to.key() { Keys::Same } else { Keys::Different };
-        let seen = References::new();
+        let seen = References::new(&from.index());
         Self { from, to, events, cancel, keys, seen, there: None, orphans: OnceLock::new() }
     }
 
@@ -182,7 +182,7 @@ impl<'a> Copier<'a> {
     }
 
     /// Finds what the snapshot needs and the other repository lacks, by the pack it lies in.
-    fn lacking(&self, snapshot: &Snapshot) -> Result<Vec<Lacking>, RepositoryError> {
+    fn lacking(&mut self, snapshot: &Snapshot) -> Result<Vec<Lacking>, RepositoryError> {
         let (index, there) = (self.from.index(), self.to.index());
         let lacking: Mutex<BTreeMap<PackId, Vec<PackedBlob>>> = Mutex::default();
         let lost: Mutex<Option<(BlobKind, BlobId)>> = Mutex::default();

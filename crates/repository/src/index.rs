@@ -24,10 +24,12 @@
 mod atlas;
 mod document;
 mod load;
+mod ordinal;
 mod reader;
 mod table;
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 
 use lifeboat_model::{BlobId, PackId};
 
@@ -41,6 +43,7 @@ use self::table::{Slot, Table};
 pub(crate) use document::PackDigest;
 pub use document::{BLOBS_PER_FILE_MAX, IndexFile, PackEntry};
 pub(crate) use load::{Inspector, load, load_apart};
+pub(crate) use ordinal::{CountedPack, Edition};
 pub(crate) use reader::{IndexReader, Origin};
 
 /// Slots that [`Index::for_each_pack`] holds at a time: 48 MB, since each round reads the whole
@@ -69,6 +72,7 @@ pub struct Index {
     numbers: HashMap<PackId, u32>,
     data: Table,
     trees: Table,
+    edition: Edition,
 }
 
 impl Index {
@@ -83,6 +87,7 @@ impl Index {
     }
 
     fn add_packs(&mut self, packs: &[PackEntry]) {
+        self.edition = Edition::default();
         let mut slots: [Vec<Slot>; 2] = Default::default();
         for entry in packs {
             let pack = self.number(entry.id);
@@ -103,12 +108,13 @@ impl Index {
             return false;
         };
         let mut found = false;
-        atlas.find(kind, &slot.id, |other| found |= other == *slot);
+        atlas.find(kind, &slot.id, |_, other| found |= other == *slot);
         found && !self.left_out.contains_key(&slot.pack)
     }
 
     /// Forgets what lies in these packs, until a file that lists them is added again.
     pub fn leave_out(&mut self, packs: &BTreeSet<PackId>) {
+        self.edition = Edition::default();
         let numbers: BTreeSet<u32> =
             packs.iter().filter_map(|pack| self.find_number(pack)).collect();
         if let Some(atlas) = &self.atlas {
@@ -149,7 +155,7 @@ impl Index {
 
     fn find_in_atlas(&self, kind: BlobKind, id: &BlobId, mut show: impl FnMut(Slot)) {
         if let Some(atlas) = &self.atlas {
-            atlas.find(kind, id, |slot| {
+            atlas.find(kind, id, |_, slot| {
                 if !self.left_out.contains_key(&slot.pack) {
                     show(slot);
                 }
@@ -202,21 +208,26 @@ impl Index {
         &self,
         mut visit: impl FnMut(IndexedPack) -> Result<(), E>,
     ) -> Result<(), E> {
+        for packs in self.rounds() {
+            let begin = packs.start;
+            for (number, blobs) in (begin..).zip(self.blobs_of_packs(packs)?) {
+                let id = self.pack(number).ok_or_else(|| self.atlas_is_damaged())?;
+                visit(IndexedPack { id, blobs })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Divides the packs, by their numbers, into as many as are held at a time.
+    fn rounds(&self) -> impl Iterator<Item = Range<u32>> {
         let count = self.pack_count();
         // Packs have their numbers by their ids, so as many packs hold about as many blobs.
         let slots = KINDS.iter().map(|kind| self.len(*kind) as u64).sum::<u64>();
         let rounds = u32::try_from(slots.div_ceil(SLOTS_AT_ONCE)).unwrap_or(u32::MAX);
         let step = count.div_ceil(rounds.max(1)).max(1);
-        let mut begin = 0;
-        while begin < count {
-            let end = begin.saturating_add(step).min(count);
-            for (number, blobs) in (begin..).zip(self.blobs_of_packs(begin..end)?) {
-                let id = self.pack(number).ok_or_else(|| self.atlas_is_damaged())?;
-                visit(IndexedPack { id, blobs })?;
-            }
-            begin = end;
-        }
-        Ok(())
+        (0..count)
+            .step_by(step as usize)
+            .map(move |begin| begin..begin.saturating_add(step).min(count))
     }
 
     /// Returns what each pack holds; it takes about 64 bytes a blob.
@@ -229,10 +240,7 @@ impl Index {
         Ok(packs)
     }
 
-    fn blobs_of_packs(
-        &self,
-        packs: std::ops::Range<u32>,
-    ) -> Result<Vec<Vec<PackedBlob>>, RepositoryError> {
+    fn blobs_of_packs(&self, packs: Range<u32>) -> Result<Vec<Vec<PackedBlob>>, RepositoryError> {
         let mut blobs = vec![Vec::new(); packs.len()];
         for kind in KINDS {
             let mut put = |slot: &Slot| {

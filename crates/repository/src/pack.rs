@@ -125,8 +125,9 @@ impl PackedBlob {
 }
 
 /// Returns the size of the pack that holds `blobs` and nothing else, in bytes.
-pub fn pack_size(blobs: &[PackedBlob]) -> u64 {
-    let blobs: u64 = blobs.iter().map(|b| u64::from(b.length) + b.entry_length() as u64).sum();
+pub fn pack_size<'b>(blobs: impl IntoIterator<Item = &'b PackedBlob>) -> u64 {
+    let blobs = blobs.into_iter();
+    let blobs: u64 = blobs.map(|b| u64::from(b.length) + b.entry_length() as u64).sum();
     blobs + (OVERHEAD + LENGTH_FIELD_LENGTH) as u64
 }
 

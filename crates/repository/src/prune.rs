@@ -26,7 +26,7 @@
 //!
 //! # Limits
 //!
-//! It holds 40 to 80 bytes for each blob that is used, 48 for each that moves, and about 200 for each pack.
+//! It holds a byte for each blob, 48 for each that moves, and about 200 for each pack.
 //! [`WORKERS_MAX`] threads hold one range of a pack each.
 //!
 //! Sources: restic `doc/060_forget.rst`, `doc/design.rst`; restic `internal/repository/prune.go`.
@@ -43,7 +43,7 @@ use lifeboat_model::{ByteSize, Cancel, Event, EventSink, IndexId, PackId, Snapsh
 
 use crate::backup::PACK_SIZE;
 use crate::error::RepositoryError;
-use crate::index::{Index, IndexedPack};
+use crate::index::{CountedPack, Index};
 use crate::references::References;
 use crate::repository::{Indexed, Repository};
 
@@ -241,7 +241,7 @@ pub fn plan<'r>(
         }
     }
     let index = repository.index();
-    let mut used = References::new();
+    let mut used = References::new(&index);
     used.add(repository, &index, roots.into_iter(), &|_, _| (), events, cancel)?;
     events.emit(Event::Finished { stage: Stage::Structure });
     let files = repository.store().list::<PackId>()?;
@@ -277,11 +277,8 @@ fn marked(
 }
 
 impl Layout for Index {
-    fn for_each_pack(&self, visit: &mut dyn FnMut(IndexedPack)) -> Result<(), RepositoryError> {
-        Self::for_each_pack(self, |pack| {
-            visit(pack);
-            Ok(())
-        })
+    fn for_each_pack(&self, visit: &mut dyn FnMut(CountedPack)) -> Result<(), RepositoryError> {
+        self.for_each_counted_pack(visit)
     }
 }
 

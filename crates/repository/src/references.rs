@@ -10,13 +10,11 @@
 //!
 //! # Limits
 //!
-//! 40 to 80 bytes for each blob that is referred to, depending on how full the tables are. [`READERS`]
-//! threads hold one range of a pack each.
+//! One byte for each blob of the index, and [`PENDING_MAX`] ids of data for each thread at most: which
+//! blobs those are is found out for many at once. [`READERS`] threads hold one range of a pack each.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -28,7 +26,7 @@ use serde_json::de::Read;
 
 use crate::blob::{BlobKind, BlobLocation, BlobOpener, LONG};
 use crate::error::{Defect, RepositoryError, StoredObject};
-use crate::index::Index;
+use crate::index::{Edition, Index};
 use crate::ranges::{Run, runs};
 use crate::repository::{Repository, State};
 use crate::tree::{TreeError, visit_entries};
@@ -36,67 +34,61 @@ use crate::tree::{TreeError, visit_entries};
 /// How many threads read directories: on an object store each mostly waits.
 const READERS: usize = 8;
 
-/// How many parts a table of blobs has, each behind a lock of its own.
-const SHARDS: usize = 64;
+/// Pieces of data whose ordinals are looked for together: 16 MB for each thread that does it and for
+/// what comes meanwhile.
+const PENDING_MAX: usize = 500_000;
 
-/// Hashes an id by its own bytes, which are a hash already.
+/// What no blob is noted with: it is not referred to.
+const ABSENT: u8 = 0;
+
+/// Blobs of one kind that are referred to, with a note of each.
 #[derive(Debug, Default)]
-pub(crate) struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        if let Some(first) = bytes.first_chunk() {
-            self.0 = u64::from_le_bytes(*first);
-        }
-    }
-
-    fn write_usize(&mut self, _length: usize) {}
-}
-
-type Shard = HashMap<BlobId, u8, BuildHasherDefault<IdHasher>>;
-
-/// Blobs of one kind, with a number for each.
-#[derive(Debug)]
 pub(crate) struct BlobTable {
-    shards: Vec<Mutex<Shard>>,
+    /// One more than the note of each blob that the index has, by its ordinal.
+    notes: Vec<AtomicU8>,
+    /// Those that it has not.
+    unlisted: Mutex<BTreeSet<BlobId>>,
 }
 
 impl BlobTable {
-    pub(crate) fn new() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
+    /// The largest note.
+    pub(crate) const NOTE_MAX: u8 = u8::MAX - 1;
+
+    fn of(ordinals: usize) -> Self {
+        let notes = std::iter::repeat_with(|| AtomicU8::new(ABSENT)).take(ordinals).collect();
+        Self { notes, unlisted: Mutex::default() }
     }
 
-    fn place(id: &BlobId) -> usize {
-        // Not the bytes that the hash is made of, or each shard would use a part of its room only.
-        usize::from(id.as_bytes()[31]) % SHARDS
-    }
-
-    /// Adds a blob with the number 0; tells whether it is new.
-    pub(crate) fn insert(&self, id: BlobId) -> bool {
-        match lock(&self.shards[Self::place(&id)]).entry(id) {
-            Entry::Vacant(entry) => {
-                entry.insert(0);
-                true
-            }
-            Entry::Occupied(_) => false,
+    /// Adds a blob by its ordinal, with the note 0; tells whether it is new.
+    pub(crate) fn insert(&self, id: BlobId, ordinal: Option<u32>) -> bool {
+        match ordinal.and_then(|ordinal| self.notes.get(ordinal as usize)) {
+            Some(note) => note.fetch_max(1, Ordering::Relaxed) == ABSENT,
+            None => lock(&self.unlisted).insert(id),
         }
     }
 
-    /// Returns the number of a blob, if it is there.
-    pub(crate) fn get_mut(&mut self, id: &BlobId) -> Option<&mut u8> {
-        let shard = &mut self.shards[Self::place(id)];
-        shard.get_mut().unwrap_or_else(PoisonError::into_inner).get_mut(id)
+    /// Returns the note of a blob, if it is there.
+    pub(crate) fn note(&self, ordinal: u32) -> Option<u8> {
+        self.notes.get(ordinal as usize)?.load(Ordering::Relaxed).checked_sub(1)
     }
 
-    /// Returns the smallest id whose number is wanted.
-    pub(crate) fn first_where(&mut self, wanted: impl Fn(u8) -> bool) -> Option<BlobId> {
-        let shards = self.shards.iter_mut();
-        let shards = shards.map(|shard| shard.get_mut().unwrap_or_else(PoisonError::into_inner));
-        shards.flat_map(|shard| shard.iter()).filter(|(_, n)| wanted(**n)).map(|(id, _)| *id).min()
+    /// Changes the note of a blob that is there.
+    pub(crate) fn set_note(&mut self, ordinal: u32, note: u8) {
+        if let Some(there) = self.notes.get_mut(ordinal as usize) {
+            *there.get_mut() = note.min(Self::NOTE_MAX) + 1;
+        }
+    }
+
+    /// Tells whether the note of any blob is wanted.
+    pub(crate) fn any(&self, wanted: impl Fn(u8) -> bool) -> bool {
+        let notes =
+            self.notes.iter().filter_map(|note| note.load(Ordering::Relaxed).checked_sub(1));
+        notes.into_iter().any(wanted)
+    }
+
+    /// Returns the smallest id that the index does not have.
+    pub(crate) fn first_unlisted(&self) -> Option<BlobId> {
+        lock(&self.unlisted).first().copied()
     }
 }
 
@@ -105,11 +97,24 @@ impl BlobTable {
 pub(crate) struct References {
     pub data: BlobTable,
     pub trees: BlobTable,
+    edition: Edition,
+    /// Pieces of data that were met and not looked for yet.
+    pending: Mutex<Vec<BlobId>>,
 }
 
 impl References {
-    pub(crate) fn new() -> Self {
-        Self { data: BlobTable::new(), trees: BlobTable::new() }
+    /// Makes an empty one, for blobs of this index.
+    pub(crate) fn new(index: &Index) -> Self {
+        let table = |kind| BlobTable::of(index.ordinals(kind));
+        let (data, trees) = (table(BlobKind::Data), table(BlobKind::Tree));
+        Self { data, trees, edition: index.edition(), pending: Mutex::default() }
+    }
+
+    /// Makes an empty one for this many ordinals.
+    #[cfg(test)]
+    pub(crate) fn of(ordinals: usize) -> Self {
+        let (data, trees) = (BlobTable::of(ordinals), BlobTable::of(ordinals));
+        Self { data, trees, edition: Edition::default(), pending: Mutex::default() }
     }
 
     pub(crate) const fn table(&mut self, kind: BlobKind) -> &mut BlobTable {
@@ -119,10 +124,40 @@ impl References {
         }
     }
 
-    /// Adds all that directories refer to, themselves included; those that are there already have
-    /// been looked at. `found` gets each blob that was not known before.
-    pub(crate) fn add<S: State>(
+    /// Adds pieces of data, of which many are looked for at once.
+    pub(crate) fn add_data(
         &self,
+        index: &Index,
+        ids: impl IntoIterator<Item = BlobId>,
+        found: &(dyn Fn(BlobKind, BlobId) + Sync),
+    ) -> Result<(), RepositoryError> {
+        let mut pending = lock(&self.pending);
+        pending.extend(ids);
+        if pending.len() < PENDING_MAX {
+            return Ok(());
+        }
+        drop(pending);
+        self.end_data(index, found)
+    }
+
+    /// Looks for the data that was added.
+    pub(crate) fn end_data(
+        &self,
+        index: &Index,
+        found: &(dyn Fn(BlobKind, BlobId) + Sync),
+    ) -> Result<(), RepositoryError> {
+        let ids = std::mem::take(&mut *lock(&self.pending));
+        index.ordinals_of(BlobKind::Data, ids, |id, ordinal| {
+            if self.data.insert(id, ordinal) {
+                found(BlobKind::Data, id);
+            }
+        })
+    }
+
+    /// Adds all that directories refer to, themselves included; those that are there already have
+    /// been looked at, unless the index changed. `found` gets each blob that was not known before.
+    pub(crate) fn add<S: State>(
+        &mut self,
         repository: &Repository<S>,
         index: &Index,
         roots: impl Iterator<Item = BlobId>,
@@ -130,8 +165,12 @@ impl References {
         events: &dyn EventSink,
         cancel: &Cancel,
     ) -> Result<(), RepositoryError> {
+        if self.edition != index.edition() {
+            *self = Self::new(index);
+        }
+        let references = &*self;
         let new = |id: &BlobId| {
-            let is_new = self.trees.insert(*id);
+            let is_new = references.trees.insert(*id, index.ordinal(BlobKind::Tree, id));
             if is_new {
                 found(BlobKind::Tree, *id);
             }
@@ -139,13 +178,13 @@ impl References {
         };
         let mut level: Vec<BlobId> = roots.filter(new).collect();
         while !level.is_empty() {
-            let walk = Walk { repository, index, references: self, found, cancel };
+            let walk = Walk { repository, index, references, found, cancel };
             let count = level.len() as u64;
             level = walk.read_level(level)?;
             let work = Work { items: count, bytes: 0 };
             events.emit(Event::Advanced { stage: Stage::Structure, work });
         }
-        Ok(())
+        references.end_data(index, found)
     }
 }
 
@@ -233,23 +272,19 @@ impl<S: State> Walk<'_, S> {
                 Some(Ok(tree)) => tree,
                 _ => self.read_alone(opener, id)?,
             };
-            self.note(tree, &mut below);
+            self.note(tree, &mut below)?;
         }
         Ok(below)
     }
 
-    fn note(&self, tree: TreeReferences, below: &mut Vec<BlobId>) {
-        for id in tree.data {
-            if self.references.data.insert(id) {
-                (self.found)(BlobKind::Data, id);
-            }
-        }
+    fn note(&self, tree: TreeReferences, below: &mut Vec<BlobId>) -> Result<(), RepositoryError> {
         for id in tree.trees {
-            if self.references.trees.insert(id) {
+            if self.references.trees.insert(id, self.index.ordinal(BlobKind::Tree, &id)) {
                 (self.found)(BlobKind::Tree, id);
                 below.push(id);
             }
         }
+        self.references.add_data(self.index, tree.data, self.found)
     }
 
     /// Reads a directory from the first place where it is whole.
@@ -368,14 +403,17 @@ mod tests {
 
     #[test]
     fn a_table_knows_what_it_holds() {
-        let mut table = BlobTable::new();
+        let mut table = BlobTable::of(8);
         let id = |number| BlobId::from_bytes([number; 32]);
-        assert!(table.insert(id(7)) && !table.insert(id(7)) && table.insert(id(3)));
-        *table.get_mut(&id(7)).unwrap() = 1;
-        assert_eq!(
-            (table.first_where(|n| n == 1), table.first_where(|_| true)),
-            (Some(id(7)), Some(id(3)))
+        assert!(table.insert(id(7), Some(7)) && !table.insert(id(7), Some(7)));
+        assert!(
+            table.insert(id(9), None) && !table.insert(id(9), None) && table.insert(id(3), None)
         );
-        assert_eq!(table.get_mut(&id(1)), None);
+        assert_eq!((table.note(7), table.note(6), table.note(8)), (Some(0), None, None));
+        table.set_note(7, u8::MAX);
+        assert_eq!(table.note(7), Some(BlobTable::NOTE_MAX));
+        assert!(table.any(|note| note == BlobTable::NOTE_MAX) && !table.any(|note| note == 0));
+        assert!(!table.insert(id(7), Some(7)));
+        assert_eq!(table.first_unlisted(), Some(id(3)));
     }
 }

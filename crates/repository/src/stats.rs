@@ -5,7 +5,8 @@
 //!
 //! # Limits
 //!
-//! It holds an id of 32 bytes for every blob, content or directory that it has to count only once.
+//! It holds an id of 32 bytes for every content or directory that it has to count only once; of raw data
+//! a byte for every blob of the repository.
 //!
 //! Source: restic `cmd/restic/cmd_stats.go`.
 
@@ -16,10 +17,11 @@ use lifeboat_model::{BlobId, Cancel};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::blob::BlobKind;
+use crate::blob::{BlobKind, plaintext_length};
 use crate::error::RepositoryError;
 use crate::forest::{Place, Unreadable, walk_forest};
 use crate::node::{Node, NodeKind};
+use crate::references::References;
 use crate::repository::{Indexed, Repository};
 use crate::tree::TreeError;
 use crate::walk::{Directory, batches, not_a_tree, read_trees};
@@ -293,28 +295,38 @@ fn raw_data(
     roots: &[BlobId],
     cancel: &Cancel,
 ) -> Result<StatsReport, RepositoryError> {
-    let mut used = HashSet::new();
+    let index = repository.index();
+    let used = References::new(&index);
+    let mut looked_up = Ok(());
     let unreadable = visit_once(repository, roots, cancel, |id, tree| {
-        used.insert((BlobKind::Tree, *id));
+        used.trees.insert(*id, index.ordinal(BlobKind::Tree, id));
         tree.for_each(|node| {
-            if let NodeKind::File { content, .. } = &node.kind {
-                used.extend(content.iter().map(|id| (BlobKind::Data, *id)));
+            if let (NodeKind::File { content, .. }, Ok(())) = (&node.kind, &looked_up) {
+                looked_up = used.add_data(&index, content.iter().copied(), &|_, _| ());
             }
         })
     })?;
+    looked_up?;
+    used.end_data(&index, &|_, _| ())?;
     let mut report = StatsReport { unreadable, ..StatsReport::default() };
     let mut compression = CompressionStats::default();
-    let index = repository.index();
-    for (kind, id) in used {
-        let Some(at) = index.get(kind, &id) else { continue };
-        let (stored, plain) = (u64::from(at.length), u64::from(at.plaintext_length()));
-        report.blobs += 1;
-        report.bytes += stored;
-        compression.uncompressed_bytes += plain;
-        if at.uncompressed_length.is_some() {
-            compression.compressed_stored_bytes += stored;
-            compression.compressed_plain_bytes += plain;
-        }
+    for (kind, table) in [(BlobKind::Data, &used.data), (BlobKind::Tree, &used.trees)] {
+        index.for_each_blob(kind, |blob, ordinal| {
+            if table.note(ordinal).is_none() {
+                return;
+            }
+            let (stored, plain) = (
+                u64::from(blob.length),
+                u64::from(plaintext_length(blob.length, blob.uncompressed_length)),
+            );
+            report.blobs += 1;
+            report.bytes += stored;
+            compression.uncompressed_bytes += plain;
+            if blob.uncompressed_length.is_some() {
+                compression.compressed_stored_bytes += stored;
+                compression.compressed_plain_bytes += plain;
+            }
+        })?;
     }
     report.compression = Some(compression);
     Ok(report)

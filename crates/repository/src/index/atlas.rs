@@ -231,14 +231,14 @@ impl Atlas {
         u32::try_from(self.layout.items(Section::Packs)).expect("packs have numbers of 32 bits")
     }
 
-    /// Shows the slots of a blob.
-    pub(super) fn find(&self, kind: BlobKind, id: &BlobId, mut show: impl FnMut(Slot)) {
+    /// Shows the slots of a blob, with their places among all of its kind.
+    pub(super) fn find(&self, kind: BlobKind, id: &BlobId, mut show: impl FnMut(u64, Slot)) {
         let keys = match kind {
             BlobKind::Data => &self.data_keys,
             BlobKind::Tree => &self.tree_keys,
         };
-        self.look_up(section(kind), keys, id.as_bytes(), |_, item: &[u8; SLOT_LENGTH]| {
-            show(Slot::from_bytes(item));
+        self.look_up(section(kind), keys, id.as_bytes(), |place, item: &[u8; SLOT_LENGTH]| {
+            show(place, Slot::from_bytes(item));
         });
     }
 

@@ -126,6 +126,38 @@ impl Table {
         })
     }
 
+    /// Returns the ordinal of a blob: the place of its first slot among all slots.
+    pub(super) fn ordinal(&self, id: &BlobId) -> Option<u32> {
+        self.ordinal_before(self.runs.len(), id)
+    }
+
+    /// Returns the ordinal of a blob if one of the first runs has it.
+    pub(super) fn ordinal_before(&self, run: usize, id: &BlobId) -> Option<u32> {
+        let mut before = 0;
+        for run in &self.runs[..run.min(self.runs.len())] {
+            let at = run.partition_point(|slot| slot.id < *id);
+            if run.get(at).is_some_and(|slot| slot.id == *id) {
+                return Some(narrow(before + at));
+            }
+            before += run.len();
+        }
+        None
+    }
+
+    /// Shows all slots, each with the number of its run and the place of the first slot there that its
+    /// blob has.
+    pub(super) fn for_each_with_place(&self, mut show: impl FnMut(&Slot, usize, u32)) {
+        let mut place = 0;
+        for (number, run) in self.runs.iter().enumerate() {
+            for slots in run.chunk_by(|a, b| a.id == b.id) {
+                for slot in slots {
+                    show(slot, number, place);
+                }
+                place += narrow(slots.len());
+            }
+        }
+    }
+
     /// Returns all slots, in no particular order.
     pub(super) fn slots(&self) -> impl Iterator<Item = &Slot> {
         self.runs.iter().flatten()
@@ -135,6 +167,10 @@ impl Table {
     pub(super) fn len(&self) -> usize {
         self.runs.iter().map(Vec::len).sum()
     }
+}
+
+fn narrow(place: usize) -> u32 {
+    u32::try_from(place).expect("4 billion slots do not fit into memory")
 }
 
 #[cfg(test)]

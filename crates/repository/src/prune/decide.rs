@@ -13,11 +13,11 @@ use super::report::{Amount, PruneReport};
 use super::{PruneOptions, Repack, SmallPacks, Uncompressed};
 use crate::blob::BlobKind;
 use crate::error::{Defect, RepositoryError, StoredObject};
-use crate::index::IndexedPack;
+use crate::index::CountedPack;
 use crate::pack::{PackedBlob, pack_size};
 use crate::packing::TREE_PACK_SIZE;
 use crate::ranges::runs;
-use crate::references::References;
+use crate::references::{BlobTable, References};
 use crate::store::FileId;
 
 /// Packs below this size count as small whatever the others are; restic's smallest size of a pack.
@@ -30,7 +30,7 @@ const SMALL_PACKS_MIN: usize = 10;
 const COPIES_MAX: u8 = 200;
 
 /// A blob that is stored more than once and of which only the last place is left to count as used.
-const LAST_COPY: u8 = u8::MAX;
+const LAST_COPY: u8 = BlobTable::NOTE_MAX;
 
 /// A blob whose place stays.
 const SETTLED: u8 = 0;
@@ -41,7 +41,7 @@ const ONE: u8 = 1;
 /// What the index lists.
 pub(super) trait Layout {
     /// Shows every pack.
-    fn for_each_pack(&self, visit: &mut dyn FnMut(IndexedPack)) -> Result<(), RepositoryError>;
+    fn for_each_pack(&self, visit: &mut dyn FnMut(CountedPack)) -> Result<(), RepositoryError>;
 }
 
 /// What is known of the files on the tier.
@@ -179,7 +179,7 @@ struct Present<'a, L> {
 }
 
 impl<L: Layout> Present<'_, L> {
-    fn for_each_pack(&self, visit: &mut dyn FnMut(IndexedPack)) -> Result<(), RepositoryError> {
+    fn for_each_pack(&self, visit: &mut dyn FnMut(CountedPack)) -> Result<(), RepositoryError> {
         self.layout.for_each_pack(&mut |pack| {
             if self.listed.contains_key(&pack.id) {
                 visit(pack);
@@ -187,7 +187,7 @@ impl<L: Layout> Present<'_, L> {
         })
     }
 
-    fn for_each_missing(&self, visit: &mut dyn FnMut(IndexedPack)) -> Result<(), RepositoryError> {
+    fn for_each_missing(&self, visit: &mut dyn FnMut(CountedPack)) -> Result<(), RepositoryError> {
         self.layout.for_each_pack(&mut |pack| {
             if !self.listed.contains_key(&pack.id) {
                 visit(pack);
@@ -195,11 +195,33 @@ impl<L: Layout> Present<'_, L> {
         })
     }
 
+    /// Refuses if a blob that is used is not listed, or has a note that it must not have.
+    fn make_sure(&self, used: &mut References, wrong: impl Fn(u8) -> bool) -> Result<(), Refusal> {
+        for kind in [BlobKind::Tree, BlobKind::Data] {
+            let table = used.table(kind);
+            let mut lacking = table.first_unlisted();
+            if table.any(&wrong) {
+                self.layout.for_each_pack(&mut |pack| {
+                    let is_wrong = |ordinal| table.note(ordinal).is_some_and(&wrong);
+                    let blobs = pack.blobs.iter().filter(|(blob, _)| blob.kind == kind);
+                    let ids = blobs.filter(|(_, ordinal)| is_wrong(*ordinal)).map(|(b, _)| b.id);
+                    lacking = lacking.into_iter().chain(ids).min();
+                })?;
+                // It must not go on, whatever was found.
+                lacking = lacking.or(Some(BlobId::from_bytes([0; 32])));
+            }
+            if let Some(id) = lacking {
+                return Err(self.lack_of(kind, id));
+            }
+        }
+        Ok(())
+    }
+
     /// Says why a blob that is used cannot be had.
     fn lack_of(&self, kind: BlobKind, id: BlobId) -> Refusal {
         let mut refusal = damage(StoredObject::Blob { kind, id, at: None }, Defect::NotIndexed);
         let looked = self.for_each_missing(&mut |pack| {
-            if pack.blobs.iter().any(|blob| (blob.kind, blob.id) == (kind, id)) {
+            if pack.blobs.iter().any(|(blob, _)| (blob.kind, blob.id) == (kind, id)) {
                 refusal = damage(pack.id.object(), Defect::Missing);
             }
         });
@@ -220,20 +242,17 @@ fn count_copies(
 ) -> Result<Copies, Refusal> {
     let mut copies = Copies::One;
     layout.for_each_pack(&mut |pack| {
-        for blob in &pack.blobs {
-            if let Some(count) = used.table(blob.kind).get_mut(&blob.id) {
-                *count = (*count + 1).min(COPIES_MAX);
-                if *count > 1 {
+        for (blob, ordinal) in &pack.blobs {
+            let table = used.table(blob.kind);
+            if let Some(count) = table.note(*ordinal) {
+                table.set_note(*ordinal, (count + 1).min(COPIES_MAX));
+                if count > 0 {
                     copies = Copies::Several;
                 }
             }
         }
     })?;
-    for kind in [BlobKind::Tree, BlobKind::Data] {
-        if let Some(id) = used.table(kind).first_where(|count| count == 0) {
-            return Err(layout.lack_of(kind, id));
-        }
-    }
+    layout.make_sure(used, |count| count == 0)?;
     Ok(copies)
 }
 
@@ -246,17 +265,17 @@ fn sum_up(
     let mut packs = HashMap::new();
     layout.for_each_pack(&mut |indexed| {
         // A pack of which nothing counts is not needed.
-        let kind = indexed.blobs.first().map_or(BlobKind::Data, |blob| blob.kind);
+        let kind = indexed.blobs.first().map_or(BlobKind::Data, |(blob, _)| blob.kind);
         let mut pack = Pack {
             id: indexed.id,
-            size: pack_size(&indexed.blobs),
+            size: pack_size(indexed.blobs.iter().map(|(blob, _)| blob)),
             used: Amount::default(),
             unused: Amount::default(),
             duplicates: 0,
             content: content(kind),
             sealed: Sealed::Compressed,
         };
-        for blob in &indexed.blobs {
+        for (blob, ordinal) in &indexed.blobs {
             let length = blob.length.into();
             if content(blob.kind) != pack.content {
                 pack.content = Content::Mixed;
@@ -264,12 +283,12 @@ fn sum_up(
             if blob.uncompressed_length.is_none() {
                 pack.sealed = Sealed::Plain;
             }
-            match used.table(blob.kind).get_mut(&blob.id) {
+            match used.table(blob.kind).note(*ordinal) {
                 None => {
                     pack.unused.add(length);
                     report.unused.add(length);
                 }
-                Some(&mut ONE) => {
+                Some(ONE) => {
                     pack.used.add(length);
                     report.used.add(length);
                 }
@@ -302,13 +321,11 @@ fn choose_copies(
 ) -> Result<(), Refusal> {
     layout.for_each_pack(&mut |indexed| {
         let Some(pack) = packs.get_mut(&indexed.id) else { return };
-        for blob in &indexed.blobs {
-            let Some(count) = used.table(blob.kind).get_mut(&blob.id) else { continue };
-            if *count == ONE {
-                continue;
-            }
+        for (blob, ordinal) in &indexed.blobs {
+            let table = used.table(blob.kind);
+            let Some(count) = table.note(*ordinal).filter(|count| *count != ONE) else { continue };
             let suits = pack.used.count > 0 || pack.duplicates == pack.unused.count;
-            if suits || *count == LAST_COPY {
+            if suits || count == LAST_COPY {
                 let length = u64::from(blob.length);
                 pack.used.add(length);
                 pack.unused.count -= 1;
@@ -316,10 +333,10 @@ fn choose_copies(
                 report.used.add(length);
                 report.duplicate.count -= 1;
                 report.duplicate.bytes -= length;
-                *count = ONE;
+                table.set_note(*ordinal, ONE);
             } else {
                 // Of a blob whose count was cut off, a later place than the last one is left over.
-                *count = if *count == 2 { LAST_COPY } else { *count - 1 };
+                table.set_note(*ordinal, if count == 2 { LAST_COPY } else { count - 1 });
             }
         }
     })?;
@@ -452,9 +469,10 @@ fn collect_moving(
         if decision.removed.contains(&pack.id) || repacked.binary_search(&pack.id).is_ok() {
             return;
         }
-        for blob in &pack.blobs {
-            if let Some(count) = used.table(blob.kind).get_mut(&blob.id) {
-                *count = SETTLED;
+        for (blob, ordinal) in &pack.blobs {
+            let table = used.table(blob.kind);
+            if table.note(*ordinal).is_some() {
+                table.set_note(*ordinal, SETTLED);
             }
         }
     })?;
@@ -463,11 +481,10 @@ fn collect_moving(
             return;
         }
         let mut blobs = Vec::new();
-        for blob in &pack.blobs {
-            if let Some(count) = used.table(blob.kind).get_mut(&blob.id)
-                && *count != SETTLED
-            {
-                *count = SETTLED;
+        for (blob, ordinal) in &pack.blobs {
+            let table = used.table(blob.kind);
+            if table.note(*ordinal).is_some_and(|count| count != SETTLED) {
+                table.set_note(*ordinal, SETTLED);
                 blobs.push(*blob);
             }
         }
@@ -475,12 +492,7 @@ fn collect_moving(
     })?;
     decision.moving.sort_unstable_by_key(|moving| moving.pack);
     // Nothing that is used may be left out; the rules above see to it, and this makes sure.
-    for kind in [BlobKind::Tree, BlobKind::Data] {
-        if let Some(id) = used.table(kind).first_where(|count| count != SETTLED) {
-            return Err(layout.lack_of(kind, id));
-        }
-    }
-    Ok(())
+    layout.make_sure(used, |count| count != SETTLED)
 }
 
 /// Fills in what it is going to cost.

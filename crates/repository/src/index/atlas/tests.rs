@@ -1,6 +1,6 @@
 //! Whether an atlas answers as an index in memory does, whatever happened to its file.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::FileExt;
 
@@ -16,7 +16,9 @@ use crate::blob::BlobLocation;
 use crate::cache::Cache;
 use crate::crypto::MasterKey;
 use crate::error::RepositoryError;
-use crate::index::{Index, IndexFile, Inspector, Origin, PackDigest, PackEntry, load, load_apart};
+use crate::index::{
+    CountedPack, Index, IndexFile, Inspector, Origin, PackDigest, PackEntry, load, load_apart,
+};
 use crate::pack::PackedBlob;
 use crate::repository::save_document;
 use crate::store::{ListedFile, Store};
@@ -144,6 +146,39 @@ fn assert_same(index: &Index, expected: &Index) {
     assert_eq!(by_pack(index), by_pack(expected));
     let packs = |index: &Index| index.packs().unwrap().into_iter().collect::<BTreeSet<_>>();
     assert_eq!(packs(index), packs(expected));
+    assert_ordinals(index, expected);
+}
+
+/// Expects that every blob has one ordinal of its own, in whichever way it is asked for.
+fn assert_ordinals(index: &Index, expected: &Index) {
+    let mut of_packs: BTreeMap<(BlobKind, BlobId), BTreeSet<u32>> = BTreeMap::new();
+    let note = |pack: CountedPack| {
+        for (blob, ordinal) in pack.blobs {
+            of_packs.entry((blob.kind, blob.id)).or_default().insert(ordinal);
+        }
+    };
+    index.for_each_counted_pack(note).unwrap();
+    for kind in [BlobKind::Data, BlobKind::Tree] {
+        let ids: BTreeSet<BlobId> = expected.blobs(kind).map(|(id, _)| id).collect();
+        let lacking = BlobId::from_bytes([0xee; 32]);
+        let mut ordinals = BTreeMap::new();
+        let asked = ids.iter().copied().chain([lacking, lacking]).collect();
+        index.ordinals_of(kind, asked, |id, ordinal| _ = ordinals.insert(id, ordinal)).unwrap();
+        assert_eq!(ordinals.remove(&lacking), Some(None));
+        assert!(ordinals.keys().eq(&ids));
+        let mut once = BTreeMap::new();
+        index
+            .for_each_blob(kind, |blob, n| assert_eq!(once.insert(blob.id, Some(n)), None))
+            .unwrap();
+        assert_eq!(once, ordinals);
+        for (id, ordinal) in &ordinals {
+            assert_eq!(index.ordinal(kind, id), *ordinal);
+            assert_eq!(of_packs[&(kind, *id)], ordinal.iter().copied().collect());
+        }
+        let different: BTreeSet<_> = ordinals.values().flatten().collect();
+        assert_eq!(different.len(), ids.len());
+        assert!(different.iter().all(|ordinal| (**ordinal as usize) < index.ordinals(kind)));
+    }
 }
 
 /// Tells that an index claims nothing that another one does not.

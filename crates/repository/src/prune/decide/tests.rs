@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::super::MaxUnused;
 use super::*;
+use crate::index::IndexedPack;
 
 type Key = (BlobKind, u8);
 
@@ -40,30 +41,44 @@ fn layout(packs: &[Vec<Key>]) -> Vec<IndexedPack> {
     packs.iter().enumerate().map(pack).collect()
 }
 
-impl Layout for Vec<IndexedPack> {
-    fn for_each_pack(&self, visit: &mut dyn FnMut(IndexedPack)) -> Result<(), RepositoryError> {
-        self.iter().cloned().for_each(visit);
+/// Gives blobs their numbers as ordinals.
+fn counted(packs: &[IndexedPack]) -> Counted {
+    let with_ordinal = |blob: &PackedBlob| (*blob, blob.id.as_bytes()[0].into());
+    let counted = |pack: &IndexedPack| CountedPack {
+        id: pack.id,
+        blobs: pack.blobs.iter().map(with_ordinal).collect(),
+    };
+    Counted(packs.iter().map(counted).collect())
+}
+
+struct Counted(Vec<CountedPack>);
+
+impl Layout for Counted {
+    fn for_each_pack(&self, visit: &mut dyn FnMut(CountedPack)) -> Result<(), RepositoryError> {
+        self.0.iter().cloned().for_each(visit);
         Ok(())
     }
 }
 
-fn references(used: &BTreeSet<Key>) -> References {
-    let mut references = References::new();
+fn references(packs: &[IndexedPack], used: &BTreeSet<Key>) -> References {
+    let listed: BTreeSet<Key> = packs.iter().flat_map(|pack| &pack.blobs).map(key).collect();
+    let mut references = References::of(256);
     for (kind, number) in used {
-        references.table(*kind).insert(blob_id(*number));
+        let ordinal = listed.contains(&(*kind, *number)).then_some((*number).into());
+        references.table(*kind).insert(blob_id(*number), ordinal);
     }
     references
 }
 
 fn run(
-    packs: &Vec<IndexedPack>,
+    packs: &[IndexedPack],
     listed: &HashMap<PackId, u64>,
     used: &BTreeSet<Key>,
     options: &PruneOptions,
 ) -> Result<Decision, Refusal> {
     let marked = HashSet::new();
     let ground = Ground { listed, marked: &marked, index_files: 1 };
-    decide(packs, &mut references(used), &ground, options)
+    decide(&counted(packs), &mut references(packs, used), &ground, options)
 }
 
 fn sizes(packs: &[IndexedPack]) -> HashMap<PackId, u64> {
