@@ -27,6 +27,7 @@
 //!   paged file may its reader say that it is gone, and nobody is told.
 //! - A parent makes no difference to the snapshot, only to the work: an entry, and a directory as a
 //!   whole, is taken over only where writing it anew would give the same bytes; see `before`.
+//!   Where a directory's fingerprint is kept, its tree is not even read; see `glance`.
 //! - The same files make the same trees, whatever worker did what; for files of one piece they are
 //!   those that restic makes (times, owners and attributes included; `atime` is set to `mtime` unless
 //!   the options say otherwise, and sockets are left out, as restic does).
@@ -49,7 +50,9 @@
 //!   stored ones. With the defaults on two cores less than 250 MB.
 //!   Besides, of each directory that is open its names and the parent's tree, some 350 bytes an entry;
 //!   and of one with more than [`walk::STRETCH`] entries the tree as far as it is known, compressed: a
-//!   quarter of that. Entries themselves are in memory for one stretch of each directory only.
+//!   quarter of that. Entries themselves are in memory for one stretch of each directory only. Of a
+//!   directory that was only glanced at it is its names, and 200 bytes for each directory in it; the
+//!   fingerprints take 104 bytes for each directory of the last backup.
 //!   Of a directory that was enumerated all entries are in memory, and of its paged files 67 bytes a piece.
 //!   Each new blob takes 48 bytes. After a kill, some 25 MB for what the packs hold that no index lists;
 //!   and one of them for each worker, from a tier that is not of this machine.
@@ -64,6 +67,8 @@ mod draft;
 mod engine;
 mod error;
 mod file;
+mod fingerprint;
+mod glance;
 mod packs;
 mod paged;
 mod report;
@@ -90,6 +95,7 @@ use crate::source::layout::Layout;
 use crate::source::{AccessTime, Source};
 
 use engine::Packs;
+use fingerprint::file::Fingerprints;
 
 pub use error::{BackupError, Withheld};
 pub use report::{BackupPreview, BackupReport, Counts, SkipReason, Skipped};
@@ -189,6 +195,9 @@ pub(crate) trait Witness: Debug + Sync {
     /// A directory was listed, and its entries are not looked at yet.
     fn directory_was_listed(&self, _path: &Path) {}
 
+    /// What the parent snapshot has of a directory is about to be read.
+    fn parent_is_read(&self, _path: &Path) {}
+
     /// A file was read to its end, and it is not looked at yet whether it changed.
     fn file_was_read(&self, _path: &Path) {}
 }
@@ -265,7 +274,7 @@ fn backup_witnessed(
     cancel.check_may_write()?;
     // Asked to stop after the last byte: who asks does not want the snapshot.
     cancel.check()?;
-    let Captured { made, paths, parent, now, started, ended } = captured;
+    let Captured { made, paths, parent, fingerprints, now, started, ended } = captured;
     let parent = parent.map(|(id, _)| id);
     let snapshot = Snapshot {
         parent,
@@ -274,6 +283,9 @@ fn backup_witnessed(
         ..describe(Snapshot::new(now, made.tree, paths), options)
     };
     let id = repository.save_snapshot(&snapshot)?;
+    if let Some(fingerprints) = fingerprints {
+        fingerprints.save(repository);
+    }
     Ok(BackupReport {
         snapshot: id,
         tree: made.tree,
@@ -300,6 +312,7 @@ struct Captured {
     made: engine::Made,
     paths: Vec<String>,
     parent: Option<(SnapshotId, Snapshot)>,
+    fingerprints: Option<Fingerprints>,
     /// The time of the snapshot.
     now: Timestamp,
     started: Timestamp,
@@ -330,6 +343,7 @@ impl Run<'_> {
             layout.paths.iter().map(|path| path.to_string_lossy().into_owned()).collect();
         let parent = find_parent(repository, options, &paths)?;
         let now = options.time.unwrap_or(started);
+        let fingerprints = Fingerprints::open(repository, &options.hostname, &paths);
         let setting = engine::Setting {
             repository,
             events,
@@ -341,6 +355,7 @@ impl Run<'_> {
             workers: options.workers.or(available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
             parent_tree: parent.as_ref().map(|(_, parent)| parent.tree),
             keep_attributes: parent.as_ref().is_some_and(|(_, p)| p.uid == Uid::current().as_raw()),
+            fingerprints: fingerprints.as_ref(),
             evidence: options.evidence,
             access_time: options.access_time,
             packs,
@@ -348,7 +363,8 @@ impl Run<'_> {
         events.emit(Event::Started { stage: Stage::Backup, total: None });
         let made = engine::run(&setting, layout, clock, cancel);
         events.emit(Event::Finished { stage: Stage::Backup });
-        Ok(Captured { made: made?, paths, parent, now, started, ended: clock.now() })
+        let (made, ended) = (made?, clock.now());
+        Ok(Captured { made, paths, parent, fingerprints, now, started, ended })
     }
 }
 

@@ -17,7 +17,8 @@
 //! # Limits
 //!
 //! It holds at most what the repository lists: [`Cache::trim`] drops the rest. Tree packs are a
-//! few per cent of a repository.
+//! few per cent of a repository. What else is kept here (the atlas, fingerprints) sees to its own
+//! seal and size.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -167,6 +168,36 @@ impl Cache {
         self.write_with(&self.path_of(name), write)
     }
 
+    /// Reads such a file, unless it is not there or longer than `length_max`.
+    pub(crate) fn read(&self, name: &str, length_max: u64) -> Option<Vec<u8>> {
+        let file = File::open(self.path_of(name)).ok()?;
+        let length = file.metadata().ok()?.len();
+        let mut bytes = Vec::with_capacity(usize::try_from(length.min(length_max)).ok()?);
+        file.take(length_max + 1).read_to_end(&mut bytes).ok()?;
+        u64::try_from(bytes.len()).is_ok_and(|length| length <= length_max).then_some(bytes)
+    }
+
+    /// Puts bytes in the place of such a file, as far as that works.
+    pub(crate) fn replace_bytes(&self, name: &str, bytes: &[u8]) {
+        if let Err(error) = self.replace(name, |mut file| file.write_all(bytes)) {
+            tracing::debug!(name, %error, "A file could not be cached.");
+        }
+    }
+
+    /// Removes all but the newest such files whose names begin so, as far as that works.
+    pub(crate) fn keep_newest(&self, prefix: &str, count: usize) {
+        let Ok(entries) = fs::read_dir(&self.directory) else { return };
+        let mut found: Vec<_> = entries
+            .filter_map(Result::ok)
+            .filter(|entry| entry.file_name().as_encoded_bytes().starts_with(prefix.as_bytes()))
+            .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+            .collect();
+        found.sort_unstable();
+        for (_, path) in &found[..found.len().saturating_sub(count)] {
+            let _ = fs::remove_file(path);
+        }
+    }
+
     /// Makes a file that vanishes with the process.
     pub(crate) fn scratch(&self) -> io::Result<File> {
         let path = self.temporary(&self.path_of("scratch"));
@@ -297,5 +328,21 @@ mod tests {
         assert_eq!(removed, 1);
         assert!(cache.get(CacheKind::TreePack, &kept).is_some());
         assert_eq!(cache.get(CacheKind::TreePack, &gone), None);
+    }
+
+    #[test]
+    fn of_many_files_of_a_sort_the_newest_stay() {
+        let base = tempfile::tempdir().unwrap();
+        let cache = cache(base.path());
+        for (age, name) in ["x-new", "x-old", "x-older", "y"].into_iter().enumerate() {
+            cache.replace_bytes(name, name.as_bytes());
+            let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(10 - age as u64);
+            let file = File::options().write(true).open(cache.path_of(name)).unwrap();
+            file.set_modified(time).unwrap();
+        }
+        cache.keep_newest("x-", 2);
+        let there = |name| cache.read(name, 100).is_some();
+        assert!(there("x-new") && there("x-old") && there("y") && !there("x-older"));
+        assert_eq!(cache.read("x-new", 4), None, "it is longer");
     }
 }

@@ -68,6 +68,8 @@ pub struct Index {
     atlas: Option<Atlas>,
     /// Packs of the atlas that are left out, and the blobs of each kind in it.
     left_out: HashMap<u32, [u32; 2]>,
+    /// Whether anything was ever left out.
+    is_cut: bool,
     packs: Vec<PackId>,
     numbers: HashMap<PackId, u32>,
     data: Table,
@@ -115,6 +117,7 @@ impl Index {
     /// Forgets what lies in these packs, until a file that lists them is added again.
     pub fn leave_out(&mut self, packs: &BTreeSet<PackId>) {
         self.edition = Edition::default();
+        self.is_cut |= !packs.is_empty();
         let numbers: BTreeSet<u32> =
             packs.iter().filter_map(|pack| self.find_number(pack)).collect();
         if let Some(atlas) = &self.atlas {
@@ -126,6 +129,11 @@ impl Index {
         for table in [&mut self.data, &mut self.trees] {
             table.retain(|slot| !numbers.contains(&slot.pack));
         }
+    }
+
+    /// Tells whether nothing was left out, so that all is here that the index files list.
+    pub(crate) const fn is_whole(&self) -> bool {
+        !self.is_cut
     }
 
     /// Returns where a blob lies; the first of several places.

@@ -29,7 +29,7 @@
 use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::{Bytes, BytesMut};
 use lifeboat_model::{
@@ -81,6 +81,8 @@ pub struct Indexed {
     index: RwLock<Index>,
     /// The index files that were there when it was loaded.
     files: Mutex<Vec<ListedFile<IndexId>>>,
+    /// Those that were saved since.
+    saved: Mutex<Vec<IndexId>>,
     tree_packs: TreePacks,
 }
 
@@ -196,6 +198,7 @@ impl Repository<Open> {
         let state = Indexed {
             index: RwLock::new(index),
             files: Mutex::new(files),
+            saved: Mutex::default(),
             tree_packs: TreePacks::default(),
         };
         let Self { store, key, key_id, config, cache, state: Open(()) } = self;
@@ -446,6 +449,11 @@ impl<S: State> Repository<S> {
         self.key_id
     }
 
+    /// Returns the local copy of what is read most, if there is one.
+    pub(crate) fn cache(&self) -> Option<&Cache> {
+        self.cache.as_deref()
+    }
+
     /// Returns its config.
     pub const fn config(&self) -> &Config {
         &self.config
@@ -618,7 +626,19 @@ impl Repository<Indexed> {
         let index = self.read_index(&listed, cancel, events)?;
         *self.state.index.write().unwrap_or_else(PoisonError::into_inner) = index;
         *files = listed;
+        // What was saved is among them, unless others removed it.
+        self.saved().clear();
         Ok(())
+    }
+
+    /// Returns the index files whose content is known.
+    pub(crate) fn index_file_ids(&self) -> BTreeSet<IndexId> {
+        let files = self.state.files.lock().unwrap_or_else(PoisonError::into_inner);
+        files.iter().map(|file| file.id).chain(self.saved().iter().copied()).collect()
+    }
+
+    fn saved(&self) -> MutexGuard<'_, Vec<IndexId>> {
+        self.state.saved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds what others listed since the index was loaded, and shows every index file that is there.
@@ -662,6 +682,7 @@ impl Repository<Indexed> {
     pub fn save_index(&self, file: &IndexFile) -> Result<IndexId, RepositoryError> {
         let id = self.save_document(&file.to_document())?;
         self.state.index.write().unwrap_or_else(PoisonError::into_inner).add(file);
+        self.saved().push(id);
         Ok(id)
     }
 

@@ -63,8 +63,14 @@ impl ParentTree {
         &self.document[range]
     }
 
+    /// Returns the bytes of the entry of a name.
+    pub(super) fn find(&self, name: &OsStr) -> Option<&[u8]> {
+        let mut cursor = self.cursor();
+        let there = cursor.seek(name).then(|| cursor.skip()).flatten()?;
+        Some(self.entry(there))
+    }
+
     /// Stands before the first entry.
-    #[cfg(test)]
     pub(super) fn cursor(&self) -> Cursor<'_> {
         self.cursor_at(Mark::default())
     }

@@ -56,7 +56,7 @@ impl Draft {
             match part {
                 Part::Kept(range) => self.keep(range, parent),
                 Part::Written(entry) => self.write(entry, parent),
-                Part::Absent | Part::Unknown => {}
+                Part::Absent | Part::Unknown | Part::Same => {}
             }
         }
         if let Some(written) = &mut self.written {

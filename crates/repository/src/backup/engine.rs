@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::ops::Deref;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
@@ -12,8 +13,10 @@ use lifeboat_model::{BlobId, Cancel, Clock, Event, EventSink, Stage, Timestamp, 
 use rustix::fs::Stat;
 use tracing::warn;
 
-use super::assemble::{After, Completed, Directory, Known, Part, Slot};
-use super::before::ParentTree;
+use super::assemble::{After, Completed, Directory, Known, Part, Slot, Traces};
+use super::before::{self, ParentTree};
+use super::fingerprint::Fingerprint;
+use super::fingerprint::file::{Fingerprints, Row};
 use super::sink::{PACKS_WAITING, Shelf, Sink, UPLOADS};
 use super::stream::Streams;
 use super::tally::Tally;
@@ -47,6 +50,8 @@ pub(super) struct Setting<'a> {
     /// Whether extended attributes may be taken over from the parent: only if it was made by the
     /// same user, since another one might have seen fewer.
     pub(super) keep_attributes: bool,
+    /// The fingerprints of directories, where any are kept.
+    pub(super) fingerprints: Option<&'a Fingerprints>,
     pub(super) evidence: Evidence,
     pub(super) access_time: AccessTime,
     pub(super) packs: Packs,
@@ -180,6 +185,41 @@ impl<'a> Engine<'a> {
         metadata::read(stat, &self.owners, self.setting.access_time)
     }
 
+    /// Returns which time is kept as that of the last access.
+    pub(super) const fn access_time(&self) -> AccessTime {
+        self.setting.access_time
+    }
+
+    /// Tells whether two looks at an entry, whose name is one, found what makes the same node.
+    pub(super) fn says_the_same(&self, stat: &Stat, other: &Stat) -> bool {
+        let numbers = |stat| metadata::read_numbers(stat, self.setting.access_time);
+        numbers(stat) == numbers(other)
+    }
+
+    /// Tells whether to keep what is said of the entries of a directory.
+    pub(super) const fn traces(&self) -> Traces {
+        if self.setting.fingerprints.is_some() { Traces::Kept } else { Traces::Dropped }
+    }
+
+    /// Returns what a directory with this tree looks like, if that is known and may be gone by.
+    pub(super) fn expected(&self, tree: &BlobId) -> Option<Row<'a>> {
+        self.setting.fingerprints.filter(|_| self.setting.keep_attributes)?.get(tree)
+    }
+
+    /// Takes note that a directory is what it was expected to be.
+    pub(super) fn meet(&self, row: usize) {
+        if let Some(fingerprints) = self.setting.fingerprints {
+            fingerprints.meet(row);
+        }
+    }
+
+    /// Takes note of what a directory with this tree looks like.
+    pub(super) fn remember(&self, tree: BlobId, print: Fingerprint, subtrees: Vec<BlobId>) {
+        if let Some(fingerprints) = self.setting.fingerprints {
+            fingerprints.add(tree, print, subtrees);
+        }
+    }
+
     /// Tells whether a file of the parent's size and time is the parent's file.
     pub(super) fn has_inode_of(&self, stat: &Stat, before: &Metadata) -> bool {
         match self.setting.evidence {
@@ -236,6 +276,7 @@ pub(super) struct Worker<'e> {
     pub(super) scratch: Vec<u8>,
     /// The piece of a fixed size that was read last.
     pub(super) piece: Vec<u8>,
+    pub(super) owner: LastOwner,
 }
 
 impl<'e> Worker<'e> {
@@ -250,14 +291,22 @@ impl<'e> Worker<'e> {
             opener: BlobOpener::new(key),
             scratch: Vec::new(),
             piece: Vec::new(),
+            owner: LastOwner::default(),
         }
     }
 
-    /// Returns what the parent snapshot has in a directory.
+    /// Reads what the parent snapshot has in a directory.
     ///
     /// If that cannot be read, all of it is read from the file system again: the new snapshot must
     /// not suffer from what happened to an old one.
-    pub(super) fn parent_tree(&mut self, tree: BlobId) -> Option<ParentTree> {
+    pub(super) fn read_parent(&mut self, directory: &Directory) {
+        directory.read_parent(|tree| {
+            self.engine.witness.parent_is_read(&directory.path);
+            self.parent_tree(tree)
+        });
+    }
+
+    fn parent_tree(&mut self, tree: BlobId) -> Option<ParentTree> {
         let repository = self.engine.setting.repository;
         let read = repository.read_blob_with(&mut self.opener, BlobKind::Tree, &tree);
         let document = read.inspect_err(|error| warn_of(&tree, error)).ok()?;
@@ -296,11 +345,26 @@ impl<'e> Worker<'e> {
         mut directory: Arc<Directory>,
         mut known: Option<Known>,
     ) -> Result<(), BackupError> {
-        while let Some(Known { parts, after, .. }) = known {
-            let before = match after {
-                After::End(before) => before,
+        while let Some(Known { parts, traces, after, .. }) = known {
+            let tree = match after {
+                After::End(before) => {
+                    let tree = self.store_tree(&directory, &parts, before)?;
+                    self.take_fingerprint(&directory, tree, &traces);
+                    tree
+                }
+                After::Glanced(glanced) => {
+                    let is_same = |part: &Part| matches!(part, Part::Same);
+                    let same = directory.before().filter(|_| parts.iter().all(is_same));
+                    let Some(tree) = same else {
+                        known = self.look_closely(&directory, *glanced, (parts, traces))?;
+                        continue;
+                    };
+                    self.keep(&glanced);
+                    tree
+                }
                 After::More(rest) => {
                     let compression = self.engine.setting.compression;
+                    directory.print(&traces);
                     let draft = || directory.draft(&parts, compression);
                     self.meter.measure(Activity::Encode, 0, draft);
                     drop(parts);
@@ -308,17 +372,34 @@ impl<'e> Worker<'e> {
                     continue;
                 }
             };
-            let tree = self.store_tree(&directory, &parts, before)?;
             drop(parts);
-            let Some((slot, node)) = directory.completed(tree) else {
+            let Some(slot) = directory.slot() else {
                 self.engine.top.get_or_init(|| tree);
                 return Ok(());
             };
             self.engine.tally.directory_was_stored(directory.before(), tree);
-            known = slot.directory.set(&slot, Some(&node));
-            directory = slot.directory;
+            known = self.set_directory(&directory, slot, tree);
+            directory = Arc::clone(&slot.directory);
         }
         Ok(())
+    }
+
+    /// Sets the entry of a directory that is complete.
+    fn set_directory(&mut self, directory: &Directory, slot: &Slot, tree: BlobId) -> Option<Known> {
+        let above = &slot.directory;
+        if directory.is_same(tree) {
+            return above.set_same(slot);
+        }
+        let mut node = directory.node(&slot.name, tree);
+        if let (Some(stat), Some(handle)) = (directory.without_attributes(), &directory.handle) {
+            self.read_parent(above);
+            let before = above.parent().and_then(|parent| parent.find(&slot.name));
+            let before = before.and_then(before::parse).map(|node| node.metadata);
+            let holder = Holder::Open(handle.as_fd());
+            node.metadata.extended_attributes =
+                self.engine.attributes(holder, stat, before.as_ref(), || directory.path.clone());
+        }
+        above.set(slot, Some(&node))
     }
 
     fn store_tree(
@@ -338,6 +419,25 @@ impl<'e> Worker<'e> {
             }
             Completed::Streamed(tree) => sink.store_streamed(&self.meter, BlobKind::Tree, &tree)?,
         })
+    }
+}
+
+/// The owner of the entry that was looked at last, who mostly owns the next one, too.
+#[derive(Default)]
+pub(super) struct LastOwner {
+    ids: Option<(u32, u32)>,
+    user: String,
+    group: String,
+}
+
+impl LastOwner {
+    /// Returns the names of a user and a group.
+    pub(super) fn names(&mut self, owners: &Owners, ids: (u32, u32)) -> (&str, &str) {
+        if self.ids != Some(ids) {
+            let (user, group) = (owners.user(ids.0), owners.group(ids.1));
+            *self = Self { ids: Some(ids), user, group };
+        }
+        (&self.user, &self.group)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Files that change, vanish or turn into something else at the worst moment.
 
+mod glances;
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};

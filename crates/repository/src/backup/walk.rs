@@ -1,6 +1,7 @@
 //! Listing one directory: what is in it, what of it the parent snapshot has already, what is left to
 //! be read.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,10 +14,12 @@ use lifeboat_model::pattern::EntryKind;
 use rustix::fs::{AtFlags, FileType, Stat, fstat, readlinkat, statat};
 use rustix::io::Errno;
 
-use super::assemble::{After, Directory, Known, Part, Slot};
-use super::before::{self, Cursor, Mark, ParentTree, Same};
+use super::assemble::{After, Directory, Known, Opened, Part, Sighting, Slot, Traces};
+use super::before::{self, Cursor, ParentTree, Same};
 use super::engine::Worker;
 use super::file::{FileJob, reason};
+use super::fingerprint::{self, Trace};
+use super::glance::{Glanced, Settled};
 use super::paged::PagedJob;
 use super::{BackupError, SkipReason};
 use crate::node::{Metadata, Node, NodeHead, NodeKind};
@@ -57,11 +60,13 @@ pub(super) struct DirectoryJob {
 struct Before {
     metadata: Option<Metadata>,
     subtree: Option<BlobId>,
+    /// What was found of it, if its directory was only glanced at.
+    glimpse: Option<Box<Stat>>,
 }
 
 /// A path that was given, and all below it.
 #[derive(Debug, Clone)]
-struct Territory {
+pub(super) struct Territory {
     rules: Arc<Rules>,
     /// How the rules stand in the directory that this is about.
     standing: Standing,
@@ -75,7 +80,7 @@ impl Territory {
     }
 
     /// Returns what it is in a directory below.
-    fn enter(&self, name: &OsStr) -> Self {
+    pub(super) fn enter(&self, name: &OsStr) -> Self {
         Self {
             rules: Arc::clone(&self.rules),
             standing: self.rules.exclude.enter(&self.standing, name),
@@ -84,7 +89,7 @@ impl Territory {
     }
 
     /// Tells whether an entry of the directory is left out.
-    fn leaves_out(&self, name: &OsStr, stat: &Stat) -> bool {
+    pub(super) fn leaves_out(&self, name: &OsStr, stat: &Stat) -> bool {
         let kind = match metadata::file_type(stat) {
             FileType::Directory => EntryKind::Directory,
             _ => EntryKind::Other,
@@ -112,7 +117,7 @@ impl DirectoryJob {
             Role::Root(rules) => Some(Territory::begin(rules, Path::new("/"))),
             _ => None,
         };
-        let before = Before { metadata: None, subtree: parent_tree };
+        let before = Before { subtree: parent_tree, ..Before::default() };
         Self { slot: None, place: Some(place), territory, links: Links::Follow, before }
     }
 
@@ -145,11 +150,25 @@ pub(super) struct Rest {
     place: Option<Arc<Place>>,
     territory: Option<Territory>,
     /// How far the parent's tree was gone through.
-    mark: Mark,
+    passed: before::Mark,
+    /// Directories that are known already, by their names.
+    settled: BTreeMap<OsString, Settled>,
+}
+
+impl Rest {
+    /// All of a directory, after it was only glanced at.
+    pub(super) fn all(
+        names: Vec<OsString>,
+        territory: Territory,
+        settled: BTreeMap<OsString, Settled>,
+    ) -> Self {
+        let (names, passed) = (names.into_iter(), before::Mark::default());
+        Self { names, place: None, territory: Some(territory), passed, settled }
+    }
 }
 
 /// What an entry of a directory needs to become known.
-enum Pending {
+pub(super) enum Pending {
     File(Option<Metadata>),
     Directory(Box<Below>),
     /// The stream's number, and whether the parent has a file there.
@@ -159,11 +178,19 @@ enum Pending {
 }
 
 /// A directory in the one that is being listed.
-struct Below {
+pub(super) struct Below {
     place: Option<Arc<Place>>,
     territory: Option<Territory>,
     links: Links,
     before: Before,
+}
+
+impl Below {
+    /// A directory in one that was only glanced at; it is expected to have this tree.
+    pub(super) fn glimpsed(territory: Territory, stat: Stat, tree: BlobId) -> Self {
+        let before = Before { metadata: None, subtree: Some(tree), glimpse: Some(Box::new(stat)) };
+        Self { place: None, territory: Some(territory), links: Links::Refuse, before }
+    }
 }
 
 /// An entry of a directory.
@@ -171,11 +198,41 @@ enum Entry {
     /// It is not in the snapshot.
     LeftOut,
     /// It is as the parent's tree has it, there.
-    Kept(Range<usize>),
+    Kept(Range<usize>, Option<Trace>),
+    /// It is known already what its directory has of it.
+    Settled(Part, Option<Trace>),
     /// All is known.
     Known(Node, Option<Range<usize>>),
     /// Something is to be done.
     Pending(Pending, Option<Range<usize>>),
+}
+
+/// An entry that is not known yet: its number, its name, what it needs, and where the parent's tree has it.
+type Unknown = (usize, OsString, Pending, Option<Range<usize>>);
+
+/// The entries of a directory that are looked at one after the other.
+#[derive(Default)]
+struct Stretch {
+    parts: Vec<Part>,
+    traces: Vec<Option<Trace>>,
+    pending: Vec<Unknown>,
+}
+
+impl Stretch {
+    fn add(&mut self, directory: &Directory, name: OsString, entry: Entry) {
+        let (part, trace) = match entry {
+            Entry::LeftOut => return,
+            Entry::Kept(range, trace) => (Part::Kept(range), trace),
+            Entry::Settled(part, trace) => (part, trace),
+            Entry::Known(node, range) => (directory.part(&node, range), directory.trace(&node)),
+            Entry::Pending(entry, range) => {
+                self.pending.push((self.parts.len(), name, entry, range));
+                (Part::Unknown, None)
+            }
+        };
+        self.parts.push(part);
+        self.traces.push(trace);
+    }
 }
 
 /// An entry in the parent's tree.
@@ -187,6 +244,7 @@ struct Former {
 
 /// A directory that is being listed.
 struct Scene<'s> {
+    directory: &'s Directory,
     path: &'s Path,
     handle: Option<BorrowedFd<'s>>,
     territory: Option<Territory>,
@@ -198,6 +256,12 @@ struct Scene<'s> {
 }
 
 impl Scene<'_> {
+    /// Returns what the fingerprint needs of an entry that is as the parent's tree has it.
+    fn trace(&self, name: &OsStr, metadata: &Metadata, stat: &Stat) -> Option<Trace> {
+        let is_kept = self.directory.traces() == Traces::Kept;
+        is_kept.then(|| Trace::of_entry(name, metadata, fingerprint::extent(stat)))
+    }
+
     /// Takes the entry that the cursor stands before, if it has the name that was sought.
     fn take_former(&mut self, is_there: IsThere) -> Former {
         let there = (is_there == IsThere::Yes).then(|| self.cursor.skip()).flatten();
@@ -224,7 +288,7 @@ impl Worker<'_> {
         }
         let path = job.path();
         match self.open_and_describe(&job, &path) {
-            Ok((handle, metadata, stat)) => self.list_opened(job, path, handle, metadata, stat),
+            Ok((opened, stat)) => self.list_opened(job, path, opened, stat),
             Err(error) => match &job.slot {
                 None => Err(BackupError::Top(error.into())),
                 Some(slot) => {
@@ -239,19 +303,22 @@ impl Worker<'_> {
         &self,
         job: &DirectoryJob,
         path: &Path,
-    ) -> Result<(Option<OwnedFd>, Metadata, Option<Stat>), Errno> {
+    ) -> Result<(Opened, Option<Stat>), Errno> {
         let Some(handle) = job.open()? else {
-            return Ok((None, self.made_up_or_described(job), None));
+            let metadata = self.made_up_or_described(job);
+            return Ok((Opened { handle: None, metadata, sighting: Sighting::Other }, None));
         };
         let stat = fstat(&handle)?;
         let mut metadata = self.engine.metadata(&stat);
-        metadata.extended_attributes = self.engine.attributes(
-            Holder::Open(handle.as_fd()),
-            &stat,
-            job.before.metadata.as_ref(),
-            || path.to_owned(),
-        );
-        Ok((Some(handle), metadata, Some(stat)))
+        let sighting = if let Some(glimpse) = &job.before.glimpse {
+            Sighting::Glance { stat, is_same: self.engine.says_the_same(&stat, glimpse) }
+        } else {
+            let (holder, before) = (Holder::Open(handle.as_fd()), job.before.metadata.as_ref());
+            metadata.extended_attributes =
+                self.engine.attributes(holder, &stat, before, || path.to_owned());
+            Sighting::Other
+        };
+        Ok((Opened { handle: Some(handle), metadata, sighting }, Some(stat)))
     }
 
     /// Returns the metadata of a directory that is on no disk.
@@ -291,8 +358,7 @@ impl Worker<'_> {
         &mut self,
         job: DirectoryJob,
         path: PathBuf,
-        handle: Option<OwnedFd>,
-        metadata: Metadata,
+        opened: Opened,
         stat: Option<Stat>,
     ) -> Result<(), BackupError> {
         let mut territory = job.territory;
@@ -301,18 +367,47 @@ impl Worker<'_> {
         if let Some(territory) = &mut territory {
             territory.device = territory.device.or(device);
         }
-        let walked = handle.as_ref().filter(|_| territory.is_some() && !foreign);
+        let handle = opened.handle.as_ref();
+        let walked = handle.filter(|_| territory.is_some() && !foreign);
         let listed = walked.map_or_else(Vec::new, |walked| self.listed(walked, &path));
         if let (Some(territory), Some(walked)) = (&mut territory, walked) {
             self.heed(territory, walked, &listed, &path);
         }
         let names = with_given(listed, job.place.as_deref());
-        let parent = job.before.subtree.and_then(|tree| self.parent_tree(tree));
-        let directory =
-            Directory::new(job.slot, path, (handle, metadata), job.before.subtree, parent);
-        let names = names.into_iter();
-        let rest = Rest { names, place: job.place, territory, mark: Mark::default() };
+        let (place, before) = (job.place, job.before.subtree);
+        let has_way = place.as_ref().is_some_and(|place| !place.below.is_empty());
+        let traces = match walked {
+            Some(_) if !has_way => self.engine.traces(),
+            _ => Traces::Dropped,
+        };
+        if traces == Traces::Kept
+            && let (Some(tree), Some(walked), Some(own)) = (before, walked, territory.as_ref())
+            && let Some(glance) = self.glance(tree, walked.as_fd(), &names, own)
+        {
+            let glanced = Glanced::new(names, own.clone(), glance);
+            let directory = Directory::new(job.slot, path, opened, before, traces);
+            return self.go_below(directory, glanced);
+        }
+        let directory = Directory::new(job.slot, path, opened, before, traces);
+        self.read_parent(&directory);
+        let (names, passed) = (names.into_iter(), before::Mark::default());
+        let rest = Rest { names, place, territory, passed, settled: BTreeMap::new() };
         let known = self.list_on(&directory, rest)?;
+        self.complete(directory, known)
+    }
+
+    /// Goes on with the directories in one that is as its tree says, but for them.
+    fn go_below(&mut self, directory: Arc<Directory>, glanced: Glanced) -> Result<(), BackupError> {
+        let mut stretch = Stretch::default();
+        for (name, below) in glanced.below() {
+            let below = Pending::Directory(Box::new(below));
+            stretch.add(&directory, name, Entry::Pending(below, None));
+        }
+        let Stretch { parts, traces, pending } = stretch;
+        let known = directory.begin_stretch((parts, traces), After::Glanced(Box::new(glanced)));
+        if !pending.is_empty() {
+            self.hand_out(&directory, pending)?;
+        }
         self.complete(directory, known)
     }
 
@@ -327,42 +422,55 @@ impl Worker<'_> {
         }
         let place = rest.place.as_deref();
         let mut scene = Scene {
+            directory,
             path: &directory.path,
             handle: directory.handle.as_ref().map(AsFd::as_fd),
             territory: rest.territory.clone(),
-            cursor: directory.parent().map_or_else(Cursor::nothing, |p| p.cursor_at(rest.mark)),
+            cursor: directory.parent().map_or_else(Cursor::nothing, |p| p.cursor_at(rest.passed)),
             parent: directory.parent(),
             kept: (0, 0),
         };
-        let (mut parts, mut pending) = (Vec::new(), Vec::new());
         // What was given is in memory anyway, and must not wait for a stream that is read last.
-        let stretch = if rest.territory.is_some() { STRETCH } else { usize::MAX };
-        for name in rest.names.by_ref().take(stretch) {
+        let length = if rest.territory.is_some() { STRETCH } else { usize::MAX };
+        let mut stretch = Stretch::default();
+        for name in rest.names.by_ref().take(length) {
             let below = place.and_then(|place| place.below.get(&name));
-            match self.look(&mut scene, &name, below) {
-                Entry::LeftOut => {}
-                Entry::Kept(range) => parts.push(Part::Kept(range)),
-                Entry::Known(node, range) => parts.push(directory.part(&node, range)),
-                Entry::Pending(entry, range) => {
-                    pending.push((parts.len(), name, entry, range));
-                    parts.push(Part::Unknown);
-                }
-            }
+            let entry = match rest.settled.remove(&name) {
+                Some(settled) => self.take_settled(&mut scene, &name, settled),
+                None => self.look(&mut scene, &name, below),
+            };
+            stretch.add(directory, name, entry);
         }
+        let Stretch { parts, traces, pending } = stretch;
         let Scene { kept, cursor, .. } = scene;
         self.engine.tally.files_were_kept(kept.0, kept.1);
         self.engine.advance(kept.0, kept.1);
         let after = if rest.names.len() == 0 {
             After::End(cursor.finish())
         } else {
-            rest.mark = cursor.mark();
+            rest.passed = cursor.mark();
             After::More(Box::new(rest))
         };
-        let known = directory.begin_stretch(parts, after);
+        let known = directory.begin_stretch((parts, traces), after);
         if !pending.is_empty() {
             self.hand_out(directory, pending)?;
         }
         Ok(known)
+    }
+
+    /// Takes what is known of a directory already, since its directory was only glanced at before.
+    fn take_settled(&self, scene: &mut Scene<'_>, name: &OsStr, settled: Settled) -> Entry {
+        let there = if scene.cursor.seek(name) { IsThere::Yes } else { IsThere::No };
+        let former = scene.take_former(there);
+        let (stat, subtree) = match settled {
+            Settled::Part(part, trace) => return Entry::Settled(part, trace),
+            Settled::Same(stat, tree) => (stat, tree),
+        };
+        let Some(handle) = scene.handle else { return Entry::LeftOut };
+        let before = former.node.as_ref().map(|node| &node.metadata);
+        let metadata = self.entry_metadata(handle, name, &stat, before, scene.path);
+        let kind = NodeKind::Directory { subtree };
+        Entry::Known(Node { name: name.to_owned(), kind, metadata }, former.range)
     }
 
     /// Returns the names in a directory.
@@ -388,7 +496,7 @@ impl Worker<'_> {
     fn hand_out(
         &mut self,
         directory: &Arc<Directory>,
-        pending: Vec<(usize, OsString, Pending, Option<Range<usize>>)>,
+        pending: Vec<Unknown>,
     ) -> Result<(), BackupError> {
         let (mut files, mut directories, mut met) = (Vec::new(), Vec::new(), Vec::new());
         let mut paged = Vec::new();
@@ -540,7 +648,7 @@ impl Worker<'_> {
             }
             scene.kept.0 += 1;
             scene.kept.1 += size;
-            return Entry::Kept(same.range);
+            return Entry::Kept(same.range, scene.trace(name, &metadata, stat));
         }
         let Former { range, node } = scene.take_former(there);
         match node {
@@ -571,9 +679,9 @@ impl Worker<'_> {
     ) -> Result<Entry, Errno> {
         let handle = scene.handle.ok_or(Errno::NOENT)?;
         if place.is_none()
-            && let Some((same, _)) = self.same(scene, name, stat, there)
+            && let Some((same, metadata)) = self.same(scene, name, stat, there)
         {
-            return Ok(Entry::Kept(same.range));
+            return Ok(Entry::Kept(same.range, scene.trace(name, &metadata, stat)));
         }
         let kind = match metadata::file_type(stat) {
             FileType::Symlink => {
@@ -624,7 +732,7 @@ fn below(
 ) -> Entry {
     let before = match former.node {
         Some(Node { kind: NodeKind::Directory { subtree }, metadata, .. }) => {
-            Before { metadata: Some(metadata), subtree: Some(subtree) }
+            Before { metadata: Some(metadata), subtree: Some(subtree), glimpse: None }
         }
         _ => Before::default(),
     };

@@ -72,6 +72,15 @@ pub enum AccessTime {
 
 /// Returns all but the extended attributes.
 pub(crate) fn read(stat: &Stat, owners: &Owners, access_time: AccessTime) -> Metadata {
+    Metadata {
+        user: owners.user(stat.st_uid),
+        group: owners.group(stat.st_gid),
+        ..read_numbers(stat, access_time)
+    }
+}
+
+/// Returns all but the extended attributes and the names of the owners; takes no memory.
+pub(crate) fn read_numbers(stat: &Stat, access_time: AccessTime) -> Metadata {
     let links = match file_type(stat) {
         FileType::RegularFile
         | FileType::Symlink
@@ -89,8 +98,6 @@ pub(crate) fn read(stat: &Stat, owners: &Owners, access_time: AccessTime) -> Met
         ctime: ctime(stat),
         uid: stat.st_uid,
         gid: stat.st_gid,
-        user: owners.user(stat.st_uid),
-        group: owners.group(stat.st_gid),
         inode: stat.st_ino,
         device_id: stat.st_dev,
         links,

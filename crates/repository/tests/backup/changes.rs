@@ -23,7 +23,7 @@ const NAMES: [&[u8]; 6] =
 
 /// Something that happens to an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Change {
+pub(crate) enum Change {
     Content,
     SameSizeAndTime,
     Mode,
@@ -42,7 +42,7 @@ enum Change {
     Add,
 }
 
-const CHANGES: [Change; 16] = [
+pub(crate) const CHANGES: [Change; 16] = [
     Change::Content,
     Change::SameSizeAndTime,
     Change::Mode,
@@ -61,16 +61,16 @@ const CHANGES: [Change; 16] = [
     Change::Add,
 ];
 
-fn write(path: &Path, bytes: &[u8]) {
+pub(crate) fn write(path: &Path, bytes: &[u8]) {
     File::create(path).unwrap().write_all(bytes).unwrap();
 }
 
-fn path_of(source: &Path, directory: usize, name: usize) -> PathBuf {
+pub(crate) fn path_of(source: &Path, directory: usize, name: usize) -> PathBuf {
     let directory = [".", "below", "below/it"][directory % 3];
     source.join(directory).join(OsStr::from_bytes(NAMES[name % NAMES.len()]))
 }
 
-fn make(source: &Path) {
+pub(crate) fn make(source: &Path) {
     fs::create_dir_all(source.join("below/it")).unwrap();
     for directory in 0..3 {
         for name in 0..NAMES.len() - 1 {
@@ -98,7 +98,7 @@ fn set_mtime(path: &Path, mtime: SystemTime) {
 }
 
 /// Changes a regular file.
-fn change_file(path: &Path, change: Change, seed: u32) {
+pub(crate) fn change_file(path: &Path, change: Change, seed: u32) {
     let seconds = Duration::from_secs(seed.into());
     let metadata = path.metadata().unwrap();
     match change {
@@ -128,7 +128,7 @@ fn change_file(path: &Path, change: Change, seed: u32) {
 }
 
 /// Changes an entry, if there is one that can be changed so.
-fn change(source: &Path, (change, directory, name, seed): (Change, usize, usize, u32)) {
+pub(crate) fn change(source: &Path, (change, directory, name, seed): (Change, usize, usize, u32)) {
     let path = path_of(source, directory, name);
     let Ok(metadata) = path.symlink_metadata() else {
         if change == Change::Add && path.parent().unwrap().is_dir() {

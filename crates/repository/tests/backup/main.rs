@@ -8,6 +8,7 @@ mod beside;
 mod changes;
 mod copies;
 mod faults;
+mod fingerprints;
 mod forget;
 mod large;
 mod paged;

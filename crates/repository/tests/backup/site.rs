@@ -81,6 +81,13 @@ impl Site {
         self.opened_on(tier).load_index(&Cancel::new(), &Silent).unwrap()
     }
 
+    /// Opens the repository with a cache.
+    pub(crate) fn repository_with_cache(&self) -> Repository<Indexed> {
+        let mut opened = self.opened_on(self.tier());
+        opened.use_cache(&self.path("cache")).unwrap();
+        opened.load_index(&Cancel::new(), &Silent).unwrap()
+    }
+
     /// Opens the repository without its index, which may be damaged.
     pub(crate) fn opened_on(&self, tier: Arc<dyn Tier>) -> Repository {
         let password = Secret::new(PASSWORD);
