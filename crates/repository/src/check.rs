@@ -24,6 +24,7 @@
 mod data;
 mod finding;
 mod pack;
+mod remedy;
 pub mod share;
 mod structure;
 mod trees;
@@ -39,7 +40,7 @@ use crate::store::Store;
 
 use structure::Structure;
 
-pub(crate) use data::PackToRead;
+pub(crate) use data::{PackToRead, read_packs};
 pub use finding::{CheckReport, Finding, Severity, explain};
 pub(crate) use pack::PackChecker;
 pub use share::{Part, RollingShare};

@@ -360,7 +360,7 @@ impl Corruption {
                 "restore another snapshot, or this one from another tier; `lifeboat repo forget ID` removes one that cannot be read"
             }
             (StoredObject::Pack(_) | StoredObject::Blob { .. }, _) => {
-                "`lifeboat repo check --read-data` names all that is damaged; what it names can be restored from another tier"
+                "`lifeboat repo check --read-data` names all that is damaged and how it is mended; what is lost can be restored from another tier"
             }
         })
     }

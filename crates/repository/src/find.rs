@@ -9,7 +9,7 @@
 //!
 //! Source: restic `cmd/restic/cmd_find.go`.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use lifeboat_model::pattern::Pattern;
@@ -19,7 +19,7 @@ use crate::blob::{BlobKind, BlobLocation};
 use crate::error::RepositoryError;
 use crate::forest::{Members, Place, Unreadable, walk_forest};
 use crate::node::{Node, NodeKind};
-use crate::repository::{Indexed, Repository};
+use crate::repository::{Indexed, Repository, State};
 use crate::time::NodeTime;
 use crate::tree::TreeError;
 use crate::walk::Directory;
@@ -178,6 +178,18 @@ fn add_objects(
     })
 }
 
+impl<S: State> Repository<S> {
+    /// Returns the packs whose ids begin with these digits, one pack each; a pack that is gone is named by
+    /// all of its digits.
+    pub fn wanted_packs(&self, packs: &[String]) -> Result<BTreeSet<PackId>, RepositoryError> {
+        let wanted = |digits: &String| match (self.find_file("packs", digits), digits.parse()) {
+            (Err(RepositoryError::NoSuchId { .. }), Ok(id)) => Ok(id),
+            (found, _) => found,
+        };
+        packs.iter().map(wanted).collect()
+    }
+}
+
 impl Repository<Indexed> {
     /// Returns the id of a wanted blob: by its first digits if it is there, by all of them also if
     /// it is lost and only referred to.
@@ -188,17 +200,9 @@ impl Repository<Indexed> {
         }
     }
 
-    /// Returns what lies, as the index says, in the packs whose ids begin with these digits, one
-    /// pack each; a pack that is gone is named by all of its digits.
+    /// Returns what lies, as the index says, in packs.
     pub fn pack_objects(&self, packs: &[String]) -> Result<Objects, RepositoryError> {
-        let mut wanted = HashSet::new();
-        for digits in packs {
-            match (self.find_file::<PackId>("packs", digits), digits.parse()) {
-                // A lost pack is looked for by what the index says of it.
-                (Err(RepositoryError::NoSuchId { .. }), Ok(id)) => _ = wanted.insert(id),
-                (found, _) => _ = wanted.insert(found?),
-            }
-        }
+        let wanted = self.wanted_packs(packs)?;
         let mut objects = Objects::default();
         for kind in [BlobKind::Data, BlobKind::Tree] {
             for (id, location) in self.index().blobs(kind) {

@@ -40,6 +40,7 @@ pub mod prune;
 mod ranges;
 mod references;
 mod reindex;
+mod removal;
 pub mod repair;
 pub mod repository;
 pub mod restore;

@@ -25,7 +25,7 @@ use crate::blob::{BLOB_LENGTH_MAX, BlobKind, SealedBlob};
 use crate::error::{Defect, RepositoryError};
 use crate::index::{BLOBS_PER_FILE_MAX, IndexFile, PackEntry};
 use crate::pack::{FinishedPack, PackBuilder};
-use crate::repository::{Indexed, Repository};
+use crate::repository::{Indexed, Repository, State};
 use crate::store::FileId;
 
 /// The size of a pack of directories: read as a whole, so smaller than those of data.
@@ -51,8 +51,8 @@ struct Progress {
 
 /// Fills packs, stores and lists them; any number of threads may add blobs.
 #[derive(Debug)]
-pub(crate) struct PackWriter<'a> {
-    repository: &'a Repository<Indexed>,
+pub(crate) struct PackWriter<'a, S: State = Indexed> {
+    repository: &'a Repository<S>,
     cancel: &'a Cancel,
     data_pack_size: usize,
     data: Mutex<Vec<PackBuilder>>,
@@ -60,9 +60,9 @@ pub(crate) struct PackWriter<'a> {
     progress: Mutex<Progress>,
 }
 
-impl<'a> PackWriter<'a> {
+impl<'a, S: State> PackWriter<'a, S> {
     pub(crate) fn new(
-        repository: &'a Repository<Indexed>,
+        repository: &'a Repository<S>,
         data_pack_size: usize,
         cancel: &'a Cancel,
     ) -> Self {

@@ -65,7 +65,14 @@ const HEADER_READ_LENGTH: u64 = 48 << 10;
 const COMPRESSED: u8 = 2;
 
 mod sealed {
-    pub trait State: std::fmt::Debug + Send + Sync + 'static {}
+    use lifeboat_model::IndexId;
+
+    use crate::index::IndexFile;
+
+    pub trait State: std::fmt::Debug + Send + Sync + 'static {
+        /// Makes what an index file lists known, once the file is durable.
+        fn was_saved(&self, _id: IndexId, _file: &IndexFile) {}
+    }
 }
 
 /// How much of a repository is loaded.
@@ -87,7 +94,14 @@ pub struct Indexed {
 }
 
 impl sealed::State for Open {}
-impl sealed::State for Indexed {}
+
+impl sealed::State for Indexed {
+    fn was_saved(&self, id: IndexId, file: &IndexFile) {
+        self.index.write().unwrap_or_else(PoisonError::into_inner).add(file);
+        self.saved.lock().unwrap_or_else(PoisonError::into_inner).push(id);
+    }
+}
+
 impl State for Open {}
 impl State for Indexed {}
 
@@ -475,6 +489,16 @@ impl<S: State> Repository<S> {
         read_document(&self.store, &self.key, self.cache.as_deref(), id)
     }
 
+    /// Reads a document as it lies on the tier, whatever the cache has, for whoever checks or mends it.
+    pub(crate) fn read_apart<I: FileId, T>(
+        &self,
+        id: &I,
+        parse: impl Fn(&[u8]) -> Result<T, serde_json::Error>,
+    ) -> Result<T, RepositoryError> {
+        let document = read_document(&self.store, &self.key, None, id)?;
+        parse(&document).map_err(|error| self.corrupt(id.object(), error))
+    }
+
     /// Opens and decompresses the sealed bytes of a document.
     pub fn open_document(&self, sealed: &mut [u8]) -> Result<Vec<u8>, Defect> {
         open_document(&self.key, sealed)
@@ -536,6 +560,14 @@ impl<S: State> Repository<S> {
     /// Stores a pack durably.
     pub fn save_pack(&self, pack: &FinishedPack) -> Result<(), RepositoryError> {
         Ok(self.store.put(&pack.id, pack.bytes.clone())?)
+    }
+
+    /// Stores an index file durably; the packs that it lists must be durable already. Their blobs
+    /// are known from then on.
+    pub fn save_index(&self, file: &IndexFile) -> Result<IndexId, RepositoryError> {
+        let id = self.save_document(&file.to_document())?;
+        self.state.was_saved(id, file);
+        Ok(id)
     }
 
     /// Reads the header of a pack of `size` bytes.
@@ -675,15 +707,6 @@ impl Repository<Indexed> {
     /// Returns where a blob lies.
     pub fn locate(&self, kind: BlobKind, id: &BlobId) -> Option<BlobLocation> {
         self.index().get(kind, id)
-    }
-
-    /// Stores an index file durably; the packs that it lists must be durable already. Their blobs
-    /// are known from then on.
-    pub fn save_index(&self, file: &IndexFile) -> Result<IndexId, RepositoryError> {
-        let id = self.save_document(&file.to_document())?;
-        self.state.index.write().unwrap_or_else(PoisonError::into_inner).add(file);
-        self.saved().push(id);
-        Ok(id)
     }
 
     /// Reads a blob; where one place is damaged and there is another, from there.

@@ -85,7 +85,7 @@ pub enum Repo {
     Forget(Box<forget::Forget>),
     /// Remove the data that no snapshot needs
     Prune(prune::Prune),
-    /// Repair an index, or snapshots, that are damaged
+    /// Repair packs, an index, or snapshots, that are damaged
     #[command(subcommand)]
     Repair(repair::Repair),
     /// Print an object of a repository, or a file of a snapshot, as it is

@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod capture;
+mod damage;
 mod environment;
 mod hints;
 mod inspect;

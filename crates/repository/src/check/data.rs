@@ -28,7 +28,7 @@ pub(crate) struct PackToRead {
 
 /// What reading a pack showed.
 #[derive(Debug)]
-pub(super) struct ReadPack {
+pub(crate) struct ReadPack {
     pub id: PackId,
     pub size: u64,
     pub result: Result<PackVerdict, TierError>,
@@ -45,7 +45,7 @@ impl ReadPack {
 }
 
 /// Reads packs and checks all of their bytes; the results come in the order of the packs.
-pub(super) fn read_packs<S: State>(
+pub(crate) fn read_packs<S: State>(
     repository: &Repository<S>,
     packs: &[PackToRead],
     profile: &Profile,

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use lifeboat_model::{Outcome, PackId};
 use serde::Serialize;
 
+use super::remedy::Remedy;
+
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -32,6 +34,9 @@ pub struct Finding {
     pub affected_more: u64,
     /// What to do.
     pub hint: Option<String>,
+    /// What the hint is going to be, once everything is known.
+    #[serde(skip)]
+    pub(super) remedy: Option<Remedy>,
 }
 
 /// A finding names at most this many files; the rest is counted.
@@ -51,13 +56,13 @@ impl Finding {
             affected: Vec::new(),
             affected_more: 0,
             hint: None,
+            remedy: None,
         }
     }
 
-    /// Says what to do.
-    #[must_use]
-    pub fn hinted(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+    /// Says what is to be done.
+    pub(super) const fn mended_by(mut self, remedy: Remedy) -> Self {
+        self.remedy = Some(remedy);
         self
     }
 

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 
-use bytes::BytesMut;
 use lifeboat_model::{
     BlobId, Cancel, Cancelled, Classify, ErrorKind, Event, EventSink, IndexId, PackId, SnapshotId,
     Stage, Work,
@@ -16,6 +15,7 @@ use super::ReadData;
 use super::data::{PackToRead, ReadPack};
 use super::finding::{CheckReport, Finding, Severity, explain};
 use super::pack::check_layout;
+use super::remedy::Remedy;
 use super::trees::{self, Ground, SeenTrees};
 use crate::blob::BlobKind;
 use crate::error::RepositoryError;
@@ -32,20 +32,6 @@ const BLOBS_AT_ONCE: usize = 500_000;
 /// A pack's problems are named up to this many; the rest is counted.
 const PROBLEMS_MAX: usize = 3;
 
-const LOST_PACK: &str = "copy this pack back from another tier; if there is none, `lifeboat repo repair index` and `lifeboat repo repair snapshots --forget` give up what it held";
-
-pub(super) const LOST_TREE: &str =
-    "restore it from another tier; `lifeboat repo repair snapshots` leaves out what is lost";
-
-const ORPHAN: &str = "an interrupted backup left it; the next one uses what it needs of it, and `lifeboat repo prune` removes it";
-
-const UNINDEXED: &str =
-    "if the packs are there, `lifeboat repo repair index` finds the data in them";
-
-/// What is to be done when something lacks and packs are there that no index lists.
-const LIST_FIRST: &str =
-    "`lifeboat repo repair index` first: packs that no index lists may hold what lacks";
-
 /// What is known of a repository while it is checked.
 pub(super) struct Structure<'r, S: State> {
     repository: &'r Repository<S>,
@@ -56,6 +42,8 @@ pub(super) struct Structure<'r, S: State> {
     findings: Vec<Finding>,
     /// Blobs that cannot be had, and the finding that says so.
     bad: HashMap<(BlobKind, BlobId), usize>,
+    /// Whether a directory or a piece of a file cannot be had.
+    lacks: bool,
     /// How bad it is that no index lists a blob: as long as an index could not be read, that one may.
     unlisted: Severity,
     report: CheckReport,
@@ -74,6 +62,7 @@ impl<'r, S: State> Structure<'r, S> {
             snapshots: Vec::new(),
             findings: Vec::new(),
             bad: HashMap::new(),
+            lacks: false,
             unlisted: Severity::Error,
             report: CheckReport::default(),
         };
@@ -89,7 +78,7 @@ impl<'r, S: State> Structure<'r, S> {
         self.report.snapshots = files.len() as u64;
         for file in files {
             cancel.check()?;
-            match self.read(&file.id, Snapshot::parse) {
+            match self.repository.read_apart(&file.id, Snapshot::parse) {
                 Ok(snapshot) => self.snapshots.push((file.id, snapshot)),
                 Err(error) => self.add_error(&file.id, &error),
             }
@@ -118,22 +107,10 @@ impl<'r, S: State> Structure<'r, S> {
         for (file, pack) in seen.contradictions {
             let problem = format!("it lists pack {} otherwise than another index", pack.to_hex());
             let finding = Finding::new(Severity::Error, file.object(), problem)
-                .hinted("`lifeboat repo repair index` makes the index anew from the packs");
+                .mended_by(Remedy::DamagedIndex);
             self.findings.push(finding);
         }
         Ok(())
-    }
-
-    /// Reads a document from the tier itself.
-    fn read<I: FileId, T>(
-        &self,
-        id: &I,
-        parse: impl Fn(&[u8]) -> Result<T, serde_json::Error>,
-    ) -> Result<T, RepositoryError> {
-        let mut sealed = BytesMut::from(self.repository.load_raw(id)?);
-        let document = self.repository.open_document(&mut sealed);
-        let document = document.map_err(|defect| self.repository.corrupt(id.object(), defect))?;
-        parse(&document).map_err(|error| self.repository.corrupt(id.object(), error))
     }
 
     fn check_packs(&mut self, cancel: &Cancel) -> Result<(), RepositoryError> {
@@ -150,8 +127,8 @@ impl<'r, S: State> Structure<'r, S> {
         self.index = index;
         let doomed = if orphans.is_empty() { HashSet::new() } else { self.doomed(cancel)? };
         for id in orphans.iter().filter(|id| !doomed.contains(id)) {
-            let finding =
-                Finding::new(Severity::Hint, id.object(), "no index lists it").hinted(ORPHAN);
+            let finding = Finding::new(Severity::Hint, id.object(), "no index lists it")
+                .mended_by(Remedy::Orphan);
             self.findings.push(finding);
         }
         Ok(())
@@ -163,7 +140,7 @@ impl<'r, S: State> Structure<'r, S> {
             self.report.damaged_packs.insert(*id);
             let number = self.findings.len();
             let finding = Finding::new(Severity::Error, id.object(), "it is missing");
-            self.findings.push(finding.hinted(LOST_PACK));
+            self.findings.push(finding.mended_by(Remedy::LostPack));
             self.bad.extend(blobs.iter().map(|blob| ((blob.kind, blob.id), number)));
             return;
         };
@@ -172,7 +149,7 @@ impl<'r, S: State> Structure<'r, S> {
             self.report.damaged_packs.insert(*id);
             // Which of its blobs are lost is known only after it was read.
             let finding = Finding::new(Severity::Error, id.object(), summary(&problems));
-            self.findings.push(finding.hinted(LOST_PACK));
+            self.findings.push(finding.mended_by(Remedy::DamagedPack(*id)));
         }
         let kinds: HashSet<BlobKind> = blobs.iter().map(|blob| blob.kind).collect();
         if kinds.len() > 1 {
@@ -187,7 +164,7 @@ impl<'r, S: State> Structure<'r, S> {
         for file in self.repository.store().list::<IndexId>()? {
             cancel.check()?;
             // What is wrong with one that cannot be read was told before.
-            if let Ok(index) = self.read(&file.id, IndexFile::parse) {
+            if let Ok(index) = self.repository.read_apart(&file.id, IndexFile::parse) {
                 doomed.extend(index.packs_to_delete.iter().map(|pack| pack.id));
             }
         }
@@ -277,13 +254,16 @@ impl<'r, S: State> Structure<'r, S> {
                     }
                     self.report.damaged_packs.insert(pack.id);
                     let problem = summary(&verdict.problems);
-                    self.findings.push(finding(Severity::Error, problem).hinted(LOST_PACK));
+                    self.findings.push(
+                        finding(Severity::Error, problem).mended_by(Remedy::DamagedPack(pack.id)),
+                    );
                     self.bad.extend(verdict.bad_blobs.into_iter().map(|blob| (blob, number)));
                 }
                 Err(TierError::NotFound { .. }) => {
                     self.report.damaged_packs.insert(pack.id);
                     let problem = "it was listed and is missing now".to_owned();
-                    self.findings.push(finding(Severity::Error, problem).hinted(LOST_PACK));
+                    self.findings
+                        .push(finding(Severity::Error, problem).mended_by(Remedy::LostPack));
                     gone.insert(pack.id, number);
                 }
                 Err(error) => {
@@ -325,6 +305,7 @@ impl<'r, S: State> Structure<'r, S> {
     /// Adds what the directories showed.
     pub(super) fn add_trees(&mut self, seen: SeenTrees) {
         self.report.trees += seen.trees;
+        self.lacks |= seen.lacks_directory || !seen.unindexed.is_empty();
         for (number, costs) in seen.costs {
             costs.add_to(&mut self.findings[number]);
         }
@@ -335,7 +316,8 @@ impl<'r, S: State> Structure<'r, S> {
             let (count, first) = (seen.unindexed.len(), first.to_hex());
             let problem =
                 format!("files need {count} data blobs that no index lists, among them {first}");
-            let mut finding = Finding::new(self.unlisted, "index", problem).hinted(UNINDEXED);
+            let mut finding =
+                Finding::new(self.unlisted, "index", problem).mended_by(Remedy::Unlisted);
             seen.unindexed_costs.add_to(&mut finding);
             self.findings.push(finding);
         }
@@ -357,27 +339,34 @@ impl<'r, S: State> Structure<'r, S> {
 
     fn add_error<I: FileId>(&mut self, id: &I, error: &RepositoryError) {
         let mut finding = Finding::new(severity_of(error), id.object(), explain_cause(error));
-        finding.hint = error.hint().map(|hint| hint.to_string());
+        match error {
+            RepositoryError::Corrupt(_) => finding.remedy = Remedy::of(id.object()),
+            error => finding.hint = error.hint().map(|hint| hint.to_string()),
+        }
         self.findings.push(finding);
     }
 
     /// Whoever follows the hints one by one shall not give up, or remove, what only has to be listed again.
-    fn hint_at_unlisted_packs(&mut self) {
-        let is = |finding: &Finding, hint: &str| finding.hint.as_deref() == Some(hint);
-        let lacks = self.findings.iter().any(|f| is(f, UNINDEXED) || is(f, LOST_TREE));
-        if !lacks || !self.findings.iter().any(|finding| is(finding, ORPHAN)) {
+    fn list_first(&mut self) {
+        let is_there = |remedy| self.findings.iter().any(|f| f.remedy == Some(remedy));
+        if !(self.lacks && is_there(Remedy::Orphan)) {
             return;
         }
-        for finding in &mut self.findings {
-            if [ORPHAN, LOST_TREE, LOST_PACK].into_iter().any(|hint| is(finding, hint)) {
-                finding.hint = Some(LIST_FIRST.to_owned());
+        for remedy in self.findings.iter_mut().filter_map(|finding| finding.remedy.as_mut()) {
+            if !matches!(remedy, Remedy::DamagedIndex | Remedy::DamagedSnapshot(_)) {
+                *remedy = Remedy::ListFirst;
             }
         }
     }
 
     /// Ends the check.
     pub(super) fn into_report(mut self) -> CheckReport {
-        self.hint_at_unlisted_packs();
+        self.list_first();
+        let address = self.repository.address();
+        for finding in &mut self.findings {
+            let hint = finding.remedy.map(|remedy| remedy.hint(address));
+            finding.hint = hint.or_else(|| finding.hint.take());
+        }
         self.report.findings = self.findings;
         self.report
             .findings

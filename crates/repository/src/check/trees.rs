@@ -18,7 +18,8 @@ use std::path::Path;
 use lifeboat_model::{BlobId, Cancel, Event, EventSink, PackId, SnapshotId, Stage, Work};
 
 use super::finding::{AFFECTED_MAX, Finding, Severity};
-use super::structure::{LOST_TREE, explain_cause, severity_of};
+use super::remedy::Remedy;
+use super::structure::{explain_cause, severity_of};
 use crate::blob::BlobKind;
 use crate::error::{Defect, RepositoryError, StoredObject};
 use crate::index::Index;
@@ -48,6 +49,8 @@ pub(super) struct SeenTrees {
     pub unindexed: HashSet<BlobId>,
     /// The files that it costs.
     pub unindexed_costs: Costs,
+    /// Whether a directory cannot be read.
+    pub lacks_directory: bool,
     /// The packs in which directories are damaged.
     pub damaged_packs: BTreeSet<PackId>,
 }
@@ -130,7 +133,15 @@ impl SeenTrees {
         let path = in_snapshot(&visit.snapshot, &visit.path);
         let mut finding = Finding::new(severity, directory(visit), explain_cause(error));
         finding.affects(format!("{path} and all below it"));
-        self.findings.push(finding.hinted(LOST_TREE));
+        finding.remedy = match error {
+            RepositoryError::Corrupt(damage) => match (&damage.object, &damage.defect) {
+                (StoredObject::Pack(_), Defect::Missing) => Some(Remedy::LostPack),
+                (object, _) => Remedy::of(*object),
+            },
+            _ => None,
+        };
+        self.lacks_directory |= finding.remedy.is_some();
+        self.findings.push(finding);
     }
 }
 

@@ -18,8 +18,8 @@ use crate::packing::{PackWriter, Written};
 use crate::parallel::in_parallel;
 use crate::ranges::{Run, runs};
 use crate::reindex::Reindex;
+use crate::removal::Remover;
 use crate::repository::{Indexed, Repository};
-use crate::store::{FileId, Store};
 
 impl PrunePlan<'_> {
     /// Does it, under the exclusive lock that was taken before anything was read. The index that the
@@ -50,7 +50,8 @@ impl PrunePlan<'_> {
         lock.check()?;
         let written = outcome?;
         drop(std::mem::take(&mut decision.moving));
-        let remover = Remover { store: repository.store(), lock, events, cancel };
+        let stage = Stage::Prune;
+        let remover = Remover { store: repository.store(), lock, stage, events, cancel };
         // Only now: one of them may hold a blob that turned out to be damaged elsewhere.
         remover.remove_all(&decision.orphans)?;
         let old_packs: Vec<_> = decision.removed.iter().copied().collect();
@@ -181,36 +182,5 @@ impl Mover<'_> {
         }
         let plaintext = self.repository.read_blob_with(opener, blob.kind, &blob.id)?;
         self.writer.add(&sealer.seal(blob.kind, blob.id, &plaintext)?)
-    }
-}
-
-/// Removes files while the lock is held.
-struct Remover<'a> {
-    store: &'a Store,
-    lock: &'a LockGuard,
-    events: &'a dyn EventSink,
-    cancel: &'a Cancel,
-}
-
-impl Remover<'_> {
-    /// Fails unless the lock is held still, also after the machine slept.
-    fn make_sure(&self) -> Result<(), RepositoryError> {
-        self.lock.tick();
-        self.lock.check()?;
-        Ok(self.cancel.check()?)
-    }
-
-    fn remove_all<I: FileId>(&self, ids: &[I]) -> Result<(), RepositoryError> {
-        self.make_sure()?;
-        in_parallel(ids, self.store.requests(WORKERS_MAX), |mine| {
-            for id in mine {
-                self.lock.check()?;
-                self.cancel.check()?;
-                self.store.delete(id)?;
-                let work = Work { items: 1, bytes: 0 };
-                self.events.emit(Event::Advanced { stage: Stage::Prune, work });
-            }
-            Ok(())
-        })
     }
 }

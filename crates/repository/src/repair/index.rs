@@ -3,7 +3,8 @@
 //! # Invariants
 //!
 //! - What an index lists of a pack that is there, and has the size that follows, stays as it is.
-//! - A pack whose header cannot be read is left where it is and named; no index lists it afterwards.
+//! - A pack whose header cannot be read is left where it is and named; no index lists it afterwards. What
+//!   an index says is in it, and is whole there, is saved into new packs before.
 //! - What rustic marked as `packs_to_delete` stays marked, unless its index file cannot be read.
 //!
 //! # Crash consistency
@@ -12,7 +13,7 @@
 //!
 //! # Limits
 //!
-//! It holds the entries of the packs that are read, about 50 bytes a blob; [`READERS`] threads read
+//! It holds the entries of the packs that are read, about 50 bytes a blob, and of those that are damaged; [`READERS`] threads read
 //! one header each.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +24,7 @@ use std::thread;
 use lifeboat_model::{Cancel, Classify, ErrorKind, Event, EventSink, IndexId, PackId, Stage, Work};
 use serde::Serialize;
 
+use super::salvage::{SalvagedPack, listed_in, salvage};
 use crate::error::RepositoryError;
 use crate::index::{IndexFile, PackEntry};
 use crate::lock::LockGuard;
@@ -56,6 +58,8 @@ pub struct IndexRepair {
     pub missing_packs: Vec<PackId>,
     /// Packs that cannot be read.
     pub damaged_packs: Vec<PackId>,
+    /// What could be had of those of them that an index listed.
+    pub salvaged_packs: Vec<SalvagedPack>,
     /// How many headers were read.
     pub headers_read: u64,
     /// How many index files were written.
@@ -90,6 +94,9 @@ pub fn repair_index(
     report.damaged_packs = damaged;
     let damaged: BTreeSet<PackId> = report.damaged_packs.iter().copied().collect();
     report.added_packs.retain(|pack| !damaged.contains(pack));
+    let known = listed_in(repository, &damaged, cancel)?;
+    let (salvaged, written) = salvage(repository, lock, &known, cancel)?;
+    survey.report.salvaged_packs = salvaged;
     let Some(lock) = lock else { return Ok(survey.report) };
     let changes = survey.report.is_needed() || packs == PacksToRead::All;
     if changes {
@@ -98,7 +105,7 @@ pub fn repair_index(
         let reindex =
             Reindex { gone: survey.gone, void: survey.void, added, marked: survey.marked };
         let done = reindex.perform(repository, lock, cancel)?;
-        survey.report.index_files_written = done.written;
+        survey.report.index_files_written = written.index_files + done.written;
         survey.report.index_files_removed = done.removed;
     }
     Ok(survey.report)
@@ -129,7 +136,7 @@ impl Survey {
         let mut survey = Self::default();
         for listed in repository.store().list::<IndexId>()? {
             cancel.check()?;
-            match repository.index_file(&listed.id) {
+            match repository.read_apart(&listed.id, IndexFile::parse) {
                 Ok(file) => survey.add(listed.id, file, packs),
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
                     survey.void.insert(listed.id);

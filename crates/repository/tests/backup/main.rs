@@ -18,6 +18,7 @@ mod restic;
 mod resume;
 mod retention;
 mod runs;
+mod salvage;
 mod selection;
 mod site;
 mod unreadable;

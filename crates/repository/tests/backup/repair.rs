@@ -32,7 +32,7 @@ fn repair_packs_on(
     repair_index(&repository, Some(&lock), packs, &Silent, &Cancel::new())
 }
 
-fn repair(site: &Site) -> IndexRepair {
+pub(crate) fn repair(site: &Site) -> IndexRepair {
     repair_on(site, site.tier()).unwrap()
 }
 
@@ -43,12 +43,12 @@ fn files(site: &Site, kind: &str) -> Vec<PathBuf> {
     files
 }
 
-fn pack_path(site: &Site, pack: &PackId) -> PathBuf {
+pub(crate) fn pack_path(site: &Site, pack: &PackId) -> PathBuf {
     let name = pack.to_hex();
     site.path("tier/repo/data").join(&name[..2]).join(name)
 }
 
-fn overwrite(path: &Path, bytes: &[u8]) {
+pub(crate) fn overwrite(path: &Path, bytes: &[u8]) {
     durable::replace(path, bytes, 0o600).unwrap();
 }
 
@@ -132,7 +132,7 @@ fn a_kill_at_any_write_of_an_index_repair_is_survived() {
     }
 }
 
-fn repair_trees(site: &Site, damaged: DamagedSnapshots) -> SnapshotRepair {
+pub(crate) fn repair_trees(site: &Site, damaged: DamagedSnapshots) -> SnapshotRepair {
     let mut repository = site.repository();
     let lock = exclusive(&repository);
     let snapshots = repository.snapshots().unwrap();

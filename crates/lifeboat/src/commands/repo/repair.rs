@@ -1,4 +1,6 @@
-//! `lifeboat repo repair`: repair an index, or snapshots, that are damaged.
+//! `lifeboat repo repair`: repair packs, an index, or snapshots, that are damaged.
+
+mod packs;
 
 use std::fmt::{self, Write as _};
 
@@ -20,6 +22,8 @@ use crate::session::Session;
 /// The sorts of repair.
 #[derive(Debug, Subcommand)]
 pub enum Repair {
+    /// Save what is whole of packs that are damaged, and give up the rest
+    Packs(packs::Packs),
     /// Make the index fit the packs that are there
     Index(Index),
     /// Make snapshots that need nothing that is lost
@@ -30,6 +34,7 @@ impl Repair {
     /// Runs the command.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
         match self {
+            Self::Packs(command) => command.run(session),
             Self::Index(command) => command.run(session),
             Self::Snapshots(command) => command.run(session),
         }
@@ -75,6 +80,7 @@ impl Answer for RepairedIndex {
                 writeln!(page, "pack {} {what}", id.to_hex())?;
             }
         }
+        packs::write_salvaged(&repair.salvaged_packs, page)?;
         if self.dry_run {
             return writeln!(page, "nothing was changed");
         }
