@@ -1,7 +1,7 @@
 //! Copies snapshots into another repository: packs, then indexes, then the snapshot.
 //!
-//! Where both repositories have the same master key, as all of a site's have, packs are copied as
-//! they are, without opening a blob, and the snapshot keeps its id. Otherwise every blob is opened,
+//! Where both repositories have the same master key, as all of a site's have, packs of which nothing is
+//! there yet are copied as they are, without opening a blob, and the snapshot keeps its id. Otherwise every blob is opened,
 //! held against its id, and sealed anew.
 //!
 //! # Invariants
@@ -9,6 +9,8 @@
 //! - Only packs with a blob that the other repository lacks are copied.
 //! - Each pack hashes to its name before it is stored, and has its size afterwards; the snapshot is
 //!   read back whole.
+//! - A snapshot that is damaged costs no other one its copy.
+//! - Of a pack of which something is there already only what lacks is copied.
 //! - The snapshot becomes visible only after all that it refers to is durable and indexed there. An
 //!   error before leaves it invisible.
 //! - The caller holds a shared lock on both repositories.
@@ -35,7 +37,7 @@ use lifeboat_tiers::ReadRange;
 use serde::Serialize;
 
 use crate::backup::PACK_SIZE;
-use crate::blob::{BlobKind, BlobOpener, BlobSealer};
+use crate::blob::{BlobKind, BlobOpener, BlobSealer, SealedBlob};
 use crate::compress::Compression;
 use crate::error::{Defect, RepositoryError, StoredObject};
 use crate::orphans::Orphans;
@@ -127,8 +129,39 @@ impl<'a> Copier<'a> {
         Self { from, to, events, cancel, keys, seen, there: None, orphans: OnceLock::new() }
     }
 
-    /// Copies a snapshot and all that it needs. After a failure, begin anew.
+    /// Copies snapshots, those too that come after one that is damaged; `tell` is told how each went.
+    ///
+    /// # Errors
+    ///
+    /// What goes wrong with either repository as a whole ends it.
+    pub fn copy_all(
+        &mut self,
+        ids: impl IntoIterator<Item = SnapshotId>,
+        mut tell: impl FnMut(SnapshotId, Result<CopyReport, RepositoryError>),
+    ) -> Result<(), RepositoryError> {
+        for id in ids {
+            let copied = self.copy(&id);
+            match &copied {
+                Err(RepositoryError::Corrupt(damage)) if damage.address == self.from.address() => {}
+                Err(_) => return copied.map(drop),
+                Ok(_) => {}
+            }
+            tell(id, copied);
+        }
+        Ok(())
+    }
+
+    /// Copies a snapshot and all that it needs.
     pub fn copy(&mut self, id: &SnapshotId) -> Result<CopyReport, RepositoryError> {
+        let copied = self.try_copy(id);
+        if copied.is_err() {
+            // Not all that was looked at is there.
+            self.seen = References::new(&self.from.index());
+        }
+        copied
+    }
+
+    fn try_copy(&mut self, id: &SnapshotId) -> Result<CopyReport, RepositoryError> {
         let snapshot = self.from.snapshot(id)?;
         if let Some(there) = self.find_copy(id, &snapshot)? {
             return Ok(CopyReport { snapshot: there, was_there: true, packs: 0, bytes: 0 });
@@ -282,10 +315,13 @@ impl<'a> Copier<'a> {
         };
         let header = PackHeader::open(self.from.key(), &bytes, bytes.len() as u64)
             .map_err(|error| self.from.corrupt(id.object(), error))?;
+        if header.blobs.iter().any(|blob| self.to.contains(blob.kind, &blob.id)) {
+            return self.reseal(tools, writer, lacking);
+        }
         writer.store(&FinishedPack { id, bytes, blobs: header.blobs })
     }
 
-    /// Opens blobs and puts them into new packs.
+    /// Opens blobs and puts them into new packs, sealed anew if the keys differ.
     fn reseal(
         &self,
         tools: &mut Tools<'_>,
@@ -317,10 +353,21 @@ impl<'a> Copier<'a> {
         let Tools { opener, sealer, bytes } = tools;
         let begin = usize::try_from(u64::from(blob.offset) - run.offset).unwrap_or(usize::MAX);
         let sealed = bytes.get_mut(begin..begin.saturating_add(blob.length as usize));
-        if let Some(sealed) = sealed
-            && let Ok(plaintext) = opener.open_in_place(&blob.id, sealed, blob.uncompressed_length)
-        {
-            return writer.add(&sealer.seal(blob.kind, blob.id, plaintext)?);
+        if let Some(sealed) = sealed {
+            let as_it_is = (self.keys == Keys::Same).then(|| SealedBlob {
+                kind: blob.kind,
+                id: blob.id,
+                bytes: sealed.to_vec(),
+                uncompressed_length: blob.uncompressed_length,
+            });
+            let opened = opener.open_in_place(&blob.id, sealed, blob.uncompressed_length);
+            match (opened, as_it_is) {
+                (Ok(_), Some(blob)) => return writer.add(&blob),
+                (Ok(content), None) => {
+                    return writer.add(&sealer.seal(blob.kind, blob.id, content)?);
+                }
+                (Err(_), _) => {}
+            }
         }
         let plaintext = self.from.read_blob_with(opener, blob.kind, &blob.id)?;
         writer.add(&sealer.seal(blob.kind, blob.id, &plaintext)?)

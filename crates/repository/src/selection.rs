@@ -22,7 +22,7 @@ use crate::blob::BlobKind;
 use crate::error::RepositoryError;
 use crate::listing;
 use crate::node::{Node, NodeKind};
-use crate::repository::{Indexed, Repository, State};
+use crate::repository::{Indexed, ReadableSnapshots, Repository, State};
 use crate::snapshot::Snapshot;
 use crate::store::FileId;
 
@@ -167,6 +167,22 @@ impl<S: State> Repository<S> {
         let chosen = self.choose_directories(names, filter)?.into_iter();
         let once = chosen.filter(|(id, ..)| seen.insert(*id));
         Ok(once.map(|(id, snapshot, _)| (id, snapshot)).collect())
+    }
+
+    /// Finds snapshots like [`Repository::choose_all`]; without any name, those that are damaged are told
+    /// apart from those that can be read.
+    pub fn choose_readable(
+        &self,
+        names: &[SnapshotName],
+        filter: &SnapshotFilter,
+    ) -> Result<ReadableSnapshots, RepositoryError> {
+        if names.is_empty() {
+            let mut found = self.readable_snapshots()?;
+            found.snapshots.retain(|(_, snapshot)| filter.matches(snapshot));
+            return Ok(found);
+        }
+        let snapshots = self.choose_all(names, filter)?;
+        Ok(ReadableSnapshots { snapshots, damaged: Vec::new() })
     }
 
     /// Finds snapshots like [`Repository::choose_all`], with the directory that each name tells, for

@@ -120,3 +120,33 @@ fn snapshots_are_copied_by_condition() {
     let again = environment.run(copy).json();
     assert!(again["snapshots"].as_array().unwrap().iter().all(|s| s["was_there"] == true));
 }
+
+#[test]
+fn what_is_whole_is_copied_past_what_is_damaged() {
+    let stored = Stored::new();
+    let environment = &stored.environment;
+    let from = ["repo", "init", "other", "--from-repo", "repo", "--copy-chunker-params"];
+    environment.run(from).success();
+    // Each snapshot has files of its own; of one of them the pack is lost, another one is cut off.
+    let largest = walk(environment.path("repo/data"));
+    let largest = largest.into_iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+    fs::remove_file(largest).unwrap();
+    let copy = ["repo", "copy", "repo", "--to", "other", "--json"];
+    let copied = environment.run(copy);
+    assert_eq!(copied.code(), 3, "{copied}");
+    assert!(!copied.stderr().contains("cut files in different places"), "{copied}");
+    let (there, failed) = (copied.json()["snapshots"].clone(), copied.json()["failed"].clone());
+    assert_eq!((there.as_array().unwrap().len(), failed.as_array().unwrap().len()), (2, 1));
+    assert!(failed[0]["problem"].as_str().unwrap().contains("missing"), "{copied}");
+    let text = environment.run(&copy[..5]);
+    assert_eq!(text.code(), 3, "{text}");
+    assert!(text.stdout().contains("not copied: snapshot "), "{text}");
+    let snapshot = stored.files("snapshots").remove(0);
+    let bytes = fs::read(&snapshot).unwrap();
+    lifeboat_tiers::durable::replace(&snapshot, &bytes[1..], 0o600).unwrap();
+    let again = environment.run(copy).json();
+    assert!(!again["failed"].as_array().unwrap().is_empty(), "{again:#}");
+    let other = Restic::new(environment.path("other"), PASSWORD);
+    other.check_read_data().unwrap();
+    assert_eq!(other.snapshots().unwrap().len(), 2);
+}

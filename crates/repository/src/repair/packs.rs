@@ -198,7 +198,7 @@ impl<'a> Survey<'a> {
             match read.result {
                 Ok(verdict) if verdict.problems.is_empty() => {}
                 Ok(_) | Err(TierError::NotFound { .. }) => {
-                    _ = self.damaged.insert(read.id, Vec::new())
+                    _ = self.damaged.insert(read.id, Vec::new());
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -223,7 +223,7 @@ impl<'a> Survey<'a> {
                 _ if self.marked.contains(&id) => self.report.unknown_packs.push(id),
                 Ok(header) => self.read_whole(&[PackToRead { id, size, blobs: header.blobs }])?,
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
-                    self.report.unknown_packs.push(id)
+                    self.report.unknown_packs.push(id);
                 }
                 Err(error) => return Err(error),
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lifeboat_model::{Cancel, Classify, Outcome, PackId, Secret, Silent, SnapshotId};
 use lifeboat_repository::check::{CheckOptions, ReadData, check};
-use lifeboat_repository::copy::{CopyReport, copy_snapshot};
+use lifeboat_repository::copy::{Copier, CopyReport, copy_snapshot};
 use lifeboat_repository::key::{KdfParameters, KeyOrigin};
 use lifeboat_repository::{BlobKind, Indexed, InitOptions, Repository, RepositoryError};
 use lifeboat_testing::restic::Restic;
@@ -120,6 +120,48 @@ fn a_damaged_source_is_an_error_that_names_it_and_leaves_nothing_visible() {
     assert!(error.to_string().contains(&pack.to_hex()), "{error}");
     assert_eq!(error.kind(), lifeboat_model::ErrorKind::Corrupt);
     assert_eq!(to.snapshot_ids().unwrap(), []);
+    assert_sound(&to);
+}
+
+#[test]
+fn snapshots_behind_a_damaged_one_are_copied() {
+    for key in [true, false] {
+        let (from, broken, _) = source();
+        let whole = save_tree(&from, &[file("a", &[b"content of a"])]);
+        let whole = save_snapshot(&from, whole);
+        let lost = lifeboat_repository::blob::blob_id(b"content of b");
+        let place = from.locate(BlobKind::Data, &lost).unwrap();
+        let mut bytes = from.store().get(&place.pack).unwrap().to_vec();
+        bytes[place.offset as usize + 20] ^= 1;
+        from.store().put(&place.pack, bytes.into()).unwrap();
+        let to = init(Arc::new(MemoryTier::new()), key.then(|| from.key().clone()));
+        let (mut copied, mut failed) = (Vec::new(), Vec::new());
+        let cancel = Cancel::new();
+        let mut copier = Copier::new(&from, &to, &Silent, &cancel);
+        let tell = |id, report: Result<CopyReport, _>| match report {
+            Ok(report) => copied.push((id, report.snapshot)),
+            Err(_) => failed.push(id),
+        };
+        copier.copy_all([broken, whole, broken], tell).unwrap();
+        assert_eq!(failed, [broken, broken]);
+        assert_eq!(copied.len(), 1);
+        assert_eq!(to.snapshot_ids().unwrap(), [copied[0].1], "nothing of a broken one is seen");
+        assert_sound(&to);
+    }
+}
+
+#[test]
+fn of_a_pack_that_is_there_in_part_only_the_rest_is_copied() {
+    let (from, id, _) = source();
+    let to = init(Arc::new(MemoryTier::new()), Some(from.key().clone()));
+    save_pack(&to, BlobKind::Data, &[b"content of a"]);
+    copy(&from, &to, &id).unwrap();
+    let index = to.index();
+    for content in [&b"content of a"[..], b"content of b"] {
+        let blob = lifeboat_repository::blob::blob_id(content);
+        assert_eq!(index.locations(BlobKind::Data, &blob).count(), 1);
+    }
+    drop(index);
     assert_sound(&to);
 }
 

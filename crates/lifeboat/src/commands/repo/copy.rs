@@ -6,8 +6,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use lifeboat_model::{ByteSize, Exit, SnapshotId};
+use lifeboat_repository::check::explain;
 use lifeboat_repository::copy::{Copier, Cuts, compare_cuts};
 use lifeboat_repository::selection::SnapshotName;
+use lifeboat_repository::{RepositoryError, StoredObject};
 use serde::Serialize;
 
 use super::Access;
@@ -40,6 +42,20 @@ pub struct Copy {
 #[derive(Serialize)]
 struct Copied {
     snapshots: Vec<Entry>,
+    /// What was not copied, and why.
+    failed: Vec<NotCopied>,
+}
+
+#[derive(Serialize)]
+struct NotCopied {
+    object: String,
+    problem: String,
+}
+
+impl NotCopied {
+    fn new(object: StoredObject, error: &RepositoryError) -> Self {
+        Self { object: object.to_string(), problem: explain(error) }
+    }
 }
 
 #[derive(Serialize)]
@@ -59,8 +75,15 @@ impl Answer for Copied {
     }
 
     fn write(&self, page: &mut Page) -> fmt::Result {
+        for NotCopied { object, problem } in &self.failed {
+            writeln!(page, "{}: {object}: {problem}", page.paint.bad("not copied"))?;
+        }
         if self.snapshots.is_empty() {
-            return writeln!(page, "no snapshots to copy");
+            return if self.failed.is_empty() {
+                writeln!(page, "no snapshots to copy")
+            } else {
+                Ok(())
+            };
         }
         let mut table = Table::new(["Snapshot", "Copy", ">Packs", ">Size", "Result"]);
         for entry in &self.snapshots {
@@ -78,7 +101,7 @@ impl Answer for Copied {
 }
 
 impl Copy {
-    /// Copies the oldest snapshot first; what was copied stays when a later one fails.
+    /// Copies the oldest snapshot first; what is damaged is named and not copied, and ends with 3.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
         let other = Access {
             address: self.to,
@@ -90,30 +113,47 @@ impl Copy {
         };
         let (from, from_lock) = self.access.open(session)?;
         let (to, to_lock) = other.open(session)?;
-        let wanted = from.choose_all(&self.snapshots, &self.choice.filter())?;
+        let wanted = from.choose_readable(&self.snapshots, &self.choice.filter())?;
         let (events, cancel) = (session.events(), &session.cancel);
         let from = from.load_index(cancel, &*events)?;
         let to = to.load_index(cancel, &*events)?;
         if compare_cuts(&from, &to) == Cuts::Different {
-            session.screen.remark(
-                "the repositories cut files in different places: what is copied and what is backed \
-                 up into the other one share no data",
-            );
+            session.screen.remark(&different_cuts(&self.access.address));
         }
-        let mut copier = Copier::new(&from, &to, &*events, cancel);
-        let mut snapshots = Vec::new();
-        for (id, _) in wanted {
-            let report = copier.copy(&id)?;
-            snapshots.push(Entry {
+        let mut copied = Copied { snapshots: Vec::new(), failed: damaged(&wanted.damaged) };
+        let ids = wanted.snapshots.iter().map(|(id, _)| *id);
+        Copier::new(&from, &to, &*events, cancel).copy_all(ids, |id, report| match report {
+            Ok(report) => copied.snapshots.push(Entry {
                 from: id,
                 to: report.snapshot,
                 was_there: report.was_there,
                 packs: report.packs,
                 size_bytes: ByteSize(report.bytes),
-            });
-        }
+            }),
+            Err(error) => copied.failed.push(NotCopied::new(StoredObject::Snapshot(id), &error)),
+        })?;
         super::end_lock(from_lock)?;
         super::end_lock(to_lock)?;
-        session.done(&Copied { snapshots })
+        let exit = if copied.failed.is_empty() { Exit::Done } else { Exit::Incomplete };
+        session.end(&copied, exit)
     }
+}
+
+/// Names snapshots that cannot be read.
+fn damaged(errors: &[RepositoryError]) -> Vec<NotCopied> {
+    let name = |error: &RepositoryError| match error {
+        RepositoryError::Corrupt(damage) => {
+            Some(NotCopied { object: damage.object.to_string(), problem: explain(&damage.defect) })
+        }
+        _ => None,
+    };
+    errors.iter().filter_map(name).collect()
+}
+
+fn different_cuts(from: &str) -> String {
+    format!(
+        "the repositories cut files in different places: what is copied and what is backed up into the \
+         other one share no data; one that is made with `lifeboat repo init NEW --from-repo {from} \
+         --copy-chunker-params` shares all"
+    )
 }
