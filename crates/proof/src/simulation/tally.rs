@@ -38,6 +38,7 @@ deeds! {
     PruneRemoved => "of them with packs removed that nothing used",
     PruneOrphans => "of them with packs removed that no index listed",
     IndexRepair => "repairs of an index that changed it",
+    PackRepair => "runs that read all packs to repair them",
     SnapshotRepair => "runs that looked for snapshots to repair",
     BackupKilled => "backups killed midway",
     CopyKilled => "copies killed midway",
@@ -60,6 +61,8 @@ deeds! {
     IndexWrecked => "index files taken away at the end",
     PackWrecked => "packs taken away or cut at the end",
     PackRotted => "packs with a changed byte at the end",
+    RestoredPast => "restores that went past damage",
+    PackRepaired => "damaged packs of which the rest was saved or given up",
     PruneRefused => "prunes that refused to go on with damage",
     SnapshotRepaired => "snapshots repaired after damage",
 }

@@ -15,7 +15,9 @@ use lifeboat_repository::copy::Copier;
 use lifeboat_repository::forget::{self, Count, ForgetOptions, Policy, remove_snapshots};
 use lifeboat_repository::lock::{LockGuard, LockKind, LockOptions, LockOwner};
 use lifeboat_repository::prune::{self, MaxUnused, PruneOptions, PruneReport, SmallPacks};
-use lifeboat_repository::repair::{DamagedSnapshots, PacksToRead, repair_index, repair_snapshots};
+use lifeboat_repository::repair::{
+    DamagedSnapshots, PacksToMend, PacksToRead, repair_index, repair_packs, repair_snapshots,
+};
 use lifeboat_repository::restore::read_file;
 use lifeboat_repository::selection::GroupBy;
 use lifeboat_repository::source::{Source, StreamSource};
@@ -60,6 +62,8 @@ pub(crate) enum Task {
     Prune(DiskId, Thoroughness),
     /// Make the index fit the packs.
     RepairIndex(DiskId),
+    /// Read all packs, and save what is whole of those that are not.
+    RepairPacks(DiskId),
     /// Look for snapshots that lack something.
     RepairSnapshots(DiskId),
 }
@@ -108,6 +112,7 @@ impl Task {
             (Self::Prune(first, Thoroughness::Any), 8),
             (Self::Prune(second, Thoroughness::Any), 2),
             (Self::RepairIndex(first), 4),
+            (Self::RepairPacks(first), 3),
             (Self::RepairSnapshots(first), 2),
         ];
         tasks.choose_weighted(rng, |(_, weight)| *weight).expect("there is a choice").0
@@ -119,6 +124,7 @@ impl Task {
             Self::Forget(disk, _)
             | Self::Prune(disk, _)
             | Self::RepairIndex(disk)
+            | Self::RepairPacks(disk)
             | Self::RepairSnapshots(disk) => Some(disk),
             Self::Backup(_) | Self::Copy(_) | Self::Check(..) | Self::Read(_) => None,
         }
@@ -131,7 +137,9 @@ impl Task {
             Self::Copy(_) => Some(Deed::CopyKilled),
             Self::Forget(_, Data::Stays) => Some(Deed::ForgetKilled),
             Self::Forget(_, Data::Goes) | Self::Prune(..) => Some(Deed::PruneKilled),
-            Self::RepairIndex(_) | Self::RepairSnapshots(_) => Some(Deed::RepairKilled),
+            Self::RepairIndex(_) | Self::RepairPacks(_) | Self::RepairSnapshots(_) => {
+                Some(Deed::RepairKilled)
+            }
             Self::Check(..) | Self::Read(_) => None,
         }
     }
@@ -143,6 +151,7 @@ impl Task {
             Self::Forget(..)
             | Self::Prune(..)
             | Self::RepairIndex(_)
+            | Self::RepairPacks(_)
             | Self::RepairSnapshots(_) => Some(Deed::PrunerLostLock),
             Self::Check(..) | Self::Read(_) => None,
         }
@@ -233,6 +242,7 @@ impl Run<'_> {
             Task::Forget(disk, data) => self.forget(disk, data, rng),
             Task::Prune(disk, thoroughness) => self.prune(disk, thoroughness, rng),
             Task::RepairIndex(disk) => self.repair_index(disk, rng),
+            Task::RepairPacks(disk) => self.repair_packs(disk),
             Task::RepairSnapshots(disk) => self.repair_snapshots(disk),
         };
         let judged = self.judge(task, &done).and_then(|was_done| {
@@ -491,6 +501,20 @@ impl Run<'_> {
         if report.index_files_written > 0 {
             self.note(Deed::IndexRepair);
         }
+        Ok(())
+    }
+
+    fn repair_packs(&self, disk: DiskId) -> Result<(), Trouble> {
+        let repository = self.open(disk)?;
+        let guard = self.lock(disk, &repository, LockKind::Exclusive)?;
+        let may_be_torn = self.may_be_torn(disk, LockKind::Exclusive);
+        let (all, cancel) = (PacksToMend::All, &self.cancel);
+        let report = repair_packs(&repository, Some(&guard), &all, &Silent, cancel)?;
+        let is_damaged = !(report.repaired_packs.is_empty() && report.unknown_packs.is_empty());
+        if is_damaged && !may_be_torn && !self.was_lost() {
+            return Err(Trouble::Broken(format!("there was something to repair: {report:?}")));
+        }
+        self.note(Deed::PackRepair);
         Ok(())
     }
 

@@ -3,16 +3,21 @@
 //! # Invariants
 //!
 //! - A check names what is damaged.
-//! - Nothing reads wrong; what needs nothing of what is lost reads as it should.
+//! - Nothing reads wrong, nor is restored wrong; what needs nothing of what is lost reads as it should.
 //! - A prune removes nothing while something that is needed lacks.
-//! - A lost index comes back whole. Of lost packs the repaired snapshots have what is left of them,
-//!   and snapshots that need nothing of them are not touched.
+//! - A lost index comes back whole. Of damaged packs everything is saved that can be read, and the
+//!   repaired snapshots have what is left; snapshots that can be read are not touched.
 
-use lifeboat_model::{Silent, SnapshotId};
+use std::path::Path;
+
+use lifeboat_model::{Classify as _, ErrorKind, Silent, SnapshotId};
 use lifeboat_repository::check::explain;
-use lifeboat_repository::lock::LockKind;
+use lifeboat_repository::lock::{LockGuard, LockKind};
 use lifeboat_repository::prune::{self, PruneOptions};
-use lifeboat_repository::repair::{DamagedSnapshots, PacksToRead, repair_index, repair_snapshots};
+use lifeboat_repository::repair::{
+    DamagedSnapshots, PacksToMend, PacksToRead, repair_index, repair_packs, repair_snapshots,
+};
+use lifeboat_repository::restore::{RestoreOptions, restore};
 use lifeboat_tiers::ObjectPath;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
@@ -40,6 +45,13 @@ enum Loss {
     Rotten,
 }
 
+/// What is repaired first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum First {
+    Index,
+    Packs,
+}
+
 /// Damages a disk, looks at what is left, and repairs it.
 pub(super) fn wreck_and_repair(
     stage: &Stage,
@@ -56,17 +68,11 @@ pub(super) fn wreck_and_repair(
     let looked = wreck.look(&run).map_err(|trouble| tell(&trouble));
     run.end();
     looked.map_err(|error| format!("{what}: {error}"))?;
-    // Nothing makes the bytes of a pack right again.
-    for (path, _) in lost.iter().filter(|(_, loss)| *loss == Loss::Rotten) {
-        stage.world.lock().disks[disk.0].remove(path);
-    }
-    // Of a pack that was cut no index can be made, although some of its blobs may still be read.
-    let mut left = stage.world.lock().disks[disk.0].contents();
-    left.retain(|path, _| lost.iter().all(|(gone, _)| gone != path));
-    let damaged = reader::read(&left, &stage.keys[disk.0]);
-    let wreck = Wreck { damaged, ..wreck };
+    // A prune reads no data, so what rots in it is seen by those alone who read it.
+    let rots = lost.iter().any(|(_, loss)| *loss == Loss::Rotten);
+    let first = if rng.random() { First::Index } else { First::Packs };
     let run = actor.begin(None);
-    let repaired = wreck.repair(&run).map_err(|trouble| tell(&trouble));
+    let repaired = wreck.repair(&run, first, rots).map_err(|trouble| tell(&trouble));
     run.end();
     repaired.map_err(|error| format!("{what}: {error}"))
 }
@@ -143,14 +149,23 @@ impl Wreck<'_> {
             let damage = &self.damaged.damage;
             return Err(Trouble::Broken(format!("{damage:?}, and the check names {named:?}")));
         }
+        self.restore(run)?;
         self.read_all(run)
     }
 
-    fn repair(&self, run: &Run<'_>) -> Result<(), Trouble> {
+    fn repair(&self, run: &Run<'_>, first: First, rots: bool) -> Result<(), Trouble> {
         let guard = run.lock(self.disk, &run.open(self.disk)?, LockKind::Exclusive)?;
-        self.prune_in_vain(run)?;
+        if !rots {
+            self.prune_in_vain(run)?;
+        }
+        if first == First::Packs {
+            self.repair_packs(run, &guard)?;
+        }
         let packs = PacksToRead::Unknown;
         repair_index(&run.open(self.disk)?, Some(&guard), packs, &Silent, &run.cancel)?;
+        if first == First::Index {
+            self.repair_packs(run, &guard)?;
+        }
         self.prune_in_vain(run)?;
         let repository = run.open(self.disk)?;
         let snapshots = repository.snapshots()?;
@@ -164,6 +179,42 @@ impl Wreck<'_> {
         self.judge(run).map_err(Trouble::Broken)?;
         run.prune_under(&guard, run.open(self.disk)?, PruneOptions::default())?;
         self.judge(run).map_err(Trouble::Broken)
+    }
+
+    fn repair_packs(&self, run: &Run<'_>, guard: &LockGuard) -> Result<(), Trouble> {
+        let (all, cancel) = (PacksToMend::All, &run.cancel);
+        let report = repair_packs(&run.open(self.disk)?, Some(guard), &all, &Silent, cancel)?;
+        report.repaired_packs.iter().for_each(|_| run.note(Deed::PackRepaired));
+        Ok(())
+    }
+
+    /// Restores a snapshot as a command does: what it does not name has to be as it was.
+    fn restore(&self, run: &Run<'_>) -> Result<(), Trouble> {
+        let repository = run.load(run.open(self.disk)?)?;
+        let Some((id, found)) = self.before.snapshots.iter().next_back() else { return Ok(()) };
+        let snapshot = repository.snapshot(&id.parse().expect("it is the name of a file"))?;
+        let target = tempfile::tempdir().map_err(|error| Trouble::Broken(error.to_string()))?;
+        let options = RestoreOptions::new(target.path());
+        let report = match restore(&repository, &snapshot, &options, &Silent, &run.cancel) {
+            // Its root is lost.
+            Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(()),
+            report => report?,
+        };
+        if !report.is_complete() {
+            run.note(Deed::RestoredPast);
+        }
+        for (path, content) in &found.files {
+            let path = Path::new(path);
+            if report.failed.iter().any(|failed| path.starts_with(&failed.path)) {
+                continue;
+            }
+            let restored = target.path().join(path.strip_prefix("/").unwrap_or(path));
+            if !std::fs::read(restored).is_ok_and(|restored| restored == *content) {
+                let what = format!("{} of {id} is restored wrong, unnamed", path.display());
+                return Err(Trouble::Broken(what));
+            }
+        }
+        Ok(())
     }
 
     /// Reads all snapshots; whole ones have to be read, and others read nothing wrong.
