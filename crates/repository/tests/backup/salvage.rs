@@ -240,7 +240,7 @@ fn an_index_repair_saves_what_is_whole_of_a_pack_that_was_cut() {
         drop(lock);
         assert_eq!(report.damaged_packs, [pack.id]);
         let salvaged = &report.salvaged_packs[0];
-        assert_eq!(salvaged.whole_blobs as usize, pack.blobs.len() / 2, "{packs:?}");
+        assert_eq!(salvaged.whole_blobs, pack.blobs.len() as u64 / 2, "{packs:?}");
         assert!(pack_path(&site, &pack.id).exists(), "it is left where it is");
         assert_eq!(repair(&site).salvaged_packs, []);
         fs::remove_file(pack_path(&site, &pack.id)).unwrap();
@@ -251,7 +251,7 @@ fn an_index_repair_saves_what_is_whole_of_a_pack_that_was_cut() {
 #[test]
 fn of_a_pack_that_lies_in_two_indexes_both_are_gone_by() {
     let site = Site::new();
-    Sample::new(60).files(9).build(&site.source()).unwrap();
+    Sample::new(60).files(9).build(site.source()).unwrap();
     site.backup();
     let pack = packs_of(&site, BlobKind::Data).pop().unwrap();
     let mut wrong = pack.clone();

@@ -135,17 +135,21 @@ fn snapshots_behind_a_damaged_one_are_copied() {
         bytes[place.offset as usize + 20] ^= 1;
         from.store().put(&place.pack, bytes.into()).unwrap();
         let to = init(Arc::new(MemoryTier::new()), key.then(|| from.key().clone()));
-        let (mut copied, mut failed) = (Vec::new(), Vec::new());
+        let (mut whole_ones, mut failed) = (Vec::new(), Vec::new());
         let cancel = Cancel::new();
         let mut copier = Copier::new(&from, &to, &Silent, &cancel);
         let tell = |id, report: Result<CopyReport, _>| match report {
-            Ok(report) => copied.push((id, report.snapshot)),
+            Ok(report) => whole_ones.push((id, report.snapshot)),
             Err(_) => failed.push(id),
         };
         copier.copy_all([broken, whole, broken], tell).unwrap();
         assert_eq!(failed, [broken, broken]);
-        assert_eq!(copied.len(), 1);
-        assert_eq!(to.snapshot_ids().unwrap(), [copied[0].1], "nothing of a broken one is seen");
+        assert_eq!(whole_ones.len(), 1);
+        assert_eq!(
+            to.snapshot_ids().unwrap(),
+            [whole_ones[0].1],
+            "nothing of a broken one is seen"
+        );
         assert_sound(&to);
     }
 }

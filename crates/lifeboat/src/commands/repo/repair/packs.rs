@@ -18,6 +18,7 @@ use crate::session::Session;
 /// whole and lies nowhere else is stored again in new packs, and then the damaged pack is removed.
 /// What is lost of it is in no index any more: so the next backup stores it again if it is still on the
 /// disk, and `lifeboat repo repair snapshots` tells which files lack it.
+#[expect(clippy::struct_field_names, reason = "the field is the argument that people see")]
 #[derive(Debug, Args)]
 #[command(mut_arg("no_lock", super::super::only_when_dry))]
 pub struct Packs {
