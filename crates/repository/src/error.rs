@@ -9,7 +9,8 @@ use std::io;
 use std::path::PathBuf;
 
 use lifeboat_model::{
-    BlobId, Cancelled, Classify, ErrorKind, Exit, Hint, IndexId, KeyId, LockId, PackId, SnapshotId,
+    BlobId, ByteSize, Cancelled, Classify, ErrorKind, Exit, Hint, IndexId, KeyId, LockId, PackId,
+    SnapshotId,
 };
 use lifeboat_tiers::TierError;
 
@@ -200,6 +201,17 @@ pub enum RepositoryError {
         #[source]
         source: io::Error,
     },
+    /// There is no room for the rest of a restore.
+    #[error("cannot write {}: there is no room for the {missing} that are not restored yet", path.display())]
+    NoRoom {
+        /// The file.
+        path: PathBuf,
+        /// How long the files are together that are not whole yet.
+        missing: ByteSize,
+        /// The system's word.
+        #[source]
+        source: io::Error,
+    },
     /// The local copy of the index was damaged and could not be made anew.
     #[error("the local index {} is damaged and could not be made anew", path.display())]
     LocalIndexDamaged {
@@ -229,7 +241,10 @@ impl Classify for RepositoryError {
             | Self::UnlistedPacks { .. }
             | Self::TargetNotEmpty { .. } => ErrorKind::Conflict,
             Self::LockLost { .. } | Self::LocalIndexDamaged { .. } => ErrorKind::Unavailable,
-            Self::WrongKey { .. } | Self::UnusableKey { .. } | Self::Io { .. } => ErrorKind::Denied,
+            Self::WrongKey { .. }
+            | Self::UnusableKey { .. }
+            | Self::Io { .. }
+            | Self::NoRoom { .. } => ErrorKind::Denied,
             Self::Corrupt(_) => ErrorKind::Corrupt,
             Self::AmbiguousId { .. }
             | Self::NotAFile { .. }
@@ -291,6 +306,9 @@ impl Classify for RepositoryError {
             ))),
             Self::TargetNotEmpty { .. } => Some(Hint::new(
                 "restore into an empty or new directory; `--overwrite if-changed` goes on with an interrupted restore",
+            )),
+            Self::NoRoom { .. } => Some(Hint::new(
+                "make room, then run the command again with `--overwrite if-changed`: it goes on where it was",
             )),
             Self::WouldDeleteSystem { .. } => {
                 Some(Hint::new("say by `--include` below what files may be removed"))

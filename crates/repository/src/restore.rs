@@ -78,8 +78,9 @@ pub enum Unexpected {
     /// It stays.
     #[default]
     Keep,
-    /// It is removed, as far as it lies in a restored directory and patterns select it; so is a
-    /// directory that stands where the snapshot has something else.
+    /// It is removed, as far as it lies in a restored directory and patterns select it; so is a directory
+    /// that stands where the snapshot has something else, and a symbolic link in a directory's place, unless
+    /// what is there is never overwritten.
     Remove,
 }
 
@@ -191,6 +192,7 @@ pub fn preview(
             report.deleted.extend(unexpected.into_iter().map(|unexpected| unexpected.path));
         }
     }
+    plan.foresee_blocked(&mut report);
     let totals = *plan.totals();
     report.files = totals.files;
     report.directories = totals.directories;

@@ -41,6 +41,8 @@ pub struct RestorePlan {
     pub(super) lost: HashSet<EntryNumber>,
     /// Directories of which not everything is known that is in them.
     pub(super) unclear: HashSet<DirNumber>,
+    /// What cannot be made, since something is in its way.
+    pub(super) blocked: HashSet<EntryNumber>,
     /// What planning already knows: failures and warnings.
     pub(super) known: RestoreReport,
     /// How the root is restored.
@@ -48,7 +50,7 @@ pub struct RestorePlan {
     /// How many names the path has that is restored.
     pub(super) depth: usize,
     pub(super) selection: Selection,
-    totals: RestoreTotals,
+    pub(super) totals: RestoreTotals,
 }
 
 /// How much a snapshot holds of what is restored.
@@ -62,6 +64,30 @@ pub struct RestoreTotals {
     pub others: u64,
     /// The length of all files, in bytes, holes included.
     pub bytes: u64,
+}
+
+impl RestoreTotals {
+    fn add(&mut self, sort: Sort) {
+        match sort {
+            Sort::Directory { .. } => self.directories += 1,
+            Sort::File { size, .. } => {
+                self.files += 1;
+                self.bytes += size;
+            }
+            Sort::Socket => {}
+            _ => self.others += 1,
+        }
+    }
+
+    /// Takes something out that was counted.
+    pub(super) fn leave_out(&mut self, sort: Sort) {
+        let mut less = Self::default();
+        less.add(sort);
+        self.files -= less.files;
+        self.directories -= less.directories;
+        self.others -= less.others;
+        self.bytes -= less.bytes;
+    }
 }
 
 impl RestorePlan {
@@ -400,18 +426,15 @@ impl<'r> Planner<'r> {
         self.known.fail(self.entries.path(entry), what);
     }
 
-    fn finish(self) -> RestorePlan {
+    fn finish(mut self) -> RestorePlan {
         let mut totals = RestoreTotals::default();
         for (_, entry) in self.entries.iter().filter(|(_, entry)| entry.wanted != Wanted::No) {
-            match entry.sort {
-                Sort::Directory { .. } => totals.directories += 1,
-                Sort::File { size, .. } => {
-                    totals.files += 1;
-                    totals.bytes += size;
-                }
-                Sort::Socket => {}
-                _ => totals.others += 1,
-            }
+            totals.add(entry.sort);
+        }
+        if totals == RestoreTotals::default() && self.selection.at_root() == Within::Searched {
+            // Whoever asked for something shall not take nothing for it.
+            let asked = Path::new("/").join(self.subpath.iter().collect::<PathBuf>());
+            self.known.fail(asked, "nothing in it matches what is to be included");
         }
         let root = if !self.subpath.is_empty() {
             Wanted::Leads
@@ -427,6 +450,7 @@ impl<'r> Planner<'r> {
             packs: self.packs,
             lost: self.lost,
             unclear: self.unclear,
+            blocked: HashSet::new(),
             known: self.known,
             root,
             depth: self.subpath.len(),

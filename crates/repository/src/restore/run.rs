@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use lifeboat_model::{Cancel, Cancelled, Event, EventSink, Stage, Work};
+use lifeboat_model::{ByteSize, Cancel, Cancelled, Event, EventSink, Stage, Work};
 use rustix::fs::FileType;
 
 use super::entries::{Entry, EntryNumber, Sort, There, Wanted};
@@ -185,7 +185,9 @@ impl<'a> Run<'a> {
 
     fn make_directory(&self, number: EntryNumber, entry: &Entry) {
         let name = self.plan.entries.name(number);
-        let made = self.parent(entry).and_then(|parent| target::make_directory(&parent, name));
+        let made = self
+            .parent(entry)
+            .and_then(|parent| target::make_directory(&parent, name, self.existing));
         match made {
             Ok(Directory::Made) => {}
             Ok(Directory::Found) => {
@@ -404,8 +406,16 @@ impl<'a> Run<'a> {
                 .target
                 .path()
                 .join(self.plan.path(number).strip_prefix("/").unwrap_or("".as_ref()));
-            let fatal = RepositoryError::Io { action: "write", path, source: error };
-            self.state().fatal.get_or_insert(fatal);
+            let mut state = self.state();
+            let done_bytes = state.report.bytes;
+            let missing = self.plan.totals().bytes.saturating_sub(done_bytes);
+            let fatal = match error.kind() {
+                io::ErrorKind::ReadOnlyFilesystem => {
+                    RepositoryError::Io { action: "write", path, source: error }
+                }
+                _ => RepositoryError::NoRoom { path, missing: ByteSize(missing), source: error },
+            };
+            state.fatal.get_or_insert(fatal);
         } else {
             self.fail(number, &format!("could not {what}: {error}"));
         }

@@ -53,10 +53,11 @@ struct Candidate {
 /// What has the name of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Holder {
-    /// Something that can be replaced.
+    /// Something that is replaced.
     File,
-    /// A directory, which is not.
-    Directory,
+    /// Something that holds, or leads to, what no snapshot may have: a directory, or a link in the place
+    /// of one.
+    Obstacle,
 }
 
 /// What a look at the target showed.
@@ -72,7 +73,7 @@ struct Survey {
     bytes_compared: u64,
     /// How many bytes of files' content are there.
     bytes_there: u64,
-    /// Entries in whose place a directory stands.
+    /// Entries in whose place something stands that is not simply replaced.
     in_the_way: Vec<EntryNumber>,
 }
 
@@ -104,10 +105,13 @@ fn survey(
         }
         match found.there {
             There::Content => survey.unchanged += 1,
-            There::Untouched => survey.untouched += 1,
+            There::Untouched => {
+                survey.untouched += 1;
+                plan.totals.leave_out(plan.entries.get(found.number).sort);
+            }
             There::Part | There::Nothing => match found.holder {
                 Holder::File => survey.replaced += 1,
-                Holder::Directory => survey.in_the_way.push(found.number),
+                Holder::Obstacle => survey.in_the_way.push(found.number),
             },
         }
     }
@@ -121,19 +125,32 @@ fn look_at(
     number: EntryNumber,
 ) -> Option<Found> {
     let entry = plan.entries.get(number);
-    if entry.wanted == Wanted::No || entry.is_directory() || entry.sort == Sort::Socket {
+    if entry.wanted == Wanted::No || entry.sort == Sort::Socket {
         return None;
     }
     let name = plan.entries.name(number);
     let parent = target.directory(&plan.entries, entry.parent()).ok()?;
     let stat = target::look(&parent, name).ok()??;
     let mut found = Found::new(number);
+    if entry.is_directory() {
+        return match target::sort_of(&stat) {
+            FileType::Directory => None,
+            FileType::Symlink => Some(Found { holder: Holder::Obstacle, ..found }),
+            _ if existing == Existing::Never => Some(Found { holder: Holder::Obstacle, ..found }),
+            _ => Some(found),
+        };
+    }
     if existing == Existing::Never {
         found.there = There::Untouched;
         return Some(found);
     }
     match (entry.sort, target::sort_of(&stat)) {
-        (_, FileType::Directory) => found.holder = Holder::Directory,
+        (_, FileType::Directory) => found.holder = Holder::Obstacle,
+        (Sort::HardLink { first }, FileType::RegularFile)
+            if is_name_of(plan, target, first, (&parent, name)) =>
+        {
+            found.there = There::Content;
+        }
         (Sort::File { size, first, count }, FileType::RegularFile) => {
             let is_known = existing == Existing::IfChanged && !plan.lost.contains(&number);
             if is_known && is_unchanged(entry, size, &stat) {
@@ -162,6 +179,19 @@ fn look_at(
         _ => {}
     }
     Some(found)
+}
+
+/// Tells whether a name in the target is one of the same file as that of an entry.
+fn is_name_of(
+    plan: &RestorePlan,
+    target: &Target,
+    first: EntryNumber,
+    name: (&Folder, &std::ffi::OsStr),
+) -> bool {
+    let parent = target.directory(&plan.entries, plan.entries.get(first).parent());
+    let is_same =
+        parent.and_then(|parent| target::is_same_file((&parent, plan.entries.name(first)), name));
+    is_same.unwrap_or(false)
 }
 
 fn has_size(stat: &Stat, size: u64) -> bool {
@@ -331,15 +361,46 @@ impl RestorePlan {
         report.untouched = survey.untouched;
         report.bytes_there = survey.bytes_there;
         report.bytes_compared = survey.bytes_compared;
-        if options.unexpected == Unexpected::Keep {
-            return Ok(Vec::new());
-        }
-        let paths = survey.in_the_way.iter().map(|number| self.path(*number));
-        report.deleted.extend(paths);
-        Ok(survey.in_the_way)
+        let clears =
+            options.unexpected == Unexpected::Remove && options.existing != Existing::Never;
+        let goes = |number: &EntryNumber| clears && self.entries.get(*number).wanted == Wanted::Yes;
+        let (goes, blocked): (Vec<_>, Vec<_>) = survey.in_the_way.into_iter().partition(goes);
+        report.deleted.extend(goes.iter().map(|number| self.path(*number)));
+        self.blocked.extend(blocked);
+        Ok(goes)
     }
 
-    /// Removes directories that stand where the snapshot has something else.
+    /// Names what cannot be made since something is in its way, and takes it for done.
+    pub(super) fn foresee_blocked(&mut self, report: &mut RestoreReport) {
+        if self.blocked.is_empty() {
+            return;
+        }
+        let mut blocked = std::mem::take(&mut self.blocked);
+        for number in 0..EntryNumber::try_from(self.entries.count()).unwrap_or(EntryNumber::MAX) {
+            let entry = self.entries.get(number);
+            let lies_in = entry.parent().is_some_and(|parent| blocked.contains(&parent));
+            let what = match (blocked.contains(&number), lies_in) {
+                (_, true) => "its directory cannot be made",
+                (true, false) if entry.is_directory() => "something else stands in its place",
+                (true, false) => "a directory stands in its place",
+                (false, false) => continue,
+            };
+            let (wanted, sort) = (entry.wanted, entry.sort);
+            blocked.insert(number);
+            if wanted == Wanted::No || sort == Sort::Socket {
+                continue;
+            }
+            self.totals.leave_out(sort);
+            if let Sort::File { first, count, .. } = sort {
+                let pieces = first as usize..(first + count) as usize;
+                self.pieces[pieces].iter_mut().for_each(|piece| piece.is_there = true);
+            }
+            report.fail(self.path(number), what);
+        }
+        self.blocked = blocked;
+    }
+
+    /// Removes what stands where the snapshot has something else and is not simply replaced.
     pub(super) fn clear_the_way(&self, target: &Target, in_the_way: &[EntryNumber]) {
         for number in in_the_way {
             let parent = target.directory(&self.entries, self.entries.get(*number).parent());

@@ -24,9 +24,9 @@ use crate::error::RepositoryError;
 
 /// What a restore does with a target that already holds something.
 ///
-/// Whatever it is, directories stay, and so does what the snapshot does not name. Where a directory
-/// of the snapshot is a symbolic link in the target, or a file of the snapshot a directory, that
-/// part fails and what is there stays.
+/// Whatever it is, nothing is written through a symbolic link, and what the snapshot does not name
+/// stays. Where a directory of the snapshot is a symbolic link in the target, or something else of it a
+/// directory, that part fails and what is there stays, unless what is unexpected is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Existing {
     /// Refuses a target directory that is not empty, before anything is written.
@@ -253,11 +253,12 @@ pub enum Directory {
     Found,
 }
 
-/// Makes a directory, or takes the one that is there; a file in its place is removed.
+/// Makes a directory, or takes the one that is there; a file in its place is removed, unless what is
+/// there stays.
 ///
-/// A symbolic link is neither followed, since it leads out of the target, nor removed, since a
+/// A symbolic link is neither followed, since it leads out of the target, nor removed here, since a
 /// platform whose `/srv` lies elsewhere would lose sight of all that is there.
-pub fn make_directory(parent: &Folder, name: &OsStr) -> io::Result<Directory> {
+pub fn make_directory(parent: &Folder, name: &OsStr, existing: Existing) -> io::Result<Directory> {
     match rustix::fs::mkdirat(parent, name, PRIVATE_DIRECTORY) {
         Ok(()) => return Ok(Directory::Made),
         Err(Errno::EXIST) => {}
@@ -269,6 +270,9 @@ pub fn make_directory(parent: &Folder, name: &OsStr) -> io::Result<Directory> {
             io::ErrorKind::NotADirectory,
             "a symbolic link stands in its place, which is neither followed nor replaced",
         )),
+        _ if existing == Existing::Never => {
+            Err(io::Error::new(io::ErrorKind::NotADirectory, "something else stands in its place"))
+        }
         _ => {
             rustix::fs::unlinkat(parent, name, AtFlags::empty())?;
             rustix::fs::mkdirat(parent, name, PRIVATE_DIRECTORY)?;

@@ -183,9 +183,51 @@ fn a_directory_that_is_a_link_in_the_target_loses_nothing() {
     symlink(outside.path(), ground.path("d")).unwrap();
     let mut options = ground.options(Existing::Always);
     options.unexpected = Unexpected::Remove;
+    options.existing = Existing::Never;
+    assert_eq!(ground.restore(&options).exit(), Exit::Incomplete);
+    assert!(fs::symlink_metadata(ground.path("d")).unwrap().is_symlink());
+    options.existing = Existing::Always;
+    let report = ground.restore(&options);
+    assert_eq!((report.exit(), &report.deleted[..]), (Exit::Done, &[PathBuf::from("/d")][..]));
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1);
+    ground.assert_whole();
+}
+
+#[test]
+fn what_is_in_the_way_is_foreseen() {
+    for unexpected in [Unexpected::Keep, Unexpected::Remove] {
+        for existing in [Existing::Always, Existing::IfChanged, Existing::Never] {
+            let ground = Ground::new();
+            fs::create_dir_all(ground.path("a/deep")).unwrap();
+            symlink("/nowhere", ground.path("d")).unwrap();
+            let options = RestoreOptions { unexpected, ..ground.options(existing) };
+            let (repository, snapshot) = (&ground.repository, &ground.snapshot);
+            let foreseen = preview(repository, snapshot, &options, &Cancel::new()).unwrap();
+            assert!(fs::symlink_metadata(ground.path("d")).unwrap().is_symlink());
+            let report = ground.restore(&options);
+            let paths = |report: &RestoreReport| -> Vec<PathBuf> {
+                report.failed.iter().map(|failed| failed.path.clone()).collect()
+            };
+            let case = format!("{unexpected:?} {existing:?}: {foreseen:?} {report:?}");
+            assert_eq!(paths(&foreseen), paths(&report), "{case}");
+            assert_eq!(foreseen.deleted, report.deleted, "{case}");
+            let sums = |r: &RestoreReport| (r.files, r.directories, r.bytes);
+            assert_eq!(sums(&foreseen), sums(&report), "{case}");
+            assert_eq!(foreseen.exit(), report.exit(), "{case}");
+        }
+    }
+}
+
+#[test]
+fn what_matches_nothing_is_no_success() {
+    let ground = Ground::new();
+    let mut options = ground.options(Existing::Refuse);
+    options.selection = Selection::new(&["/nobody"], &[] as &[&str]).unwrap();
     let report = ground.restore(&options);
     assert_eq!(report.exit(), Exit::Incomplete);
-    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1);
+    assert!(report.failed[0].what.contains("nothing in it matches"), "{report:?}");
+    options.selection = Selection::new(&["/nobody", "/a"], &[] as &[&str]).unwrap();
+    assert_eq!(ground.restore(&options).exit(), Exit::Done);
 }
 
 #[test]
@@ -322,7 +364,9 @@ fn patterns_select_what_restic_selects() {
             if flag == "--include" { (patterns, &[][..]) } else { (&[][..], patterns) };
         options.selection = Selection::new(include, exclude).unwrap();
         let report = restore(&indexed, &snapshot, &options, &Silent, &Cancel::new()).unwrap();
-        assert_eq!(report.failed, []);
+        // Where nothing matches, restic says nothing.
+        let is_nothing = files_below(&ours).is_empty() && report.failed.len() == 1;
+        assert!(report.failed.is_empty() || is_nothing, "{report:?}");
         assert_eq!(files_below(&ours), files_below(&theirs), "{flag} {patterns:?}");
     }
 }

@@ -47,7 +47,7 @@ pub struct Restore {
     )]
     tar: Option<PathBuf>,
     /// Restore only what matches this pattern, such as a path of the snapshot, and all in it; may be
-    /// given several times
+    /// given several times. Where nothing matches, the command ends with 3
     #[arg(long, short, value_name = "PATTERN")]
     include: Vec<OsString>,
     /// Restore only what matches a pattern of this file, one a line
@@ -63,7 +63,9 @@ pub struct Restore {
     /// in them is not fetched again
     #[arg(long, value_name = "WHEN")]
     overwrite: Option<Overwrite>,
-    /// Remove what is in the restored directories and not in the snapshot; needs --overwrite
+    /// Remove what is in the restored directories and not in the snapshot, and what would be in the way:
+    /// a directory in the place of something else, or a symbolic link in the place of a directory,
+    /// which otherwise stays and is named; needs --overwrite
     #[arg(long, requires = "overwrite")]
     delete: bool,
     /// Tell what would be restored, overwritten and removed, and do nothing
