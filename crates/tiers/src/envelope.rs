@@ -3,6 +3,7 @@
 //! An envelope hides; it does not prove who wrote it. Records carry a signature inside.
 
 use std::fmt;
+use std::io::Read as _;
 use std::str::FromStr;
 
 use age::x25519;
@@ -27,6 +28,16 @@ pub enum EnvelopeError {
         #[source]
         source: age::DecryptError,
     },
+}
+
+impl EnvelopeError {
+    fn of(what: &str, source: age::DecryptError) -> Self {
+        let what = what.to_owned();
+        match source {
+            age::DecryptError::NoMatchingKeys => Self::AnotherKey { what },
+            source => Self::Damaged { what, source },
+        }
+    }
 }
 
 impl Classify for EnvelopeError {
@@ -118,13 +129,48 @@ impl Opener {
 
     /// Opens an envelope; `what` names it in the error.
     pub fn open(&self, what: &str, sealed: &[u8]) -> Result<Vec<u8>, EnvelopeError> {
-        age::decrypt(&self.0, sealed).map_err(|source| match source {
-            age::DecryptError::NoMatchingKeys => {
-                EnvelopeError::AnotherKey { what: what.to_owned() }
-            }
-            source => EnvelopeError::Damaged { what: what.to_owned(), source },
-        })
+        age::decrypt(&self.0, sealed).map_err(|source| EnvelopeError::of(what, source))
     }
+
+    /// Opens the beginning of an envelope, of which only the [first bytes](sealed_length_max) need be
+    /// there: at most `length` bytes, each of them verified.
+    pub fn open_first(
+        &self,
+        what: &str,
+        sealed: &[u8],
+        length: u64,
+    ) -> Result<Vec<u8>, EnvelopeError> {
+        let read = || {
+            let opened = age::Decryptor::new(sealed)?;
+            let mut plaintext = Vec::new();
+            let identity: &dyn age::Identity = &self.0;
+            opened.decrypt(std::iter::once(identity))?.take(length).read_to_end(&mut plaintext)?;
+            Ok(plaintext)
+        };
+        read().map_err(|source| EnvelopeError::of(what, source))
+    }
+}
+
+/// How many plain bytes age seals at a time.
+const CHUNK_LENGTH: u64 = 64 << 10;
+/// What proves each of them.
+const TAG_LENGTH: u64 = 16;
+/// What the head of an envelope has that is sealed to one recipient, without and with what age adds to it
+/// at random so that readers do not rely on its shape: 400 bytes at most, and some to spare.
+const HEAD_LENGTH_MIN: u64 = 184;
+const HEAD_LENGTH_MAX: u64 = 512;
+
+/// Returns how many bytes at the beginning of an envelope hold the first `length` plain ones.
+pub const fn sealed_length_max(length: u64) -> u64 {
+    HEAD_LENGTH_MAX + length.div_ceil(CHUNK_LENGTH) * (CHUNK_LENGTH + TAG_LENGTH)
+}
+
+/// Tells whether an envelope of `sealed` bytes can be a whole one of `length` plain bytes, as far as
+/// can be told without opening it: of one that was cut off by some two hundred bytes it cannot.
+pub const fn may_be_whole(sealed: u64, length: u64) -> bool {
+    let chunks = if length == 0 { 1 } else { length.div_ceil(CHUNK_LENGTH) };
+    let body = length + chunks * TAG_LENGTH;
+    sealed >= body + HEAD_LENGTH_MIN && sealed - body <= HEAD_LENGTH_MAX
 }
 
 impl fmt::Debug for Opener {
@@ -179,6 +225,25 @@ mod tests {
         for length in 0..sealed.len() {
             let error = opener.open("x", &sealed[..length]).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Corrupt, "{length}");
+        }
+    }
+
+    #[test]
+    fn the_beginning_opens_without_the_rest() {
+        let opener = opener(&identity());
+        for length in [0, 1, 1000, 65_535, 65_536, 65_537, 300_000] {
+            let plaintext: Vec<u8> = (0..length).map(|n| u8::try_from(n % 251).unwrap()).collect();
+            let sealed = opener.recipient().seal(&plaintext);
+            assert!(may_be_whole(sealed.len() as u64, length), "{length}");
+            let whole = usize::try_from(sealed_length_max(1000)).unwrap().min(sealed.len());
+            let first = opener.open_first("x", &sealed[..whole], 1000).unwrap();
+            assert_eq!(first, plaintext[..plaintext.len().min(1000)]);
+            for cut in [0, 100, sealed.len().min(65_536) / 2] {
+                assert!(opener.open_first("x", &sealed[..cut], 1000).is_err(), "{length} {cut}");
+            }
+            for cut in [0, 100, sealed.len().saturating_sub(400)] {
+                assert!(!may_be_whole(cut as u64, length), "{length} {cut}");
+            }
         }
     }
 
