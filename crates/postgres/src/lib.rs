@@ -23,6 +23,7 @@
 //! log. Where root meets a socket with peer authentication, connections and children take on the
 //! operating system user that the server expects; [`identity`] says how.
 
+pub mod archive;
 pub mod beside;
 pub mod conninfo;
 pub mod control;

@@ -1,0 +1,133 @@
+//! Up to which times one can recover, told from the summaries of few segments.
+//!
+//! The times at which transactions ended grow with the log. So the segment that holds a time is found
+//! by halving, and the first and last times of a range by reading from its ends.
+//!
+//! # Limits
+//!
+//! A server's clock may be set back. Then times do not grow for a while, and halving may find a
+//! segment beside the right one: what it gives is where recovery would stop first, as far as the
+//! segments that were read show, and a later one may have an earlier time. `archive_timeout` makes
+//! segments without transactions; at each end at most [`LOOKS_MAX`] of them are passed over.
+
+use std::collections::BTreeMap;
+
+use lifeboat_model::Timestamp;
+use lifeboat_tiers::envelope::{Opener, sealed_length_max};
+use lifeboat_tiers::{ReadRange, Tier};
+
+use super::error::ArchiveError;
+use super::inventory::Listed;
+use super::object;
+use super::summary::{READ_LENGTH, Summary};
+use crate::wal::SegmentSummary;
+
+/// How many segments are looked at from either end of a range for one in which a transaction ended.
+pub const LOOKS_MAX: usize = 200;
+
+/// Reads the summary of an archived file, and no more of it than that takes.
+pub async fn read_summary(
+    tier: &dyn Tier,
+    listed: &Listed,
+    opener: &Opener,
+) -> Result<Summary, ArchiveError> {
+    let length = listed.size.min(sealed_length_max(READ_LENGTH));
+    let range = ReadRange::Bounded { offset: 0, length };
+    let beginning = tier.get(&listed.name.path(), range).await?;
+    object::open_summary(&listed.name, &beginning, opener)
+}
+
+/// The times of segments that follow each other.
+#[derive(Debug)]
+pub struct TimeIndex<'a> {
+    tier: &'a dyn Tier,
+    opener: &'a Opener,
+    segments: &'a [Listed],
+    read: BTreeMap<usize, Option<SegmentSummary>>,
+}
+
+impl<'a> TimeIndex<'a> {
+    /// Looks at `segments`, which are in their order.
+    pub const fn new(tier: &'a dyn Tier, opener: &'a Opener, segments: &'a [Listed]) -> Self {
+        Self { tier, opener, segments, read: BTreeMap::new() }
+    }
+
+    /// Returns how many summaries were read.
+    pub fn reads(&self) -> usize {
+        self.read.len()
+    }
+
+    /// Returns the time of the first commit.
+    pub async fn first(&mut self) -> Result<Option<Timestamp>, ArchiveError> {
+        for at in 0..self.segments.len().min(LOOKS_MAX) {
+            if let Some(times) = self.whole(at).await?.and_then(|segment| segment.commits) {
+                return Ok(Some(times.first));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns the time of the last commit.
+    pub async fn last(&mut self) -> Result<Option<Timestamp>, ArchiveError> {
+        for at in (0..self.segments.len()).rev().take(LOOKS_MAX) {
+            if let Some(times) = self.whole(at).await?.and_then(|segment| segment.commits) {
+                return Ok(Some(times.last));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns the place of the first segment with a transaction that ended at `time` or later: the
+    /// last one that recovery to that time needs. `None` if the log does not lead so far.
+    pub async fn place_of(&mut self, time: Timestamp) -> Result<Option<usize>, ArchiveError> {
+        let (mut low, mut high) = (0, self.segments.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.next_time(middle, high).await? {
+                Some((at, latest)) if latest < time => low = at + 1,
+                // In none of those that say something does the log lead too short.
+                _ => high = middle,
+            }
+        }
+        Ok(self.next_time(low, self.segments.len()).await?.map(|(at, _)| at))
+    }
+
+    /// Returns the first segment of `from..to` in which a transaction ended, and the latest of its times.
+    async fn next_time(
+        &mut self,
+        from: usize,
+        to: usize,
+    ) -> Result<Option<(usize, Timestamp)>, ArchiveError> {
+        for at in from..to {
+            let Some(segment) = self.summary(at).await? else { continue };
+            let ends = [segment.commits, segment.aborts];
+            if let Some(latest) = ends.into_iter().flatten().map(|times| times.latest).max() {
+                return Ok(Some((at, latest)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns what can be reached with a segment, with the record that the one before began.
+    async fn whole(&mut self, at: usize) -> Result<Option<SegmentSummary>, ArchiveError> {
+        let Some(segment) = self.summary(at).await? else { return Ok(None) };
+        let before = match at.checked_sub(1) {
+            Some(before) => self.summary(before).await?,
+            None => None,
+        };
+        Ok(Some(match before {
+            Some(before) => segment.after(&before),
+            None => segment,
+        }))
+    }
+
+    async fn summary(&mut self, at: usize) -> Result<Option<SegmentSummary>, ArchiveError> {
+        if let Some(read) = self.read.get(&at) {
+            return Ok(read.clone());
+        }
+        let listed = &self.segments[at];
+        let summary = read_summary(self.tier, listed, self.opener).await?.segment;
+        self.read.insert(at, summary.clone());
+        Ok(summary)
+    }
+}
