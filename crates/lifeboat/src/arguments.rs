@@ -71,15 +71,15 @@ pub enum ColorChoice {
 /// The headings of `lifeboat --help` and the commands below each; a test holds it complete.
 const GROUPS: [(&str, &[&str]); 6] = [
     ("Begin", &["init", "check", "plan", "key"]),
-    ("Protect", &["backup", "status", "points", "verify", "catalog"]),
+    ("Protect", &["backup", "status", "points", "verify", "wal", "catalog"]),
     ("Bring back", &["restore"]),
     ("Plumbing", &["repo"]),
     ("This program", &["completions", "man"]),
     (
         "Not built yet (exit 5)",
         &[
-            "query", "undelete", "test", "drill", "recover", "incident", "wal", "postgres",
-            "tiers", "forecast", "evidence", "notify", "serve", "install",
+            "query", "undelete", "test", "drill", "recover", "incident", "postgres", "tiers",
+            "forecast", "evidence", "notify", "serve", "install",
         ],
     ),
 ];

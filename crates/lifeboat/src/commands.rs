@@ -14,6 +14,7 @@ mod restore;
 mod status;
 mod unbuilt;
 mod verify;
+mod wal;
 
 use clap::Subcommand;
 use lifeboat_model::Exit;
@@ -48,6 +49,9 @@ pub enum Command {
     /// List, verify and rebuild the signed records of what was done
     #[command(subcommand)]
     Catalog(catalog::Catalog),
+    /// Archive PostgreSQL's write-ahead log and have it back
+    #[command(subcommand)]
+    Wal(wal::Wal),
     /// Work on any restic repository by address and password, without a plan
     #[command(subcommand, long_about = repo::LONG_ABOUT)]
     Repo(Box<repo::Repo>),
@@ -74,6 +78,7 @@ impl Command {
             Self::Key(command) => command.run(session),
             Self::Status(command) => command.run(session),
             Self::Catalog(command) => command.run(session),
+            Self::Wal(command) => command.run(session),
             Self::Repo(command) => command.run(session),
             Self::Completions(command) => command.run(),
             Self::Man(command) => command.run(session),

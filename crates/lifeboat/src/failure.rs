@@ -54,9 +54,12 @@ pub enum CommandError {
         /// What it will be part of.
         feature: &'static str,
     },
-    /// Like `NotBuilt`, where PostgreSQL called it and must not take that for the end of its archive.
-    #[error("`lifeboat wal get` is not built yet; PostgreSQL must stop here rather than promote")]
-    NoArchive,
+    /// Whoever serves the log could not do it.
+    #[error("`lifeboat wal serve` could not do it: {message}")]
+    Served {
+        /// Why.
+        message: String,
+    },
     /// The arguments contradict each other or the situation.
     #[error("{message}")]
     Usage {
@@ -159,7 +162,6 @@ impl Classify for CommandError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::NotBuilt { .. }
-            | Self::NoArchive
             | Self::Usage { .. }
             | Self::NoPassword { .. }
             | Self::NoNewPassword { .. }
@@ -168,6 +170,7 @@ impl Classify for CommandError {
             Self::NoPlan { .. } | Self::PlanFile { .. } => ErrorKind::Config,
             Self::NoRepository { .. } => ErrorKind::NotFound,
             Self::PasswordCommand { .. } | Self::Unlockable(_) => ErrorKind::Denied,
+            Self::Served { .. } => ErrorKind::Unavailable,
             Self::Document(_) => ErrorKind::Bug,
             Self::File { source, .. } | Self::System { source, .. } => match source.kind() {
                 std::io::ErrorKind::NotFound => ErrorKind::NotFound,
@@ -181,7 +184,6 @@ impl Classify for CommandError {
     fn exit(&self) -> Exit {
         match self {
             Self::NotBuilt { .. } => Exit::NotBuilt,
-            Self::NoArchive => Exit::StopServer,
             Self::NoRepository { .. } => Exit::NoRepository,
             _ => self.kind().exit(),
         }

@@ -1,6 +1,7 @@
 //! One run of one command: from the command line to the exit code.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 
 use clap::FromArgMatches;
@@ -46,6 +47,14 @@ impl Session {
         Ok(Site::new(checked, surroundings))
     }
 
+    /// Like [`Session::site`], for a command that a server calls for every file: what is worth saying about
+    /// the plan is for `lifeboat check` to say.
+    pub fn site_quietly(&self) -> Result<Site, Failure> {
+        let checked = plan_file::check(self)?;
+        let surroundings = self.surroundings(checked.plan.site());
+        Ok(Site::new(checked, surroundings))
+    }
+
     /// Returns what the operations on a site may know of the process.
     pub fn surroundings(&self, site: &SiteName) -> Surroundings {
         let time = (Arc::clone(&self.clock), self.cancel.clone());
@@ -64,14 +73,63 @@ impl Session {
     }
 }
 
+/// Who takes the exit code for an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Caller {
+    /// A person or a script.
+    Anybody,
+    /// PostgreSQL's archiver, which starts anew at codes above 125 and does not count them.
+    Archiver,
+    /// PostgreSQL in recovery, which takes codes from 1 to 125 for the end of the archive.
+    Recovery,
+}
+
+impl Caller {
+    /// Tells by the words of the command line, also of one that cannot be understood.
+    ///
+    /// A word too many that looks like it only stops a server.
+    fn of(arguments: &[OsString]) -> Self {
+        let has = |word: &str| arguments.iter().skip(1).any(|argument| argument == word);
+        match (has("wal"), has("get"), has("push")) {
+            (true, true, _) => Self::Recovery,
+            (true, false, true) => Self::Archiver,
+            _ => Self::Anybody,
+        }
+    }
+
+    /// Returns how the process ends after the command did not come to its answer.
+    const fn exit(self, exit: Exit) -> Exit {
+        match (self, exit) {
+            (Self::Recovery, _) => Exit::StopServer,
+            (Self::Archiver, Exit::Cancelled) => Exit::Failed,
+            _ => exit,
+        }
+    }
+}
+
 /// Runs the command that the process was started with.
 pub fn run(process: Process) -> Exit {
+    let caller = Caller::of(&process.arguments);
+    match panic::catch_unwind(AssertUnwindSafe(|| run_for(caller, process))) {
+        Ok(exit) => exit,
+        // A panic ends a process with 101, which a recovery would take for the end of the archive.
+        Err(_) if caller == Caller::Recovery => Exit::StopServer,
+        Err(panic) => panic::resume_unwind(panic),
+    }
+}
+
+fn run_for(caller: Caller, process: Process) -> Exit {
     let parsed = arguments::command()
         .try_get_matches_from(&process.arguments)
         .and_then(|matches| Arguments::from_arg_matches(&matches));
     let arguments = match parsed {
         Ok(arguments) => arguments,
-        Err(error) => return refuse(&error, &process),
+        Err(error) => {
+            return match refuse(&error, &process) {
+                Exit::Done => Exit::Done,
+                exit => caller.exit(exit),
+            };
+        }
     };
     let (out, err) = process.paints(arguments.global.color);
     let screen = Screen { json: arguments.global.json, quiet: arguments.global.quiet, out, err };
@@ -79,7 +137,7 @@ pub fn run(process: Process) -> Exit {
         Ok(exit) => exit,
         Err(failure) => {
             screen.failure(&failure);
-            failure.exit()
+            caller.exit(failure.exit())
         }
     }
 }
@@ -141,6 +199,22 @@ fn split_usage(text: &str) -> (String, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_recovery_is_never_told_of_an_end_by_mistake() {
+        let caller =
+            |line: &str| Caller::of(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
+        for line in
+            ["lifeboat wal get", "lifeboat --plan x wal get a b", "lifeboat wal -q get a --no"]
+        {
+            for exit in [Exit::Failed, Exit::Usage, Exit::WrongKey, Exit::Cancelled] {
+                assert_eq!(caller(line).exit(exit), Exit::StopServer, "{line}");
+            }
+        }
+        assert_eq!(caller("lifeboat wal push a").exit(Exit::Cancelled), Exit::Failed);
+        assert_eq!(caller("lifeboat wal push a").exit(Exit::WrongKey), Exit::WrongKey);
+        assert_eq!(caller("lifeboat status").exit(Exit::Cancelled), Exit::Cancelled);
+    }
 
     #[test]
     fn a_usage_error_splits_into_message_and_hint() {

@@ -23,6 +23,7 @@ pub mod step_order;
 pub mod surroundings;
 pub mod tier_mark;
 pub mod verification;
+pub mod wal;
 pub mod wire;
 pub mod writer;
 

@@ -3,6 +3,7 @@
 //! Every question has three answers; what could not be asked never counts as passed. Nothing is
 //! changed but for one small object that is put on each tier and removed again.
 
+mod log;
 mod sources;
 mod tiers;
 
@@ -95,8 +96,12 @@ pub fn readiness(
             AssetKind::Command(command) => asking.command(&subject, command),
             AssetKind::Postgres(postgres) => {
                 asking.database(&subject, postgres);
-                if postgres.wal.mode != WalMode::None {
-                    asking.not_built(&subject, "its write-ahead log is captured");
+                match postgres.wal.mode {
+                    WalMode::None => {}
+                    WalMode::Archive => asking.log(&subject, name),
+                    WalMode::Stream | WalMode::Synchronous => {
+                        asking.not_built(&subject, "its write-ahead log is received");
+                    }
                 }
             }
         }

@@ -1,5 +1,4 @@
-//! The commands of the language whose features are still to come: they say so and end with 5,
-//! but for `wal get`, whose 5 PostgreSQL would take for the end of the archive.
+//! The commands of the language whose features are still to come: they say so and end with 5.
 
 use std::ffi::OsString;
 
@@ -30,8 +29,6 @@ pub enum Unbuilt {
     Recover(Anything),
     /// Declare, note, acknowledge, close and review incidents
     Incident(Anything),
-    /// Push and fetch write-ahead log for PostgreSQL's archive and restore commands
-    Wal(Anything),
     /// Set up or remove what PostgreSQL needs: role, archive settings, slot
     Postgres(Anything),
     /// Show the tiers: what lies on each, its locks and its costs
@@ -51,12 +48,6 @@ pub enum Unbuilt {
 impl Unbuilt {
     /// Returns the answer of the command.
     pub fn refusal(&self) -> CommandError {
-        // Options may stand before it; a word too many that looks like it only stops a server.
-        if let Self::Wal(Anything { rest }) = self
-            && rest.iter().any(|word| word == "get")
-        {
-            return CommandError::NoArchive;
-        }
         let (command, feature) = match self {
             Self::Query(_) => ("query", "looking into the past with SQL"),
             Self::Undelete(_) => ("undelete", "bringing single rows back"),
@@ -64,7 +55,6 @@ impl Unbuilt {
             Self::Drill(_) => ("drill", "drills of whole scenarios"),
             Self::Recover(_) => ("recover", "recovery by runbook"),
             Self::Incident(_) => ("incident", "incidents and escalation"),
-            Self::Wal(_) => ("wal", "point-in-time recovery from archived write-ahead log"),
             Self::Postgres(_) => {
                 ("postgres", "point-in-time recovery from archived write-ahead log")
             }

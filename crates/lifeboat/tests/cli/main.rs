@@ -17,3 +17,4 @@ mod selection;
 mod streams;
 mod terminal;
 mod trouble;
+mod wal;

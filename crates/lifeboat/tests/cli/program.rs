@@ -39,11 +39,8 @@ fn the_whole_help_is_as_reviewed() {
 #[test]
 fn an_unbuilt_command_says_what_it_will_be_part_of() {
     let environment = Environment::new();
-    let ended = environment.run(["wal", "push", "--whatever", "/pg_wal/1"]);
-    insta::assert_snapshot!(ended.failure(5), @"error: `lifeboat wal` is not built yet; it belongs to point-in-time recovery from archived write-ahead log");
-    // PostgreSQL takes 1 to 125 of its restore_command for the end of the archive.
-    let ended = environment.run(["wal", "get", "000000010000000000000001", "pg_wal/RECOVERYXLOG"]);
-    insta::assert_snapshot!(ended.failure(255), @"error: `lifeboat wal get` is not built yet; PostgreSQL must stop here rather than promote");
+    let ended = environment.run(["postgres", "setup", "--whatever", "database"]);
+    insta::assert_snapshot!(ended.failure(5), @"error: `lifeboat postgres` is not built yet; it belongs to point-in-time recovery from archived write-ahead log");
     let document = environment.run(["drill", "complete-system-failure", "--json"]);
     assert_eq!(document.code(), 5);
 }
