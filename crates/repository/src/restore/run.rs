@@ -200,7 +200,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Makes a file without content, or gives one that is there its metadata.
+    /// Makes a file without content, or sees to one of which nothing has to be written: it gets its metadata,
+    /// and what stands behind its end is cut off.
     fn make_file(&self, number: EntryNumber, entry: &Entry, size: u64) {
         match entry.there {
             There::Untouched => return,
@@ -208,6 +209,10 @@ impl<'a> Run<'a> {
             There::Nothing | There::Part => {
                 let name = self.plan.entries.name(number);
                 let made = self.parent(entry).and_then(|parent| {
+                    if entry.there == There::Part {
+                        let file = target::open_to_complete(&parent, name, size)?;
+                        return Ok((file, Inherited::Maybe));
+                    }
                     let file = target::make_file(&parent, name, size)?;
                     Ok((file, parent.hands_down))
                 });

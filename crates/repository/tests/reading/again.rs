@@ -113,6 +113,18 @@ fn of_a_changed_file_only_what_differs_is_written() {
 }
 
 #[test]
+fn a_file_that_only_has_more_behind_its_end_is_cut_off() {
+    let ground = Ground::new();
+    ground.restore(&ground.options(Existing::Refuse));
+    for (name, content) in [("a", [FIRST, SECOND].concat()), ("d/b", b"content of b".to_vec())] {
+        write(&ground.path(name), &[content, b"longer".to_vec()].concat());
+    }
+    let report = ground.restore(&ground.options(Existing::Always));
+    assert_eq!((report.bytes_written, report.replaced), (0, 2));
+    ground.assert_whole();
+}
+
+#[test]
 fn a_file_of_the_recorded_length_and_time_is_read_only_if_asked() {
     let ground = Ground::new();
     ground.restore(&ground.options(Existing::Refuse));
