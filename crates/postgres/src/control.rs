@@ -8,6 +8,7 @@
 //! A file that is read while the server writes it may be torn; its CRC tells, and reading again helps.
 
 use lifeboat_model::{Classify, ErrorKind, Lsn, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use crate::fields::Fields;
 use crate::page::Checksums;
@@ -118,7 +119,7 @@ pub struct Checkpoint {
 }
 
 /// The settings that a standby, or a server that recovers, must not go below.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ServerLimits {
     /// `max_connections`.
     pub connections: u32,

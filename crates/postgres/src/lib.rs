@@ -24,6 +24,7 @@
 //! operating system user that the server expects; [`identity`] says how.
 
 pub mod archive;
+pub mod base;
 pub mod beside;
 pub mod conninfo;
 pub mod control;
