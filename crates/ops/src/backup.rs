@@ -24,6 +24,7 @@
 //! stored without a snapshot is found again by the next backup. A point is computed from snapshots,
 //! so one without a record still counts.
 
+pub mod base;
 mod capture;
 mod command;
 mod copies;
@@ -53,7 +54,9 @@ use serde::Serialize;
 use self::capture::CaptureTrouble;
 use self::hold::Hold;
 use crate::catalog::TierSync;
-use crate::catalog::body::{AssetBackedUp, Body, JobEnded, JobStarted, SKIPPED_MAX, TierSnapshot};
+use crate::catalog::body::{
+    AssetBackedUp, BaseRecord, Body, JobEnded, JobStarted, SKIPPED_MAX, TierSnapshot,
+};
 use crate::ending::{Ending, JobStage, StageOutcome};
 use crate::error::{OpsError, Trouble};
 use crate::holdings::Holdings;
@@ -126,6 +129,8 @@ pub struct AssetReport {
     pub captured: Option<Timestamp>,
     /// The application's revision.
     pub revision: Option<String>,
+    /// The base backup, where one was made.
+    pub base: Option<BaseRecord>,
     /// Its snapshot on each tier.
     pub snapshots: Vec<TierSnapshotReport>,
     /// What was read and stored.
@@ -158,6 +163,7 @@ impl AssetReport {
             ending: Ending::Succeeded,
             captured: None,
             revision: None,
+            base: None,
             snapshots: Vec::new(),
             counts: None,
             remarks: Vec::new(),
@@ -183,6 +189,7 @@ impl AssetReport {
                 .map(|on| TierSnapshot { tier: on.tier.clone(), snapshot: on.snapshot })
                 .collect(),
             revision: self.revision.clone(),
+            base: self.base.clone(),
             bytes_read: counts.bytes_read,
             bytes_stored: counts.bytes_stored,
             skipped: self.skipped.iter().take(SKIPPED_MAX).map(ToString::to_string).collect(),

@@ -8,6 +8,7 @@ use lifeboat_model::{AssetName, Cancelled, Classify, ErrorCode, ErrorKind, Exit,
 use lifeboat_model::{SiteName, TierName};
 use lifeboat_plan::Rejected;
 use lifeboat_postgres::PostgresError;
+use lifeboat_postgres::base::BaseError;
 use lifeboat_repository::RepositoryError;
 use lifeboat_repository::backup::BackupError;
 use lifeboat_repository::source::ExcludeError;
@@ -59,6 +60,17 @@ pub enum OpsError {
     /// PostgreSQL failed.
     #[error(transparent)]
     Postgres(#[from] PostgresError),
+    /// A base backup could not be made or read.
+    #[error(transparent)]
+    Base(#[from] BaseError),
+    /// A tier that must hold the log cannot be used.
+    #[error("tier `{tier}` has to hold the log and cannot be used: {}", trouble.message)]
+    LogTier {
+        /// Which tier.
+        tier: TierName,
+        /// Why not.
+        trouble: Trouble,
+    },
     /// A plan that was found on a tier does not hold.
     #[error(transparent)]
     Plan(#[from] Rejected),
@@ -270,6 +282,7 @@ impl OpsError {
             Self::Backup(error) => Some(error),
             Self::Tier(error) => Some(error),
             Self::Postgres(error) => Some(error),
+            Self::Base(error) => Some(error),
             Self::Plan(error) => Some(error),
             Self::HeldElsewhere { error, .. } => Some(error.as_ref()),
             _ => None,
@@ -316,6 +329,7 @@ impl Classify for OpsError {
             | Self::Differs { .. }
             | Self::Unreadable { .. } => ErrorKind::Corrupt,
             Self::Cancelled(_) => ErrorKind::Cancelled,
+            Self::LogTier { .. } => ErrorKind::Unavailable,
             _ => ErrorKind::NotFound,
         }
     }

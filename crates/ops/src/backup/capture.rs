@@ -5,6 +5,7 @@ use lifeboat_plan::plan::asset::{Asset, AssetKind};
 use lifeboat_repository::backup::{self, BackupError, BackupReport, ParentChoice};
 use lifeboat_repository::source::Source;
 
+use super::base::{BegunBase, conclude};
 use super::hold::Hold;
 use super::{AssetReport, Job, TierSnapshotReport};
 use crate::ending::Ending;
@@ -12,6 +13,7 @@ use crate::error::{OpsError, Trouble};
 use crate::wire::open::OpenTier;
 
 /// What is read for an asset.
+#[derive(Default)]
 pub(super) struct Reading {
     /// The sources.
     pub sources: Vec<Source>,
@@ -21,6 +23,8 @@ pub(super) struct Reading {
     pub revision: Option<String>,
     /// What the plan asks for beyond it that is not there.
     pub lacking: Option<Trouble>,
+    /// The base backup that the sources are of.
+    pub base: Option<BegunBase>,
 }
 
 /// Why the capture of an asset did not succeed.
@@ -72,32 +76,46 @@ impl Job<'_> {
         // What an earlier tier did not take is read anew.
         report.remarks.clear();
         let reading = self
-            .read(asset, report)
+            .read(asset, tier, report)
             .map_err(|error| CaptureTrouble::Source(Trouble::of(&error)))?;
-        let Reading { sources, moment, revision, lacking } = reading;
+        let Reading { sources, moment, revision, lacking, base } = reading;
         report.revision = revision;
         let options = backup::BackupOptions {
             tags: self.tags(&report.asset),
             time: moment,
-            parent: ParentChoice::Latest,
+            parent: base.as_ref().map_or(ParentChoice::Latest, |base| base.choice),
             ..backup::BackupOptions::new(self.site().name().as_str())
         };
         let clock = self.site().surroundings().clock.as_ref();
         let hold = self.hold(tier).map_err(CaptureTrouble::Tier)?;
-        let (events, cancel) = (self.events, hold.cancel());
-        let made = backup::backup(&tier.repository, sources, &options, events, cancel, clock)
-            .map_err(|error| CaptureTrouble::under(hold, error))?;
+        let made = backup::backup_on_condition(
+            &tier.repository,
+            sources,
+            &options,
+            &mut |_| base.as_ref().map_or(Ok(()), |base| self.may_publish(base)),
+            self.events,
+            hold.cancel(),
+            clock,
+        )
+        .map_err(|error| CaptureTrouble::under(hold, error))?;
         take_over(made, moment, tier, report);
-        match (incomplete(report), lacking) {
+        let concluded = base.as_ref().map(|base| conclude(base, report)).transpose();
+        let damage = concluded.map_err(|error| CaptureTrouble::Source(Trouble::of(&error)))?;
+        match (incomplete(report), lacking.or(damage.flatten())) {
             (Some(trouble), _) | (None, Some(trouble)) => Err(CaptureTrouble::Source(trouble)),
             (None, None) => Ok(()),
         }
     }
 
-    fn read(&self, asset: &Asset, report: &mut AssetReport) -> Result<Reading, OpsError> {
+    fn read(
+        &self,
+        asset: &Asset,
+        tier: &OpenTier,
+        report: &mut AssetReport,
+    ) -> Result<Reading, OpsError> {
         match &asset.kind {
             AssetKind::Files(files) => self.read_files(files, report),
-            AssetKind::Postgres(postgres) => self.read_database(&report.asset, postgres),
+            AssetKind::Postgres(postgres) => self.read_database(postgres, tier, report),
             AssetKind::Command(command) => Ok(self.read_command(&report.asset, command)),
         }
     }

@@ -23,11 +23,6 @@ impl Job<'_> {
     pub(super) fn read_command(&self, asset: &AssetName, command: &CommandOutput) -> Reading {
         let line = CommandLine::new(command.backup.words(), TIMEOUT);
         let source = line.into_source(output_path(asset), self.cancel.clone());
-        Reading {
-            sources: vec![Source::Stream(source)],
-            moment: None,
-            revision: None,
-            lacking: None,
-        }
+        Reading { sources: vec![Source::Stream(source)], ..Reading::default() }
     }
 }

@@ -9,9 +9,11 @@ use lifeboat_plan::plan::asset::{Base, Postgres};
 use lifeboat_postgres::{Globals, Server, SnapshotDump};
 use lifeboat_repository::source::{Source, StreamReader, StreamSource};
 
-use super::Job;
+use super::base::base_folder;
 use super::capture::Reading;
-use crate::error::{OpsError, Trouble};
+use super::{AssetReport, Job};
+use crate::error::OpsError;
+use crate::wire::open::OpenTier;
 
 /// Where the parts of a dump lie in its snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,20 +77,36 @@ impl StreamReader for Document {
 impl Job<'_> {
     pub(super) fn read_database(
         &self,
-        asset: &AssetName,
         postgres: &Postgres,
+        tier: &OpenTier,
+        report: &mut AssetReport,
     ) -> Result<Reading, OpsError> {
-        let physical =
-            || OpsError::NotBuilt { what: "a base backup (`base = \"physical\"`)".to_owned() };
-        if postgres.base == Base::Physical {
-            return Err(physical());
-        }
-        let lacking = (postgres.base == Base::Both).then(|| Trouble::of(&physical()));
         self.emit(Event::Started { stage: Stage::Database, total: None });
-        let reading = self.begin_dump(asset, postgres);
+        let reading = self.begin_database(postgres, tier, report);
         self.emit(Event::Finished { stage: Stage::Database });
-        let (sources, dump) = reading?;
-        Ok(Reading { sources, moment: Some(dump.taken()), revision: None, lacking })
+        reading
+    }
+
+    fn begin_database(
+        &self,
+        postgres: &Postgres,
+        tier: &OpenTier,
+        report: &mut AssetReport,
+    ) -> Result<Reading, OpsError> {
+        let asset = report.asset.clone();
+        let mut reading = Reading::default();
+        if postgres.base != Base::Logical {
+            let base = self.begin_base(&asset, postgres, tier, report)?;
+            reading.sources = base.backup.sources(&base_folder(&asset), base.parent.as_ref());
+            reading.moment = Some(base.started());
+            reading.base = Some(base);
+        }
+        if postgres.base != Base::Physical {
+            let (sources, dump) = self.begin_dump(&asset, postgres)?;
+            reading.sources.extend(sources);
+            reading.moment = Some(dump.taken());
+        }
+        Ok(reading)
     }
 
     fn begin_dump(

@@ -47,7 +47,7 @@ impl Job<'_> {
         };
         let one_file_system = files.one_file_system;
         let sources = vec![Source::Files(FilesSource { paths, exclude, one_file_system })];
-        Ok(Reading { sources, moment: None, revision, lacking })
+        Ok(Reading { sources, revision, lacking, ..Reading::default() })
     }
 
     /// Asks for the application's revision, in its first directory.

@@ -15,6 +15,27 @@ pub enum Remark {
         #[serde(serialize_with = "as_shown")]
         path: PathBuf,
     },
+    /// Something in a server's directories that no backup can have.
+    NotStored {
+        /// Where it is.
+        #[serde(serialize_with = "as_shown")]
+        path: PathBuf,
+        /// What it is.
+        what: String,
+    },
+    /// All pages of a server were hashed, since the backup before says nothing of them.
+    AllRead {
+        /// Why not.
+        why: String,
+    },
+    /// Pages of a relation are damaged on the server; they were stored as they are.
+    DamagedPages {
+        /// In which file, by its path in the snapshot.
+        #[serde(serialize_with = "as_shown")]
+        path: PathBuf,
+        /// How many.
+        pages: u64,
+    },
 }
 
 /// Writes a path as it is shown: serde itself refuses one that is not UTF-8.
@@ -31,6 +52,18 @@ impl fmt::Display for Remark {
                  kind = \"postgres\" protects",
                 path.display()
             ),
+            Self::NotStored { path, what } => {
+                write!(f, "{} is left out: it is {what}", path.display())
+            }
+            Self::AllRead { why } => {
+                write!(
+                    f,
+                    "all pages were compared, since the base backup before does not count: {why}"
+                )
+            }
+            Self::DamagedPages { path, pages } => {
+                write!(f, "{}: damaged pages: {pages}", path.display())
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use lifeboat_model::{
-    AssetName, JobId, Outcome, PackId, PlanId, RepositoryId, SnapshotId, TierName,
+    AssetName, JobId, Lsn, Outcome, PackId, PlanId, RepositoryId, SnapshotId, TierName,
 };
 use lifeboat_model::{Timestamp, WriterId};
 use serde::{Deserialize, Serialize};
@@ -123,6 +123,9 @@ pub struct AssetBackedUp {
     pub snapshots: Vec<TierSnapshot>,
     /// The application's revision, where the plan names a command for it.
     pub revision: Option<String>,
+    /// The base backup, where the snapshot holds one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<BaseRecord>,
     /// What was read, in bytes.
     pub bytes_read: u64,
     /// What was stored on the first tier, in bytes.
@@ -131,6 +134,23 @@ pub struct AssetBackedUp {
     pub skipped: Vec<String>,
     /// How each stage ended on each tier.
     pub stages: Vec<StageOutcome>,
+}
+
+/// Where in a server's log a base backup lies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BaseRecord {
+    /// Which cluster; as a text, since it is larger than what many readers of JSON can hold.
+    pub system_id: String,
+    /// On which timeline.
+    pub timeline: u32,
+    /// Where replay begins.
+    pub start_lsn: Lsn,
+    /// From where on the data make sense.
+    pub stop_lsn: Lsn,
+    /// When that was, by the server's clock.
+    pub stopped: Timestamp,
+    /// How many pages were damaged on the server.
+    pub damaged_pages: u64,
 }
 
 /// How many skipped files a record names; the report of the run names all.

@@ -177,15 +177,25 @@ fn a_file_asset_that_is_the_data_of_a_running_server_is_refused() {
 }
 
 #[test]
-fn a_base_backup_is_not_built_yet() {
+fn a_backup_without_its_log_is_not_published() {
+    // The server believes that it archives, and nothing arrives.
+    let cluster = Cluster::start_with(&ClusterOptions::default().archive_command("true")).unwrap();
     let ground = Ground::new();
     ground.write("media/a", "a");
     ground.write("settings", "s");
-    let text = plan("host=/nowhere dbname=shop")
-        .replace("kind = \"postgres\"", "kind = \"postgres\"\nbase = \"physical\"");
+    let text = plan(&cluster.connect_string("postgres"));
+    let wal = "base = \"physical\"\nwal = { mode = \"archive\", to = [\"primary\"] }";
+    let text = text.replace("kind = \"postgres\"", &format!("kind = \"postgres\"\n{wal}"));
     let site = ground.site(&text);
     let assets = vec!["database".parse().unwrap()];
     let options = BackupOptions { assets, to: Vec::new() };
     let report = backup(&site, &options, &Silent, &Cancel::new()).unwrap();
-    assert_eq!((report.ending, report.exit()), (Ending::NotBuilt, Exit::NotBuilt));
+    assert_eq!((report.ending, report.exit()), (Ending::Failed, Exit::Failed), "{report:#?}");
+    assert!(messages(&report)[0].contains("is not in the archive on `primary`"), "{report:#?}");
+    let points = recovery_points(&site, None, &Silent, &Cancel::new()).unwrap().points;
+    assert!(points.is_empty(), "{points:#?}");
+    // Without any archive it is refused before the server is asked.
+    let site = ground.site(&text.replace(wal, "base = \"physical\""));
+    let report = backup(&site, &options, &Silent, &Cancel::new()).unwrap();
+    assert!(messages(&report)[0].contains("of no use without the log"), "{report:#?}");
 }
