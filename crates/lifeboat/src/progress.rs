@@ -6,7 +6,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use lifeboat_model::{Event, EventSink, Stage, Work};
+use lifeboat_model::{Event, EventSink, Lsn, Stage, Timestamp, Work};
+
+use crate::render;
 
 /// How long a stage runs before it is shown.
 const SILENCE: Duration = Duration::from_millis(250);
@@ -55,6 +57,11 @@ impl EventSink for Progress {
                     }
                 }
             }
+            Event::Replayed { lsn, committed } => {
+                if let Some(running) = running.last_mut() {
+                    running.replayed(lsn, committed);
+                }
+            }
             Event::Finished { stage } => running.retain(|other| other.stage != stage),
         }
     }
@@ -79,6 +86,15 @@ impl Running {
         if let Some(bar) = &self.bar {
             bar.set_position(self.position());
             bar.set_message(format!("{} items", self.done.items));
+        }
+    }
+
+    /// Shows how far a server is that replays its log.
+    fn replayed(&mut self, lsn: Lsn, committed: Option<Timestamp>) {
+        self.show();
+        if let Some(bar) = &self.bar {
+            let committed = committed.map(|time| format!(", {}", render::time::instant(time)));
+            bar.set_message(format!("replayed up to {lsn}{}", committed.unwrap_or_default()));
         }
     }
 

@@ -2,7 +2,10 @@
 
 use std::fmt::{self, Debug};
 
+use jiff::Timestamp;
 use serde::Serialize;
+
+use crate::lsn::Lsn;
 
 /// A part of an operation that progresses on its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -70,6 +73,13 @@ pub enum Event {
         stage: Stage,
         /// What was done since.
         work: Work,
+    },
+    /// A server that recovers has replayed its log up to here.
+    Replayed {
+        /// Up to where.
+        lsn: Lsn,
+        /// When the last transaction was committed that it replayed.
+        committed: Option<Timestamp>,
     },
     /// A stage ended.
     Finished {

@@ -8,7 +8,10 @@ use lifeboat_model::{AssetName, Cancelled, Classify, ErrorCode, ErrorKind, Exit,
 use lifeboat_model::{SiteName, TierName};
 use lifeboat_plan::Rejected;
 use lifeboat_postgres::PostgresError;
+use lifeboat_postgres::archive::ArchiveError;
 use lifeboat_postgres::base::BaseError;
+use lifeboat_postgres::recovery::start::StartError;
+use lifeboat_postgres::recovery::{ChoiceError, PlacementError};
 use lifeboat_repository::RepositoryError;
 use lifeboat_repository::backup::BackupError;
 use lifeboat_repository::source::ExcludeError;
@@ -63,6 +66,18 @@ pub enum OpsError {
     /// A base backup could not be made or read.
     #[error(transparent)]
     Base(#[from] BaseError),
+    /// No recovery leads to what was asked for.
+    #[error(transparent)]
+    Choice(#[from] ChoiceError),
+    /// A cluster could not be put in its place.
+    #[error(transparent)]
+    Placement(#[from] PlacementError),
+    /// A cluster could not be started.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The archived log could not be read.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// A tier that must hold the log cannot be used.
     #[error("tier `{tier}` has to hold the log and cannot be used: {}", trouble.message)]
     LogTier {
@@ -283,6 +298,10 @@ impl OpsError {
             Self::Tier(error) => Some(error),
             Self::Postgres(error) => Some(error),
             Self::Base(error) => Some(error),
+            Self::Choice(error) => Some(error),
+            Self::Placement(error) => Some(error),
+            Self::Start(error) => Some(error),
+            Self::Archive(error) => Some(error),
             Self::Plan(error) => Some(error),
             Self::HeldElsewhere { error, .. } => Some(error.as_ref()),
             _ => None,

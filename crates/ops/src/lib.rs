@@ -13,6 +13,7 @@ pub mod plan_archive;
 pub mod point;
 mod random;
 pub mod readiness;
+pub mod recovery;
 pub mod recovery_key;
 pub mod restore;
 pub mod secret;

@@ -39,6 +39,7 @@ pub mod page;
 mod process;
 pub mod properties;
 pub mod record;
+pub mod recovery;
 pub mod running;
 pub mod server;
 mod session;

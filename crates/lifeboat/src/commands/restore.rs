@@ -1,5 +1,7 @@
 //! `lifeboat restore`: bring an asset back, beside what is there or in its place.
 
+mod cluster;
+
 use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,6 +11,7 @@ use lifeboat_model::{AssetName, Exit, JobId, Secret, SiteName, TierName, Timesta
 use lifeboat_ops::bare_machine::{self, FoundSite};
 use lifeboat_ops::ending::Ending;
 use lifeboat_ops::point::At;
+use lifeboat_ops::recovery::has_base_backups;
 use lifeboat_ops::recovery_key::RecoveryKey;
 use lifeboat_ops::restore::{
     self, DatabaseReport, Destination, RestoreJobReport, RestoreOptions, RestorePreview,
@@ -16,6 +19,7 @@ use lifeboat_ops::restore::{
 use lifeboat_ops::{OpsError, Site};
 use serde::Serialize;
 
+use self::cluster::ClusterArguments;
 use super::key;
 use crate::failure::{CommandError, Failure};
 use crate::prompt::Terminal;
@@ -33,10 +37,12 @@ pub struct Restore {
     /// Restore this asset; with --database-only, go back to this time
     #[arg(value_name = "ASSET|TIME")]
     what: String,
-    /// Take what was captured last at or before this time, or `latest`
+    /// Take what was captured last at or before this time, or `latest`; of a server with base backups
+    /// also `immediate`, lsn:LSN, xid:XID or name:NAME
     #[arg(long, value_name = "TIME", default_value = "latest", conflicts_with = "database_only")]
     at: String,
-    /// Restore below this directory; it is created, or has to be empty
+    /// Restore below this directory; it is created, or has to be empty. A server with base backups gets
+    /// it as its data directory
     #[arg(long, value_name = "DIR")]
     to: Option<PathBuf>,
     /// Put it where it came from; what is there is kept aside, except by a plan's command
@@ -61,6 +67,8 @@ pub struct Restore {
     /// Confirm beforehand that this site's data may be replaced
     #[arg(long, value_name = "SITE")]
     confirm: Option<SiteName>,
+    #[command(flatten)]
+    cluster: ClusterArguments,
 }
 
 const EXAMPLES: &str = "\
@@ -68,6 +76,7 @@ Examples:
   lifeboat restore media --to /srv/restored
   lifeboat restore media --at 2026-11-23T02:00:00Z --in-place
   lifeboat restore 20261123_020000 --database-only --confirm techit-production
+  lifeboat restore database --at 2026-11-23T01:59:59Z --to /srv/pg --start
   lifeboat restore media --from file:///mnt/backups --to /srv/restored";
 
 /// What a restore did, as it is shown.
@@ -150,7 +159,7 @@ fn write_database(report: &DatabaseReport, page: &mut Page) -> fmt::Result {
 
 impl Restore {
     /// Restores; what replaces something is shown first and has to be confirmed.
-    pub fn run(self, session: &Session) -> Result<Exit, Failure> {
+    pub fn run(mut self, session: &Session) -> Result<Exit, Failure> {
         let (site, tier) = match &self.from {
             Some(address) => {
                 let FoundSite { site, tier } = self.find(address, session)?;
@@ -158,6 +167,10 @@ impl Restore {
             }
             None => (self.site(session)?, self.tier.clone()),
         };
+        if let Some((asset, to)) = self.cluster_of(&site)? {
+            let (arguments, at) = (self.cluster, self.at);
+            return arguments.run(&site, (asset, tier), (&at, &to), session);
+        }
         let mut options = self.options(&site, tier)?;
         let events = session.events();
         if options.to == Destination::InPlace {
@@ -171,6 +184,24 @@ impl Restore {
         let report = restore::restore(&site, &options, &*events, &session.cancel)?;
         let exit = report.exit();
         session.end(&Restored::from(report), exit)
+    }
+
+    /// Returns the asset and the directory, if a server's base backup is to be restored into it.
+    fn cluster_of(&mut self, site: &Site) -> Result<Option<(AssetName, PathBuf)>, Failure> {
+        let asset = self.what.parse().ok().filter(|asset| has_base_backups(site, asset));
+        match (asset, self.to.take()) {
+            (Some(asset), Some(to)) => Ok(Some((asset, to))),
+            (_, to) if self.cluster.is_asked_for() => {
+                self.to = to;
+                let message = format!("`{}` has no base backups", self.what);
+                let hint = "--delta, --start, --dry-run and --tablespace are for an asset with base = \"physical\"";
+                Err(CommandError::usage(message, hint).into())
+            }
+            (_, to) => {
+                self.to = to;
+                Ok(None)
+            }
+        }
     }
 
     /// Returns the site of this machine's plan.

@@ -11,6 +11,7 @@ mod journey;
 mod plan;
 mod program;
 mod quiet;
+mod recovery;
 mod repo;
 mod retention;
 mod selection;

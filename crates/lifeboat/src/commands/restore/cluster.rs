@@ -1,0 +1,202 @@
+//! Restoring a PostgreSQL server from its base backup and its log.
+
+use std::fmt::{self, Write as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use lifeboat_model::{AssetName, Exit, TierName};
+use lifeboat_ops::Site;
+use lifeboat_ops::recovery::{
+    self, RecoveryOptions, RecoveryPreview, RecoveryReport, Start, Started,
+};
+use lifeboat_postgres::recovery::RecoveryTarget;
+use lifeboat_postgres::recovery::placement::Before;
+use serde::Serialize;
+
+use crate::failure::{CommandError, Failure};
+use crate::render::{self, Answer, Page, RestoredFiles, time};
+use crate::session::Session;
+use crate::surroundings;
+
+/// What only the restore of a server takes.
+#[derive(Debug, Args)]
+pub struct ClusterArguments {
+    /// Keep what is right of the cluster in DIR, and fetch and write only what differs
+    #[arg(long, requires = "to")]
+    delta: bool,
+    /// Start the server of the restored cluster, and wait until it takes changes
+    #[arg(long, requires = "to")]
+    start: bool,
+    /// Say what would be restored, how far that leads and what would be lost; change nothing
+    #[arg(long, requires = "to")]
+    dry_run: bool,
+    /// Put the tablespace that was in OLD into NEW [default: DIR-tablespaces/OID]
+    #[arg(long, value_name = "OLD=NEW", requires = "to", value_parser = moved)]
+    tablespace: Vec<(PathBuf, PathBuf)>,
+}
+
+/// Reads `OLD=NEW`.
+fn moved(text: &str) -> Result<(PathBuf, PathBuf), String> {
+    match text.split_once('=') {
+        Some((from, to)) if from.starts_with('/') && to.starts_with('/') => {
+            Ok((PathBuf::from(from), PathBuf::from(to)))
+        }
+        _ => Err("expected two absolute paths, OLD=NEW".to_owned()),
+    }
+}
+
+impl ClusterArguments {
+    /// Tells whether anything was asked for that only a base backup can give.
+    pub fn is_asked_for(&self) -> bool {
+        self.delta || self.start || self.dry_run || !self.tablespace.is_empty()
+    }
+
+    /// Restores the cluster of an asset into a directory.
+    pub fn run(
+        self,
+        site: &Site,
+        (asset, tier): (AssetName, Option<TierName>),
+        (at, to): (&str, &std::path::Path),
+        session: &Session,
+    ) -> Result<Exit, Failure> {
+        let target: RecoveryTarget = at.parse().map_err(|_| {
+            let hint = "give `latest`, `immediate`, 2026-11-23T02:00:00Z, 20261123_020000 (UTC), lsn:0/3000028, xid:731 or name:NAME";
+            CommandError::usage(format!("`{at}` is no moment to recover to"), hint)
+        })?;
+        let options = RecoveryOptions {
+            fetch: fetch_words(&asset, session)?,
+            asset,
+            target,
+            tier,
+            to: surroundings::absolute(to)?,
+            before: if self.delta { Before::Cluster } else { Before::Empty },
+            tablespaces: self.tablespace,
+            start: if self.start { Start::AndWait } else { Start::No },
+        };
+        let events = session.events();
+        if self.dry_run {
+            let preview = recovery::preview(site, &options, &*events, &session.cancel)?;
+            return session.done(&Preview(preview));
+        }
+        let report = recovery::recover(site, &options, &*events, &session.cancel)?;
+        let exit = report.exit();
+        session.end(&Recovered::from(report), exit)
+    }
+}
+
+/// Returns the words by which a server has this very program fetch its log.
+fn fetch_words(asset: &AssetName, session: &Session) -> Result<Vec<String>, Failure> {
+    let system = |source| CommandError::System { action: "find this program", source };
+    let program = std::env::current_exe().map_err(system)?;
+    let mut words = vec![program.display().to_string()];
+    if let Ok(plan) = surroundings::find_plan(&session.global) {
+        words.push("--plan".to_owned());
+        words.push(surroundings::absolute(&plan)?.display().to_string());
+    }
+    words.extend(["wal", "get", "--asset", asset.as_str()].map(str::to_owned));
+    Ok(words)
+}
+
+/// What a restore would do, as it is shown.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+struct Preview(RecoveryPreview);
+
+impl Answer for Preview {
+    const SCHEMA: &'static str = "lifeboat.restore.cluster-preview/1";
+
+    fn write(&self, page: &mut Page) -> fmt::Result {
+        write_preview(&self.0, page)
+    }
+}
+
+/// What a restore did, as it is shown.
+#[derive(Debug, Serialize)]
+struct Recovered {
+    #[serde(flatten)]
+    report: RecoveryReport,
+    files: RestoredFiles,
+}
+
+impl From<RecoveryReport> for Recovered {
+    fn from(mut report: RecoveryReport) -> Self {
+        let files = std::mem::take(&mut report.files);
+        Self { report, files: files.into() }
+    }
+}
+
+impl Answer for Recovered {
+    const SCHEMA: &'static str = "lifeboat.restore.cluster/1";
+
+    fn write(&self, page: &mut Page) -> fmt::Result {
+        let RecoveryReport { preview, ending, started_server, duration_ms, .. } = &self.report;
+        write_preview(preview, page)?;
+        self.files.write(page)?;
+        match started_server {
+            Some(started) => write_started(started, page)?,
+            None => writeln!(
+                page,
+                "to go on: run `lifeboat wal serve {}` where the key can be read, and start the server",
+                preview.to.display()
+            )?,
+        }
+        let word = page.paint.tone(render::tone_of(*ending), &ending.to_string());
+        writeln!(page, "{word} in {}", time::duration(Duration::from_millis(*duration_ms)))
+    }
+}
+
+fn write_preview(preview: &RecoveryPreview, page: &mut Page) -> fmt::Result {
+    let RecoveryPreview { asset, tier, to, at, target, timeline, .. } = preview;
+    writeln!(
+        page,
+        "{asset} at {at} from {tier} to {}, by the base backup of {}",
+        to.display(),
+        time::instant(preview.consistent)
+    )?;
+    writeln!(page, "replays timeline {timeline} from {} to {target}", preview.start_lsn)?;
+    match preview.last_commit {
+        Some(last) => writeln!(
+            page,
+            "the archive leads to {}; its last commit is of {}, and what came later is lost",
+            preview.end_lsn,
+            time::instant(last)
+        )?,
+        None => writeln!(page, "the archive leads to {}", preview.end_lsn)?,
+    }
+    for (from, to) in &preview.tablespaces {
+        writeln!(page, "tablespace {} goes to {}", from.display(), to.display())?;
+    }
+    if preview.damaged_pages > 0 {
+        let word = page.paint.warning("warning");
+        writeln!(page, "{word}: {} pages were damaged on the server", preview.damaged_pages)?;
+    }
+    Ok(())
+}
+
+fn write_started(started: &Started, page: &mut Page) -> fmt::Result {
+    let Started { connect, replayed, last_commit, is_promoted } = started;
+    let state = if *is_promoted { "takes changes" } else { "waits at its target" };
+    write!(page, "the server {state}: psql '{connect}'")?;
+    if let Some(lsn) = replayed {
+        write!(page, "; it replayed up to {lsn}")?;
+    }
+    match last_commit {
+        Some(last) => writeln!(page, ", its last commit is of {}", time::instant(*last)),
+        None => writeln!(page),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moved_tablespace_has_two_absolute_paths() {
+        let pair = (PathBuf::from("/ssd"), PathBuf::from("/mnt/ssd"));
+        assert_eq!(moved("/ssd=/mnt/ssd"), Ok(pair));
+        for text in ["/ssd", "/ssd=x", "x=/ssd", ""] {
+            assert!(moved(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,466 @@
+//! Recovering a PostgreSQL server from a base backup and its archived log, into a directory of its own.
+//!
+//! [`preview`] says which base backup is taken, what can be reached and what will be lost; [`recover`] puts the
+//! cluster there, and starts it if that is wanted. The server itself replays the log, which it fetches by
+//! `lifeboat wal get`.
+//!
+//! # Crash consistency
+//!
+//! A kill leaves a directory that no server starts from, until a restore with `--delta` completes it. Nothing
+//! but the directory and those of its tablespaces is written to.
+
+mod log_reach;
+mod running;
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lifeboat_model::{AssetName, Cancel, EventSink, Exit, JobId, Lsn, SiteName, SnapshotId};
+use lifeboat_model::{TierName, Timestamp};
+use lifeboat_plan::plan::asset::Postgres;
+use lifeboat_postgres::base::Manifest;
+use lifeboat_postgres::base::inventory::{CONTROL_FILE, DATA_FOLDER, TABLESPACE_FOLDER};
+use lifeboat_postgres::base::manifest::ConfigurationFile;
+use lifeboat_postgres::recovery::choice::Behind;
+use lifeboat_postgres::recovery::choose;
+use lifeboat_postgres::recovery::placement::{Before, Finish, Owner};
+use lifeboat_postgres::recovery::settings::{AtTarget, Place, ReadAhead, RecoverySettings};
+use lifeboat_postgres::recovery::{Candidate, Choice, ChoiceError, Placement, RecoveryTarget};
+use lifeboat_repository::listing::find;
+use lifeboat_repository::restore::{
+    self, Existing, RestoreOptions, RestoreReport as FilesReport, Selection, Unexpected, read_file,
+};
+use lifeboat_repository::{Node, NodeKind, RepositoryError, Snapshot};
+use serde::Serialize;
+
+use self::log_reach::ArchivedLog;
+use crate::backup::base::{ETC, base_folder, has_base, read_manifest};
+use crate::catalog::body::{Body, JobEnded, JobStarted, Restored};
+use crate::ending::Ending;
+use crate::error::{OpsError, Trouble};
+use crate::point::tag;
+use crate::wire::Site;
+use crate::wire::open::{NewTiers, OpenSite, OpenTier};
+
+pub use self::running::Started;
+
+/// The version of [`RecoveryReport`] as JSON.
+pub const SCHEMA: u32 = 1;
+
+/// The major version from which on servers read the log ahead of what they replay.
+const READS_AHEAD: u32 = 15;
+
+/// No file of settings is larger.
+const SETTINGS_SIZE_MAX: u64 = 64 << 20;
+
+/// Whether the server is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// It is not.
+    No,
+    /// It is, and waited for.
+    AndWait,
+}
+
+/// What is recovered.
+#[derive(Debug, Clone)]
+pub struct RecoveryOptions {
+    /// Which asset.
+    pub asset: AssetName,
+    /// Up to where.
+    pub target: RecoveryTarget,
+    /// From which tier; the first in the plan's order that has a base backup, if absent.
+    pub tier: Option<TierName>,
+    /// The data directory.
+    pub to: PathBuf,
+    /// What may be there.
+    pub before: Before,
+    /// Where tablespaces go, by where they were.
+    pub tablespaces: Vec<(PathBuf, PathBuf)>,
+    /// Whether the server is started.
+    pub start: Start,
+    /// The words of the command that fetches the log, up to its socket.
+    pub fetch: Vec<String>,
+}
+
+/// What a recovery is going to do.
+#[derive(Debug, Clone, Serialize)]
+pub struct RecoveryPreview {
+    /// The version of this document.
+    pub schema: u32,
+    /// Which site.
+    pub site: SiteName,
+    /// Which asset.
+    pub asset: AssetName,
+    /// From which tier.
+    pub tier: TierName,
+    /// Which snapshot.
+    pub snapshot: SnapshotId,
+    /// Up to where, as it was asked for.
+    pub at: String,
+    /// What the server is told.
+    pub target: String,
+    /// Along which timeline.
+    pub timeline: u32,
+    /// Where replay begins.
+    pub start_lsn: Lsn,
+    /// From where on the data make sense.
+    pub consistent_lsn: Lsn,
+    /// When that was.
+    pub consistent: Timestamp,
+    /// Up to where the log is read at most.
+    pub end_lsn: Lsn,
+    /// When the last transaction was committed that the archive tells of.
+    pub last_commit: Option<Timestamp>,
+    /// The data directory.
+    pub to: PathBuf,
+    /// Where each tablespace goes.
+    pub tablespaces: Vec<(PathBuf, PathBuf)>,
+    /// How many pages were damaged on the server when it was backed up.
+    pub damaged_pages: u64,
+}
+
+/// What a recovery did.
+#[derive(Debug, Serialize)]
+pub struct RecoveryReport {
+    /// What it set out to do.
+    #[serde(flatten)]
+    pub preview: RecoveryPreview,
+    /// Which job.
+    pub job: JobId,
+    /// How it ended.
+    pub ending: Ending,
+    /// The files that were restored.
+    #[serde(skip)]
+    pub files: FilesReport,
+    /// The server that was started.
+    pub started_server: Option<Started>,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it ended.
+    pub ended: Timestamp,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+}
+
+impl RecoveryReport {
+    /// Returns how the command ends.
+    pub fn exit(&self) -> Exit {
+        self.ending.exit()
+    }
+}
+
+/// Tells whether an asset has base backups by its plan.
+pub fn has_base_backups(site: &Site, asset: &AssetName) -> bool {
+    use lifeboat_plan::plan::asset::Base;
+    let postgres = site.asset(asset).ok().and_then(|asset| asset.postgres());
+    postgres.is_some_and(|postgres| postgres.base != Base::Logical)
+}
+
+/// Says what a recovery would do; changes nothing but the catalog's view.
+pub fn preview(
+    site: &Site,
+    options: &RecoveryOptions,
+    events: &dyn EventSink,
+    cancel: &Cancel,
+) -> Result<RecoveryPreview, OpsError> {
+    let open = open(site, options, events, cancel)?;
+    Ok(choose_base(&open, options)?.preview(site, options))
+}
+
+/// Recovers.
+pub fn recover(
+    site: &Site,
+    options: &RecoveryOptions,
+    events: &dyn EventSink,
+    cancel: &Cancel,
+) -> Result<RecoveryReport, OpsError> {
+    let open = open(site, options, events, cancel)?;
+    let chosen = choose_base(&open, options)?;
+    chosen.placement(options)?.check(options.before)?;
+    let (job, started) = (site.surroundings().new_job(), site.surroundings().now());
+    let (command, assets) = ("restore".to_owned(), vec![options.asset.clone()]);
+    open.record(Body::JobStarted(JobStarted { job, command, assets }))?;
+    open.deliver()?;
+    let work = Recovery { site, options, chosen: &chosen, events, cancel };
+    let done = open.lock_to_read(chosen.tier, events, cancel).and_then(|_held| work.run());
+    let ended = site.surroundings().now();
+    let took = Duration::try_from(ended.duration_since(started)).unwrap_or_default();
+    let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    let ending = match &done {
+        Ok((files, _)) if files.is_complete() => Ending::Succeeded,
+        Ok(_) => Ending::Incomplete,
+        Err(error) => Trouble::of(error).ending,
+    };
+    let preview = chosen.preview(site, options);
+    open.record(Body::Restored(Restored {
+        job,
+        asset: options.asset.clone(),
+        tier: preview.tier.clone(),
+        snapshot: preview.snapshot,
+        target: options.to.display().to_string(),
+        in_place: false,
+        ending,
+        duration_ms,
+    }))?;
+    open.record(Body::JobEnded(JobEnded { job, ending }))?;
+    open.deliver()?;
+    let (files, started_server) = done?;
+    Ok(RecoveryReport { preview, job, ending, files, started_server, started, ended, duration_ms })
+}
+
+fn open<'s>(
+    site: &'s Site,
+    options: &RecoveryOptions,
+    events: &dyn EventSink,
+    cancel: &Cancel,
+) -> Result<OpenSite<'s>, OpsError> {
+    let all = site.plan().tiers().keys();
+    if let Some(tier) = &options.tier {
+        site.address(tier)?;
+    }
+    let wanted = |tier: &&TierName| options.tier.as_ref().is_none_or(|only| only == *tier);
+    let tiers = all.filter(wanted).cloned().collect();
+    OpenSite::open(site, &tiers, NewTiers::Leave, events, cancel)
+}
+
+/// A base backup on a tier.
+struct Found {
+    id: SnapshotId,
+    snapshot: Snapshot,
+    manifest: Manifest,
+}
+
+/// What was chosen.
+struct Chosen<'o> {
+    tier: &'o OpenTier,
+    found: Found,
+    choice: Choice,
+}
+
+/// Chooses base backup and timeline on the first tier that has any.
+fn choose_base<'o>(
+    open: &'o OpenSite<'_>,
+    options: &RecoveryOptions,
+) -> Result<Chosen<'o>, OpsError> {
+    let site = open.site();
+    let postgres = site.asset(&options.asset)?.postgres().ok_or_else(|| OpsError::NotInPlan {
+        what: format!("`{}` as an asset of kind = \"postgres\"", options.asset),
+    })?;
+    let mut order = site.tiers_of(&options.asset, &[]).unwrap_or_default();
+    order.extend(site.plan().tiers().keys().cloned());
+    for tier in order.iter().filter_map(|name| open.tier(name).ok()) {
+        let bases = bases(site, tier, options)?;
+        if !bases.is_empty() {
+            return choose_among(open, postgres, options, tier, bases);
+        }
+    }
+    Err(ChoiceError::NoBase.into())
+}
+
+fn choose_among<'o>(
+    open: &'o OpenSite<'_>,
+    postgres: &Postgres,
+    options: &RecoveryOptions,
+    tier: &'o OpenTier,
+    mut bases: Vec<Found>,
+) -> Result<Chosen<'o>, OpsError> {
+    // Of another cluster, before a major upgrade, nothing goes on here.
+    let system_id = bases[0].manifest.system_id;
+    bases.retain(|base| base.manifest.system_id == system_id);
+    let mut log = ArchivedLog::open(open, postgres, system_id)?;
+    let candidates: Vec<_> = bases.iter().map(|base| Candidate::from(&base.manifest)).collect();
+    let choice = choose(&candidates, &options.target, &mut log)?;
+    let found = bases.swap_remove(choice.base);
+    Ok(Chosen { tier, found, choice })
+}
+
+/// Reads the base backups of an asset, the newest first, down to the first from which the target can be
+/// reached.
+fn bases(site: &Site, tier: &OpenTier, options: &RecoveryOptions) -> Result<Vec<Found>, OpsError> {
+    let (asset, own) = (&options.asset, tag("asset", &options.asset));
+    let mut snapshots = tier.repository.snapshots()?;
+    snapshots.retain(|(_, snapshot)| {
+        let is_own = snapshot.hostname == site.name().as_str() && snapshot.tags.contains(&own);
+        is_own && has_base(snapshot, asset)
+    });
+    snapshots.sort_by_key(|(_, snapshot)| std::cmp::Reverse(snapshot.time.instant()));
+    let mut bases = Vec::new();
+    for (id, snapshot) in snapshots {
+        let manifest = read_manifest(tier, &snapshot, asset)?;
+        let reaches = match options.target {
+            RecoveryTarget::Time(time) => manifest.stopped <= time,
+            RecoveryTarget::Lsn(lsn) => manifest.stop_lsn <= lsn,
+            _ => true,
+        };
+        bases.push(Found { id, snapshot, manifest });
+        if reaches {
+            bases.rotate_right(1);
+            break;
+        }
+    }
+    Ok(bases)
+}
+
+impl Chosen<'_> {
+    fn preview(&self, site: &Site, options: &RecoveryOptions) -> RecoveryPreview {
+        let Found { id, manifest, .. } = &self.found;
+        let places =
+            Placement::place_tablespaces(&options.to, &manifest.tablespaces, &options.tablespaces);
+        RecoveryPreview {
+            schema: SCHEMA,
+            site: site.name().clone(),
+            asset: options.asset.clone(),
+            tier: self.tier.named.name.clone(),
+            snapshot: *id,
+            at: options.target.to_string(),
+            target: self.choice.target.to_string(),
+            timeline: self.choice.history.timeline().0,
+            start_lsn: manifest.start_lsn,
+            consistent_lsn: manifest.stop_lsn,
+            consistent: manifest.stopped,
+            end_lsn: self.choice.end,
+            last_commit: self.choice.last_commit,
+            to: options.to.clone(),
+            tablespaces: places.into_iter().map(|space| (space.from, space.to)).collect(),
+            damaged_pages: manifest.damaged_pages(),
+        }
+    }
+
+    fn node(&self, path: &Path) -> Result<Node, OpsError> {
+        let node = find(&self.tier.repository, &self.found.snapshot, path)?;
+        node.ok_or_else(|| {
+            let (path, tree) = (path.to_owned(), self.found.snapshot.tree);
+            RepositoryError::NoSuchPath { path, tree }.into()
+        })
+    }
+
+    fn placement(&self, options: &RecoveryOptions) -> Result<Placement, OpsError> {
+        let node = self.node(&base_folder(&options.asset).join(DATA_FOLDER))?;
+        let tablespaces = Placement::place_tablespaces(
+            &options.to,
+            &self.found.manifest.tablespaces,
+            &options.tablespaces,
+        );
+        let Node { metadata, .. } = node;
+        let owner = Owner { uid: metadata.uid, gid: metadata.gid };
+        let owner = nix::unistd::geteuid().is_root().then_some(owner);
+        Ok(Placement {
+            data: options.to.clone(),
+            tablespaces,
+            owner,
+            mode: metadata.mode.permissions(),
+        })
+    }
+}
+
+/// A recovery while it runs.
+struct Recovery<'a> {
+    site: &'a Site,
+    options: &'a RecoveryOptions,
+    chosen: &'a Chosen<'a>,
+    events: &'a dyn EventSink,
+    cancel: &'a Cancel,
+}
+
+impl Recovery<'_> {
+    fn run(&self) -> Result<(FilesReport, Option<Started>), OpsError> {
+        let placement = self.chosen.placement(self.options)?;
+        placement.begin(self.options.before)?;
+        let folder = base_folder(&self.options.asset);
+        let mut files = self.restore(&folder.join(DATA_FOLDER), &placement.data)?;
+        for tablespace in &placement.tablespaces {
+            let from = folder.join(TABLESPACE_FOLDER).join(tablespace.oid.to_string());
+            let more = self.restore(&from, &tablespace.to)?;
+            files.files += more.files;
+            files.directories += more.directories;
+            files.bytes += more.bytes;
+            files.bytes_fetched += more.bytes_fetched;
+            files.bytes_written += more.bytes_written;
+            files.bytes_there += more.bytes_there;
+            files.failed.extend(more.failed);
+        }
+        if !files.is_complete() {
+            // Without all of its files a cluster must not become one that can be started.
+            return Ok((files, None));
+        }
+        self.cancel.check()?;
+        placement.finish(&self.finish()?)?;
+        let started = match self.options.start {
+            Start::No => None,
+            Start::AndWait => Some(self.start(&placement.data)?),
+        };
+        Ok((files, started))
+    }
+
+    /// Restores what lies below a path of the snapshot into a directory, the control file left out.
+    fn restore(&self, from: &Path, to: &Path) -> Result<FilesReport, OpsError> {
+        let node = self.chosen.node(from)?;
+        let NodeKind::Directory { subtree } = node.kind else {
+            return Err(RepositoryError::NotAFile { path: from.to_owned() }.into());
+        };
+        let snapshot = Snapshot { tree: subtree, ..self.chosen.found.snapshot.clone() };
+        let control = format!("/{CONTROL_FILE}");
+        let selection = Selection::new(&[], &[control.as_str()]).expect("it is a plain path");
+        let (existing, unexpected) = match self.options.before {
+            // Directories of tablespaces in place lie within the data directory.
+            Before::Empty => (Existing::Always, Unexpected::Keep),
+            Before::Cluster => (Existing::Always, Unexpected::Remove),
+        };
+        let options = RestoreOptions {
+            existing,
+            unexpected,
+            selection,
+            durable: true,
+            ..RestoreOptions::new(to)
+        };
+        let repository = &self.chosen.tier.repository;
+        Ok(restore::restore(repository, &snapshot, &options, self.events, self.cancel)?)
+    }
+
+    fn finish(&self) -> Result<Finish, OpsError> {
+        let folder = base_folder(&self.options.asset);
+        let manifest = &self.chosen.found.manifest;
+        let configuration = manifest.configuration.iter().map(|file| {
+            let ConfigurationFile { role, path } = file;
+            let stored = folder.join(ETC).join(path.0.strip_prefix("/").unwrap_or(&path.0));
+            Ok((*role, path.0.clone(), self.read(&stored)?))
+        });
+        Ok(Finish {
+            control: self.read(&folder.join(DATA_FOLDER).join(CONTROL_FILE))?,
+            label: self.read(&folder.join("backup_label"))?,
+            configuration: configuration.collect::<Result<_, OpsError>>()?,
+            settings: self.settings(),
+        })
+    }
+
+    fn settings(&self) -> RecoverySettings {
+        RecoverySettings {
+            target: self.chosen.choice.target.clone(),
+            timeline: self.chosen.choice.history.timeline(),
+            at_target: AtTarget::Promote,
+            restore_command: self.restore_command(),
+            place: Place::Beside,
+            read_ahead: self.read_ahead(),
+        }
+    }
+
+    fn read_ahead(&self) -> ReadAhead {
+        let can = self.chosen.found.manifest.major() >= READS_AHEAD;
+        match self.chosen.choice.behind {
+            Behind::Hole if can => ReadAhead::Never,
+            Behind::Hole | Behind::Whole => ReadAhead::Usual,
+        }
+    }
+
+    fn read(&self, path: &Path) -> Result<Vec<u8>, OpsError> {
+        let (tier, snapshot) = (self.chosen.tier, &self.chosen.found.snapshot);
+        let mut bytes = Vec::new();
+        read_file(&tier.repository, snapshot, path)?
+            .take(SETTINGS_SIZE_MAX)
+            .read_to_end(&mut bytes)
+            .map_err(|source| OpsError::Unreadable { path: path.to_owned(), source })?;
+        Ok(bytes)
+    }
+}

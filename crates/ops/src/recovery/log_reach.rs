@@ -1,0 +1,180 @@
+//! What the archive of a cluster holds, asked of the tier that the log goes to first.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use lifeboat_model::{Lsn, Timestamp};
+use lifeboat_plan::plan::asset::Postgres;
+use lifeboat_postgres::archive::get::{Source, find};
+use lifeboat_postgres::archive::inventory::{Listed, list};
+use lifeboat_postgres::archive::name::SystemId;
+use lifeboat_postgres::archive::reach::TimeIndex;
+use lifeboat_postgres::archive::{ClusterInventory, Duty, Inventory, WalAddress};
+use lifeboat_postgres::recovery::{Candidate, LogReach};
+use lifeboat_postgres::timeline::TimelineHistory;
+use lifeboat_postgres::wal::{SegmentName, SegmentNumber, SegmentSize, TimelineId, WalFileName};
+use lifeboat_tiers::Tier;
+use lifeboat_tiers::envelope::Opener;
+use tokio::runtime::Handle;
+
+use crate::error::OpsError;
+use crate::named_tier::NamedTier;
+use crate::wire::Reached;
+use crate::wire::open::OpenSite;
+
+/// The archived log of one cluster on one tier.
+pub(super) struct ArchivedLog {
+    tier: NamedTier,
+    system: SystemId,
+    listed: BTreeMap<SegmentName, Listed>,
+    cluster: ClusterInventory,
+    opener: Opener,
+    runtime: Handle,
+}
+
+impl ArchivedLog {
+    /// Finds the first tier of the log that holds any of it.
+    pub(super) fn open(
+        open: &OpenSite<'_>,
+        postgres: &Postgres,
+        system_id: u64,
+    ) -> Result<Self, OpsError> {
+        let site = open.site();
+        let (system, runtime) = (SystemId(system_id), site.surroundings().runtime.clone());
+        let mut reached = Vec::new();
+        for name in &postgres.wal.to {
+            match open.tier(name) {
+                Ok(tier) => reached.push(tier.named.clone()),
+                Err(_) => match site.reach(name) {
+                    Reached::Ready(tier) => reached.push(tier),
+                    Reached::Trouble(_) | Reached::Vacant(_) => {}
+                },
+            }
+        }
+        let mut best: Option<Self> = None;
+        for tier in reached {
+            let folder = system.folder();
+            let listed = runtime.block_on(list(tier.tier.as_ref(), &folder))?;
+            let Some(cluster) = Inventory::of(listed.iter().copied()).cluster(system).cloned()
+            else {
+                continue;
+            };
+            let segments = listed.iter().filter_map(|listed| match listed.name.file {
+                WalFileName::Segment(segment) => Some((segment, *listed)),
+                _ => None,
+            });
+            let (listed, opener) = (segments.collect(), open.key().opener());
+            let found = Self { tier, system, listed, cluster, opener, runtime: runtime.clone() };
+            // Of tiers that hold a different amount, the one that leads furthest.
+            if best.as_ref().is_none_or(|best| found.newest() > best.newest()) {
+                best = Some(found);
+            }
+        }
+        let what = format!("archived log of cluster {system_id} on a tier that can be reached");
+        best.ok_or(OpsError::NotInPlan { what })
+    }
+
+    fn newest(&self) -> Option<SegmentName> {
+        self.listed.keys().next_back().copied()
+    }
+
+    fn size(&self) -> SegmentSize {
+        self.cluster.size().unwrap_or_default()
+    }
+
+    fn history(&self, timeline: TimelineId) -> Result<Option<TimelineHistory>, OpsError> {
+        let (system, size) = (self.system, self.size());
+        let file = WalFileName::History(timeline);
+        if self.cluster.digest_of(file).is_none() {
+            return Ok(None);
+        }
+        let source = Source {
+            name: self.tier.name.clone(),
+            tier: Ok(Arc::clone(&self.tier.tier)),
+            duty: Duty::Acknowledges,
+        };
+        let sources = [source];
+        let found = find(WalAddress { system, size, file }, &sources, &self.opener);
+        let Some(file) = self.runtime.block_on(found)? else { return Ok(None) };
+        let history = TimelineHistory::parse(timeline, file.bytes());
+        Ok(Some(history.map_err(lifeboat_postgres::archive::ArchiveError::from)?))
+    }
+
+    /// Returns the segments along a timeline from a position on, in their order.
+    fn along(&self, history: &TimelineHistory, from: Lsn) -> Vec<Listed> {
+        let (size, mut found) = (self.size(), Vec::new());
+        let mut number = SegmentNumber::of(from, size);
+        while let Some(listed) = self.segment(history, number) {
+            found.push(listed);
+            number = number.next();
+        }
+        found
+    }
+
+    fn segment(&self, history: &TimelineHistory, number: SegmentNumber) -> Option<Listed> {
+        let size = self.size();
+        let mut names = history
+            .timelines_of(number, size)
+            .filter_map(|timeline| SegmentName::new(timeline, number, size));
+        names.find_map(|name| self.listed.get(&name)).copied()
+    }
+
+    fn tier(&self) -> &dyn Tier {
+        self.tier.tier.as_ref()
+    }
+}
+
+impl LogReach for ArchivedLog {
+    type Error = OpsError;
+
+    fn timeline(&mut self, base: &Candidate) -> Result<TimelineHistory, OpsError> {
+        let timelines = self.cluster.timelines();
+        for timeline in timelines.into_iter().rev().filter(|found| *found > base.timeline) {
+            if let Some(history) = self.history(timeline)?
+                && history.contains(base.timeline, base.stop)
+            {
+                return Ok(history);
+            }
+        }
+        let own = self.history(base.timeline)?;
+        Ok(own.unwrap_or(TimelineHistory::without_ancestors(base.timeline)))
+    }
+
+    fn end(&mut self, history: &TimelineHistory) -> Result<Lsn, OpsError> {
+        let own = self.cluster.last_of(history.timeline()).and_then(|last| last.end(self.size()));
+        let left = history.parent().map(|parent| parent.end);
+        Ok(own.or(left).unwrap_or_default())
+    }
+
+    fn missing(
+        &mut self,
+        history: &TimelineHistory,
+        from: Lsn,
+        to: Lsn,
+    ) -> Result<Vec<SegmentName>, OpsError> {
+        Ok(self.cluster.missing(history, from, to))
+    }
+
+    fn end_at(
+        &mut self,
+        history: &TimelineHistory,
+        from: Lsn,
+        time: Timestamp,
+    ) -> Result<Option<Lsn>, OpsError> {
+        let along = self.along(history, from);
+        let mut index = TimeIndex::new(self.tier(), &self.opener, &along);
+        let place = self.runtime.block_on(index.place_of(time))?;
+        let first = SegmentNumber::of(from, self.size());
+        Ok(place.and_then(|place| SegmentNumber(first.0 + place as u64).end(self.size())))
+    }
+
+    fn last_commit(
+        &mut self,
+        history: &TimelineHistory,
+        from: Lsn,
+    ) -> Result<Option<Timestamp>, OpsError> {
+        let along = self.along(history, from);
+        let mut index = TimeIndex::new(self.tier(), &self.opener, &along);
+        Ok(self.runtime.block_on(index.last())?)
+    }
+}

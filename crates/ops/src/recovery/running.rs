@@ -1,0 +1,125 @@
+//! Starting what was recovered: the log is served from here, as this process may read the recovery key and the
+//! server may not.
+
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use lifeboat_model::{Cancel, Event, Lsn, Stage, Timestamp};
+use lifeboat_postgres::recovery::start::{Progress, RestoredServer, ServerPrograms};
+use serde::Serialize;
+
+use super::{Recovery, Start};
+use crate::error::OpsError;
+use crate::wal::serve::{ServeOptions, serve};
+
+/// A server that was started and waited for.
+#[derive(Debug, Clone, Serialize)]
+pub struct Started {
+    /// How to connect to it.
+    pub connect: String,
+    /// Up to where it replayed.
+    pub replayed: Option<Lsn>,
+    /// When the last transaction was committed that it replayed.
+    pub last_commit: Option<Timestamp>,
+    /// Whether it takes changes.
+    pub is_promoted: bool,
+}
+
+impl Recovery<'_> {
+    /// Returns the command by which the server fetches the log.
+    pub(super) fn restore_command(&self) -> String {
+        let mut words: Vec<String> = self.options.fetch.iter().map(|word| quoted(word)).collect();
+        if self.options.start == Start::AndWait {
+            let socket = socket_beside(&self.options.to);
+            words.push("--socket".to_owned());
+            words.push(quoted(&socket.display().to_string()));
+        }
+        words.push("%f \"%p\"".to_owned());
+        words.join(" ")
+    }
+
+    /// Starts the server and waits until it takes changes or waits at its target.
+    pub(super) fn start(&self, data: &Path) -> Result<Started, OpsError> {
+        let manifest = &self.chosen.found.manifest;
+        let postgres = self.site.asset(&self.options.asset)?.postgres();
+        let postgres = postgres.expect("only a database has base backups");
+        let (_, environment) = self.site.connection(postgres, self.cancel)?;
+        let programs = ServerPrograms::find(manifest.major(), &environment)?;
+        let served = Cancel::new();
+        let options = ServeOptions {
+            socket: socket_beside(data),
+            directory: data.to_owned(),
+            spool: self.site.surroundings().cache_directory.join("wal"),
+        };
+        thread::scope(|scope| {
+            let serving = scope.spawn(|| serve(self.site, &self.options.asset, &options, &served));
+            let started = programs
+                .start(data, &manifest.limits)
+                .map_err(OpsError::from)
+                .and_then(|server| self.wait(&server, &environment));
+            served.cancel();
+            // Who replays has told what was wrong with the log; what is left is the end of serving it.
+            if let Ok(Err(error)) = serving.join() {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, "The log could not be served.");
+            }
+            started
+        })
+    }
+
+    fn wait(
+        &self,
+        server: &RestoredServer,
+        environment: &lifeboat_postgres::ClientEnvironment,
+    ) -> Result<Started, OpsError> {
+        let surroundings = self.site.surroundings();
+        self.events.emit(Event::Started { stage: Stage::Database, total: None });
+        let mut note = |progress: Progress| {
+            if let Some(lsn) = progress.lsn {
+                self.events.emit(Event::Replayed { lsn, committed: progress.committed });
+            }
+        };
+        let goes_on = || !self.cancel.is_cancelled();
+        let waited = server.wait(environment, &*surroundings.clock, &mut note, &goes_on);
+        let waited = surroundings.runtime.block_on(waited);
+        self.events.emit(Event::Finished { stage: Stage::Database });
+        let Some(progress) = waited? else {
+            self.cancel.check()?;
+            return Err(OpsError::NotInPlan { what: "end of the recovery".to_owned() });
+        };
+        Ok(Started {
+            connect: server.connect_string(),
+            replayed: progress.lsn,
+            last_commit: progress.committed,
+            is_promoted: progress.is_promoted,
+        })
+    }
+}
+
+/// Returns where the log is served for a data directory.
+fn socket_beside(data: &Path) -> PathBuf {
+    let mut path = data.as_os_str().to_owned();
+    path.push("-wal.sock");
+    PathBuf::from(path)
+}
+
+/// Writes a word for the shell; `%` is the server's.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''").replace('%', "%%"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_stay_words_in_a_shell() {
+        assert_eq!(quoted("/usr/bin/lifeboat"), "/usr/bin/lifeboat");
+        assert_eq!(quoted("/etc/a b%c'd"), r"'/etc/a b%%c'\''d'");
+        assert_eq!(quoted(""), "''");
+    }
+}

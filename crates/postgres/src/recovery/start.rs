@@ -1,0 +1,243 @@
+//! Starts a restored cluster beside others, and waits until it is consistent or promoted.
+//!
+//! It listens on a socket in its own data directory and nowhere else, and is given no less of anything
+//! than the server had that was backed up, which a recovery wants.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use lifeboat_model::{Classify, Clock, ErrorKind, Hint, Lsn, Timestamp};
+
+use super::settings::limits;
+use crate::conninfo::Conninfo;
+use crate::control::ServerLimits;
+use crate::environment::ClientEnvironment;
+use crate::error::PostgresError;
+use crate::server::Server;
+
+/// How often a server is asked how far it is.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// How many looks in a row may find no server: it has to begin before it leaves its mark.
+const ABSENT_MAX: u32 = 25;
+
+/// The port of a server that listens on a socket only; there it is a part of a file's name.
+const PORT: &str = "5432";
+
+/// How much of a server's log an error shows.
+const LOG_LINES_MAX: usize = 12;
+
+/// The server's log, in its data directory.
+const LOG: &str = "lifeboat-recovery.log";
+
+/// The programs of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerPrograms {
+    directory: PathBuf,
+}
+
+/// How far a server is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Up to where it has replayed.
+    pub lsn: Option<Lsn>,
+    /// When the last transaction was committed that it replayed.
+    pub committed: Option<Timestamp>,
+    /// Whether it takes changes.
+    pub is_promoted: bool,
+    /// Whether it reached its target and waits.
+    pub is_paused: bool,
+}
+
+/// A cluster did not come up.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The programs are not installed.
+    #[error("`postgres` of PostgreSQL {major} was not found; looked in {looked_in}")]
+    NoPrograms {
+        /// The version.
+        major: u32,
+        /// Where it was looked for.
+        looked_in: String,
+    },
+    /// A program could not be run.
+    #[error("`pg_ctl` could not be run")]
+    Run(#[source] std::io::Error),
+    /// The server ended.
+    #[error("the server ended: {log}")]
+    Ended {
+        /// The last words of its log.
+        log: String,
+    },
+    /// It could not be asked.
+    #[error(transparent)]
+    Server(#[from] PostgresError),
+}
+
+impl Classify for StartError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoPrograms { .. } => ErrorKind::NotFound,
+            Self::Run(_) => ErrorKind::Unavailable,
+            Self::Ended { .. } => ErrorKind::Conflict,
+            Self::Server(source) => source.kind(),
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        match self {
+            Self::NoPrograms { major, .. } => {
+                Some(Hint::new(format!("apt-get install postgresql-{major}")))
+            }
+            Self::Server(source) => source.hint(),
+            _ => None,
+        }
+    }
+}
+
+impl ServerPrograms {
+    /// Finds the programs of a major version: where distributions put them, then on the search path.
+    pub fn find(major: u32, environment: &ClientEnvironment) -> Result<Self, StartError> {
+        let debian = PathBuf::from(format!("/usr/lib/postgresql/{major}/bin"));
+        let red_hat = PathBuf::from(format!("/usr/pgsql-{major}/bin"));
+        let on_path: Vec<_> = std::env::split_paths(&environment.path).collect();
+        let candidates: Vec<_> = [debian, red_hat].into_iter().chain(on_path).collect();
+        let fits = |directory: &&PathBuf| {
+            let version = Command::new(directory.join("postgres")).arg("--version").output();
+            let text = version.map(|output| output.stdout).unwrap_or_default();
+            is_major(&String::from_utf8_lossy(&text), major)
+        };
+        if let Some(directory) = candidates.iter().find(fits) {
+            return Ok(Self { directory: directory.clone() });
+        }
+        let looked_in: Vec<_> = candidates.iter().map(|path| path.display().to_string()).collect();
+        Err(StartError::NoPrograms { major, looked_in: looked_in.join(", ") })
+    }
+
+    /// Starts the server of a data directory, as the user whose it is.
+    pub fn start(&self, data: &Path, wanted: &ServerLimits) -> Result<RestoredServer, StartError> {
+        let metadata = fs::metadata(data).map_err(StartError::Run)?;
+        let log = data.join(LOG);
+        let mut options = format!(
+            "-c listen_addresses='' -c port={PORT} -c unix_socket_directories='{}'",
+            data.display()
+        );
+        for (name, value) in limits(wanted) {
+            write!(options, " -c {name}={value}").expect("a string takes whatever is written");
+        }
+        let mut command = Command::new(self.directory.join("pg_ctl"));
+        command.args(["start", "--no-wait", "--silent", "--pgdata"]).arg(data);
+        command.arg("--log").arg(&log).arg("--options").arg(options);
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("LC_ALL", "C.UTF-8").current_dir("/");
+        command.stdin(Stdio::null());
+        if nix::unistd::geteuid().is_root() {
+            command.uid(metadata.uid()).gid(metadata.gid());
+        }
+        let output = command.output().map_err(StartError::Run)?;
+        if output.status.success() {
+            return Ok(RestoredServer { data: data.to_owned(), log });
+        }
+        Err(StartError::Ended { log: String::from_utf8_lossy(&output.stderr).trim().to_owned() })
+    }
+}
+
+/// Reads `postgres (PostgreSQL) 15.8 (Debian …)`.
+fn is_major(version: &str, major: u32) -> bool {
+    let number = version.split("(PostgreSQL) ").nth(1).unwrap_or_default();
+    let digits: String = number.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse() == Ok(major)
+}
+
+/// A server that was started on a restored cluster.
+#[derive(Debug)]
+pub struct RestoredServer {
+    data: PathBuf,
+    log: PathBuf,
+}
+
+impl RestoredServer {
+    /// Returns how to connect to it.
+    pub fn connect_string(&self) -> String {
+        format!("host={} port={PORT} dbname=postgres", self.data.display())
+    }
+
+    /// Waits until the server takes changes or waits at its target; tells `note` how far it is.
+    pub async fn wait(
+        &self,
+        environment: &ClientEnvironment,
+        clock: &dyn Clock,
+        note: &mut (dyn FnMut(Progress) + Send),
+        goes_on: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Option<Progress>, StartError> {
+        let conninfo = Conninfo::parse(&self.connect_string(), environment)?;
+        let mut absent = 0;
+        while goes_on() {
+            match Server::connect(&conninfo, environment).await {
+                Ok(server) => {
+                    let progress = progress(&server).await?;
+                    note(progress);
+                    if progress.is_promoted || progress.is_paused {
+                        return Ok(Some(progress));
+                    }
+                }
+                Err(_) if self.runs() => absent = 0,
+                Err(_) if absent < ABSENT_MAX => absent += 1,
+                Err(_) => return Err(StartError::Ended { log: self.last_words() }),
+            }
+            clock.sleep(LOOK_EVERY).await;
+        }
+        Ok(None)
+    }
+
+    /// Tells whether the server still runs: it removes its mark when it ends.
+    fn runs(&self) -> bool {
+        let mark = fs::read_to_string(self.data.join("postmaster.pid")).unwrap_or_default();
+        let process = mark.lines().next().and_then(|line| line.trim().parse::<u32>().ok());
+        process.is_some_and(|process| Path::new(&format!("/proc/{process}")).exists())
+    }
+
+    fn last_words(&self) -> String {
+        let text = fs::read(&self.log).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let lines: Vec<_> = text.lines().collect();
+        let first = lines.len().saturating_sub(LOG_LINES_MAX);
+        lines[first..].join("; ")
+    }
+}
+
+async fn progress(server: &Server) -> Result<Progress, StartError> {
+    const PROGRESS: &str = "
+        SELECT pg_catalog.pg_is_in_recovery(),
+               pg_catalog.pg_last_wal_replay_lsn()::text,
+               (extract(epoch FROM pg_catalog.pg_last_xact_replay_timestamp()) * 1000000)::bigint,
+               CASE WHEN pg_catalog.pg_is_in_recovery()
+                    THEN pg_catalog.pg_is_wal_replay_paused() ELSE false END";
+    let session = server.maintenance_session().await?;
+    let row = session.client().query_one(PROGRESS, &[]).await;
+    let row = row.map_err(|source| session.failed("tell how far it is".to_owned(), source))?;
+    let committed = row.get::<_, Option<i64>>(2);
+    Ok(Progress {
+        lsn: row.get::<_, Option<String>>(1).and_then(|text| text.parse().ok()),
+        committed: committed.and_then(|time| Timestamp::from_microsecond(time).ok()),
+        is_promoted: !row.get::<_, bool>(0),
+        is_paused: row.get(3),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_told_apart() {
+        assert!(is_major("postgres (PostgreSQL) 15.8 (Debian 15.8-0+deb12u1)\n", 15));
+        assert!(is_major("postgres (PostgreSQL) 18beta1\n", 18));
+        assert!(!is_major("postgres (PostgreSQL) 15.8\n", 18));
+        assert!(!is_major("", 18));
+    }
+}
