@@ -12,7 +12,7 @@
 //! - [`reader`], [`findings`]: reading pages, and what is found of them.
 //! - [`parent`]: when a former backup may say that a page is as it was.
 //! - [`control_copy`], [`configuration`]: the files that are read in a way of their own.
-//! - [`manifest`], [`verification_manifest`], [`label`]: what is told of a backup.
+//! - [`manifest`], [`mod@verification_manifest`], [`label`]: what is told of a backup.
 //!
 //! # Where it lies
 //!

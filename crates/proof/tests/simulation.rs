@@ -29,6 +29,14 @@ fn whatever_goes_wrong_every_snapshot_is_whole() {
     assert!(remains.orphans > 50 && remains.unneeded > 50, "{remains:?}");
 }
 
+/// In these a prune made the very pack that a killed one had left, and removed it with what was left.
+#[test]
+fn seeds_that_once_went_wrong_are_well() {
+    for seed in [2997, 4305, 6258] {
+        assert!(simulate(seed, Telling::Brief).is_ok(), "seed {seed}");
+    }
+}
+
 #[test]
 fn a_seed_replays_exactly() {
     for seed in 0..30 {

@@ -15,11 +15,13 @@
 //!
 //! # Limits
 //!
-//! As many packs of each kind are open as threads add blobs at the same moment.
+//! As many packs of each kind are open as threads add blobs at the same moment; 32 bytes for each that
+//! was stored.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use lifeboat_model::{Cancel, Classify};
+use lifeboat_model::{Cancel, Classify, PackId};
 
 use crate::blob::{BLOB_LENGTH_MAX, BlobKind, SealedBlob};
 use crate::error::{Defect, RepositoryError};
@@ -35,9 +37,11 @@ pub(crate) const TREE_PACK_SIZE: usize = 4 << 20;
 const LIST_AFTER: u64 = 256 << 20;
 
 /// What a writer stored.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Written {
     pub packs: u64,
+    /// The packs themselves, so that whoever removes others keeps these.
+    pub ids: BTreeSet<PackId>,
     pub bytes: u64,
     pub index_files: u64,
 }
@@ -120,6 +124,7 @@ impl<'a, S: State> PackWriter<'a, S> {
         let mut progress = lock(&self.progress);
         progress.written.packs += 1;
         progress.written.bytes += expected;
+        progress.written.ids.insert(pack.id);
         drop(progress);
         self.note(PackEntry::from(pack), expected)
     }
@@ -154,7 +159,7 @@ impl<'a, S: State> PackWriter<'a, S> {
 
     /// Returns what was stored so far.
     pub(crate) fn written(&self) -> Written {
-        lock(&self.progress).written
+        lock(&self.progress).written.clone()
     }
 
     /// Ends the work: stores the packs that are not full, if it went well, and lists what is stored,

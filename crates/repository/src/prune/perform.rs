@@ -1,13 +1,14 @@
 //! The work: moves what is used, lists it, and removes the rest.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use lifeboat_model::{Cancel, Event, EventSink, Stage, Work};
+use lifeboat_model::{Cancel, Event, EventSink, PackId, Stage, Work};
 use lifeboat_tiers::ReadRange;
 
-use super::decide::Moving;
+use super::decide::{Decision, Moving};
 use super::{PrunePlan, PruneReport, Uncompressed, WORKERS_MAX};
 use crate::blob::{BlobKind, BlobOpener, BlobSealer, SealedBlob};
 use crate::compress::Compression;
@@ -50,6 +51,7 @@ impl PrunePlan<'_> {
         lock.check()?;
         let written = outcome?;
         drop(std::mem::take(&mut decision.moving));
+        decision.keep(&written.ids);
         let stage = Stage::Prune;
         let remover = Remover { store: repository.store(), lock, stage, events, cancel };
         // Only now: one of them may hold a blob that turned out to be damaged elsewhere.
@@ -80,6 +82,15 @@ impl PrunePlan<'_> {
             + traffic.index_files_removed
             + (old_packs.len() + decision.orphans.len()) as u64;
         Ok(report)
+    }
+}
+
+impl Decision {
+    /// Keeps packs that were just written: what a killed prune left without listing it may be the very
+    /// pack that this one made of the same blobs.
+    fn keep(&mut self, written: &BTreeSet<PackId>) {
+        self.removed.retain(|id| !written.contains(id));
+        self.orphans.retain(|id| !written.contains(id));
     }
 }
 
