@@ -8,6 +8,7 @@ mod environment;
 mod hints;
 mod inspect;
 mod journey;
+mod ownership;
 mod plan;
 mod program;
 mod quiet;

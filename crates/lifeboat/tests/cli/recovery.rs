@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,8 +15,9 @@ use lifeboat_postgres::base::relation::{Fork, RelationName};
 use lifeboat_postgres::page::{BlockNumber, Checksums, PAGE_LENGTH, PageVerdict, judge};
 use lifeboat_testing::postgres::{Cluster, ClusterOptions, PageChecksums, Release};
 use lifeboat_tiers::LocalTier;
-use nix::unistd::User;
 use serde_json::Value;
+
+use crate::ownership::{give_away, write};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_lifeboat");
 
@@ -28,23 +29,6 @@ struct Shop {
 
 /// What was committed, and when that was certain, by the server's clock.
 type Ledger = Vec<(u32, String)>;
-
-fn write(path: &Path, text: &str, mode: u32) {
-    lifeboat_tiers::durable::replace(path, text.as_bytes(), mode).unwrap();
-}
-
-/// Gives a path and all below it to whoever runs servers.
-fn give_away(path: &Path) {
-    if let (true, Ok(Some(user))) = (nix::unistd::geteuid().is_root(), User::from_name("postgres"))
-    {
-        chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw())).unwrap();
-        if path.is_dir() {
-            for entry in fs::read_dir(path).unwrap() {
-                give_away(&entry.unwrap().path());
-            }
-        }
-    }
-}
 
 impl Shop {
     fn new(release: Release) -> Self {

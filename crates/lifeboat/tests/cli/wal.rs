@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,9 @@ use lifeboat_ops::recovery_key::RecoveryKey;
 use lifeboat_ops::tier_mark::TierMark;
 use lifeboat_testing::postgres::{Cluster, ClusterOptions, Release, Stop};
 use lifeboat_tiers::LocalTier;
-use nix::unistd::User;
 use serde_json::Value;
+
+use crate::ownership::{give_away, write};
 
 /// A server that archives onto two tiers, of which the first acknowledges.
 struct Archived {
@@ -23,23 +24,6 @@ struct Archived {
 }
 
 const BINARY: &str = env!("CARGO_BIN_EXE_lifeboat");
-
-/// Gives a path and all below it to whoever runs servers.
-fn give_away(path: &Path) {
-    if let (true, Ok(Some(user))) = (nix::unistd::geteuid().is_root(), User::from_name("postgres"))
-    {
-        chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw())).unwrap();
-        if path.is_dir() {
-            for entry in fs::read_dir(path).unwrap() {
-                give_away(&entry.unwrap().path());
-            }
-        }
-    }
-}
-
-fn write(path: &Path, text: &str, mode: u32) {
-    lifeboat_tiers::durable::replace(path, text.as_bytes(), mode).unwrap();
-}
 
 fn make_tier(path: &Path, key: &RecoveryKey) {
     let tier = LocalTier::create(path).unwrap();
