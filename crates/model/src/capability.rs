@@ -12,16 +12,21 @@ pub enum Capability {
     ObjectLock,
     /// Objects can be moved to a colder, cheaper class.
     AccessTier,
+    /// A listing shows every object whose `put` ended before it began, whoever stored it, and none whose
+    /// `delete` did.
+    PromptListing,
 }
 
 impl Capability {
-    const ALL: [Self; 3] = [Self::ConditionalPut, Self::ObjectLock, Self::AccessTier];
+    const ALL: [Self; 4] =
+        [Self::ConditionalPut, Self::ObjectLock, Self::AccessTier, Self::PromptListing];
 
     const fn bit(self) -> u8 {
         match self {
             Self::ConditionalPut => 1,
             Self::ObjectLock => 2,
             Self::AccessTier => 4,
+            Self::PromptListing => 8,
         }
     }
 }

@@ -17,7 +17,8 @@
 //!
 //! - A lock is taken by writing it and then looking again: of two that write at the same time at
 //!   least one sees the other and gives way. Whoever gets an exclusive one sees all that was done
-//!   under locks that are gone.
+//!   under locks that are gone. Both look again 0.2 s later on a store whose listings may lag, and at
+//!   once on one that declares [`Capability::PromptListing`].
 //! - A lock file that cannot be read stands in the way, since nobody knows what it says; one of no
 //!   bytes does not, since restic ignores it.
 //! - Nothing is listed or removed under a lock that is not certain: [`Cancel::check_may_write`] waits for
@@ -49,7 +50,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use jiff::{SignedDuration, Timestamp};
-use lifeboat_model::{Cancel, Cancelled, Classify, Clock, Exit, Keeper, LockId};
+use lifeboat_model::{Cancel, Cancelled, Capability, Classify, Clock, Exit, Keeper, LockId};
 use lifeboat_tiers::TierError;
 use sha2::{Digest, Sha256};
 
@@ -70,7 +71,7 @@ pub const REFRESH_AFTER: Duration = Duration::from_mins(5);
 pub const ABORT_AFTER: Duration = Duration::from_secs(22 * 60 + 30);
 
 /// How long to wait before looking again after a lock was written, as restic does: a listing that
-/// lags must have had time to show the other's.
+/// lags must have had time to show the other's. Nobody waits where listings do not lag.
 const SETTLE: Duration = Duration::from_millis(200);
 
 /// How often an unreadable lock is looked at before it counts as a conflict; the first wait is
@@ -131,7 +132,8 @@ impl LockGuard {
     }
 
     /// Takes a shared lock, but leaves it open until later whether somebody else was quicker, so that
-    /// reading can begin at once. It does not wait for others to release theirs.
+    /// reading can begin at once; where listings do not lag, it is certain at once. It does not wait for
+    /// others to release theirs.
     ///
     /// Whoever is about to write waits for certainty, see [`Cancel::check_may_write`]. If somebody was
     /// quicker, `cancel` is revoked, and [`LockGuard::check`] tells who.
@@ -146,6 +148,10 @@ impl LockGuard {
         cancel: &Cancel,
     ) -> Result<Self, RepositoryError> {
         let locks = Locks::of(repository, (LockKind::Shared, owner), clock, cancel);
+        if locks.settling().is_zero() {
+            let state = locks.try_acquire()?;
+            return Ok(Self::keep(locks, state, TICK));
+        }
         let state = locks.claim()?;
         Ok(Self::keep(locks, state, SETTLE))
     }
@@ -383,14 +389,20 @@ impl Locks {
     /// Waits until everything is seen that others do, or did before they saw our lock.
     fn settle(&self, id: LockId, since: Timestamp) -> Result<(), RepositoryError> {
         let passed = Duration::try_from(self.clock.now().duration_since(since));
-        self.sleep(SETTLE.saturating_sub(passed.unwrap_or_default()))?;
+        self.sleep(self.settling().saturating_sub(passed.unwrap_or_default()))?;
         self.refuse_conflicts(Some(id))?;
         match self.kind {
             LockKind::Shared => Ok(()),
             // Whoever wrote his lock shortly before ours may have worked and gone meanwhile. What he
             // left has to be seen before anything is taken for unused.
-            LockKind::Exclusive => self.sleep(SETTLE),
+            LockKind::Exclusive => self.sleep(self.settling()),
         }
+    }
+
+    /// Returns how long a listing may take to show what was written before it.
+    fn settling(&self) -> Duration {
+        let is_prompt = self.store.tier().capabilities().has(Capability::PromptListing);
+        if is_prompt { Duration::ZERO } else { SETTLE }
     }
 
     /// Looks at all locks but our own, patiently at what cannot be read.

@@ -28,6 +28,7 @@ pub async fn all(tier: &Arc<dyn Tier>) {
     deleting_is_idempotent(tier.as_ref()).await;
     lists_are_complete(tier.as_ref()).await;
     one_creator_wins(tier).await;
+    whoever_looks_after_he_wrote_sees_who_did_before(tier).await;
     readers_never_see_a_mixture(tier).await;
 }
 
@@ -200,6 +201,29 @@ pub async fn one_creator_wins(tier: &Arc<dyn Tier>) {
     let body = get(tier.as_ref(), name.as_str(), ReadRange::Full).await;
     assert_eq!(body, patterned(winners[0] + 1));
     delete(tier.as_ref(), &[name.as_str()]).await;
+}
+
+/// Where listings do not lag, of two that write and then look at least one sees the other.
+pub async fn whoever_looks_after_he_wrote_sees_who_did_before(tier: &Arc<dyn Tier>) {
+    if !tier.capabilities().has(Capability::PromptListing) {
+        return;
+    }
+    for round in 0..RACERS {
+        let name = |side: &str| format!("conformance/flags/{round}-{side}");
+        let raise = |mine: String, theirs: String| {
+            let tier = Arc::clone(tier);
+            tokio::spawn(async move {
+                put(tier.as_ref(), &mine, Bytes::from_static(b"here")).await;
+                list(tier.as_ref(), "conformance/flags").await.contains_key(&theirs)
+            })
+        };
+        let (left, right) = (name("left"), name("right"));
+        let (one, other) =
+            tokio::join!(raise(left.clone(), right.clone()), raise(right.clone(), left.clone()));
+        let sees = |flag: Result<bool, _>| flag.expect("a racer does not panic");
+        assert!(sees(one) | sees(other), "round {round}: neither saw the other");
+        delete(tier.as_ref(), &[&left, &right]).await;
+    }
 }
 
 /// While an object is replaced again and again, every read gives one of its bodies, whole.

@@ -29,7 +29,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use lifeboat_model::{Capabilities, Capability, Timestamp};
-use rustix::fs::OFlags;
+use rustix::fs::{FsWord, OFlags};
 use rustix::io::Errno;
 use tokio::sync::mpsc;
 
@@ -53,6 +53,7 @@ struct Inner {
     address: String,
     identity: Identity,
     modes: Modes,
+    capabilities: Capabilities,
     /// Directories that this process made durable and swept.
     prepared: Mutex<HashSet<PathBuf>>,
 }
@@ -102,6 +103,7 @@ impl LocalTier {
             Err(error) => return Err(refused(&address, "open its directory".to_owned(), error)),
         };
         Ok(Self(Arc::new(Inner {
+            capabilities: capabilities(&root),
             root,
             address,
             identity: Identity::of(&meta),
@@ -148,6 +150,24 @@ impl LocalTier {
             },
         }
     }
+}
+
+/// File systems whose directories are in this kernel's memory, so that whoever lists one sees what
+/// everybody else did before: ext2 to ext4, XFS, Btrfs, F2FS, bcachefs, ZFS and tmpfs.
+///
+/// Source: Linux `include/uapi/linux/magic.h`; XFS, bcachefs and ZFS in their own headers.
+const PROMPT_FILE_SYSTEMS: [FsWord; 7] =
+    [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0xca45_1a4e, 0x2fc1_2fc1, 0x0102_1994];
+
+/// Returns what the file system of a directory can do. Another machine may write to one that it serves
+/// over a network, or that FUSE makes; of these nothing is known.
+fn capabilities(root: &Path) -> Capabilities {
+    let common = Capabilities::NONE.with(Capability::ConditionalPut);
+    let kind = rustix::fs::statfs(root).map(|status| status.f_type);
+    if kind.is_ok_and(|kind| PROMPT_FILE_SYSTEMS.contains(&kind)) {
+        return common.with(Capability::PromptListing);
+    }
+    common
 }
 
 fn address(root: &Path) -> String {
@@ -380,7 +400,7 @@ impl Tier for LocalTier {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::NONE.with(Capability::ConditionalPut)
+        self.0.capabilities
     }
 
     async fn put(&self, path: &ObjectPath, body: Bytes, mode: PutMode) -> Result<(), TierError> {
@@ -453,6 +473,14 @@ mod tests {
         let mut names: Vec<_> = listed.into_iter().map(|meta| meta.path.to_string()).collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn listings_are_prompt_where_that_is_known() {
+        let is_prompt = |path| capabilities(Path::new(path)).has(Capability::PromptListing);
+        assert!(is_prompt("/dev/shm"), "tmpfs");
+        assert!(!is_prompt("/proc"), "nothing is known of it");
+        assert!(!is_prompt("/not/there"));
     }
 
     #[test]

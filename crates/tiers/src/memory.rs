@@ -76,6 +76,7 @@ impl Tier for MemoryTier {
         ADDRESS
     }
 
+    /// No more than the poorest store has, for which it stands in tests.
     fn capabilities(&self) -> Capabilities {
         Capabilities::NONE.with(Capability::ConditionalPut)
     }

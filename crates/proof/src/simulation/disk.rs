@@ -537,7 +537,11 @@ impl Tier for SimTier {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::NONE.with(Capability::ConditionalPut)
+        let common = Capabilities::NONE.with(Capability::ConditionalPut);
+        match self.world.lock().weather.listing {
+            Listing::Prompt => common.with(Capability::PromptListing),
+            Listing::Lagging => common,
+        }
     }
 
     async fn put(&self, path: &ObjectPath, body: Bytes, mode: PutMode) -> Result<(), TierError> {

@@ -15,7 +15,7 @@ use lifeboat_repository::lock::{
 use lifeboat_repository::{Indexed, Repository, RepositoryError};
 use lifeboat_testing::tree::Sample;
 use lifeboat_tiers::fault::{Fault, Moment, Rule, Target};
-use lifeboat_tiers::{FaultTier, MemoryTier, Throttle, ThrottleTier};
+use lifeboat_tiers::{FaultTier, LocalTier, MemoryTier, Throttle, ThrottleTier};
 
 use crate::support::{ResticRepository, init, memory};
 
@@ -333,6 +333,22 @@ fn a_lock_that_was_begun_is_certain_before_anything_is_written() {
     assert_eq!(error.exit(), Exit::Locked);
     drop(exclusive);
     assert_eq!(lock_count(&repository), 0);
+}
+
+#[test]
+fn where_listings_do_not_lag_a_lock_is_certain_at_once() {
+    let (folder, clock) = (tempfile::tempdir_in("/dev/shm").unwrap(), sim());
+    let repository = init(Arc::new(LocalTier::open(folder.path()).unwrap()), None);
+    let shared: Arc<dyn Clock> = clock.clone();
+    let owner = options(LockKind::Shared, "db1").owner;
+    let (begun, cancel) = (clock.now(), Cancel::new());
+    let guard = LockGuard::begin(&repository, owner, &shared, &cancel).unwrap();
+    cancel.check_may_write().unwrap();
+    let error = acquire(&repository, &options(LockKind::Exclusive, "db2"), &clock).unwrap_err();
+    assert_eq!(error.exit(), Exit::Locked);
+    drop(guard);
+    drop(acquire(&repository, &options(LockKind::Exclusive, "db2"), &clock).unwrap());
+    assert_eq!(clock.now(), begun, "nobody waited");
 }
 
 // Found by the simulation (seeds 2444 and 6681): whoever counted from before the write looked at once.
