@@ -34,7 +34,7 @@ use crate::store::FileId;
 pub(crate) const TREE_PACK_SIZE: usize = 4 << 20;
 
 /// How many bytes are stored before they are listed: a kill costs at most so many.
-const LIST_AFTER: u64 = 256 << 20;
+pub(crate) const LIST_AFTER: u64 = 256 << 20;
 
 /// What a writer stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

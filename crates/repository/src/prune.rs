@@ -1,6 +1,6 @@
 //! Removes what no snapshot refers to, and packs anew what is worth it.
 //!
-//! [`plan`] looks at everything and decides; [`PrunePlan::report`] is the price, [`PrunePlan::perform`]
+//! [`plan`] looks at everything and decides; [`PrunePlan::price`] is the price, [`PrunePlan::perform`]
 //! the work. What is decided is what restic decides, by the same options.
 //!
 //! Blobs are packed anew as they are sealed. Each is opened all the same and held against its id: a
@@ -33,6 +33,7 @@
 
 mod decide;
 mod perform;
+mod price;
 mod report;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -217,7 +218,7 @@ pub struct PrunePlan<'r> {
 }
 
 impl PrunePlan<'_> {
-    /// Returns what it is going to do, and what that costs.
+    /// Returns what it is going to do; [`PrunePlan::price`] says what that costs.
     pub const fn report(&self) -> &PruneReport {
         &self.decision.report
     }
@@ -248,8 +249,7 @@ pub fn plan<'r>(
     let listed: HashMap<PackId, u64> = files.into_iter().map(|file| (file.id, file.size)).collect();
     let indexed: HashSet<PackId> = index.packs()?.into_iter().collect();
     let marked = marked(repository, &indexed, &listed)?;
-    let index_files = repository.store().list::<IndexId>()?.len() as u64;
-    let ground = decide::Ground { listed: &listed, marked: &marked, index_files };
+    let ground = decide::Ground { listed: &listed, marked: &marked };
     let decision =
         decide::decide(&*index, &mut used, &ground, &options).map_err(|error| match error {
             Refusal::Damage(damage) => repository.corrupt(damage.object, damage.defect),

@@ -49,6 +49,13 @@ pub(crate) struct Reindexed {
     pub removed: u64,
 }
 
+/// Whether it is done, or only found out what there would be to do.
+#[derive(Debug, Clone, Copy)]
+enum Purpose<'a> {
+    Perform(&'a LockGuard),
+    Foresee,
+}
+
 impl Reindex {
     /// Writes new index files, then removes the old ones that they replace.
     pub(crate) fn perform<S: State>(
@@ -57,7 +64,28 @@ impl Reindex {
         lock: &LockGuard,
         cancel: &Cancel,
     ) -> Result<Reindexed, RepositoryError> {
-        let mut writer = Writer { repository, file: IndexFile::default(), written: 0 };
+        self.go_through(repository, Purpose::Perform(lock), &[], cancel)
+    }
+
+    /// Finds out what [`Reindex::perform`] would do if there were `fresh` index files besides, each of so many
+    /// blobs.
+    pub(crate) fn foresee<S: State>(
+        self,
+        repository: &Repository<S>,
+        fresh: &[usize],
+        cancel: &Cancel,
+    ) -> Result<Reindexed, RepositoryError> {
+        self.go_through(repository, Purpose::Foresee, fresh, cancel)
+    }
+
+    fn go_through<S: State>(
+        self,
+        repository: &Repository<S>,
+        purpose: Purpose<'_>,
+        fresh: &[usize],
+        cancel: &Cancel,
+    ) -> Result<Reindexed, RepositoryError> {
+        let mut writer = Writer::new(repository, purpose);
         let mut replaced: Vec<IndexId> = Vec::new();
         let mut small = Vec::new();
         for listed in repository.store().list::<IndexId>()? {
@@ -78,34 +106,51 @@ impl Reindex {
         for entry in self.added {
             writer.add(entry)?;
         }
+        let fresh: Vec<_> = fresh.iter().copied().filter(|blobs| *blobs < SMALL).collect();
         let changes = !replaced.is_empty() || !writer.is_idle();
-        if changes && small.len() + usize::from(!writer.file.packs.is_empty()) > 1 {
+        let mut fresh_replaced = 0;
+        if changes && small.len() + fresh.len() + usize::from(!writer.is_empty()) > 1 {
             for id in small {
                 cancel.check()?;
                 writer.take(repository.index_file(&id)?, &self.gone)?;
                 replaced.push(id);
             }
+            fresh_replaced = fresh.len() as u64;
+            fresh.into_iter().try_for_each(|blobs| writer.take_fresh(blobs))?;
         }
         let written = writer.finish()?;
-        for id in &replaced {
-            cancel.check()?;
-            lock.check()?;
-            repository.store().delete(id)?;
+        if let Purpose::Perform(lock) = purpose {
+            for id in &replaced {
+                cancel.check()?;
+                lock.check()?;
+                repository.store().delete(id)?;
+            }
         }
-        Ok(Reindexed { written, removed: replaced.len() as u64 })
+        Ok(Reindexed { written, removed: replaced.len() as u64 + fresh_replaced })
     }
 }
 
 /// Collects entries into index files.
 struct Writer<'a, S: State> {
     repository: &'a Repository<S>,
+    purpose: Purpose<'a>,
     file: IndexFile,
+    /// Blobs of index files that are not there yet.
+    fresh: usize,
     written: u64,
 }
 
-impl<S: State> Writer<'_, S> {
+impl<'a, S: State> Writer<'a, S> {
+    fn new(repository: &'a Repository<S>, purpose: Purpose<'a>) -> Self {
+        Self { repository, purpose, file: IndexFile::default(), fresh: 0, written: 0 }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.file.packs.is_empty() && self.fresh == 0
+    }
+
     fn is_idle(&self) -> bool {
-        self.written == 0 && self.file.packs.is_empty() && self.file.packs_to_delete.is_empty()
+        self.written == 0 && self.is_empty() && self.file.packs_to_delete.is_empty()
     }
 
     fn take(&mut self, file: IndexFile, gone: &BTreeSet<PackId>) -> Result<(), RepositoryError> {
@@ -114,20 +159,36 @@ impl<S: State> Writer<'_, S> {
         kept.into_iter().try_for_each(|entry| self.add(entry))
     }
 
+    fn take_fresh(&mut self, blobs: usize) -> Result<(), RepositoryError> {
+        self.fresh += blobs;
+        self.flush_if_full()
+    }
+
     fn add(&mut self, entry: PackEntry) -> Result<(), RepositoryError> {
         self.file.packs.push(entry);
-        if self.file.blob_count() >= BLOBS_PER_FILE_MAX { self.flush() } else { Ok(()) }
+        self.flush_if_full()
+    }
+
+    fn flush_if_full(&mut self) -> Result<(), RepositoryError> {
+        if self.file.blob_count() + self.fresh >= BLOBS_PER_FILE_MAX {
+            self.flush()
+        } else {
+            Ok(())
+        }
     }
 
     fn flush(&mut self) -> Result<(), RepositoryError> {
         let file = std::mem::take(&mut self.file);
-        self.repository.save_document::<IndexId>(&file.to_document())?;
+        self.fresh = 0;
+        if let Purpose::Perform(_) = self.purpose {
+            self.repository.save_document::<IndexId>(&file.to_document())?;
+        }
         self.written += 1;
         Ok(())
     }
 
     fn finish(mut self) -> Result<u64, RepositoryError> {
-        if !self.file.packs.is_empty() || !self.file.packs_to_delete.is_empty() {
+        if !self.is_empty() || !self.file.packs_to_delete.is_empty() {
             self.flush()?;
         }
         Ok(self.written)

@@ -16,7 +16,6 @@ use crate::error::{Defect, RepositoryError, StoredObject};
 use crate::index::CountedPack;
 use crate::pack::{PackedBlob, pack_size};
 use crate::packing::TREE_PACK_SIZE;
-use crate::ranges::runs;
 use crate::references::{BlobTable, References};
 use crate::store::FileId;
 
@@ -51,8 +50,6 @@ pub(super) struct Ground<'a> {
     pub listed: &'a HashMap<PackId, u64>,
     /// The packs that rustic marked to be deleted.
     pub marked: &'a HashSet<PackId>,
-    /// How many index files there are.
-    pub index_files: u64,
 }
 
 /// What is wrong with something that is needed.
@@ -168,7 +165,6 @@ pub(super) fn decide(
     repacked.sort_unstable();
     collect_moving(layout, used, &repacked, &mut decision)?;
     decision.removed.extend(repacked);
-    estimate(&mut decision, ground, options);
     Ok(decision)
 }
 
@@ -493,44 +489,6 @@ fn collect_moving(
     decision.moving.sort_unstable_by_key(|moving| moving.pack);
     // Nothing that is used may be left out; the rules above see to it, and this makes sure.
     layout.make_sure(used, |count| count != SETTLED)
-}
-
-/// Fills in what it is going to cost.
-fn estimate(decision: &mut Decision, ground: &Ground<'_>, options: &PruneOptions) {
-    let mut moved = [0_u64; 2];
-    let mut requests = 0;
-    let traffic = &mut decision.report.traffic;
-    for Moving { blobs, .. } in &decision.moving {
-        let extents = blobs.iter().map(|blob| (blob.offset, blob.length));
-        for run in runs(extents) {
-            traffic.bytes_read += run.length;
-            requests += 1;
-        }
-        for blob in blobs {
-            moved[blob.kind as usize] += pack_size(std::slice::from_ref(blob)) - pack_size(&[]);
-        }
-    }
-    let sizes = [(BlobKind::Data, options.pack_size.0), (BlobKind::Tree, TREE_PACK_SIZE as u64)];
-    for (kind, size) in sizes {
-        let bytes = moved[kind as usize];
-        let packs = bytes.div_ceil(size.max(1));
-        traffic.packs_written += packs;
-        traffic.bytes_written += bytes + packs * pack_size(&[]);
-    }
-    let packs = &decision.report.packs;
-    let removed = packs.removed.count + packs.repacked.count + packs.orphans.count;
-    if packs.removed.count + packs.repacked.count + packs.missing > 0 {
-        traffic.index_files_removed = ground.index_files;
-        traffic.index_files_written = ground.index_files;
-    }
-    // Every pack that is written is looked at afterwards.
-    traffic.requests = requests
-        + 2 * traffic.packs_written
-        + traffic.index_files_written
-        + traffic.index_files_removed
-        + removed;
-    let gone = packs.removed.bytes + packs.repacked.bytes + packs.orphans.bytes;
-    decision.report.freed_bytes = gone.saturating_sub(traffic.bytes_written);
 }
 
 #[cfg(test)]

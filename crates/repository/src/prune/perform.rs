@@ -52,6 +52,7 @@ impl PrunePlan<'_> {
         let written = outcome?;
         drop(std::mem::take(&mut decision.moving));
         decision.keep(&written.ids);
+        let removals = decision.removals();
         let stage = Stage::Prune;
         let remover = Remover { store: repository.store(), lock, stage, events, cancel };
         // Only now: one of them may hold a blob that turned out to be damaged elsewhere.
@@ -67,20 +68,13 @@ impl PrunePlan<'_> {
         remover.remove_all(&old_packs)?;
         events.emit(Event::Finished { stage: Stage::Prune });
         let mut report = decision.report;
-        let packs = &report.packs;
-        let old = packs.removed.bytes + packs.repacked.bytes + packs.orphans.bytes;
-        report.freed_bytes = old.saturating_sub(written.bytes);
         let traffic = &mut report.traffic;
         traffic.bytes_read = bytes_read.into_inner();
         traffic.bytes_written = written.bytes;
         traffic.packs_written = written.packs;
         traffic.index_files_written = written.index_files + reindexed.written;
         traffic.index_files_removed = reindexed.removed;
-        traffic.requests = requests.into_inner()
-            + 2 * traffic.packs_written
-            + traffic.index_files_written
-            + traffic.index_files_removed
-            + (old_packs.len() + decision.orphans.len()) as u64;
+        report.settle(requests.into_inner(), removals);
         Ok(report)
     }
 }

@@ -87,7 +87,7 @@ impl Limits {
         let plan = prune::plan(&repository, self.options(without), &*events, cancel)?;
         match (run, lock) {
             (Run::Real, Some(lock)) => Ok(plan.perform(lock, &*events, cancel)?),
-            (Run::Dry, _) | (Run::Real, None) => Ok(*plan.report()),
+            (Run::Dry, _) | (Run::Real, None) => Ok(plan.price(cancel)?),
         }
     }
 }

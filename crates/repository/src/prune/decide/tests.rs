@@ -77,7 +77,7 @@ fn run(
     options: &PruneOptions,
 ) -> Result<Decision, Refusal> {
     let marked = HashSet::new();
-    let ground = Ground { listed, marked: &marked, index_files: 1 };
+    let ground = Ground { listed, marked: &marked };
     decide(&counted(packs), &mut references(packs, used), &ground, options)
 }
 
