@@ -49,7 +49,7 @@ impl Restoration<'_> {
                 ..RestoreOptions::new(stage.root_of(path)).subpath(path)
             };
             match self.restore(&options) {
-                Ok(report) => add(&mut all, report),
+                Ok(report) => all.add(report),
                 // A path that was not there at the backup is not in the snapshot.
                 Err(OpsError::Repository(RepositoryError::NoSuchPath { .. })) => {
                     let what = "it is not in the snapshot".to_owned();
@@ -61,17 +61,4 @@ impl Restoration<'_> {
         let kept_aside = stage.swap()?;
         Ok(Done { files: Some(all), kept_aside, ..Done::default() })
     }
-}
-
-fn add(all: &mut RestoreReport, one: RestoreReport) {
-    all.files += one.files;
-    all.directories += one.directories;
-    all.others += one.others;
-    all.bytes += one.bytes;
-    all.bytes_fetched += one.bytes_fetched;
-    all.warnings.extend(one.warnings);
-    all.warnings_more += one.warnings_more;
-    all.owners_not_set += one.owners_not_set;
-    all.failed.extend(one.failed);
-    all.strict_owner = one.strict_owner;
 }

@@ -89,6 +89,8 @@ fn in_place_keeps_the_old_state_aside_and_wants_the_sites_name() {
     assert_eq!(fs::read_to_string(ground.path("media/a.txt")).unwrap(), "good");
     assert_eq!(report.kept_aside, [ground.path("media.before-20261123_020100")]);
     assert_eq!(fs::read_to_string(report.kept_aside[0].join("a.txt")).unwrap(), "spoilt");
+    let files = report.files.unwrap();
+    assert_eq!((files.files, files.bytes, files.bytes_written), (1, 4, 4));
 }
 
 #[test]

@@ -60,6 +60,51 @@ pub struct RestoreReport {
 }
 
 impl RestoreReport {
+    /// Adds what a second restore did, of other files to another place.
+    pub fn add(&mut self, other: Self) {
+        // Taken apart, so that whoever adds a field has to think of it here.
+        let Self {
+            files,
+            directories,
+            others,
+            bytes,
+            bytes_fetched,
+            bytes_written,
+            bytes_compared,
+            bytes_there,
+            unchanged,
+            replaced,
+            untouched,
+            deleted,
+            verified,
+            warnings,
+            warnings_more,
+            owners_not_set,
+            failed,
+            strict_owner,
+        } = other;
+        self.files += files;
+        self.directories += directories;
+        self.others += others;
+        self.bytes += bytes;
+        self.bytes_fetched += bytes_fetched;
+        self.bytes_written += bytes_written;
+        self.bytes_compared += bytes_compared;
+        self.bytes_there += bytes_there;
+        self.unchanged += unchanged;
+        self.replaced += replaced;
+        self.untouched += untouched;
+        self.deleted.extend(deleted);
+        if let Some(verified) = verified {
+            *self.verified.get_or_insert_default() += verified;
+        }
+        self.warnings.extend(warnings);
+        self.warnings_more += warnings_more;
+        self.owners_not_set += owners_not_set;
+        self.failed.extend(failed);
+        self.strict_owner |= strict_owner;
+    }
+
     /// Tells whether everything is there, as far as was asked.
     pub fn is_complete(&self) -> bool {
         self.failed.is_empty() && !(self.strict_owner && self.owners_not_set > 0)
