@@ -22,6 +22,7 @@ use crate::catalog::CatalogError;
 use crate::catalog::view::ViewError;
 use crate::command::CommandError;
 use crate::ending::Ending;
+use crate::recovery::sandbox::SandboxError;
 use crate::recovery_key::ParseKeyError;
 use crate::secret::SecretError;
 use crate::state::StateError;
@@ -75,6 +76,9 @@ pub enum OpsError {
     /// A cluster could not be started.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// A sandbox could not be made.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
     /// The archived log could not be read.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
@@ -297,6 +301,7 @@ impl OpsError {
             Self::Backup(error) => Some(error),
             Self::Tier(error) => Some(error),
             Self::Postgres(error) => Some(error),
+            Self::Sandbox(error) => Some(error),
             Self::Base(error) => Some(error),
             Self::Choice(error) => Some(error),
             Self::Placement(error) => Some(error),

@@ -11,6 +11,7 @@
 
 mod log_reach;
 mod running;
+pub mod sandbox;
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -183,7 +184,12 @@ pub fn recover(
     let (command, assets) = ("restore".to_owned(), vec![options.asset.clone()]);
     open.record(Body::JobStarted(JobStarted { job, command, assets }))?;
     open.deliver()?;
-    let work = Recovery { site, options, chosen: &chosen, events, cancel };
+    let manner = Manner {
+        restore_command: running::restore_command(options),
+        at_target: AtTarget::Promote,
+        keeping: Keeping::Durable,
+    };
+    let work = Recovery { site, options, chosen: &chosen, manner, events, cancel };
     let done = open.lock_to_read(chosen.tier, events, cancel).and_then(|_held| work.run());
     let ended = site.surroundings().now();
     let took = Duration::try_from(ended.duration_since(started)).unwrap_or_default();
@@ -336,6 +342,13 @@ impl Chosen<'_> {
         })
     }
 
+    /// Returns whose the cluster is; none where only its own user may decide.
+    fn owner(&self, asset: &AssetName) -> Result<Option<Owner>, OpsError> {
+        let Node { metadata, .. } = self.node(&base_folder(asset).join(DATA_FOLDER))?;
+        let owner = Owner { uid: metadata.uid, gid: metadata.gid };
+        Ok(nix::unistd::geteuid().is_root().then_some(owner))
+    }
+
     fn placement(&self, options: &RecoveryOptions) -> Result<Placement, OpsError> {
         let node = self.node(&base_folder(&options.asset).join(DATA_FOLDER))?;
         let tablespaces = Placement::place_tablespaces(
@@ -343,16 +356,27 @@ impl Chosen<'_> {
             &self.found.manifest.tablespaces,
             &options.tablespaces,
         );
-        let Node { metadata, .. } = node;
-        let owner = Owner { uid: metadata.uid, gid: metadata.gid };
-        let owner = nix::unistd::geteuid().is_root().then_some(owner);
         Ok(Placement {
             data: options.to.clone(),
             tablespaces,
-            owner,
-            mode: metadata.mode.permissions(),
+            owner: self.owner(&options.asset)?,
+            mode: node.metadata.mode.permissions(),
         })
     }
+}
+
+/// Whether what is restored has to survive a crash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Keeping {
+    Durable,
+    Throwaway,
+}
+
+/// How a cluster is recovered.
+struct Manner {
+    restore_command: String,
+    at_target: AtTarget,
+    keeping: Keeping,
 }
 
 /// A recovery while it runs.
@@ -360,12 +384,23 @@ struct Recovery<'a> {
     site: &'a Site,
     options: &'a RecoveryOptions,
     chosen: &'a Chosen<'a>,
+    manner: Manner,
     events: &'a dyn EventSink,
     cancel: &'a Cancel,
 }
 
 impl Recovery<'_> {
     fn run(&self) -> Result<(FilesReport, Option<Started>), OpsError> {
+        let files = self.put_in_place()?;
+        let started = match self.options.start {
+            Start::AndWait if files.is_complete() => Some(self.start(&self.options.to)?),
+            Start::AndWait | Start::No => None,
+        };
+        Ok((files, started))
+    }
+
+    /// Restores the files, and makes them a cluster that can be started if they are complete.
+    fn put_in_place(&self) -> Result<FilesReport, OpsError> {
         let placement = self.chosen.placement(self.options)?;
         placement.begin(self.options.before)?;
         let folder = base_folder(&self.options.asset);
@@ -383,15 +418,11 @@ impl Recovery<'_> {
         }
         if !files.is_complete() {
             // Without all of its files a cluster must not become one that can be started.
-            return Ok((files, None));
+            return Ok(files);
         }
         self.cancel.check()?;
         placement.finish(&self.finish()?)?;
-        let started = match self.options.start {
-            Start::No => None,
-            Start::AndWait => Some(self.start(&placement.data)?),
-        };
-        Ok((files, started))
+        Ok(files)
     }
 
     /// Restores what lies below a path of the snapshot into a directory, the control file left out.
@@ -412,7 +443,7 @@ impl Recovery<'_> {
             existing,
             unexpected,
             selection,
-            durable: true,
+            durable: self.manner.keeping == Keeping::Durable,
             ..RestoreOptions::new(to)
         };
         let repository = &self.chosen.tier.repository;
@@ -439,8 +470,8 @@ impl Recovery<'_> {
         RecoverySettings {
             target: self.chosen.choice.target.clone(),
             timeline: self.chosen.choice.history.timeline(),
-            at_target: AtTarget::Promote,
-            restore_command: self.restore_command(),
+            at_target: self.manner.at_target,
+            restore_command: self.manner.restore_command.clone(),
             place: Place::Beside,
             read_ahead: self.read_ahead(),
         }

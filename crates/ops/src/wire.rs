@@ -288,7 +288,7 @@ impl Site {
 }
 
 /// Returns what libpq would read from the environment.
-fn client_environment(environment: &BTreeMap<String, String>) -> ClientEnvironment {
+pub(crate) fn client_environment(environment: &BTreeMap<String, String>) -> ClientEnvironment {
     let path = environment.get("PATH").map_or("/usr/bin:/bin", String::as_str);
     let mut client = ClientEnvironment::new(path);
     if let Some(home) = environment.get("HOME") {

@@ -6,12 +6,14 @@
 //! - [`settings`]: what the server is told.
 //! - [`placement`]: the data directory, which cannot be started before it is whole.
 //! - [`start`]: starting it, and waiting until it is consistent or promoted.
+//! - [`throwaway`]: starting it in an enclosure, from which it reaches nothing.
 
 pub mod choice;
 pub mod placement;
 pub mod settings;
 pub mod start;
 pub mod target;
+pub mod throwaway;
 
 pub use choice::{Candidate, Choice, ChoiceError, LogReach, choose};
 pub use placement::{Placement, PlacementError};

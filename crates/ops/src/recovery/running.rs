@@ -8,9 +8,9 @@ use lifeboat_model::{Cancel, Event, Lsn, Stage, Timestamp};
 use lifeboat_postgres::recovery::start::{Progress, RestoredServer, ServerPrograms};
 use serde::Serialize;
 
-use super::{Recovery, Start};
+use super::{Recovery, RecoveryOptions, Start};
 use crate::error::OpsError;
-use crate::wal::serve::{ServeOptions, serve};
+use crate::wal::serve::{ServeOptions, Service, serve};
 
 /// A server that was started and waited for.
 #[derive(Debug, Clone, Serialize)]
@@ -25,19 +25,24 @@ pub struct Started {
     pub is_promoted: bool,
 }
 
-impl Recovery<'_> {
-    /// Returns the command by which the server fetches the log.
-    pub(super) fn restore_command(&self) -> String {
-        let mut words: Vec<String> = self.options.fetch.iter().map(|word| quoted(word)).collect();
-        if self.options.start == Start::AndWait {
-            let socket = socket_beside(&self.options.to);
-            words.push("--socket".to_owned());
-            words.push(quoted(&socket.display().to_string()));
-        }
-        words.push("%f \"%p\"".to_owned());
-        words.join(" ")
-    }
+/// Returns the command by which the server fetches the log.
+pub(super) fn restore_command(options: &RecoveryOptions) -> String {
+    let socket = (options.start == Start::AndWait).then(|| socket_beside(&options.to));
+    fetch_command(&options.fetch, socket.as_deref())
+}
 
+/// Writes the command that fetches a file, from whoever serves the log on a socket.
+pub(super) fn fetch_command(fetch: &[String], socket: Option<&Path>) -> String {
+    let mut words: Vec<String> = fetch.iter().map(|word| quoted(word)).collect();
+    if let Some(socket) = socket {
+        words.push("--socket".to_owned());
+        words.push(quoted(&socket.display().to_string()));
+    }
+    words.push("%f \"%p\"".to_owned());
+    words.join(" ")
+}
+
+impl Recovery<'_> {
     /// Starts the server and waits until it takes changes or waits at its target.
     pub(super) fn start(&self, data: &Path) -> Result<Started, OpsError> {
         let manifest = &self.chosen.found.manifest;
@@ -47,6 +52,7 @@ impl Recovery<'_> {
         let programs = ServerPrograms::find(manifest.major(), &environment)?;
         let served = Cancel::new();
         let options = ServeOptions {
+            service: Service::Fetching,
             socket: socket_beside(data),
             directory: data.to_owned(),
             spool: self.site.surroundings().cache_directory.join("wal"),

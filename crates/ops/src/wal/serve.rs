@@ -8,6 +8,7 @@
 //!
 //! - A file counts as shipped only as long as it is the file that was read, by size, time and inode: a
 //!   cluster that was restored in place hands over others by the same names.
+//! - Where files are [fetched alone](Service::Fetching), none is archived, whoever asks and whatever lies ready.
 //! - An end of the archive is never told from what was fetched ahead: it is looked for when asked.
 //!
 //! # Crash consistency
@@ -70,9 +71,21 @@ const CANCEL_EVERY: Duration = Duration::from_millis(200);
 /// How many may ask at once; PostgreSQL asks one question at a time.
 const CONNECTIONS_MAX: usize = 32;
 
+/// What is done for whoever asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// Files are archived and fetched.
+    Both,
+    /// Files are fetched alone: what a server beside the one that was backed up writes, or is made to
+    /// write, must not get into its archive.
+    Fetching,
+}
+
 /// Where and for whom the log is served.
 #[derive(Debug, Clone)]
 pub struct ServeOptions {
+    /// What is done.
+    pub service: Service,
     /// The socket.
     pub socket: PathBuf,
     /// The cluster's directory.
@@ -104,6 +117,7 @@ pub fn serve(
         asset: asset.clone(),
         directory,
         cluster,
+        service: options.service,
         spool,
         cancel: cancel.clone(),
         opener: OnceLock::new(),
@@ -117,11 +131,12 @@ pub fn serve(
     });
     runtime.block_on(async {
         let listener = bind(&options.socket).map_err(failed("serve on", &options.socket))?;
-        let ahead = tokio::spawn(Arc::clone(&server).ship_ahead());
-        let behind = tokio::spawn(Arc::clone(&server).catch_up_behind());
+        let archiving = (options.service == Service::Both).then(|| {
+            let ahead = tokio::spawn(Arc::clone(&server).ship_ahead());
+            [ahead, tokio::spawn(Arc::clone(&server).catch_up_behind())]
+        });
         server.listen(&listener).await;
-        ahead.abort();
-        behind.abort();
+        archiving.iter().flatten().for_each(tokio::task::JoinHandle::abort);
         drop(fs::remove_file(&options.socket));
         Ok(())
     })
@@ -173,6 +188,7 @@ struct Server {
     asset: AssetName,
     directory: PathBuf,
     cluster: Cluster,
+    service: Service,
     spool: Option<Spool>,
     cancel: Cancel,
     opener: OnceLock<Opener>,
@@ -248,6 +264,10 @@ impl Server {
             && fs::canonicalize(&question.directory).is_ok_and(|asked| asked == self.directory);
         let (verdict, body) = match question.wish {
             _ if !is_mine => (Verdict::NotMine, None),
+            Wish::Push if self.service == Service::Fetching => {
+                let message = "nothing is archived here, files are fetched alone".to_owned();
+                (Verdict::Failed { message }, None)
+            }
             Wish::Push => self.push(question.file).await,
             Wish::Get => self.get(question.file).await,
         };

@@ -16,18 +16,19 @@ use lifeboat_model::{Classify, Clock, ErrorKind, Hint, Lsn, Timestamp};
 use super::settings::limits;
 use crate::conninfo::Conninfo;
 use crate::control::ServerLimits;
+use crate::enclosure::EnclosureError;
 use crate::environment::ClientEnvironment;
 use crate::error::PostgresError;
 use crate::server::Server;
 
 /// How often a server is asked how far it is.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// How many looks in a row may find no server: it has to begin before it leaves its mark.
 const ABSENT_MAX: u32 = 25;
 
 /// The port of a server that listens on a socket only; there it is a part of a file's name.
-const PORT: &str = "5432";
+pub(super) const PORT: &str = "5432";
 
 /// How much of a server's log an error shows.
 const LOG_LINES_MAX: usize = 12;
@@ -74,9 +75,18 @@ pub enum StartError {
         /// The last words of its log.
         log: String,
     },
+    /// It waits before its target.
+    #[error("the server stopped replaying before its target: {log}")]
+    Stalled {
+        /// The last words of its log.
+        log: String,
+    },
     /// It could not be asked.
     #[error(transparent)]
     Server(#[from] PostgresError),
+    /// It could not be enclosed.
+    #[error(transparent)]
+    Enclosure(#[from] EnclosureError),
 }
 
 impl Classify for StartError {
@@ -84,8 +94,9 @@ impl Classify for StartError {
         match self {
             Self::NoPrograms { .. } => ErrorKind::NotFound,
             Self::Run(_) => ErrorKind::Unavailable,
-            Self::Ended { .. } => ErrorKind::Conflict,
+            Self::Ended { .. } | Self::Stalled { .. } => ErrorKind::Conflict,
             Self::Server(source) => source.kind(),
+            Self::Enclosure(source) => source.kind(),
         }
     }
 
@@ -95,6 +106,7 @@ impl Classify for StartError {
                 Some(Hint::new(format!("apt-get install postgresql-{major}")))
             }
             Self::Server(source) => source.hint(),
+            Self::Enclosure(source) => source.hint(),
             _ => None,
         }
     }
@@ -117,6 +129,12 @@ impl ServerPrograms {
         }
         let looked_in: Vec<_> = candidates.iter().map(|path| path.display().to_string()).collect();
         Err(StartError::NoPrograms { major, looked_in: looked_in.join(", ") })
+    }
+
+    /// Returns the path of one of them, without links on the way.
+    pub fn path(&self, program: &str) -> PathBuf {
+        let path = self.directory.join(program);
+        path.canonicalize().unwrap_or(path)
     }
 
     /// Starts the server of a data directory, as the user whose it is.
@@ -202,15 +220,21 @@ impl RestoredServer {
     }
 
     fn last_words(&self) -> String {
-        let text = fs::read(&self.log).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text).into_owned();
-        let lines: Vec<_> = text.lines().collect();
-        let first = lines.len().saturating_sub(LOG_LINES_MAX);
-        lines[first..].join("; ")
+        last_words(&self.log)
     }
 }
 
-async fn progress(server: &Server) -> Result<Progress, StartError> {
+/// Returns the last lines of a server's log.
+pub(super) fn last_words(log: &Path) -> String {
+    let text = fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let lines: Vec<_> = text.lines().collect();
+    let first = lines.len().saturating_sub(LOG_LINES_MAX);
+    lines[first..].join("; ")
+}
+
+/// Asks a server how far it is.
+pub(super) async fn progress(server: &Server) -> Result<Progress, StartError> {
     const PROGRESS: &str = "
         SELECT pg_catalog.pg_is_in_recovery(),
                pg_catalog.pg_last_wal_replay_lsn()::text,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use lifeboat_model::{AssetName, Exit};
 use lifeboat_ops::wal::WalLog;
-use lifeboat_ops::wal::serve::{ServeOptions, serve};
+use lifeboat_ops::wal::serve::{ServeOptions, Service, serve};
 
 use super::SOCKET;
 use crate::failure::Failure;
@@ -35,6 +35,7 @@ impl Serve {
         let asset = WalLog::of(&site, self.asset.as_ref())?.asset().clone();
         let in_cache = || site.surroundings().cache_directory.join("wal");
         let options = ServeOptions {
+            service: Service::Both,
             socket: self.socket,
             directory: self.directory,
             spool: self.spool.unwrap_or_else(in_cache),

@@ -1,0 +1,445 @@
+//! A throwaway server on an asset's past, which can reach nothing.
+//!
+//! [`Sandbox::open`] recovers an asset to a moment, into a directory that nobody else uses, starts its server
+//! in an [enclosure](lifeboat_postgres::enclosure), and hands out how to connect. When the [`Sandbox`] is
+//! dropped, also while a panic unwinds, server and directory are gone.
+//!
+//! ```no_run
+//! # use lifeboat_model::{Cancel, Silent};
+//! # use lifeboat_ops::recovery::sandbox::*;
+//! # use lifeboat_postgres::recovery::throwaway::Use;
+//! # fn f(site: &lifeboat_ops::Site) -> Result<(), lifeboat_ops::OpsError> {
+//! let options = SandboxOptions {
+//!     asset: "database".parse().unwrap(),
+//!     target: "2026-11-23T01:59:59Z".parse().unwrap(),
+//!     tier: None,
+//!     scratch: None,
+//!     purpose: Use::Read,
+//!     demand: Demand::WhatCanBeHad,
+//!     own_program: std::env::current_exe().unwrap(),
+//! };
+//! let sandbox = Sandbox::open(site, &options, &|_| {}, &Silent, &Cancel::new())?;
+//! let server = sandbox.server(sandbox.superuser(), &lifeboat_postgres::DatabaseName::new("shop"))?;
+//! println!("{:?}: {}", sandbox.report().isolation, sandbox.data().display());
+//! sandbox.close()
+//! # }
+//! ```
+//!
+//! # Invariants
+//!
+//! - The server sees its own files, the programs of the system and a socket on which its own log is read. It
+//!   can archive nothing: the log is [served for fetching alone](Service::Fetching).
+//! - Where the host gives no namespaces, [`Isolation::SettingsOnly`] says so, and a caller that
+//!   [demands](Demand::Namespaces) them gets an error.
+//!
+//! # Crash consistency
+//!
+//! After a kill no server runs, as the kernel ends it. Its directory is removed by the next sandbox in the
+//! same folder.
+
+mod place;
+
+use std::path::PathBuf;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use lifeboat_model::{AssetName, Cancel, Event, EventSink, Lsn, Stage, TierName, Timestamp};
+use lifeboat_postgres::enclosure::{Enclosure, EnclosureError, Isolation, Walls, installation};
+use lifeboat_postgres::recovery::RecoveryTarget;
+use lifeboat_postgres::recovery::placement::{Before, Owner};
+use lifeboat_postgres::recovery::settings::AtTarget;
+use lifeboat_postgres::recovery::start::{Progress, ServerPrograms, StartError};
+use lifeboat_postgres::recovery::throwaway::{Throwaway, ThrowawayServer, Use};
+use lifeboat_postgres::{ClientEnvironment, Conninfo, DatabaseName, Server};
+use nix::unistd::{User, getegid, geteuid};
+use serde::Serialize;
+
+use self::place::{Place, check_length, check_room};
+use super::{
+    Chosen, Keeping, Manner, Recovery, RecoveryOptions, RecoveryPreview, Start, choose_base, open,
+    running,
+};
+use crate::error::OpsError;
+use crate::surroundings::uuid_v7;
+use crate::wal::WalError;
+use crate::wal::serve::{ServeOptions, Service, serve};
+use crate::wire::{Site, client_environment};
+
+pub use self::place::SandboxError;
+
+/// Where sandboxes are made unless said otherwise, in the cache directory.
+const FOLDER: &str = "sandboxes";
+
+/// How much of a unique name is left out.
+const NAME_BEGINS_AT: usize = 24;
+
+/// The role that `initdb` makes in most places.
+const USUAL_ROLE: &str = "postgres";
+
+/// What is in a sandbox's directory.
+const DATA: &str = "data";
+const TABLESPACES: &str = "data-tablespaces";
+const SOCKET: &str = "socket";
+const GIVEN: &str = "given";
+const ROOT: &str = "root";
+
+/// How much isolation a caller wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Demand {
+    /// Namespaces, or an error.
+    Namespaces,
+    /// Namespaces where they can be had, else settings alone; the report says which it was.
+    WhatCanBeHad,
+}
+
+/// What a sandbox is made of.
+#[derive(Debug, Clone)]
+pub struct SandboxOptions {
+    /// Which asset; it has base backups.
+    pub asset: AssetName,
+    /// Up to where. The latest moment is promoted, all others can be read and, if that is the use, written.
+    pub target: RecoveryTarget,
+    /// From which tier; the first in the plan's order that has a base backup, if absent.
+    pub tier: Option<TierName>,
+    /// In which folder; one in the cache directory, if absent.
+    pub scratch: Option<PathBuf>,
+    /// What is done with it: only one that is written to is promoted.
+    pub purpose: Use,
+    /// How much isolation there has to be.
+    pub demand: Demand,
+    /// This program's file. It runs itself inside, and calls
+    /// [`enter`](lifeboat_postgres::enclosure::enter) first of all for that.
+    pub own_program: PathBuf,
+}
+
+/// What a sandbox is, for whoever shows or records it.
+#[derive(Debug, Clone, Serialize)]
+pub struct SandboxReport {
+    /// What was recovered, and what that leads to.
+    #[serde(flatten)]
+    pub preview: RecoveryPreview,
+    /// How well it is kept from reaching anything.
+    pub isolation: Isolation,
+    /// Libraries of the server that were not loaded, since they do things by themselves.
+    pub libraries_left_out: Vec<String>,
+    /// Up to where it replayed.
+    pub replayed: Option<Lsn>,
+    /// When the last transaction was committed that it replayed.
+    pub last_replayed_commit: Option<Timestamp>,
+    /// Whether it takes changes.
+    pub is_promoted: bool,
+    /// How long its files took, in milliseconds.
+    pub restored_ms: u64,
+    /// How long the server took to answer then, in milliseconds.
+    pub replayed_ms: u64,
+}
+
+/// A throwaway server that runs. Dropping it stops the server and removes its files.
+#[derive(Debug)]
+pub struct Sandbox {
+    // In this order: the server ends first, its directory goes last.
+    server: ThrowawayServer,
+    _log: ServedLog,
+    place: Place,
+    report: SandboxReport,
+    environment: ClientEnvironment,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Sandbox {
+    /// Recovers an asset and starts its server; `announce` hears beforehand what that leads to.
+    pub fn open(
+        site: &Site,
+        options: &SandboxOptions,
+        announce: &dyn Fn(&RecoveryPreview),
+        events: &dyn EventSink,
+        cancel: &Cancel,
+    ) -> Result<Self, OpsError> {
+        let surroundings = site.surroundings();
+        let place = options.claim(site)?;
+        let recovery = options.recovery(&place);
+        let begun = surroundings.now();
+        let open = open(site, &recovery, events, cancel)?;
+        let chosen = choose_base(&open, &recovery)?;
+        let preview = chosen.preview(site, &recovery);
+        announce(&preview);
+        let data = chosen.found.manifest.files.iter().map(|file| file.size).sum();
+        check_room(&place, data, preview.end_lsn.0.saturating_sub(preview.start_lsn.0))?;
+        let ground = Ground::prepare(site, options, &chosen, &place)?;
+        let manner = options.manner(&place);
+        let work = Recovery { site, options: &recovery, chosen: &chosen, manner, events, cancel };
+        let held = open.lock_to_read(chosen.tier, events, cancel)?;
+        let files = work.put_in_place()?;
+        drop(held);
+        if !files.is_complete() {
+            return Err(SandboxError::Incomplete { files: files.failed.len() }.into());
+        }
+        let restored = surroundings.now();
+        let log = ServedLog::begin(site, options, &place);
+        let (server, isolation) = ground.start(site, options.demand, events, cancel)?;
+        let progress = server.progress();
+        let report = SandboxReport {
+            preview,
+            isolation,
+            libraries_left_out: server.left_out().to_vec(),
+            replayed: progress.lsn,
+            last_replayed_commit: progress.committed,
+            is_promoted: progress.is_promoted,
+            restored_ms: milliseconds(begun, restored),
+            replayed_ms: milliseconds(restored, surroundings.now()),
+        };
+        let (environment, runtime) = (ground.environment, surroundings.runtime.clone());
+        Ok(Self { server, _log: log, place, report, environment, runtime })
+    }
+
+    /// Returns what it is.
+    pub const fn report(&self) -> &SandboxReport {
+        &self.report
+    }
+
+    /// Returns the data directory, as the host sees it.
+    pub fn data(&self) -> PathBuf {
+        self.place.path(DATA)
+    }
+
+    /// Returns the role that may do everything.
+    pub fn superuser(&self) -> &str {
+        self.server.superuser()
+    }
+
+    /// Returns libpq keywords that connect to a database as a role, for as long as this lives. Nobody
+    /// is asked for a password.
+    pub fn connect_string(&self, role: &str, database: &DatabaseName) -> String {
+        self.server.connect_string(role, database)
+    }
+
+    /// Connects to a database as a role.
+    pub fn server(&self, role: &str, database: &DatabaseName) -> Result<Server, OpsError> {
+        let conninfo = Conninfo::parse(&self.connect_string(role, database), &self.environment)?;
+        Ok(self.runtime.block_on(Server::connect(&conninfo, &self.environment))?)
+    }
+
+    /// Shuts the server down as an operator would. Its files stay as long as what is returned.
+    pub fn stop(self) -> Result<StoppedSandbox, OpsError> {
+        self.server.stop()?;
+        Ok(StoppedSandbox { place: self.place })
+    }
+
+    /// Ends the server and removes all of its files.
+    pub fn close(self) -> Result<(), OpsError> {
+        let Self { server, _log, mut place, .. } = self;
+        drop(server);
+        Ok(place.remove()?)
+    }
+}
+
+/// The files of a throwaway server that was shut down. Dropping it removes them.
+#[derive(Debug)]
+pub struct StoppedSandbox {
+    place: Place,
+}
+
+impl StoppedSandbox {
+    /// Returns the data directory.
+    pub fn data(&self) -> PathBuf {
+        self.place.path(DATA)
+    }
+
+    /// Removes all files.
+    pub fn close(mut self) -> Result<(), OpsError> {
+        Ok(self.place.remove()?)
+    }
+}
+
+impl SandboxOptions {
+    fn claim(&self, site: &Site) -> Result<Place, OpsError> {
+        let surroundings = site.surroundings();
+        let in_cache = || surroundings.cache_directory.join(FOLDER);
+        let folder = self.scratch.clone().unwrap_or_else(in_cache);
+        // Short, since the path of a socket has to be; what is random stands at the end.
+        let new_name =
+            || uuid_v7(surroundings.now()).simple().to_string().split_off(NAME_BEGINS_AT);
+        let place = Place::claim(&folder, new_name)?;
+        check_length(&place)?;
+        Ok(place)
+    }
+
+    fn recovery(&self, place: &Place) -> RecoveryOptions {
+        let program = self.own_program.display().to_string();
+        let words = ["wal", "get", "--asset", self.asset.as_str()].map(str::to_owned);
+        RecoveryOptions {
+            asset: self.asset.clone(),
+            target: self.target.clone(),
+            tier: self.tier.clone(),
+            to: place.path(DATA),
+            before: Before::Empty,
+            tablespaces: Vec::new(),
+            start: Start::No,
+            fetch: std::iter::once(program).chain(words).collect(),
+        }
+    }
+
+    fn manner(&self, place: &Place) -> Manner {
+        let fetch = self.recovery(place).fetch;
+        Manner {
+            restore_command: running::fetch_command(&fetch, Some(&log_socket(place))),
+            at_target: match self.purpose {
+                Use::Read => AtTarget::Pause,
+                Use::Write => AtTarget::Promote,
+            },
+            keeping: Keeping::Throwaway,
+        }
+    }
+}
+
+/// Where the log is served for a sandbox.
+fn log_socket(place: &Place) -> PathBuf {
+    place.path(GIVEN).join("wal.sock")
+}
+
+/// The log, as long as it is served.
+#[derive(Debug)]
+struct ServedLog {
+    cancel: Cancel,
+    thread: Option<JoinHandle<Result<(), WalError>>>,
+}
+
+impl ServedLog {
+    fn begin(site: &Site, options: &SandboxOptions, place: &Place) -> Self {
+        let (site, asset, cancel) = (site.clone(), options.asset.clone(), Cancel::new());
+        let options = ServeOptions {
+            service: Service::Fetching,
+            socket: log_socket(place),
+            directory: place.path(DATA),
+            spool: place.path("spool"),
+        };
+        let served = cancel.clone();
+        let thread = std::thread::spawn(move || serve(&site, &asset, &options, &served));
+        Self { cancel, thread: Some(thread) }
+    }
+}
+
+impl Drop for ServedLog {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+        // Who replayed has told what was wrong with the log; what is left is the end of serving it.
+        if let Some(Ok(Err(error))) = self.thread.take().map(JoinHandle::join) {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(error, "The log could not be served.");
+        }
+    }
+}
+
+/// What a sandbox's server stands on.
+struct Ground {
+    enclosure: Enclosure,
+    throwaway: Throwaway,
+    environment: ClientEnvironment,
+}
+
+impl Ground {
+    /// Finds the programs, and makes the directories that are seen inside.
+    fn prepare(
+        site: &Site,
+        options: &SandboxOptions,
+        chosen: &Chosen<'_>,
+        place: &Place,
+    ) -> Result<Self, OpsError> {
+        let manifest = &chosen.found.manifest;
+        let environment = client_environment(&site.surroundings().environment);
+        let programs = ServerPrograms::find(manifest.major(), &environment)?;
+        let own = Owner { uid: geteuid().as_raw(), gid: getegid().as_raw() };
+        let owner = chosen.owner(&options.asset)?.unwrap_or(own);
+        let ids = Some((owner.uid, owner.gid));
+        place.make(ROOT, 0o755, None)?;
+        let given = place.make(GIVEN, 0o755, None)?;
+        let writable = [(DATA, 0o700), (TABLESPACES, 0o700), (SOCKET, 0o700)]
+            .into_iter()
+            .map(|(name, mode)| place.make(name, mode, ids))
+            .collect::<Result<Vec<_>, _>>()?;
+        let enclosure = Enclosure {
+            own_program: options.own_program.clone(),
+            root: place.path(ROOT),
+            writable,
+            readable: vec![given.clone(), installation(&programs.path("postgres"))],
+            uid: owner.uid,
+            gid: owner.gid,
+        };
+        let throwaway = Throwaway {
+            programs,
+            major: manifest.major(),
+            data: place.path(DATA),
+            socket: place.path(SOCKET),
+            access: given.join("pg_hba.conf"),
+            log: place.path("server.log"),
+            limits: manifest.limits,
+            purpose: options.purpose,
+            roles: roles(site, &options.asset, &environment, owner)?,
+        };
+        Ok(Self { enclosure, throwaway, environment })
+    }
+
+    /// Starts the server within the best walls that the host gives.
+    fn start(
+        &self,
+        site: &Site,
+        demand: Demand,
+        events: &dyn EventSink,
+        cancel: &Cancel,
+    ) -> Result<(ThrowawayServer, Isolation), OpsError> {
+        match self.start_within(Walls::Namespaces, site, events, cancel) {
+            Err(OpsError::Start(StartError::Enclosure(EnclosureError::NoNamespaces { why })))
+                if demand == Demand::WhatCanBeHad =>
+            {
+                tracing::warn!(why, "The sandbox is kept by settings alone.");
+                let server = self.start_within(Walls::None, site, events, cancel)?;
+                Ok((server, Isolation::SettingsOnly { why }))
+            }
+            started => Ok((started?, Isolation::Namespaces)),
+        }
+    }
+
+    fn start_within(
+        &self,
+        walls: Walls,
+        site: &Site,
+        events: &dyn EventSink,
+        cancel: &Cancel,
+    ) -> Result<ThrowawayServer, OpsError> {
+        let surroundings = site.surroundings();
+        events.emit(Event::Started { stage: Stage::Database, total: None });
+        let mut note = |progress: Progress| {
+            if let Some(lsn) = progress.lsn {
+                events.emit(Event::Replayed { lsn, committed: progress.committed });
+            }
+        };
+        let goes_on = || !cancel.is_cancelled();
+        let around = (&self.environment, &*surroundings.clock);
+        let started = self.throwaway.start(&self.enclosure, walls, around, &mut note, &goes_on);
+        let started = surroundings.runtime.block_on(started);
+        events.emit(Event::Finished { stage: Stage::Database });
+        match started? {
+            Some(server) => Ok(server),
+            None => Err(OpsError::Cancelled(lifeboat_model::Cancelled)),
+        }
+    }
+}
+
+/// Returns roles that a cluster is likely to have: the plan's, its user's, the usual one.
+fn roles(
+    site: &Site,
+    asset: &AssetName,
+    environment: &ClientEnvironment,
+    owner: Owner,
+) -> Result<Vec<String>, OpsError> {
+    let postgres = site.asset(asset)?.postgres();
+    let connect = postgres.map(|postgres| Conninfo::parse(postgres.connect.as_str(), environment));
+    let plans = connect.transpose()?.and_then(|conninfo| conninfo.role().map(str::to_owned));
+    let user = User::from_uid(owner.uid.into()).ok().flatten().map(|user| user.name);
+    Ok(plans.into_iter().chain(user).chain([USUAL_ROLE.to_owned()]).collect())
+}
+
+fn milliseconds(from: Timestamp, to: Timestamp) -> u64 {
+    let took = Duration::try_from(to.duration_since(from)).unwrap_or_default();
+    u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
+}
