@@ -37,6 +37,7 @@ mod remark;
 
 pub use command::output_path;
 pub use database::DumpPaths;
+pub(crate) use database::file_name;
 pub use hooks::HookReport;
 pub use remark::Remark;
 

@@ -10,6 +10,7 @@ use lifeboat_plan::Rejected;
 use lifeboat_postgres::PostgresError;
 use lifeboat_postgres::archive::ArchiveError;
 use lifeboat_postgres::base::BaseError;
+use lifeboat_postgres::dumped_table::DumpedTableError;
 use lifeboat_postgres::recovery::start::StartError;
 use lifeboat_postgres::recovery::{ChoiceError, PlacementError};
 use lifeboat_repository::RepositoryError;
@@ -104,6 +105,9 @@ pub enum OpsError {
         #[source]
         source: std::io::Error,
     },
+    /// A table was not taken out of a dump.
+    #[error(transparent)]
+    DumpedTable(#[from] DumpedTableError),
     /// What lies on the tier could not be read.
     #[error("cannot read {} from the tier", path.display())]
     Unreadable {
@@ -244,6 +248,12 @@ pub enum OpsError {
         /// What is missing.
         what: String,
     },
+    /// The plan makes no dumps of this database.
+    #[error("the plan makes no logical dumps of `{asset}`, only base backups")]
+    NoDumps {
+        /// Which asset.
+        asset: AssetName,
+    },
     /// The plan lacks what this needs.
     #[error("there is no {what}")]
     NotInPlan {
@@ -301,6 +311,7 @@ impl OpsError {
             Self::Backup(error) => Some(error),
             Self::Tier(error) => Some(error),
             Self::Postgres(error) => Some(error),
+            Self::DumpedTable(error) => Some(error),
             Self::Sandbox(error) => Some(error),
             Self::Base(error) => Some(error),
             Self::Choice(error) => Some(error),
@@ -342,6 +353,7 @@ impl Classify for OpsError {
             | Self::NotOneDatabase { .. } => ErrorKind::Usage,
             Self::NoDestination { .. }
             | Self::NotInPlan { .. }
+            | Self::NoDumps { .. }
             | Self::Exclude(_)
             | Self::LiveDatabase { .. } => ErrorKind::Config,
             Self::AnotherKey { .. } | Self::AnotherSite { .. } | Self::Io { .. } => {
@@ -429,6 +441,9 @@ impl Classify for OpsError {
             Self::Differs { .. } => {
                 "the database that was there was not touched; restore an older point".to_owned()
             }
+            Self::NoDumps { asset } => format!(
+                "`lifeboat query {asset} --at TIME --dump TABLE` takes it out of the base backup"
+            ),
             Self::NoPlan { .. } => {
                 "give the address of a tier that a plan was in force on".to_owned()
             }

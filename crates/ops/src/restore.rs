@@ -16,6 +16,7 @@ mod elsewhere;
 mod files;
 mod output;
 mod stage;
+mod tables;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -30,6 +31,7 @@ use lifeboat_repository::restore::RestoreReport as FilesReport;
 use serde::Serialize;
 
 pub use database::DatabaseReport;
+pub use tables::RestoredTable;
 
 use crate::catalog::body::{Body, JobEnded, JobStarted, Restored};
 use crate::ending::Ending;
@@ -49,6 +51,9 @@ pub enum Destination {
     Directory(PathBuf),
     /// Where it came from; what is there is kept aside.
     InPlace,
+    /// Some tables of the asset's dump, by their names as SQL writes them, each as a file of SQL in a
+    /// directory, which is created or has to be empty.
+    Tables(Vec<String>, PathBuf),
 }
 
 /// What is restored.
@@ -104,6 +109,8 @@ pub struct RestoreJobReport {
     pub files: Option<FilesReport>,
     /// The database that was restored.
     pub database: Option<DatabaseReport>,
+    /// The tables that were restored as files.
+    pub tables: Vec<RestoredTable>,
     /// Where the old files are kept.
     pub kept_aside: Vec<PathBuf>,
     /// From where else the same can be had, if not all of it came.
@@ -190,13 +197,14 @@ pub fn restore(
         }
         (done, _) => done?,
     };
-    let Done { files, database, kept_aside } = done;
+    let Done { files, database, tables, kept_aside } = done;
     Ok(RestoreJobReport {
         preview,
         job,
         ending,
         files,
         database,
+        tables,
         kept_aside,
         hint,
         started,
@@ -247,7 +255,9 @@ fn choose<'o>(
     let (tier, id) = usable.ok_or_else(none)?;
     let snapshot = tier.repository.snapshot(&id)?;
     let (target, replaces) = match &options.to {
-        Destination::Directory(directory) => (directory.display().to_string(), Vec::new()),
+        Destination::Directory(directory) | Destination::Tables(_, directory) => {
+            (directory.display().to_string(), Vec::new())
+        }
         Destination::InPlace => match kind {
             AssetKind::Files(_) => files::replaced(&snapshot),
             AssetKind::Postgres(postgres) => database::replaced(site, postgres, cancel),
@@ -282,6 +292,7 @@ struct Restoration<'a> {
 struct Done {
     files: Option<FilesReport>,
     database: Option<DatabaseReport>,
+    tables: Vec<RestoredTable>,
     kept_aside: Vec<PathBuf>,
 }
 
@@ -305,6 +316,12 @@ impl Restoration<'_> {
     fn run(&self) -> Result<Done, OpsError> {
         match (&self.options.to, &self.site.asset(&self.options.asset)?.kind) {
             (Destination::Directory(directory), _) => self.files_into(directory),
+            (Destination::Tables(names, directory), AssetKind::Postgres(postgres)) => {
+                self.tables(postgres, names, directory)
+            }
+            (Destination::Tables(..), _) => Err(OpsError::NotInPlan {
+                what: format!("dump of `{}`, which is no database", self.options.asset),
+            }),
             (Destination::InPlace, AssetKind::Files(_)) => self.files_in_place(),
             (Destination::InPlace, AssetKind::Postgres(postgres)) => self.database(postgres),
             (Destination::InPlace, AssetKind::Command(command)) => self.output(command),

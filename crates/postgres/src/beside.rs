@@ -198,7 +198,7 @@ fn disconnect_statement(databases: &[&DatabaseName]) -> String {
 }
 
 /// Copies the dump into the pipe; a pipe that was closed by its reader is not an error here.
-fn feed(dump: &mut dyn Read, mut pipe: impl Write) -> io::Result<()> {
+pub(crate) fn feed(dump: &mut dyn Read, mut pipe: impl Write) -> io::Result<()> {
     let mut buffer = vec![0; COPY_BYTES];
     loop {
         let read = match dump.read(&mut buffer) {

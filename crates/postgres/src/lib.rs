@@ -30,6 +30,7 @@ pub mod conninfo;
 pub mod console;
 pub mod control;
 pub mod dump;
+pub mod dumped_table;
 pub mod enclosure;
 pub mod environment;
 pub mod error;

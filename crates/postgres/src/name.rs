@@ -48,6 +48,51 @@ pub(crate) fn quote_identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
+/// Parts a name as SQL writes it, like `public."Order Items"`, into what it is made of; nothing if it is none.
+///
+/// What stands without quotes is folded to lower case, as the server does (PostgreSQL 4.1.1).
+pub(crate) fn split_name(text: &str) -> Option<Vec<String>> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    loop {
+        let (part, after) = if let Some(quoted) = rest.strip_prefix('"') {
+            take_quoted(quoted)?
+        } else {
+            let end = rest.find('.').unwrap_or(rest.len());
+            let plain = &rest[..end];
+            if plain.contains(['"', ' ']) {
+                return None;
+            }
+            (plain.to_lowercase(), &rest[end..])
+        };
+        if part.is_empty() {
+            return None;
+        }
+        parts.push(part);
+        match after.strip_prefix('.') {
+            Some(more) => rest = more,
+            None => return after.is_empty().then_some(parts),
+        }
+    }
+}
+
+/// Takes what stands before the closing quote; two quotes are one.
+fn take_quoted(text: &str) -> Option<(String, &str)> {
+    let mut part = String::new();
+    let mut rest = text;
+    loop {
+        let end = rest.find('"')?;
+        part.push_str(&rest[..end]);
+        match rest[end + 1..].strip_prefix('"') {
+            Some(more) => {
+                part.push('"');
+                rest = more;
+            }
+            None => return Some((part, &rest[end + 1..])),
+        }
+    }
+}
+
 /// Writes a text for SQL, whatever `standard_conforming_strings` says.
 pub(crate) fn quote_literal(text: &str) -> String {
     let quoted = text.replace('\'', "''");
@@ -67,6 +112,18 @@ mod tests {
         assert_eq!(DatabaseName::new(r#"a"b"#).quoted(), r#""a""b""#);
         assert_eq!(quote_literal("it's"), "'it''s'");
         assert_eq!(quote_literal(r"a\'b"), r" E'a\\''b'");
+    }
+
+    #[test]
+    fn names_are_parted_as_sql_does() {
+        let part = |text| split_name(text).unwrap_or_default();
+        assert_eq!(part("Orders"), ["orders"]);
+        assert_eq!(part("public.orders"), ["public", "orders"]);
+        assert_eq!(part(r#"public."Order Items""#), ["public", "Order Items"]);
+        assert_eq!(part(r#""a.b"."c""d""#), ["a.b", "c\"d"]);
+        for wrong in ["", ".", "a.", ".a", r#""a"#, r#""a"b"#, r#"a"b"#, "a b", r#""""#] {
+            assert_eq!(split_name(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use lifeboat_ops::recovery::has_base_backups;
 use lifeboat_ops::recovery_key::RecoveryKey;
 use lifeboat_ops::restore::{
     self, DatabaseReport, Destination, RestoreJobReport, RestoreOptions, RestorePreview,
+    RestoredTable,
 };
 use lifeboat_ops::{OpsError, Site};
 use serde::Serialize;
@@ -45,6 +46,9 @@ pub struct Restore {
     /// it as its data directory
     #[arg(long, value_name = "DIR")]
     to: Option<PathBuf>,
+    /// Take only this table out of the asset's logical dump, as a file of SQL; to be repeated for more
+    #[arg(long, value_name = "TABLE", requires = "to")]
+    table: Vec<String>,
     /// Put it where it came from; what is there is kept aside, except by a plan's command
     #[arg(long)]
     in_place: bool,
@@ -77,6 +81,7 @@ Examples:
   lifeboat restore media --at 2026-11-23T02:00:00Z --in-place
   lifeboat restore 20261123_020000 --database-only --confirm techit-production
   lifeboat restore database --at 2026-11-23T01:59:59Z --to /srv/pg --start
+  lifeboat restore database --table public.orders --to /srv/orders
   lifeboat restore media --from file:///mnt/backups --to /srv/restored";
 
 /// What a restore did, as it is shown.
@@ -88,6 +93,7 @@ struct Restored {
     ending: Ending,
     files: Option<RestoredFiles>,
     database: Option<DatabaseReport>,
+    tables: Vec<RestoredTable>,
     kept_aside: Vec<ShownPath>,
     hint: Option<String>,
     started: Timestamp,
@@ -103,6 +109,7 @@ impl From<RestoreJobReport> for Restored {
             ending: report.ending,
             files: report.files.map(RestoredFiles::from),
             database: report.database,
+            tables: report.tables,
             kept_aside: report.kept_aside.into_iter().map(ShownPath).collect(),
             hint: report.hint,
             started: report.started,
@@ -128,6 +135,9 @@ impl Answer for Restored {
         }
         if let Some(database) = &self.database {
             write_database(database, page)?;
+        }
+        for RestoredTable { table, file, rows } in &self.tables {
+            writeln!(page, "{table}: all {rows} rows are in {}", file.display())?;
         }
         for path in &self.kept_aside {
             writeln!(page, "the old state is kept at {path}")?;
@@ -188,7 +198,9 @@ impl Restore {
 
     /// Returns the asset and the directory, if a server's base backup is to be restored into it.
     fn cluster_of(&mut self, site: &Site) -> Result<Option<(AssetName, PathBuf)>, Failure> {
-        let asset = self.what.parse().ok().filter(|asset| has_base_backups(site, asset));
+        let wants_cluster =
+            |asset: &AssetName| self.table.is_empty() && has_base_backups(site, asset);
+        let asset = self.what.parse().ok().filter(wants_cluster);
         match (asset, self.to.take()) {
             (Some(asset), Some(to)) => Ok(Some((asset, to))),
             (_, to) if self.cluster.is_asked_for() => {
@@ -236,6 +248,9 @@ impl Restore {
             (asset, At::parse(&self.at)?)
         };
         let to = match &self.to {
+            Some(directory) if !self.table.is_empty() => {
+                Destination::Tables(self.table.clone(), directory.clone())
+            }
             Some(directory) => Destination::Directory(directory.clone()),
             None => Destination::InPlace,
         };

@@ -39,11 +39,11 @@ impl DumpPaths {
     }
 }
 
-/// Turns a database's name, which may hold anything but NUL, into the name of a file.
+/// Turns the name of a database or table, which may hold anything but NUL, into the name of a file.
 ///
 /// As in a URL, what would lead elsewhere or not print becomes `%` and two hex digits a byte, and so
 /// does `%`: no two names become one, and each can be read back.
-fn file_name(database: &str) -> String {
+pub(crate) fn file_name(database: &str) -> String {
     let mut name = String::with_capacity(database.len());
     for (at, character) in database.char_indices() {
         if matches!(character, '/' | '%') || character.is_control() || (at == 0 && character == '.')

@@ -54,7 +54,7 @@ pub(super) fn replaced(site: &Site, postgres: &Postgres, cancel: &Cancel) -> (St
 }
 
 impl Restoration<'_> {
-    fn document(&self, path: &Path) -> Result<Vec<u8>, OpsError> {
+    pub(super) fn document(&self, path: &Path) -> Result<Vec<u8>, OpsError> {
         let (tier, snapshot) = (self.chosen.tier, &self.chosen.snapshot);
         let reader = read_file(&tier.repository, snapshot, path).map_err(|error| match error {
             RepositoryError::NoSuchPath { .. } | RepositoryError::NotAFile { .. } => {

@@ -32,9 +32,10 @@ pub(super) fn hint(
     } else {
         format!("--tier {other}")
     };
-    let to = match options.to {
-        Destination::Directory(_) => "--to DIR",
-        Destination::InPlace => "--in-place",
+    let to = match &options.to {
+        Destination::Directory(_) => "--to DIR".to_owned(),
+        Destination::InPlace => "--in-place".to_owned(),
+        Destination::Tables(names, _) => format!("--table {} --to DIR", names.join(" --table ")),
     };
     let at = compact_instant(chosen.preview.capture.time);
     Some(format!(

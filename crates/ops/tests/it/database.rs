@@ -4,16 +4,16 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::PathBuf;
 
-use lifeboat_model::{Cancel, Exit, Silent};
+use lifeboat_model::{Cancel, Classify as _, Exit, Silent};
 use lifeboat_ops::backup::{BackupOptions, Remark, backup};
 use lifeboat_ops::ending::Ending;
 use lifeboat_ops::holdings::recovery_points;
 use lifeboat_ops::point::{At, Role};
-use lifeboat_ops::restore::only_database;
+use lifeboat_ops::restore::{Destination, only_database};
 use lifeboat_testing::postgres::{Cluster, ClusterOptions};
 use lifeboat_testing::restic::Restic;
 
-use crate::ground::{Ground, back_up, messages, restore_in_place, restore_to};
+use crate::ground::{Ground, back_up, messages, restore_in_place, restore_into, restore_to};
 
 fn plan(connect: &str) -> String {
     format!(
@@ -85,6 +85,46 @@ fn a_database_comes_back_and_the_old_one_is_kept() {
     let database = restored.database.unwrap();
     assert_eq!((database.kept_as.as_ref(), database.rows), (None, 1000));
     assert!(database.roles_created.contains(&"shop_owner".to_owned()), "{database:?}");
+}
+
+#[test]
+fn single_tables_come_out_of_a_dump_as_files_that_psql_loads() {
+    let cluster = Cluster::start().unwrap();
+    cluster.create_database("shop").unwrap();
+    let odd = r#"CREATE SCHEMA archive; CREATE TABLE archive.orders (id int);
+        CREATE TABLE public."Odd/ Name" (note text); INSERT INTO "Odd/ Name" VALUES (E'a\nb'), ('\.'), (NULL)"#;
+    cluster.psql("shop", &format!("{SCHEMA} {odd}")).unwrap();
+    let ground = Ground::new();
+    ground.write("media/a", "a");
+    ground.write("settings", "s");
+    let site = ground.site(&plan(&cluster.connect_string("shop")));
+    back_up(&site).unwrap();
+    cluster.psql("shop", "DELETE FROM public.orders; DROP TABLE \"Odd/ Name\"").unwrap();
+    let names = ["public.orders", "\"Odd/ Name\""].map(str::to_owned).to_vec();
+    let to = Destination::Tables(names, ground.path("back"));
+    let report = restore_into(&site, "database", At::Latest, to).unwrap();
+    assert_eq!(report.tables.iter().map(|table| table.rows).collect::<Vec<_>>(), [1000, 3]);
+    assert!(report.tables.iter().all(|table| table.file.parent() == Some(&ground.path("back"))));
+    cluster.create_database("beside").unwrap();
+    for table in &report.tables {
+        cluster.psql("beside", &fs::read_to_string(&table.file).unwrap()).unwrap();
+    }
+    assert_eq!(cluster.psql("beside", "SELECT sum(id) FROM public.orders").unwrap(), "500500");
+    let odd = cluster.psql("beside", r#"SELECT count(*), count(note) FROM "Odd/ Name""#);
+    assert_eq!(odd.unwrap(), "3|2");
+    for (table, word) in [("orders", "archive.orders, public.orders"), ("lost", "has no table")] {
+        let to = Destination::Tables(vec![table.to_owned()], ground.path("other"));
+        let error = restore_into(&site, "database", At::Latest, to).unwrap_err();
+        assert!(error.to_string().contains(word), "{error}");
+        assert!(error.hint().unwrap().to_string().contains("--table"), "{error}");
+    }
+    assert!(!ground.path("other").exists(), "nothing is begun that cannot be done");
+    let to = Destination::Tables(vec!["public.orders".to_owned()], ground.path("back"));
+    let error = restore_into(&site, "database", At::Latest, to).unwrap_err();
+    assert!(error.to_string().contains("not empty"), "{error}");
+    let to = Destination::Tables(vec!["orders".to_owned()], ground.path("other"));
+    let error = restore_into(&site, "media", At::Latest, to).unwrap_err();
+    assert!(error.to_string().contains("which is no database"), "{error}");
 }
 
 #[test]

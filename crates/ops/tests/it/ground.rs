@@ -122,11 +122,21 @@ pub fn restore_to(
     at: At,
     to: &Path,
 ) -> Result<RestoreJobReport, OpsError> {
+    restore_into(site, asset, at, Destination::Directory(to.to_owned()))
+}
+
+/// Restores an asset, or a part of it, where nothing is replaced.
+pub fn restore_into(
+    site: &Site,
+    asset: &str,
+    at: At,
+    to: Destination,
+) -> Result<RestoreJobReport, OpsError> {
     let options = RestoreOptions {
         asset: asset.parse().unwrap(),
         at,
         tier: None,
-        to: Destination::Directory(to.to_owned()),
+        to,
         confirm: None,
         strict_owner: false,
     };
