@@ -15,9 +15,12 @@
 //! while a panic unwinds. When the whole process is killed, the [lifeline](Lifeline) stops the server
 //! all the same; then only the directory stays.
 
+mod access;
 mod crash;
 mod programs;
+mod standby;
 
+pub use access::Access;
 pub use programs::Release;
 
 use std::ffi::OsStr;
@@ -260,8 +263,13 @@ impl Cluster {
             }
         };
         program::run(&mut initdb, b"")?;
-        let file = File::options().append(true).open(self.data.join("postgresql.conf"));
-        file.and_then(|mut file| file.write_all(self.settings().as_bytes())).map_err(fail)
+        self.append_settings().map_err(fail)
+    }
+
+    /// Adds this cluster's settings; of those that are given twice the server takes the last.
+    fn append_settings(&self) -> io::Result<()> {
+        let mut file = File::options().append(true).open(self.data.join("postgresql.conf"))?;
+        file.write_all(self.settings().as_bytes())
     }
 
     fn settings(&self) -> String {
@@ -391,23 +399,21 @@ impl Cluster {
 
     /// Returns a command, as the server's user, for one of the server's own programs or any path.
     ///
-    /// A program that the server does not bring along is the system's. The environment holds what a client needs to reach this cluster and nothing else.
+    /// A program that the server does not bring along is the system's. The environment holds what a client
+    /// needs to reach this cluster and nothing else.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        let own = self.bin.join(program.as_ref());
-        let path = if own.is_file() { own } else { self.clients.join(program.as_ref()) };
-        let mut command = Command::new(path);
-        command
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("LC_ALL", "C.UTF-8")
-            .env("PGHOST", self.socket_dir())
-            .env("PGPORT", self.port.to_string())
-            .env("PGUSER", SUPERUSER)
-            .current_dir("/");
-        if let Some(user) = &self.server_user {
-            command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
+        self.access().command(program)
+    }
+
+    /// Returns what makes such commands, also while the cluster is being stopped or killed.
+    pub fn access(&self) -> Access {
+        Access {
+            bin: self.bin.clone(),
+            clients: self.clients.clone(),
+            socket_dir: self.socket_dir(),
+            port: self.port,
+            server_user: self.server_user.clone(),
         }
-        command
     }
 
     /// Runs SQL in `database` and returns the rows: columns parted by `|`, a line each.
