@@ -172,7 +172,8 @@ impl TimelineHistory {
     /// Returns the timelines under whose name a segment of this past may lie, the right one first.
     ///
     /// A segment in which a timeline was left is whole only under the name of the timeline that
-    /// follows; the servers look for the newest first (`XLogFileReadAnyTLI`).
+    /// follows; the servers look for the newest first (`XLogFileReadAnyTLI`). What a timeline holds behind
+    /// the place where it was left is of no past: a server that did not know wrote it.
     pub fn timelines_of(
         &self,
         segment: SegmentNumber,
@@ -182,7 +183,9 @@ impl TimelineHistory {
         let all = own.chain(self.ancestors.iter().rev().map(|ancestor| ancestor.timeline));
         all.filter(move |timeline| {
             let begin = self.begin_of(*timeline).unwrap_or_default();
+            let end = self.end_of(*timeline);
             SegmentNumber::of(begin, size) <= segment
+                && end.is_none_or(|end| segment <= SegmentNumber::before(end, size))
         })
     }
 
@@ -268,8 +271,19 @@ mod tests {
         };
         assert_eq!(timelines(2), [1]);
         assert_eq!(timelines(3), [3, 1]);
-        assert_eq!(timelines(4), [3, 1]);
-        assert_eq!(timelines(5), [5, 3, 1]);
+        assert_eq!(timelines(4), [3], "1 was left before");
+        assert_eq!(timelines(5), [5, 3]);
+        assert_eq!(timelines(6), [5]);
+    }
+
+    #[test]
+    fn a_timeline_that_was_left_between_two_segments_has_none_of_the_second() {
+        let history = TimelineHistory::parse(TimelineId(2), b"1\t0/4000000\tx\n").unwrap();
+        let timelines = |number| -> Vec<u32> {
+            let size = SegmentSize::default();
+            history.timelines_of(SegmentNumber(number), size).map(|timeline| timeline.0).collect()
+        };
+        assert_eq!((timelines(3), timelines(4)), (vec![1], vec![2]));
     }
 
     #[test]

@@ -218,14 +218,8 @@ impl ClusterInventory {
         (first.0..=last.0)
             .map(SegmentNumber)
             .filter_map(|number| {
-                // What a timeline holds behind the place where it was left is not of this past.
-                let is_past = |timeline: &TimelineId| {
-                    let end = history.end_of(*timeline);
-                    end.is_none_or(|end| number <= SegmentNumber::before(end, size))
-                };
                 let mut names = history
                     .timelines_of(number, size)
-                    .filter(is_past)
                     .filter_map(|timeline| SegmentName::new(timeline, number, size));
                 let is_held = |name: &SegmentName| self.segments.contains_key(name);
                 let wanted = names.next()?;
