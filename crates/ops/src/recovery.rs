@@ -120,6 +120,19 @@ pub struct RecoveryPreview {
     pub tablespaces: Vec<(PathBuf, PathBuf)>,
     /// How many pages were damaged on the server when it was backed up.
     pub damaged_pages: u64,
+    /// Whose log it is: the server's system id, in digits.
+    pub cluster: String,
+    /// The cluster that took its place later, as after a major upgrade.
+    pub followed_by: Option<Follower>,
+}
+
+/// A cluster that took another one's place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Follower {
+    /// Its system id, in digits.
+    pub cluster: String,
+    /// From when on it can be recovered; what it committed before is in no backup.
+    pub reachable_from: Timestamp,
 }
 
 /// What a recovery did.
@@ -243,6 +256,7 @@ struct Chosen<'o> {
     tier: &'o OpenTier,
     found: Found,
     choice: Choice,
+    followed_by: Option<Follower>,
 }
 
 /// Chooses base backup and timeline on the first tier that has any.
@@ -272,14 +286,42 @@ fn choose_among<'o>(
     tier: &'o OpenTier,
     mut bases: Vec<Found>,
 ) -> Result<Chosen<'o>, OpsError> {
-    // Of another cluster, before a major upgrade, nothing goes on here.
-    let system_id = bases[0].manifest.system_id;
-    bases.retain(|base| base.manifest.system_id == system_id);
-    let mut log = ArchivedLog::open(open, postgres, system_id)?;
-    let candidates: Vec<_> = bases.iter().map(|base| Candidate::from(&base.manifest)).collect();
-    let choice = choose(&candidates, &options.target, &mut log)?;
-    let found = bases.swap_remove(choice.base);
-    Ok(Chosen { tier, found, choice })
+    // A major upgrade makes another cluster, and no log leads from the one to the other.
+    let mut systems: Vec<u64> = bases.iter().map(|base| base.manifest.system_id).collect();
+    systems.dedup();
+    let mut refused = None;
+    for system_id in systems {
+        let own = |base: &&Found| base.manifest.system_id == system_id;
+        let candidates: Vec<_> =
+            bases.iter().filter(own).map(|base| Candidate::from(&base.manifest)).collect();
+        let mut log = ArchivedLog::open(open, postgres, system_id)?;
+        match choose(&candidates, &options.target, &mut log) {
+            Ok(choice) => {
+                let is_chosen = |base: &Found| base.manifest.system_id == system_id;
+                let mut places = (0..bases.len()).filter(|place| is_chosen(&bases[*place]));
+                let place = places.nth(choice.base).expect("a candidate is one of the bases");
+                let followed_by = follower(&bases, &bases[place]);
+                let found = bases.swap_remove(place);
+                return Ok(Chosen { tier, found, choice, followed_by });
+            }
+            Err(OpsError::Choice(error)) if error.is_elsewhere() => {
+                refused.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(refused.unwrap_or(ChoiceError::NoBase).into())
+}
+
+/// Returns the cluster of the first base backup after a chosen one that is of another.
+fn follower(bases: &[Found], chosen: &Found) -> Option<Follower> {
+    let (id, stopped) = (chosen.manifest.system_id, chosen.manifest.stopped);
+    let manifests = bases.iter().map(|base| &base.manifest);
+    let later = manifests.filter(|later| later.system_id != id && later.stopped > stopped);
+    later.min_by_key(|later| later.stopped).map(|later| Follower {
+        cluster: later.system_id.to_string(),
+        reachable_from: later.stopped,
+    })
 }
 
 /// Reads the base backups of an asset, the newest first, down to the first from which the target can be
@@ -297,8 +339,9 @@ fn bases(site: &Site, tier: &OpenTier, options: &RecoveryOptions) -> Result<Vec<
         let manifest = read_manifest(tier, &snapshot, asset)?;
         let reaches = match options.target {
             RecoveryTarget::Time(time) => manifest.stopped <= time,
-            RecoveryTarget::Lsn(lsn) => manifest.stop_lsn <= lsn,
-            _ => true,
+            RecoveryTarget::Latest | RecoveryTarget::Immediate => true,
+            // Positions and names are of one cluster's log, and it may not be the newest one's.
+            RecoveryTarget::Lsn(_) | RecoveryTarget::Xid(_) | RecoveryTarget::Name(_) => false,
         };
         bases.push(Found { id, snapshot, manifest });
         if reaches {
@@ -331,6 +374,8 @@ impl Chosen<'_> {
             to: options.to.clone(),
             tablespaces: places.into_iter().map(|space| (space.from, space.to)).collect(),
             damaged_pages: manifest.damaged_pages(),
+            cluster: manifest.system_id.to_string(),
+            followed_by: self.followed_by.clone(),
         }
     }
 

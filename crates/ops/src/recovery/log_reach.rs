@@ -8,7 +8,7 @@ use lifeboat_plan::plan::asset::Postgres;
 use lifeboat_postgres::archive::get::{Source, find};
 use lifeboat_postgres::archive::inventory::{Listed, list};
 use lifeboat_postgres::archive::name::SystemId;
-use lifeboat_postgres::archive::reach::TimeIndex;
+use lifeboat_postgres::archive::reach::{TimeIndex, begun};
 use lifeboat_postgres::archive::{ClusterInventory, Duty, Inventory, WalAddress};
 use lifeboat_postgres::recovery::{Candidate, LogReach};
 use lifeboat_postgres::timeline::TimelineHistory;
@@ -119,6 +119,32 @@ impl ArchivedLog {
         names.find_map(|name| self.listed.get(&name)).copied()
     }
 
+    /// Tells whether a timeline had begun by a time. Of one that was left later that is of use only if its
+    /// log leads to that time; the newest leads on in any case.
+    fn was_in_use(
+        &mut self,
+        history: &TimelineHistory,
+        from: Lsn,
+        time: Timestamp,
+        is_newest: bool,
+    ) -> Result<bool, OpsError> {
+        let first = history.parent().and_then(|parent| {
+            let number = SegmentNumber::of(parent.end, self.size());
+            self.listed.get(&SegmentName::new(history.timeline(), number, self.size())?).copied()
+        });
+        let begun = match first {
+            Some(first) => self.runtime.block_on(begun(
+                self.tier(),
+                &first,
+                history.timeline(),
+                &self.opener,
+            ))?,
+            None => None,
+        };
+        let had_begun = begun.is_none_or(|begun| begun <= time);
+        Ok(had_begun && (is_newest || self.end_at(history, from, time)?.is_some()))
+    }
+
     fn tier(&self) -> &dyn Tier {
         self.tier.tier.as_ref()
     }
@@ -127,17 +153,32 @@ impl ArchivedLog {
 impl LogReach for ArchivedLog {
     type Error = OpsError;
 
-    fn timeline(&mut self, base: &Candidate) -> Result<TimelineHistory, OpsError> {
+    fn timeline(
+        &mut self,
+        base: &Candidate,
+        at: Option<Timestamp>,
+    ) -> Result<TimelineHistory, OpsError> {
         let timelines = self.cluster.timelines();
-        for timeline in timelines.into_iter().rev().filter(|found| *found > base.timeline) {
-            if let Some(history) = self.history(timeline)?
-                && history.contains(base.timeline, base.stop)
-            {
+        let mut newest = None;
+        for timeline in timelines.into_iter().rev().filter(|found| *found >= base.timeline) {
+            let history = match self.history(timeline)? {
+                Some(history) => history,
+                None if timeline == base.timeline => TimelineHistory::without_ancestors(timeline),
+                None => continue,
+            };
+            if !history.contains(base.timeline, base.stop) {
+                continue;
+            }
+            let is_wanted = match at {
+                None => true,
+                Some(time) => self.was_in_use(&history, base.start, time, newest.is_none())?,
+            };
+            if is_wanted {
                 return Ok(history);
             }
+            newest.get_or_insert(history);
         }
-        let own = self.history(base.timeline)?;
-        Ok(own.unwrap_or(TimelineHistory::without_ancestors(base.timeline)))
+        Ok(newest.unwrap_or(TimelineHistory::without_ancestors(base.timeline)))
     }
 
     fn end(&mut self, history: &TimelineHistory) -> Result<Lsn, OpsError> {
@@ -176,5 +217,34 @@ impl LogReach for ArchivedLog {
         let along = self.along(history, from);
         let mut index = TimeIndex::new(self.tier(), &self.opener, &along);
         Ok(self.runtime.block_on(index.last())?)
+    }
+
+    fn restore_point(
+        &mut self,
+        history: &TimelineHistory,
+        from: Lsn,
+        name: &str,
+    ) -> Result<Option<Lsn>, OpsError> {
+        let along = self.along(history, from);
+        let mut index = TimeIndex::new(self.tier(), &self.opener, &along);
+        Ok(self.runtime.block_on(index.restore_point(name, from))?)
+    }
+
+    fn transaction(
+        &mut self,
+        history: &TimelineHistory,
+        from: Lsn,
+        to: Option<Lsn>,
+        xid: u32,
+    ) -> Result<Option<Lsn>, OpsError> {
+        let mut along = self.along(history, from);
+        if let Some(to) = to {
+            // The segment in which a newer base begins may hold the end of a record that began before.
+            let count =
+                SegmentNumber::of(to, self.size()).0 - SegmentNumber::of(from, self.size()).0;
+            along.truncate(usize::try_from(count).unwrap_or(usize::MAX).saturating_add(1));
+        }
+        let index = TimeIndex::new(self.tier(), &self.opener, &along);
+        Ok(self.runtime.block_on(index.transaction(xid, from))?)
     }
 }

@@ -1,7 +1,10 @@
-//! Up to which times one can recover, told from the summaries of few segments.
+//! Up to which times one can recover, told from the summaries of few segments, and where in the log a
+//! restore point or the end of a transaction lies.
 //!
 //! The times at which transactions ended grow with the log. So the segment that holds a time is found
-//! by halving, and the first and last times of a range by reading from its ends.
+//! by halving, and the first and last times of a range by reading from its ends. Names stand in the
+//! summaries, in any order, so that all of them are read. No summary lists transactions: for one of them the
+//! segments themselves are.
 //!
 //! # Limits
 //!
@@ -12,15 +15,17 @@
 
 use std::collections::BTreeMap;
 
-use lifeboat_model::Timestamp;
+use lifeboat_model::{Lsn, Timestamp};
 use lifeboat_tiers::envelope::{Opener, sealed_length_max};
 use lifeboat_tiers::{ReadRange, Tier};
 
 use super::error::ArchiveError;
+use super::file::WalFile;
 use super::inventory::Listed;
 use super::object;
 use super::summary::{READ_LENGTH, Summary};
-use crate::wal::SegmentSummary;
+use crate::wal::record::LogState;
+use crate::wal::{Event, RecordReader, SegmentHeader, SegmentSummary, TimelineId, WalError};
 
 /// How many segments are looked at from either end of a range for one in which a transaction ended.
 pub const LOOKS_MAX: usize = 200;
@@ -35,6 +40,52 @@ pub async fn read_summary(
     let range = ReadRange::Bounded { offset: 0, length };
     let beginning = tier.get(&listed.name.path(), range).await?;
     object::open_summary(&listed.name, &beginning, opener)
+}
+
+async fn read(tier: &dyn Tier, listed: &Listed, opener: &Opener) -> Result<WalFile, ArchiveError> {
+    let sealed = tier.get(&listed.name.path(), ReadRange::Full).await?;
+    object::open(&listed.name, &sealed, opener).map(|(_, file)| file)
+}
+
+/// Reads on in the log; returns the end of the first record behind a position that says what is looked
+/// for, and whether anything can follow.
+fn search(
+    reader: &mut RecordReader,
+    bytes: &[u8],
+    from: Lsn,
+    is_wanted: impl Fn(&Event) -> bool,
+) -> (Option<(Lsn, Event)>, Result<LogState, WalError>) {
+    let major = SegmentHeader::parse(bytes).map_or(0, |header| header.page.magic.major());
+    let mut found = None;
+    let state = reader.read(bytes, |record| {
+        if found.is_none() && record.end() > from {
+            let event = Event::of(record, major).filter(&is_wanted);
+            found = event.map(|event| (record.end(), event));
+        }
+    });
+    (found, state)
+}
+
+/// Returns when a timeline was begun, by the log of its first segment: what a server writes first when
+/// its recovery ended tells of both timelines.
+pub async fn begun(
+    tier: &dyn Tier,
+    first: &Listed,
+    timeline: TimelineId,
+    opener: &Opener,
+) -> Result<Option<Timestamp>, ArchiveError> {
+    let file = read(tier, first, opener).await?;
+    let begins = |event: &Event| match event {
+        Event::EndOfRecovery { timeline: begun, .. } => *begun == timeline,
+        Event::Checkpoint(made) => made.timeline == timeline && made.previous_timeline != timeline,
+        _ => false,
+    };
+    let (found, _) = search(&mut RecordReader::new(), file.bytes(), Lsn(0), begins);
+    Ok(found.and_then(|(_, event)| match event {
+        Event::EndOfRecovery { time, .. } => Some(time),
+        Event::Checkpoint(made) => Some(made.time),
+        _ => None,
+    }))
 }
 
 /// The times of segments that follow each other.
@@ -90,6 +141,56 @@ impl<'a> TimeIndex<'a> {
             }
         }
         Ok(self.next_time(low, self.segments.len()).await?.map(|(at, _)| at))
+    }
+
+    /// Returns the end of the first restore point of this name behind a position.
+    pub async fn restore_point(
+        &mut self,
+        name: &str,
+        from: Lsn,
+    ) -> Result<Option<Lsn>, ArchiveError> {
+        for at in 0..self.segments.len() {
+            let Some(segment) = self.whole(at).await? else { continue };
+            let mut points = segment.restore_points.iter();
+            if let Some(point) = points.find(|point| point.name == name && point.lsn > from) {
+                return Ok(Some(point.lsn));
+            }
+            if segment.restore_points_left_off > 0
+                && let Some(lsn) = self.restore_point_in(at, name, from).await?
+            {
+                return Ok(Some(lsn));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Looks for a restore point in a segment with more of them than its summary lists.
+    async fn restore_point_in(
+        &self,
+        at: usize,
+        name: &str,
+        from: Lsn,
+    ) -> Result<Option<Lsn>, ArchiveError> {
+        let file = read(self.tier, &self.segments[at], self.opener).await?;
+        let is_named = |event: &Event| matches!(event, Event::RestorePoint(p) if p.name == name);
+        let (found, _) = search(&mut RecordReader::new(), file.bytes(), from, is_named);
+        Ok(found.map(|(end, _)| end))
+    }
+
+    /// Returns the end of the record behind a position by which a transaction was committed or given up;
+    /// reads the segments one after the other.
+    pub async fn transaction(&self, xid: u32, from: Lsn) -> Result<Option<Lsn>, ArchiveError> {
+        let ends = |event: &Event| matches!(event, Event::Commit(ended) | Event::Abort(ended) if ended.xid == Some(xid));
+        let mut reader = RecordReader::new();
+        for listed in self.segments {
+            let file = read(self.tier, listed, self.opener).await?;
+            let (found, state) = search(&mut reader, file.bytes(), from, ends);
+            if found.is_some() || state != Ok(LogState::GoesOn) {
+                // What is no record ends the log for the server too.
+                return Ok(found.map(|(end, _)| end));
+            }
+        }
+        Ok(None)
     }
 
     /// Returns the first segment of `from..to` in which a transaction ended, and the latest of its times.

@@ -6,6 +6,12 @@
 //! A server that is to stop at a time stops at the first transaction that ended *after* it, and calls it
 //! an error if there is none. In quiet hours there is none. If all that was ever committed, as far as the
 //! archive shows, was committed by that time, then the end of the log is that very state.
+//!
+//! # Which timeline
+//!
+//! For a time the one that was in use then: the newest that had begun by that time. Else the newest. So a
+//! time before a failover, or before a recovery to an earlier moment, means what the database held at
+//! that time, also if that was given up later.
 
 use lifeboat_model::{Classify, ErrorKind, Hint, Lsn, Timestamp};
 
@@ -39,8 +45,13 @@ pub trait LogReach {
     /// What goes wrong when it is asked.
     type Error;
 
-    /// Returns the newest timeline that goes on from a base backup, with its past.
-    fn timeline(&mut self, base: &Candidate) -> Result<TimelineHistory, Self::Error>;
+    /// Returns the timeline that goes on from a base backup, with its past: the one that was in use at a
+    /// time, as far as the log leads there, or the newest.
+    fn timeline(
+        &mut self,
+        base: &Candidate,
+        at: Option<Timestamp>,
+    ) -> Result<TimelineHistory, Self::Error>;
 
     /// Returns where the log ends along a timeline, behind its last segment.
     fn end(&mut self, history: &TimelineHistory) -> Result<Lsn, Self::Error>;
@@ -68,6 +79,24 @@ pub trait LogReach {
         history: &TimelineHistory,
         from: Lsn,
     ) -> Result<Option<Timestamp>, Self::Error>;
+
+    /// Returns the end of the first restore point of a name behind a position.
+    fn restore_point(
+        &mut self,
+        history: &TimelineHistory,
+        from: Lsn,
+        name: &str,
+    ) -> Result<Option<Lsn>, Self::Error>;
+
+    /// Returns the end of the record by which a transaction ended, in the segments from one position
+    /// up to another, or to the end.
+    fn transaction(
+        &mut self,
+        history: &TimelineHistory,
+        from: Lsn,
+        to: Option<Lsn>,
+        xid: u32,
+    ) -> Result<Option<Lsn>, Self::Error>;
 }
 
 /// Up to which moment a recovery may lead, and why not further.
@@ -120,6 +149,16 @@ pub enum ChoiceError {
         /// Where it ends.
         end: Lsn,
     },
+    /// The log does not tell of it.
+    #[error(
+        "`{target}` is nowhere in the log that follows the base backups, the oldest of which begins at {begin}"
+    )]
+    Unknown {
+        /// What was looked for.
+        target: RecoveryTarget,
+        /// Where the log was looked through from.
+        begin: Lsn,
+    },
     /// Something lacks on the way.
     #[error("{count} segments of the log lack on the way there, the first is `{first}`")]
     Hole {
@@ -128,6 +167,19 @@ pub enum ChoiceError {
         /// How many.
         count: usize,
     },
+}
+
+impl ChoiceError {
+    /// Tells whether the log of another cluster may lead to the target.
+    pub const fn is_elsewhere(&self) -> bool {
+        matches!(
+            self,
+            Self::TooEarly { .. }
+                | Self::TooEarlyInLog { .. }
+                | Self::BeyondEnd { .. }
+                | Self::Unknown { .. }
+        )
+    }
 }
 
 impl Classify for ChoiceError {
@@ -141,7 +193,10 @@ impl Classify for ChoiceError {
     fn hint(&self) -> Option<Hint> {
         let text = match self {
             Self::NoBase => "`lifeboat backup` makes one",
-            Self::TooEarly { .. } | Self::TooEarlyInLog { .. } | Self::BeyondEnd { .. } => {
+            Self::TooEarly { .. }
+            | Self::TooEarlyInLog { .. }
+            | Self::BeyondEnd { .. }
+            | Self::Unknown { .. } => {
                 "`lifeboat wal status` and `lifeboat points` show what can be reached"
             }
             Self::Hole { .. } => {
@@ -162,28 +217,19 @@ where
     R: LogReach,
     R::Error: From<ChoiceError>,
 {
-    let base = newest_base(bases, target)?;
+    let Way { base, history, end } = way(bases, target, reach)?;
     let candidate = &bases[base];
-    let history = match target {
-        // The server goes on along its own timeline only as far as it has to.
-        RecoveryTarget::Immediate => TimelineHistory::without_ancestors(candidate.timeline),
-        _ => reach.timeline(candidate)?,
-    };
     let last_commit = reach.last_commit(&history, candidate.start)?;
     let archive_end = reach.end(&history)?;
     let (target, end) = match target {
-        RecoveryTarget::Immediate => (RecoveryTarget::Immediate, candidate.stop),
         RecoveryTarget::Lsn(lsn) if *lsn > archive_end => {
             return Err(ChoiceError::BeyondEnd { end: archive_end }.into());
         }
-        RecoveryTarget::Lsn(lsn) => (target.clone(), *lsn),
         RecoveryTarget::Time(time) => match reach.end_at(&history, candidate.start, *time)? {
             Some(end) => (target.clone(), end),
             None => (RecoveryTarget::Latest, archive_end),
         },
-        RecoveryTarget::Latest | RecoveryTarget::Xid(_) | RecoveryTarget::Name(_) => {
-            (target.clone(), archive_end)
-        }
+        _ => (target.clone(), end.unwrap_or(archive_end)),
     };
     let end = end.max(candidate.stop);
     let missing = reach.missing(&history, candidate.start, end)?;
@@ -193,6 +239,74 @@ where
     let is_whole = reach.missing(&history, end, archive_end.max(end))?.is_empty();
     let behind = if is_whole { Behind::Whole } else { Behind::Hole };
     Ok(Choice { base, history, target, end, last_commit, behind })
+}
+
+/// From where, along which timeline, and how far.
+struct Way {
+    base: usize,
+    history: TimelineHistory,
+    /// Where the target lies, if that is known by now.
+    end: Option<Lsn>,
+}
+
+fn way<R>(bases: &[Candidate], target: &RecoveryTarget, reach: &mut R) -> Result<Way, R::Error>
+where
+    R: LogReach,
+    R::Error: From<ChoiceError>,
+{
+    if matches!(target, RecoveryTarget::Name(_) | RecoveryTarget::Xid(_)) {
+        return way_to_record(bases, target, reach);
+    }
+    let base = newest_base(bases, target)?;
+    let candidate = &bases[base];
+    let (history, end) = match target {
+        // The server goes on along its own timeline only as far as it has to.
+        RecoveryTarget::Immediate => {
+            (TimelineHistory::without_ancestors(candidate.timeline), Some(candidate.stop))
+        }
+        RecoveryTarget::Time(time) => (reach.timeline(candidate, Some(*time))?, None),
+        RecoveryTarget::Lsn(lsn) => (reach.timeline(candidate, None)?, Some(*lsn)),
+        _ => (reach.timeline(candidate, None)?, None),
+    };
+    Ok(Way { base, history, end })
+}
+
+/// Finds the newest base backup behind which the log tells of the target. Of several restore points of one
+/// name a server stops at the first that it comes upon.
+fn way_to_record<R>(
+    bases: &[Candidate],
+    target: &RecoveryTarget,
+    reach: &mut R,
+) -> Result<Way, R::Error>
+where
+    R: LogReach,
+    R::Error: From<ChoiceError>,
+{
+    let mut order: Vec<_> = bases.iter().enumerate().collect();
+    order.sort_by_key(|(_, base)| std::cmp::Reverse((base.timeline, base.stop)));
+    let (mut seen, mut searched) = (None, None);
+    for (index, base) in order {
+        let history = reach.timeline(base, None)?;
+        let found = match target {
+            RecoveryTarget::Name(name) => reach.restore_point(&history, base.start, name)?,
+            RecoveryTarget::Xid(xid) => {
+                let found = reach.transaction(&history, base.start, searched, *xid)?;
+                // What a newer base could not be used for may do for this one.
+                found.or(seen)
+            }
+            _ => None,
+        };
+        if let Some(end) = found.filter(|end| *end > base.stop) {
+            return Ok(Way { base: index, history, end: Some(end) });
+        }
+        (seen, searched) = (seen.or(found), Some(base.start));
+    }
+    let oldest = bases.iter().min_by_key(|base| base.stop).ok_or(ChoiceError::NoBase)?;
+    Err(match seen {
+        Some(_) => ChoiceError::TooEarlyInLog { oldest: oldest.stop },
+        None => ChoiceError::Unknown { target: target.clone(), begin: oldest.start },
+    }
+    .into())
 }
 
 /// Returns the newest base backup from which a target can be reached: it has to make sense before.
@@ -223,8 +337,11 @@ mod tests {
 
     /// An archive in memory: segment 3 to 9 of one timeline, a commit every ten seconds in the first
     /// five of them.
+    #[derive(Default)]
     struct Archive {
         holes: Vec<u64>,
+        /// Restore points by their names, and transactions by their numbers.
+        marks: Vec<(&'static str, Lsn)>,
     }
 
     fn time(second: i64) -> Timestamp {
@@ -238,8 +355,33 @@ mod tests {
     impl LogReach for Archive {
         type Error = ChoiceError;
 
-        fn timeline(&mut self, base: &Candidate) -> Result<TimelineHistory, ChoiceError> {
+        fn timeline(
+            &mut self,
+            base: &Candidate,
+            _: Option<Timestamp>,
+        ) -> Result<TimelineHistory, ChoiceError> {
             Ok(TimelineHistory::without_ancestors(base.timeline))
+        }
+
+        fn restore_point(
+            &mut self,
+            _: &TimelineHistory,
+            from: Lsn,
+            name: &str,
+        ) -> Result<Option<Lsn>, ChoiceError> {
+            let found = self.marks.iter().find(|(mark, lsn)| *mark == name && *lsn >= from);
+            Ok(found.map(|(_, lsn)| *lsn))
+        }
+
+        fn transaction(
+            &mut self,
+            history: &TimelineHistory,
+            from: Lsn,
+            to: Option<Lsn>,
+            xid: u32,
+        ) -> Result<Option<Lsn>, ChoiceError> {
+            let found = self.restore_point(history, from, &xid.to_string())?;
+            Ok(found.filter(|lsn| to.is_none_or(|to| *lsn < Lsn(to.0.next_multiple_of(SEGMENT)))))
         }
 
         fn end(&mut self, _: &TimelineHistory) -> Result<Lsn, ChoiceError> {
@@ -284,7 +426,11 @@ mod tests {
     }
 
     fn chosen(target: &RecoveryTarget, holes: &[u64]) -> Result<Choice, ChoiceError> {
-        choose(&[base(3), base(6)], target, &mut Archive { holes: holes.to_vec() })
+        choose(
+            &[base(3), base(6)],
+            target,
+            &mut Archive { holes: holes.to_vec(), ..Archive::default() },
+        )
     }
 
     #[test]
@@ -319,7 +465,7 @@ mod tests {
         assert_eq!(early, ChoiceError::TooEarlyInLog { oldest: base(3).stop });
         let late = chosen(&RecoveryTarget::Lsn(Lsn(11 * SEGMENT)), &[]).unwrap_err();
         assert_eq!(late, ChoiceError::BeyondEnd { end: Lsn(10 * SEGMENT) });
-        let none = choose(&[], &RecoveryTarget::Latest, &mut Archive { holes: Vec::new() });
+        let none = choose(&[], &RecoveryTarget::Latest, &mut Archive::default());
         assert_eq!(none, Err(ChoiceError::NoBase));
     }
 
@@ -333,5 +479,48 @@ mod tests {
         assert!(chosen(&RecoveryTarget::Immediate, &[7]).is_ok());
         let behind = chosen(&RecoveryTarget::Latest, &[5]).unwrap();
         assert_eq!(behind.behind, Behind::Whole, "the hole is before the base");
+    }
+
+    #[test]
+    fn a_name_or_a_transaction_is_looked_for_behind_the_newest_base_that_leads_there() {
+        let at = |number: u64, offset: u64| Lsn(number * SEGMENT + offset);
+        let marks = vec![
+            ("before", at(2, 0x100)),
+            ("old", at(4, 0x100)),
+            ("twice", at(4, 0x200)),
+            // Between start and stop of the newer base.
+            ("within", at(6, 0x100)),
+            ("twice", at(7, 0x100)),
+            ("new", at(8, 0x100)),
+            ("731", at(4, 0x300)),
+            ("732", at(6, 0x80)),
+            ("733", at(9, 0x100)),
+        ];
+        let to = |text: &str| {
+            let mut archive = Archive { marks: marks.clone(), holes: vec![5] };
+            choose(&[base(3), base(6)], &text.parse().unwrap(), &mut archive)
+        };
+        for (target, index, end) in [
+            ("name:old", 0, at(4, 0x100)),
+            ("name:twice", 1, at(7, 0x100)),
+            ("name:new", 1, at(8, 0x100)),
+            ("xid:731", 0, at(4, 0x300)),
+            ("xid:733", 1, at(9, 0x100)),
+        ] {
+            let choice = to(target).unwrap();
+            assert_eq!(
+                (choice.base, choice.end, choice.target.to_string()),
+                (index, end, target.to_owned())
+            );
+        }
+        // These are reached from the older base only, and on the way there is a hole.
+        let hole = Err(ChoiceError::Hole { first: segment(5), count: 1 });
+        assert_eq!((to("name:within"), to("xid:732")), (hole.clone(), hole));
+        let unknown = |text: &str| {
+            Err(ChoiceError::Unknown { target: text.parse().unwrap(), begin: base(3).start })
+        };
+        for text in ["name:before", "name:nowhere", "xid:9"] {
+            assert_eq!(to(text), unknown(text));
+        }
     }
 }

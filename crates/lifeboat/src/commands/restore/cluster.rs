@@ -164,6 +164,16 @@ fn write_preview(preview: &RecoveryPreview, page: &mut Page) -> fmt::Result {
         )?,
         None => writeln!(page, "the archive leads to {}", preview.end_lsn)?,
     }
+    if let Some(follower) = &preview.followed_by {
+        let word = page.paint.warning("note");
+        writeln!(
+            page,
+            "{word}: cluster {} was followed by {}, which can be reached from {} on; what was committed between the end of the one's log and then is in no backup",
+            preview.cluster,
+            follower.cluster,
+            time::instant(follower.reachable_from)
+        )?;
+    }
     for (from, to) in &preview.tablespaces {
         writeln!(page, "tablespace {} goes to {}", from.display(), to.display())?;
     }
@@ -182,9 +192,16 @@ fn write_started(started: &Started, page: &mut Page) -> fmt::Result {
         write!(page, "; it replayed up to {lsn}")?;
     }
     match last_commit {
-        Some(last) => writeln!(page, ", its last commit is of {}", time::instant(*last)),
-        None => writeln!(page),
+        Some(last) => writeln!(page, ", its last commit is of {}", time::instant(*last))?,
+        None => writeln!(page)?,
     }
+    if !is_promoted {
+        return Ok(());
+    }
+    writeln!(
+        page,
+        "it does not archive its log; if it takes the server's place: ALTER SYSTEM RESET archive_mode, restart it, and back it up"
+    )
 }
 
 #[cfg(test)]
