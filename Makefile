@@ -25,7 +25,7 @@ BENCH := $(CARGO) run --release --locked --quiet --package lifeboat-bench --bin 
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help test lint demo bench scale docs simulate durability mutants flips fuzz deny
+.PHONY: help test lint demo bench scale docs ledger simulate durability mutants flips fuzz deny
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -71,6 +71,11 @@ docs: ## write man pages, completions and the plan's JSON Schema into target/doc
 	$(LIFEBOAT) completions zsh > $(DOCS)/completions/_lifeboat
 	$(LIFEBOAT) completions fish > $(DOCS)/completions/lifeboat.fish
 	$(LIFEBOAT) plan schema > $(DOCS)/plan.schema.json
+
+ledger: ## recover real servers to ten random times after each kind of trouble, SEEDS times, or as SEED has it
+	dev/install-needs build postgresql postgresql-18 cargo-nextest
+	LIFEBOAT_LEDGER_SEEDS=$(if $(filter file,$(origin SEEDS)),1,$(SEEDS)) $(if $(SEED),LIFEBOAT_LEDGER_SEED=$(SEED)) \
+	  $(CARGO) nextest run --profile ledger --locked --package lifeboat --run-ignored only --no-capture ledger::
 
 simulate: ## simulate SEEDS repositories in use with faults, or replay the one of SEED
 	dev/install-needs build

@@ -8,6 +8,7 @@ mod environment;
 mod hints;
 mod inspect;
 mod journey;
+mod ledger;
 mod ownership;
 mod plan;
 mod program;

@@ -22,20 +22,20 @@ use crate::ownership::{give_away, write};
 const BINARY: &str = env!("CARGO_BIN_EXE_lifeboat");
 
 /// A server whose log is archived, and what it takes to bring it back.
-struct Shop {
-    cluster: Cluster,
+pub struct Shop {
+    pub cluster: Cluster,
     home: tempfile::TempDir,
 }
 
 /// What was committed, and when that was certain, by the server's clock.
-type Ledger = Vec<(u32, String)>;
+pub type Ledger = Vec<(u32, String)>;
 
 impl Shop {
-    fn new(release: Release) -> Self {
+    pub fn new(release: Release) -> Self {
         Self::with(ClusterOptions::default().release(release).checksums(PageChecksums::On))
     }
 
-    fn with(options: ClusterOptions) -> Self {
+    pub fn with(options: ClusterOptions) -> Self {
         let home = tempfile::Builder::new().prefix("lifeboat-rec-").tempdir_in("/tmp").unwrap();
         fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let at = |name: &str| home.path().join(name);
@@ -59,16 +59,25 @@ impl Shop {
         Self { cluster, home }
     }
 
-    fn at(&self, name: &str) -> PathBuf {
+    pub fn at(&self, name: &str) -> PathBuf {
         self.home.path().join(name)
     }
 
-    fn sql(&self, sql: &str) -> String {
+    pub fn sql(&self, sql: &str) -> String {
         self.cluster.psql("postgres", sql).unwrap()
     }
 
+    /// Makes another server the plan's, and returns the one that was.
+    pub fn replace_cluster(&mut self, cluster: Cluster) -> Cluster {
+        let connect = |cluster: &Cluster| cluster.connect_string("postgres");
+        let plan = fs::read_to_string(self.at("plan.toml")).unwrap();
+        let plan = plan.replace(&connect(&self.cluster), &connect(&cluster));
+        write(&self.at("plan.toml"), &plan, 0o644);
+        std::mem::replace(&mut self.cluster, cluster)
+    }
+
     /// Runs the binary as whoever runs the tests.
-    fn run(&self, arguments: &[&str]) -> Output {
+    pub fn run(&self, arguments: &[&str]) -> Output {
         let mut path = self.cluster.bin_dir().as_os_str().to_owned();
         path.push(":/usr/bin:/bin");
         Command::new(BINARY)
@@ -86,7 +95,7 @@ impl Shop {
     }
 
     /// Runs the binary, which has to do its work, and returns its answer.
-    fn done(&self, arguments: &[&str]) -> Value {
+    pub fn done(&self, arguments: &[&str]) -> Value {
         let mut all = arguments.to_vec();
         all.push("--json");
         let output = self.run(&all);
@@ -96,23 +105,27 @@ impl Shop {
         serde_json::from_str(&text).unwrap()
     }
 
-    fn back_up(&self) -> Value {
+    pub fn back_up(&self) -> Value {
         self.done(&["backup", "database"])
     }
 
     /// Commits one row, and returns a time by which it was committed.
-    fn commit(&self, row: u32) -> String {
+    pub fn commit(&self, row: u32) -> String {
         let note = "x".repeat(usize::try_from(row % 97).unwrap());
         self.sql(&format!("INSERT INTO ledger VALUES ({row}, '{note}')"));
         self.sql("SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')")
     }
 
-    fn commit_rows(&self, rows: std::ops::RangeInclusive<u32>) -> Ledger {
+    pub fn commit_rows(&self, rows: std::ops::RangeInclusive<u32>) -> Ledger {
         rows.map(|row| (row, self.commit(row))).collect()
     }
 
     /// Commits rows while something is done.
-    fn commit_during<T: Send>(&self, first: u32, work: impl FnOnce() -> T + Send) -> (T, Ledger) {
+    pub fn commit_during<T: Send>(
+        &self,
+        first: u32,
+        work: impl FnOnce() -> T + Send,
+    ) -> (T, Ledger) {
         let is_done = AtomicBool::new(false);
         thread::scope(|scope| {
             let writer = scope.spawn(|| {
@@ -133,7 +146,7 @@ impl Shop {
     }
 
     /// Has all that was committed archived; returns the last segment of it.
-    fn archive_all(&self) -> String {
+    pub fn archive_all(&self) -> String {
         let segment = self.sql("SELECT pg_walfile_name(pg_switch_wal())");
         let sql = format!(
             "SELECT pg_sleep(0.05), coalesce(last_archived_wal >= '{segment}', false) FROM pg_stat_archiver"
@@ -147,7 +160,7 @@ impl Shop {
     }
 
     /// Restores to a moment and starts the server.
-    fn recover(&self, at: &str, name: &str, more: &[&str]) -> Recovered<'_> {
+    pub fn recover(&self, at: &str, name: &str, more: &[&str]) -> Recovered<'_> {
         let to = self.at(name);
         let mut arguments =
             vec!["restore", "database", "--at", at, "--to", to.to_str().unwrap(), "--start"];
@@ -158,7 +171,7 @@ impl Shop {
 }
 
 /// Says that something is done, also when it panicked.
-struct Ending<'a>(&'a AtomicBool);
+pub struct Ending<'a>(pub &'a AtomicBool);
 
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
@@ -167,14 +180,14 @@ impl Drop for Ending<'_> {
 }
 
 /// A server that was recovered; stopped when it is dropped.
-struct Recovered<'s> {
+pub struct Recovered<'s> {
     shop: &'s Shop,
-    data: PathBuf,
-    answer: Value,
+    pub data: PathBuf,
+    pub answer: Value,
 }
 
 impl Recovered<'_> {
-    fn sql(&self, sql: &str) -> String {
+    pub fn sql(&self, sql: &str) -> String {
         let mut psql = self.shop.cluster.command("psql");
         psql.env("PGHOST", &self.data).env("PGPORT", "5432").env("PGDATABASE", "postgres");
         psql.args(["--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--command", sql]);
@@ -183,20 +196,27 @@ impl Recovered<'_> {
         String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
     }
 
-    fn rows(&self) -> Vec<u32> {
+    pub fn rows(&self) -> Vec<u32> {
         let rows = self.sql("SELECT n FROM ledger ORDER BY n");
         rows.lines().map(|row| row.parse().unwrap()).collect()
     }
 
     /// Stops the server as it should be, and holds every page against its checksum.
-    fn stop_and_check_pages(self) -> usize {
+    pub fn stop_and_check_pages(self) -> usize {
         self.stop();
         let pages = check_pages(&self.data);
         assert!(pages > 500, "{pages}");
         pages
     }
 
-    fn stop(&self) {
+    /// Stops the server and removes its files.
+    pub fn remove(self) {
+        let data = self.data.clone();
+        drop(self);
+        fs::remove_dir_all(data).unwrap();
+    }
+
+    pub fn stop(&self) {
         let mut stop = self.shop.cluster.command("pg_ctl");
         stop.args(["stop", "--silent", "--mode", "fast", "--pgdata"]).arg(&self.data);
         assert!(stop.status().unwrap().success());
