@@ -74,17 +74,36 @@ fn read(path: &Path) -> Result<Option<String>, BaseError> {
     }
 }
 
-/// Returns what the directives of a file include: `include 'x'`, `include_if_exists = x`,
-/// `include_dir 'x'`.
+/// A directive by which a file of settings includes another one, or all of a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Inclusion {
+    /// The directive, like `include_dir`.
+    pub word: String,
+    /// What it includes.
+    pub path: PathBuf,
+    /// Whether that is found wherever the files are moved to together.
+    pub moves_along: bool,
+}
+
+/// Reads a line of a file in `directory`: `include 'x'`, `include_if_exists = x`, `include_dir 'x'`.
+pub(crate) fn inclusion(line: &str, directory: &Path) -> Option<Inclusion> {
+    let (word, rest) = line.trim_start().split_once([' ', '\t', '='])?;
+    let word = word.to_ascii_lowercase();
+    let includes = matches!(word.as_str(), "include" | "include_if_exists" | "include_dir");
+    let value = value(rest).filter(|_| includes)?;
+    let path = clean(&directory.join(&value));
+    let moves_along =
+        Path::new(&value).components().all(|part| matches!(part, Component::Normal(_)));
+    Some(Inclusion { word, path, moves_along })
+}
+
+/// Returns what the directives of a file include.
 fn included(text: &str, directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for line in text.lines() {
-        let Some((word, rest)) = line.trim_start().split_once([' ', '\t', '=']) else { continue };
-        let Some(path) = value(rest).map(|value| clean(&directory.join(value))) else { continue };
-        match word.to_ascii_lowercase().as_str() {
-            "include" | "include_if_exists" => found.push(path),
+    for Inclusion { word, path, .. } in text.lines().filter_map(|line| inclusion(line, directory)) {
+        match word.as_str() {
             "include_dir" => found.extend(settings_in(&path)),
-            _ => {}
+            _ => found.push(path),
         }
     }
     found

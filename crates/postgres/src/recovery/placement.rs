@@ -20,13 +20,16 @@ use std::path::{Path, PathBuf};
 use lifeboat_model::{Classify, ErrorKind, Hint};
 use lifeboat_tiers::durable;
 
-use super::settings::{AUTO_CONF, RecoverySettings, without_places};
+use super::settings::{AUTO_CONF, RecoverySettings, with_inclusions, without_places};
 use crate::base::inventory::{CONTROL_FILE, Tablespace};
 use crate::base::manifest::ConfigurationRole;
 use crate::control::{ControlError, invalidate_checkpoint};
 
 /// Directories that a server wants, which may lack in what was restored.
 const DIRECTORIES: [&str; 4] = ["pg_wal", "pg_wal/archive_status", "pg_tblspc", "global"];
+
+/// Where files of settings go that lay neither in the data directory nor beside the main one.
+const ELSEWHERE: &str = "settings-from-elsewhere";
 
 /// Permissions of what only the server's user may read.
 const PRIVATE_FILE: u32 = 0o600;
@@ -286,15 +289,21 @@ impl Placement {
         let settings =
             finish.configuration.iter().find(|(role, ..)| *role == ConfigurationRole::Settings);
         let home = settings.and_then(|(_, path, _)| path.parent());
+        let stored = |included: &Path| {
+            let mut paths = finish.configuration.iter().map(|(_, path, _)| path);
+            let is_stored = paths.any(|path| path.starts_with(included));
+            is_stored.then(|| self.data.join(below_data(home, included)))
+        };
         for (role, path, bytes) in &finish.configuration {
+            let directory = path.parent().unwrap_or(Path::new("/"));
+            let text = with_inclusions(&String::from_utf8_lossy(bytes), directory, stored);
             match role {
                 ConfigurationRole::Settings => {
-                    let text = without_places(&String::from_utf8_lossy(bytes));
-                    self.put("postgresql.conf", text.as_bytes())?;
+                    self.put("postgresql.conf", without_places(&text).as_bytes())?;
                 }
-                ConfigurationRole::Access => self.put("pg_hba.conf", bytes)?,
-                ConfigurationRole::Users => self.put("pg_ident.conf", bytes)?,
-                ConfigurationRole::Other => self.put_included(home, path, bytes)?,
+                ConfigurationRole::Access => self.put("pg_hba.conf", text.as_bytes())?,
+                ConfigurationRole::Users => self.put("pg_ident.conf", text.as_bytes())?,
+                ConfigurationRole::Other => self.put_included(&below_data(home, path), &text)?,
             }
         }
         if settings.is_some() {
@@ -310,18 +319,13 @@ impl Placement {
         self.put(AUTO_CONF, finish.settings.write_into(&before).as_bytes())
     }
 
-    /// Puts an included file where the same directive finds it.
-    fn put_included(
-        &self,
-        home: Option<&Path>,
-        path: &Path,
-        bytes: &[u8],
-    ) -> Result<(), PlacementError> {
-        let Some(below) = home.and_then(|home| path.strip_prefix(home).ok()) else { return Ok(()) };
-        if let Some(directory) = below.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+    /// Puts an included file, with the directories above it.
+    fn put_included(&self, below: &Path, text: &str) -> Result<(), PlacementError> {
+        let above = below.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty());
+        for directory in above.collect::<Vec<_>>().into_iter().rev() {
             self.make_directory(&self.data.join(directory), PRIVATE_DIRECTORY)?;
         }
-        self.put(below, bytes)
+        self.put(below, text.as_bytes())
     }
 
     fn put(&self, name: impl AsRef<Path>, bytes: &[u8]) -> Result<(), PlacementError> {
@@ -341,6 +345,15 @@ impl Placement {
     fn give(&self, path: &Path) -> Result<(), PlacementError> {
         let Some(Owner { uid, gid }) = self.owner else { return Ok(()) };
         chown(path, Some(uid), Some(gid)).map_err(failed("give away", path))
+    }
+}
+
+/// Returns where a file of settings goes below the data directory: as it lay beside the main one, or by its
+/// whole path.
+fn below_data(home: Option<&Path>, path: &Path) -> PathBuf {
+    match home.and_then(|home| path.strip_prefix(home).ok()) {
+        Some(below) => below.to_owned(),
+        None => Path::new(ELSEWHERE).join(path.strip_prefix("/").unwrap_or(path)),
     }
 }
 
@@ -439,7 +452,7 @@ mod tests {
             (
                 ConfigurationRole::Settings,
                 etc.join("postgresql.conf"),
-                b"hba_file = 'x'\n".to_vec(),
+                b"hba_file = 'x'\ninclude '/srv/b.conf'\n".to_vec(),
             ),
             (ConfigurationRole::Access, etc.join("pg_hba.conf"), b"local".to_vec()),
             (ConfigurationRole::Other, etc.join("conf.d/a.conf"), b"a".to_vec()),
@@ -449,8 +462,11 @@ mod tests {
         placement.finish(&finish).unwrap();
         let read = |name: &str| fs::read_to_string(placement.data.join(name)).unwrap();
         assert_eq!(read("backup_label"), "label");
-        assert_eq!(read("postgresql.conf"), "# hba_file = 'x'\n");
-        assert_eq!(read("conf.d/a.conf"), "a");
+        let elsewhere = placement.data.join("settings-from-elsewhere/srv/b.conf");
+        let settings = format!("# hba_file = 'x'\ninclude '{}'\n", elsewhere.display());
+        assert_eq!(read("postgresql.conf"), settings);
+        assert_eq!(fs::read(&elsewhere).unwrap(), b"b\n");
+        assert_eq!(read("conf.d/a.conf"), "a\n");
         assert!(read(AUTO_CONF).starts_with("# recovery_target = 'immediate'\n"));
         let (moved, beside) =
             (home.path().join("moved"), home.path().join("data-tablespaces/16401"));

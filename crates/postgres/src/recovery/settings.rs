@@ -1,10 +1,12 @@
 //! What a server that recovers is told, in `postgresql.auto.conf`, which comes after all other files.
 
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 
 use lifeboat_model::Timestamp;
 
 use super::target::RecoveryTarget;
+use crate::base::configuration::inclusion;
 use crate::control::ServerLimits;
 use crate::wal::TimelineId;
 
@@ -138,11 +140,41 @@ pub fn limits(limits: &ServerLimits) -> [(&'static str, u32); 5] {
 
 /// Comments out what a file of settings says of places that are another server's.
 pub fn without_places(text: &str) -> String {
-    const PLACES: [&str; 4] = ["data_directory", "hba_file", "ident_file", "external_pid_file"];
+    const PLACES: [&str; 5] = [
+        "data_directory",
+        "hba_file",
+        "ident_file",
+        "external_pid_file",
+        // Until 14; Debian's lies in a directory that only its own tools make.
+        "stats_temp_directory",
+    ];
     let mut changed = String::new();
     for line in text.lines() {
         let sign = if PLACES.iter().any(|place| sets(line, place)) { "# " } else { "" };
         writeln!(changed, "{sign}{line}").expect("a string takes whatever is written");
+    }
+    changed
+}
+
+/// Lets the directives of a file that lay in `directory` include what was stored from where it is now;
+/// `place` tells where something went, if it was stored.
+pub fn with_inclusions(
+    text: &str,
+    directory: &Path,
+    place: impl Fn(&Path) -> Option<PathBuf>,
+) -> String {
+    let mut changed = String::new();
+    for line in text.lines() {
+        let moved = inclusion(line, directory)
+            .filter(|inclusion| !inclusion.moves_along)
+            .and_then(|inclusion| Some((inclusion.word, place(&inclusion.path)?)));
+        // A file of settings knows single quotes only, one of access rules double ones.
+        let quote = if line.contains('\'') { '\'' } else { '"' };
+        match moved {
+            Some((word, path)) => writeln!(changed, "{word} {quote}{}{quote}", path.display()),
+            None => writeln!(changed, "{line}"),
+        }
+        .expect("a string takes whatever is written");
     }
     changed
 }
@@ -236,6 +268,21 @@ mod tests {
         assert_eq!(
             without_places(text),
             "# data_directory = '/x'\n#  HBA_FILE='/y'\nport = 5433\ndata_directory_mode = 0700\n"
+        );
+    }
+
+    #[test]
+    fn what_is_included_from_elsewhere_is_found_where_it_went() {
+        let text = "include_dir = 'conf.d'\ninclude '/etc/shared.conf'\n\
+            include_if_exists '../gone.conf'\nINCLUDE \"../more.hba\"\nport = 5433\n";
+        let stored = |path: &Path| {
+            let is_stored = ["/etc/shared.conf", "/etc/pg/more.hba"].map(Path::new).contains(&path);
+            is_stored.then(|| Path::new("/data/etc").join(path.strip_prefix("/").unwrap()))
+        };
+        assert_eq!(
+            with_inclusions(text, Path::new("/etc/pg/main"), stored),
+            "include_dir = 'conf.d'\ninclude '/data/etc/etc/shared.conf'\n\
+             include_if_exists '../gone.conf'\ninclude \"/data/etc/etc/pg/more.hba\"\nport = 5433\n"
         );
     }
 }

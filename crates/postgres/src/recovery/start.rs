@@ -142,7 +142,8 @@ impl ServerPrograms {
         let metadata = fs::metadata(data).map_err(StartError::Run)?;
         let log = data.join(LOG);
         let mut options = format!(
-            "-c listen_addresses='' -c port={PORT} -c unix_socket_directories='{}'",
+            // On a socket there is no TLS, and certificates may be on another machine.
+            "-c listen_addresses='' -c ssl=off -c port={PORT} -c unix_socket_directories='{}'",
             data.display()
         );
         for (name, value) in limits(wanted) {
