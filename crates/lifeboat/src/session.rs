@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::panic::{self, AssertUnwindSafe};
+use std::path::Path;
 use std::sync::Arc;
 
 use clap::FromArgMatches;
@@ -73,6 +74,9 @@ impl Session {
     }
 }
 
+/// What a data directory holds as long as its server is a standby.
+const STANDBY_SIGNAL: &str = "standby.signal";
+
 /// Who takes the exit code for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Caller {
@@ -82,6 +86,8 @@ enum Caller {
     Archiver,
     /// PostgreSQL in recovery, which takes codes from 1 to 125 for the end of the archive.
     Recovery,
+    /// PostgreSQL as a standby, which takes them for "not now", looks elsewhere and asks again.
+    Standby,
 }
 
 impl Caller {
@@ -97,11 +103,19 @@ impl Caller {
         }
     }
 
+    /// Tells apart whether it is a standby that asks: the server calls its command from its data directory.
+    fn in_directory(self, directory: &Path) -> Self {
+        let is_standby = self == Self::Recovery && directory.join(STANDBY_SIGNAL).exists();
+        if is_standby { Self::Standby } else { self }
+    }
+
     /// Returns how the process ends after the command did not come to its answer.
     const fn exit(self, exit: Exit) -> Exit {
         match (self, exit) {
-            (Self::Recovery, _) => Exit::StopServer,
-            (Self::Archiver, Exit::Cancelled) => Exit::Failed,
+            // For a standby what is wrong with the command or the key stays wrong, and all else may pass.
+            (Self::Standby, Exit::Failed | Exit::Incomplete | Exit::CouldNotVerify)
+            | (Self::Archiver, Exit::Cancelled) => Exit::Failed,
+            (Self::Recovery | Self::Standby, _) => Exit::StopServer,
             _ => exit,
         }
     }
@@ -109,11 +123,11 @@ impl Caller {
 
 /// Runs the command that the process was started with.
 pub fn run(process: Process) -> Exit {
-    let caller = Caller::of(&process.arguments);
+    let caller = Caller::of(&process.arguments).in_directory(Path::new("."));
     match panic::catch_unwind(AssertUnwindSafe(|| run_for(caller, process))) {
         Ok(exit) => exit,
         // A panic ends a process with 101, which a recovery would take for the end of the archive.
-        Err(_) if caller == Caller::Recovery => Exit::StopServer,
+        Err(_) if matches!(caller, Caller::Recovery | Caller::Standby) => Exit::StopServer,
         Err(panic) => panic::resume_unwind(panic),
     }
 }
@@ -211,6 +225,16 @@ mod tests {
                 assert_eq!(caller(line).exit(exit), Exit::StopServer, "{line}");
             }
         }
+        let home = tempfile::tempdir().unwrap();
+        let get = caller("lifeboat wal get a b");
+        assert_eq!(get.in_directory(home.path()), Caller::Recovery);
+        std::fs::File::create(home.path().join(STANDBY_SIGNAL)).unwrap();
+        let standby = get.in_directory(home.path());
+        assert_eq!(standby.exit(Exit::Failed), Exit::Failed);
+        for exit in [Exit::Usage, Exit::WrongKey, Exit::Cancelled] {
+            assert_eq!(standby.exit(exit), Exit::StopServer);
+        }
+        assert_eq!(caller("lifeboat status").in_directory(home.path()), Caller::Anybody);
         assert_eq!(caller("lifeboat wal push a").exit(Exit::Cancelled), Exit::Failed);
         assert_eq!(caller("lifeboat wal push a").exit(Exit::WrongKey), Exit::WrongKey);
         assert_eq!(caller("lifeboat status").exit(Exit::Cancelled), Exit::Cancelled);

@@ -98,7 +98,7 @@ pub fn readiness(
                 asking.database(&subject, postgres);
                 match postgres.wal.mode {
                     WalMode::None => {}
-                    WalMode::Archive => asking.log(&subject, name),
+                    WalMode::Archive => asking.log(&subject, name, postgres.base, history.as_ref()),
                     WalMode::Stream | WalMode::Synchronous => {
                         asking.not_built(&subject, "its write-ahead log is received");
                     }

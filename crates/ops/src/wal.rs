@@ -15,10 +15,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use lifeboat_model::{AssetName, Cancel, Classify, ErrorKind, Exit, Hint, TierName};
 use lifeboat_plan::plan::asset::{Wal, WalMode};
+use lifeboat_postgres::Server;
 use lifeboat_postgres::archive::get::{Answer, Source};
 use lifeboat_postgres::archive::push::Stored;
 use lifeboat_postgres::archive::{
-    self, ArchiveError, CatchUpReport, Cluster, Destination, Duty, PushReport, WalAddress, WalFile,
+    self, ArchiveError, CatchUpReport, Cluster, Destination, Duty, Newcomer, PushReport, SystemId,
+    WalAddress, WalFile,
 };
 use lifeboat_postgres::wal::WalFileName;
 use lifeboat_tiers::envelope::{Opener, Recipient};
@@ -59,6 +61,16 @@ pub enum WalError {
         /// Why not.
         trouble: Trouble,
     },
+    /// The file is of a server that is not the plan's.
+    #[error(
+        "the log is of cluster {system}, which is not the plan's server: that is cluster {expected}"
+    )]
+    Stranger {
+        /// Whose log it is.
+        system: SystemId,
+        /// Which cluster `connect` leads to.
+        expected: SystemId,
+    },
     /// The path is not that of a file.
     #[error("{} names no file", path.display())]
     NoFile {
@@ -77,6 +89,7 @@ impl Classify for WalError {
             Self::Ops(error) => error.kind(),
             Self::NoLog | Self::NotArchived { .. } => ErrorKind::Config,
             Self::SeveralLogs { .. } | Self::NoFile { .. } => ErrorKind::Usage,
+            Self::Stranger { .. } => ErrorKind::Conflict,
             Self::Tier { .. } | Self::NoHealthyTier => ErrorKind::Unavailable,
         }
     }
@@ -101,6 +114,9 @@ impl Classify for WalError {
                 Some(Hint::new(format!("name one with --asset: {}", names.join(", "))))
             }
             Self::Tier { trouble, .. } => trouble.hint.clone().map(Hint::new),
+            Self::Stranger { .. } => Some(Hint::new(
+                "if this server took the plan's place, let `connect` lead to it; else take `lifeboat wal push` out of its archive_command",
+            )),
             Self::NoFile { .. } | Self::NoHealthyTier => None,
         }
     }
@@ -232,8 +248,18 @@ impl<'a> WalLog<'a> {
         let Destinations { open, mut behind } = self.destinations()?;
         let recipient = self.recipient(cancel)?;
         let surroundings = self.site.surroundings();
-        let pushed = archive::push(&file, &open, &recipient, &*surroundings.clock);
-        let PushReport { stored, behind: late } = surroundings.runtime.block_on(pushed)?;
+        let push = |newcomer| {
+            let pushed = archive::push(&file, &open, &recipient, &*surroundings.clock, newcomer);
+            surroundings.runtime.block_on(pushed)
+        };
+        let pushed = match push(Newcomer::Asked) {
+            Err(ArchiveError::Newcomer { system, .. }) => {
+                self.admit(system, cancel)?;
+                push(Newcomer::Taken)
+            }
+            pushed => pushed,
+        };
+        let PushReport { stored, behind: late } = pushed?;
         behind.extend(late.into_iter().map(|behind| {
             let why = behind.error.map_or_else(
                 || "it takes too long".to_owned(),
@@ -242,6 +268,33 @@ impl<'a> WalLog<'a> {
             (behind.tier, why)
         }));
         Ok(Pushed { file: file.address().file, stored, behind })
+    }
+
+    /// Fails if the plan's server says that it is another cluster than one of which nothing is archived yet.
+    ///
+    /// After a major upgrade it is the same. Where it cannot be asked the log is taken: refusing that of the
+    /// right one would fill its disk, and that of a wrong one does no harm in a folder of its own.
+    fn admit(&self, system: SystemId, cancel: &Cancel) -> Result<(), WalError> {
+        let asked = self.server_id(cancel);
+        match asked {
+            Ok(expected) if expected != system => Err(WalError::Stranger { system, expected }),
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(%system, error, "The plan's server could not be asked whether this is its log.");
+                Ok(())
+            }
+        }
+    }
+
+    fn server_id(&self, cancel: &Cancel) -> Result<SystemId, OpsError> {
+        let postgres = self.site.asset(self.asset)?.postgres().expect("only a database has a log");
+        let (conninfo, environment) = self.site.connection(postgres, cancel)?;
+        let id = self.site.surroundings().runtime.block_on(async {
+            let server = Server::connect_without_database(&conninfo, &environment).await?;
+            server.system_id().await
+        });
+        Ok(SystemId(id?))
     }
 
     /// Returns the tiers to ask for a file: those that are named, or all that the log goes to.

@@ -42,5 +42,5 @@ pub use error::ArchiveError;
 pub use file::{Cluster, WalFile};
 pub use inventory::{ClusterInventory, Inventory};
 pub use name::{ArchivedFile, SystemId, WalAddress};
-pub use push::{Destination, Duty, PushReport, push};
+pub use push::{Destination, Duty, Newcomer, PushReport, push};
 pub use summary::Summary;

@@ -12,6 +12,7 @@
 //! - [`reader`], [`findings`]: reading pages, and what is found of them.
 //! - [`parent`]: when a former backup may say that a page is as it was.
 //! - [`control_copy`], [`configuration`]: the files that are read in a way of their own.
+//! - [`history_handover`]: what a server that took another's place never archived.
 //! - [`manifest`], [`mod@verification_manifest`], [`label`]: what is told of a backup.
 //!
 //! # Where it lies
@@ -32,6 +33,7 @@ pub mod control_copy;
 pub mod error;
 pub mod exclusion;
 pub mod findings;
+pub mod history_handover;
 pub mod inventory;
 pub mod label;
 pub mod manifest;

@@ -195,6 +195,15 @@ impl Server {
         })
     }
 
+    /// Returns the number that the cluster shares with its copies and with no other.
+    pub async fn system_id(&self) -> Result<u64, PostgresError> {
+        const ASK: &str = "SELECT system_identifier FROM pg_catalog.pg_control_system()";
+        let session = self.maintenance_session().await?;
+        let row = session.client().query_one(ASK, &[]).await;
+        let row = row.map_err(|source| session.failed("tell its system id".to_owned(), source))?;
+        Ok(row.get::<_, i64>(0).cast_unsigned())
+    }
+
     /// Lists the databases that people can connect to, templates left out.
     pub async fn databases(&self) -> Result<Vec<DatabaseName>, PostgresError> {
         const LIST: &str = "SELECT datname::text FROM pg_catalog.pg_database

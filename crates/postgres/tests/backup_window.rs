@@ -80,6 +80,32 @@ fn a_backup_whose_session_is_lost_cannot_be_stopped() {
 }
 
 #[test]
+fn a_window_on_a_standby_says_so_and_ends_with_its_promotion() {
+    for release in Release::ALL {
+        let options = ClusterOptions::default().release(release).setting("full_page_writes", "on");
+        let mut primary = Cluster::start_with(&options).unwrap();
+        let cluster = primary.start_standby().unwrap();
+        primary.psql("postgres", "CREATE TABLE t AS SELECT 1").unwrap();
+        cluster.catch_up_with(&primary).unwrap();
+        let ground = Ground { cluster, runtime: Runtime::new().unwrap() };
+        let window = ground.open().unwrap();
+        let beginning = window.beginning().clone();
+        assert_eq!(beginning.origin, Origin::Standby);
+        // It starts at a checkpoint that was replayed already.
+        let replayed = ground.sql("SELECT pg_last_wal_replay_lsn()").parse().unwrap();
+        assert!(beginning.start <= replayed, "{} {replayed}", beginning.start);
+        // It cannot end a segment, and does not try.
+        ground.runtime.block_on(window.end_first_segment()).unwrap();
+        let ended = ground.runtime.block_on(window.stop()).unwrap();
+        assert!(BackupLabel::parse(&ended.label).unwrap().is_from_standby);
+        let window = ground.open().unwrap();
+        ground.cluster.promote().unwrap();
+        let error = ground.runtime.block_on(window.stop()).unwrap_err();
+        assert!(matches!(error, BaseError::Promoted), "{error}");
+    }
+}
+
+#[test]
 fn a_server_whose_log_tells_too_little_is_refused() {
     let options =
         ClusterOptions::default().setting("wal_level", "minimal").setting("max_wal_senders", "0");

@@ -16,6 +16,7 @@ use lifeboat_plan::plan::asset::{Postgres, WalMode};
 use lifeboat_postgres::Server;
 use lifeboat_postgres::archive::name::SystemId;
 use lifeboat_postgres::archive::{Inventory, inventory};
+use lifeboat_postgres::base::history_handover::hand_over;
 use lifeboat_postgres::base::manifest::{MANIFEST, Manifest, Origin};
 use lifeboat_postgres::base::parent::{Parent, Present};
 use lifeboat_postgres::base::{BaseBackup, BaseError, Beginning, Window};
@@ -157,6 +158,7 @@ impl Job<'_> {
         if beginning.origin == Origin::Standby {
             return Ok(());
         }
+        hand_over(&beginning.places.data, beginning.timeline)?;
         self.site().surroundings().runtime.block_on(window.end_first_segment())?;
         self.await_log(log, beginning, Lsn(beginning.start.0 + 1))
     }

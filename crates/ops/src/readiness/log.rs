@@ -1,12 +1,23 @@
 //! What is asked about a database whose write-ahead log is archived.
 
+use std::collections::BTreeSet;
+
 use lifeboat_model::{AssetName, Outcome};
+use lifeboat_plan::plan::asset::Base;
 
 use super::{Asking, Subject};
+use crate::status::history::History;
 use crate::wal::WalLog;
+use crate::wal::status::WalStatus;
 
 impl Asking<'_> {
-    pub(super) fn log(&mut self, subject: &Subject, name: &AssetName) {
+    pub(super) fn log(
+        &mut self,
+        subject: &Subject,
+        name: &AssetName,
+        base: Base,
+        history: Option<&History>,
+    ) {
         let what = "its write-ahead log is archived, without holes";
         let status = WalLog::of(self.site, Some(name)).and_then(|log| log.status(self.cancel));
         let status = match status {
@@ -16,6 +27,9 @@ impl Asking<'_> {
                 return;
             }
         };
+        if let (true, Some(history)) = (base != Base::Logical, history) {
+            self.bases(subject, name, &status, history);
+        }
         let (outcome, message, hint) = if status.has_holes() {
             let hint = "lifeboat wal status";
             (Outcome::Failed, "files are missing from it, or there twice", Some(hint))
@@ -28,5 +42,31 @@ impl Asking<'_> {
             return self.passed(subject, what);
         };
         self.say(subject, what, outcome, (Some(message.to_owned()), hint.map(str::to_owned)));
+    }
+
+    /// Asks whether each cluster whose log is archived has a base backup: without one the log leads from
+    /// nowhere, as in the time between a major upgrade and the next backup.
+    fn bases(
+        &mut self,
+        subject: &Subject,
+        name: &AssetName,
+        status: &WalStatus,
+        history: &History,
+    ) {
+        let what = "there is a base backup that its log goes on from";
+        let clusters = status.tiers.iter().flat_map(|tier| &tier.clusters);
+        let clusters: BTreeSet<_> = clusters.map(|cluster| cluster.system.to_string()).collect();
+        let has_base = |cluster: &String| history.based.contains(&(name.clone(), cluster.clone()));
+        match clusters.iter().find(|cluster| !has_base(cluster)) {
+            Some(cluster) => {
+                let message = format!(
+                    "cluster {cluster} has no base backup, so nothing of it can be recovered"
+                );
+                let hint = Some(format!("lifeboat backup {name}"));
+                self.say(subject, what, Outcome::Failed, (Some(message), hint));
+            }
+            None if clusters.is_empty() => {}
+            None => self.passed(subject, what),
+        }
     }
 }

@@ -9,7 +9,7 @@ use lifeboat_postgres::archive::get::{Source, find};
 use lifeboat_postgres::archive::inventory::{Listed, list};
 use lifeboat_postgres::archive::name::SystemId;
 use lifeboat_postgres::archive::reach::{TimeIndex, begun};
-use lifeboat_postgres::archive::{ClusterInventory, Duty, Inventory, WalAddress};
+use lifeboat_postgres::archive::{ArchiveError, ClusterInventory, Duty, Inventory, WalAddress};
 use lifeboat_postgres::recovery::{Candidate, LogReach};
 use lifeboat_postgres::timeline::TimelineHistory;
 use lifeboat_postgres::wal::{SegmentName, SegmentNumber, SegmentSize, TimelineId, WalFileName};
@@ -97,7 +97,7 @@ impl ArchivedLog {
         let found = find(WalAddress { system, size, file }, &sources, &self.opener);
         let Some(file) = self.runtime.block_on(found)? else { return Ok(None) };
         let history = TimelineHistory::parse(timeline, file.bytes());
-        Ok(Some(history.map_err(lifeboat_postgres::archive::ArchiveError::from)?))
+        Ok(Some(history.map_err(ArchiveError::from)?))
     }
 
     /// Returns the segments along a timeline from a position on, in their order.
@@ -119,30 +119,23 @@ impl ArchivedLog {
         names.find_map(|name| self.listed.get(&name)).copied()
     }
 
-    /// Tells whether a timeline had begun by a time. Of one that was left later that is of use only if its
-    /// log leads to that time; the newest leads on in any case.
-    fn was_in_use(
-        &mut self,
-        history: &TimelineHistory,
-        from: Lsn,
-        time: Timestamp,
-        is_newest: bool,
-    ) -> Result<bool, OpsError> {
+    /// Returns when a timeline was begun, if its first segment is there.
+    fn begun(&self, history: &TimelineHistory) -> Result<Option<Timestamp>, OpsError> {
+        let (size, timeline) = (self.size(), history.timeline());
         let first = history.parent().and_then(|parent| {
-            let number = SegmentNumber::of(parent.end, self.size());
-            self.listed.get(&SegmentName::new(history.timeline(), number, self.size())?).copied()
+            let number = SegmentNumber::of(parent.end, size);
+            self.listed.get(&SegmentName::new(timeline, number, size)?)
         });
-        let begun = match first {
-            Some(first) => self.runtime.block_on(begun(
-                self.tier(),
-                &first,
-                history.timeline(),
-                &self.opener,
-            ))?,
-            None => None,
-        };
-        let had_begun = begun.is_none_or(|begun| begun <= time);
-        Ok(had_begun && (is_newest || self.end_at(history, from, time)?.is_some()))
+        let Some(first) = first else { return Ok(None) };
+        Ok(self.runtime.block_on(begun(self.tier(), first, timeline, &self.opener))?)
+    }
+
+    /// Tells whether more was archived of a timeline than one that was begun later has of it.
+    fn outlives(&self, history: &TimelineHistory, younger: &TimelineHistory) -> bool {
+        let size = self.size();
+        let last = self.cluster.last_of(history.timeline()).and_then(|last| last.number(size));
+        let fork = younger.end_of(history.timeline());
+        fork.is_none_or(|fork| last.is_some_and(|last| last >= SegmentNumber::of(fork, size)))
     }
 
     fn tier(&self) -> &dyn Tier {
@@ -159,26 +152,34 @@ impl LogReach for ArchivedLog {
         at: Option<Timestamp>,
     ) -> Result<TimelineHistory, OpsError> {
         let timelines = self.cluster.timelines();
-        let mut newest = None;
+        let mut younger: Option<TimelineHistory> = None;
         for timeline in timelines.into_iter().rev().filter(|found| *found >= base.timeline) {
             let history = match self.history(timeline)? {
                 Some(history) => history,
                 None if timeline == base.timeline => TimelineHistory::without_ancestors(timeline),
+                // Where it comes from is not known, and so not whether it goes on from here.
+                None if self.cluster.last_of(timeline).is_some() => {
+                    return Err(ArchiveError::NoHistory { timeline }.into());
+                }
                 None => continue,
             };
             if !history.contains(base.timeline, base.stop) {
                 continue;
             }
-            let is_wanted = match at {
+            let had_begun = match at {
                 None => true,
-                Some(time) => self.was_in_use(&history, base.start, time, newest.is_none())?,
+                Some(time) => self.begun(&history)?.is_none_or(|begun| begun <= time),
             };
-            if is_wanted {
-                return Ok(history);
+            match younger {
+                // One that was begun later holds all of it, and it has nothing behind the fork.
+                Some(younger) if had_begun && !self.outlives(&history, &younger) => {
+                    return Ok(younger);
+                }
+                _ if had_begun => return Ok(history),
+                _ => younger = Some(history),
             }
-            newest.get_or_insert(history);
         }
-        Ok(newest.unwrap_or(TimelineHistory::without_ancestors(base.timeline)))
+        Ok(younger.unwrap_or(TimelineHistory::without_ancestors(base.timeline)))
     }
 
     fn end(&mut self, history: &TimelineHistory) -> Result<Lsn, OpsError> {

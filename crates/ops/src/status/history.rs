@@ -49,6 +49,8 @@ pub struct History {
     pub adopted: BTreeSet<(TierName, String)>,
     /// When the plan's recovery key was confirmed.
     pub key_confirmed: Option<Timestamp>,
+    /// The clusters of which there was ever a base backup, by their system ids.
+    pub based: BTreeSet<(AssetName, String)>,
 }
 
 impl History {
@@ -95,6 +97,11 @@ impl History {
             _ => None,
         });
         self.good.insert(key.clone(), good.collect());
+        let bases = records.iter().filter_map(|record| match record.body() {
+            Body::AssetBackedUp(body) => body.base.as_ref(),
+            _ => None,
+        });
+        self.based.extend(bases.map(|base| (asset.clone(), base.system_id.clone())));
         let last = view.latest(Wanted { good_only: false, ..wanted }, 1)?.pop();
         let attempt = last.as_ref().and_then(|record| match record.body() {
             Body::AssetBackedUp(body) => attempt_on(body, tier),

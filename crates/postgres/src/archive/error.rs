@@ -71,6 +71,14 @@ pub enum ArchiveError {
         /// What was to be stored, or is there as well.
         offered: ShortDigest,
     },
+    /// Nothing is archived yet of a cluster, and it is not known whether anything should be.
+    #[error("tier `{tier}` holds nothing yet of the cluster with system id {system}")]
+    Newcomer {
+        /// Which tier.
+        tier: TierName,
+        /// Which cluster.
+        system: SystemId,
+    },
     /// A tier that has to hold the file did not take it.
     #[error("tier `{tier}` did not take {file}")]
     NotAcknowledged {
@@ -189,7 +197,7 @@ impl Classify for ArchiveError {
         match self {
             Self::Name(_) | Self::Unfit { .. } => ErrorKind::Usage,
             Self::NoTier { .. } => ErrorKind::Config,
-            Self::SplitBrain { .. } => ErrorKind::Conflict,
+            Self::SplitBrain { .. } | Self::Newcomer { .. } => ErrorKind::Conflict,
             Self::NoArchive { .. } => ErrorKind::NotFound,
             Self::Header { .. }
             | Self::Differs { .. }

@@ -211,7 +211,8 @@ impl ClusterInventory {
     /// Returns the segments that recovery from one position to another along a history needs and
     /// that are not held, each under the name that it should have.
     ///
-    /// A segment in which a timeline was left may lie under the name of either.
+    /// A segment in which a timeline was left may lie under the name of either, or only as what was there of
+    /// it when a standby took over.
     pub fn missing(&self, history: &TimelineHistory, from: Lsn, to: Lsn) -> Vec<SegmentName> {
         let size = self.size().unwrap_or_default();
         let (first, last) = (SegmentNumber::of(from, size), SegmentNumber::before(to, size));
@@ -221,7 +222,10 @@ impl ClusterInventory {
                 let mut names = history
                     .timelines_of(number, size)
                     .filter_map(|timeline| SegmentName::new(timeline, number, size));
-                let is_held = |name: &SegmentName| self.segments.contains_key(name);
+                let is_held = |name: &SegmentName| {
+                    let partial = WalFileName::Partial(*name);
+                    self.segments.contains_key(name) || self.others.contains_key(&partial)
+                };
                 let wanted = names.next()?;
                 (!is_held(&wanted) && !names.any(|name| is_held(&name))).then_some(wanted)
             })
@@ -334,6 +338,12 @@ mod tests {
         // The segment of the switch may be had from before or after it.
         assert_eq!(missing(&[(1, 3), (1, 4), (1, 5), (2, 6)]), []);
         assert_eq!(missing(&[(1, 3), (1, 4), (2, 6)]), [segment(2, 5)]);
+        let partial = Inventory::of([
+            listed(segment(1, 4).into(), b""),
+            listed(WalFileName::Partial(segment(1, 5)), b""),
+        ]);
+        let (held, to) = (partial.cluster(SYSTEM).unwrap(), Lsn(0x55_0000));
+        assert_eq!(held.missing(&second, Lsn(0x40_0000), to), []);
         // What the given-up timeline has behind the switch does not count.
         assert_eq!(missing(&[(1, 3), (2, 5), (1, 6), (1, 7)]), [segment(1, 4), segment(2, 6)]);
         let first = TimelineHistory::without_ancestors(TimelineId(1));

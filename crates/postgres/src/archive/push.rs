@@ -17,6 +17,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::TryStreamExt as _;
 use futures::future::{Either, join_all, select};
 use lifeboat_model::{Clock, TierName};
 use lifeboat_tiers::envelope::Recipient;
@@ -39,6 +40,15 @@ pub enum Duty {
     Acknowledges,
     /// Yes; the tier catches up later.
     Follows,
+}
+
+/// Whether the log of a cluster may be archived of which a tier that acknowledges holds nothing yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Newcomer {
+    /// It may.
+    Taken,
+    /// It is to be asked first whose it is.
+    Asked,
 }
 
 /// A tier that the log goes to.
@@ -108,6 +118,7 @@ fn decide(there: &[Listed], sealed: &SealedFile) -> Decision {
 enum Refusal {
     Tier(TierError),
     SplitBrain(ShortDigest),
+    Newcomer,
 }
 
 impl From<TierError> for Refusal {
@@ -120,19 +131,21 @@ impl From<TierError> for Refusal {
 ///
 /// # Errors
 ///
-/// Unless every tier that acknowledges holds the file, and if any tier holds another one of its name.
+/// Unless every tier that acknowledges holds the file, and if any tier holds another one of its name; and of a
+/// newcomer that is to be asked for, before anything is stored on a tier that acknowledges.
 pub async fn push(
     file: &WalFile,
     destinations: &[Destination],
     recipient: &Recipient,
     clock: &dyn Clock,
+    newcomer: Newcomer,
 ) -> Result<PushReport, ArchiveError> {
     let name = file.address().file;
     if !destinations.iter().any(|to| to.duty == Duty::Acknowledges) {
         return Err(ArchiveError::NoTier { file: name });
     }
     let sealed = SealedFile::new(file, recipient);
-    push_sealed(&sealed, destinations, clock).await
+    push_sealed(&sealed, destinations, clock, newcomer).await
 }
 
 /// Archives a file that was sealed already.
@@ -140,17 +153,18 @@ pub async fn push_sealed(
     sealed: &SealedFile,
     destinations: &[Destination],
     clock: &dyn Clock,
+    newcomer: Newcomer,
 ) -> Result<PushReport, ArchiveError> {
     let (must, may): (Vec<_>, Vec<_>) =
         destinations.iter().partition(|to| to.duty == Duty::Acknowledges);
     // All begin at once; who follows has the time that the others take, and some more.
-    let must = join_all(must.into_iter().map(|to| store_at(to, sealed)));
+    let must = join_all(must.into_iter().map(|to| store_at(to, sealed, newcomer)));
     let may = join_all(may.into_iter().map(|to| {
         let patience = async {
             clock.sleep(PATIENCE).await;
         };
         async move {
-            match select(Box::pin(store_at(to, sealed)), Box::pin(patience)).await {
+            match select(Box::pin(store_at(to, sealed, newcomer)), Box::pin(patience)).await {
                 Either::Left((ended, _)) => (to, Some(ended)),
                 Either::Right(((), _)) => (to, None),
             }
@@ -186,15 +200,30 @@ fn refused(tier: TierName, name: &ArchivedFile, refusal: Refusal) -> ArchiveErro
         Refusal::SplitBrain(held) => {
             ArchiveError::SplitBrain { tier, file, held, offered: name.digest }
         }
+        Refusal::Newcomer => ArchiveError::Newcomer { tier, system: name.system },
     }
 }
 
-async fn store_at(to: &Destination, sealed: &SealedFile) -> (TierName, Result<Stored, Refusal>) {
-    (to.name.clone(), store(&*to.tier, sealed).await)
+async fn store_at(
+    to: &Destination,
+    sealed: &SealedFile,
+    newcomer: Newcomer,
+) -> (TierName, Result<Stored, Refusal>) {
+    // One that only follows may be new itself.
+    let newcomer = if to.duty == Duty::Acknowledges { newcomer } else { Newcomer::Taken };
+    (to.name.clone(), store(&*to.tier, sealed, newcomer).await)
 }
 
-async fn store(tier: &dyn Tier, sealed: &SealedFile) -> Result<Stored, Refusal> {
-    let mode = match decide(&beside(tier, sealed).await?, sealed) {
+async fn store(
+    tier: &dyn Tier,
+    sealed: &SealedFile,
+    newcomer: Newcomer,
+) -> Result<Stored, Refusal> {
+    let there = beside(tier, sealed).await?;
+    if newcomer == Newcomer::Asked && there.is_empty() && !is_known(tier, sealed).await? {
+        return Err(Refusal::Newcomer);
+    }
+    let mode = match decide(&there, sealed) {
         Decision::Nothing => return Ok(Stored::Before),
         Decision::Refuse { held } => return Err(Refusal::SplitBrain(held)),
         Decision::Store(mode) => mode,
@@ -212,6 +241,12 @@ async fn store(tier: &dyn Tier, sealed: &SealedFile) -> Result<Stored, Refusal> 
         // A listing that lags does not show it yet; that it was stored is certain.
         Decision::Nothing | Decision::Store(_) => Ok(stored),
     }
+}
+
+/// Tells whether anything of a file's cluster is held.
+async fn is_known(tier: &dyn Tier, sealed: &SealedFile) -> Result<bool, TierError> {
+    let mut objects = tier.list(&sealed.name.system.folder());
+    Ok(objects.try_next().await?.is_some())
 }
 
 async fn beside(tier: &dyn Tier, sealed: &SealedFile) -> Result<Vec<Listed>, TierError> {

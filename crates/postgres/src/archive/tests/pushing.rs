@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::archive::object::SealedFile;
-use crate::archive::push::{Stored, push_sealed};
+use crate::archive::push::{Newcomer, Stored, push_sealed};
 use lifeboat_model::{Cancel, Classify as _, Clock, ErrorKind, TierName};
 use lifeboat_tiers::fault::{Fault, Moment, Operation, Rule, Target};
 use lifeboat_tiers::{FaultTier, MemoryTier, Tier};
@@ -24,7 +24,7 @@ async fn push_to(
     to: &[Destination],
     opener: &Opener,
 ) -> Result<PushReport, ArchiveError> {
-    push(file, to, &opener.recipient(), &*clock()).await
+    push(file, to, &opener.recipient(), &*clock(), Newcomer::Taken).await
 }
 
 fn stored(report: &PushReport) -> Vec<Stored> {
@@ -74,7 +74,7 @@ async fn of_two_that_store_at_once_one_learns_of_the_other() {
     let all = [to("primary", &tier, Duty::Acknowledges)];
     let theirs = SealedFile::new(&file(address(3), segment_with(3, 9)), &opener.recipient());
     tier.add(Rule::new(Target::Only(Operation::List), Fault::Lag).nth(3));
-    push_sealed(&theirs, &all, &*clock()).await.unwrap();
+    push_sealed(&theirs, &all, &*clock(), Newcomer::Taken).await.unwrap();
     let error = push_to(&segment_file(1, 3), &all, &opener).await.unwrap_err();
     assert!(matches!(error, ArchiveError::SplitBrain { .. }), "{error}");
     assert_eq!(memory.contents().len(), 2);
@@ -203,8 +203,8 @@ async fn listings_that_lag_store_twice_and_lose_nothing() {
     let opener = opener();
     let all = [to("primary", &tier, Duty::Acknowledges)];
     let sealed = SealedFile::new(&segment_file(1, 3), &opener.recipient());
-    let first = push_sealed(&sealed, &all, &*clock()).await.unwrap();
-    let again = push_sealed(&sealed, &all, &*clock()).await.unwrap();
+    let first = push_sealed(&sealed, &all, &*clock(), Newcomer::Taken).await.unwrap();
+    let again = push_sealed(&sealed, &all, &*clock(), Newcomer::Taken).await.unwrap();
     assert_eq!((stored(&first), stored(&again)), (vec![Stored::Now], vec![Stored::Before]));
     assert_eq!(memory.contents().len(), 1);
 }
@@ -214,4 +214,24 @@ async fn a_log_that_nobody_has_to_hold_is_refused() {
     let tier = Arc::new(MemoryTier::new());
     let error = push_to(&segment_file(1, 3), &[to("x", &tier, Duty::Follows)], &opener()).await;
     assert!(matches!(error, Err(ArchiveError::NoTier { .. })));
+}
+
+#[tokio::test]
+async fn of_a_cluster_that_is_new_to_a_tier_it_is_asked_first() {
+    let (tier, other) = (Arc::new(MemoryTier::new()), Arc::new(MemoryTier::new()));
+    let opener = opener();
+    let all = [to("primary", &tier, Duty::Acknowledges), to("other", &other, Duty::Follows)];
+    let ask = async |number| {
+        let file = segment_file(1, number);
+        push(&file, &all, &opener.recipient(), &*clock(), Newcomer::Asked).await
+    };
+    let error = ask(3).await.unwrap_err();
+    assert!(matches!(error, ArchiveError::Newcomer { system: SYSTEM, .. }), "{error}");
+    assert_eq!(tier.contents().len(), 0);
+    // Once it is known nobody asks any more, in no folder.
+    push_to(&segment_file(1, 3), &all, &opener).await.unwrap();
+    for number in [4, 0x1005] {
+        ask(number).await.unwrap();
+    }
+    assert_eq!(tier.contents().len(), 3);
 }

@@ -78,3 +78,64 @@ async fn idle_segments_say_nothing_and_do_no_harm() {
     let mut index = TimeIndex::new(&tier, &opener, &listed);
     assert_eq!((index.first().await.unwrap(), index.place_of(at(1)).await.unwrap()), (None, None));
 }
+
+/// A restore point's record.
+fn restore_point(writer: &mut Writer, name: &str) -> Lsn {
+    let mut data = 5_000_000i64.to_le_bytes().to_vec();
+    data.extend(name.as_bytes());
+    data.resize(72, 0);
+    writer.write(0, 0x70, 0, &data);
+    writer.position()
+}
+
+fn commit(writer: &mut Writer, xid: u32) -> Lsn {
+    writer.write(1, 0, xid, &7_000_000i64.to_le_bytes());
+    writer.position()
+}
+
+#[tokio::test]
+async fn names_and_transactions_are_found_wherever_they_stand() {
+    let opener = opener();
+    let length = SIZE.bytes() as usize;
+    let mut writer = Writer::new(Lsn(3 * u64::from(SIZE.bytes())));
+    let early = restore_point(&mut writer, "twice");
+    let first = commit(&mut writer, 700);
+    // More than a summary lists.
+    let many: Vec<_> =
+        (0..1100).map(|number| restore_point(&mut writer, &format!("many {number}"))).collect();
+    let late = restore_point(&mut writer, "twice");
+    // One that begins in the one segment and ends in the other.
+    writer.fill_up_to(40);
+    let shared = restore_point(&mut writer, "shared");
+    let second = commit(&mut writer, 701);
+    writer.switch();
+    let bytes = writer.finish();
+    let memory = MemoryTier::new();
+    for (number, bytes) in (3..).zip(bytes.chunks(length)) {
+        let sealed = SealedFile::new(&file(address(number), bytes.to_vec()), &opener.recipient());
+        memory.put(&sealed.name.path(), sealed.body, PutMode::Create).await.unwrap();
+    }
+    let mut listed = list(&memory, &name::root()).await.unwrap();
+    listed.sort_by_key(|listed| listed.name.file);
+    assert_eq!(listed.len(), 2);
+    let mut index = TimeIndex::new(&memory, &opener, &listed);
+    for (name, from, found) in [
+        ("twice", Lsn(0), Some(early)),
+        ("twice", early, Some(late)),
+        ("twice", late, None),
+        ("many 3", Lsn(0), Some(many[3])),
+        ("many 1099", Lsn(0), Some(many[1099])),
+        ("shared", Lsn(0), Some(shared)),
+        ("nobody's", Lsn(0), None),
+    ] {
+        assert_eq!(index.restore_point(name, from).await.unwrap(), found, "{name} from {from}");
+    }
+    for (xid, from, found) in [
+        (700, Lsn(0), Some(first)),
+        (700, first, None),
+        (701, Lsn(0), Some(second)),
+        (702, Lsn(0), None),
+    ] {
+        assert_eq!(index.transaction(xid, from).await.unwrap(), found, "{xid} from {from}");
+    }
+}
