@@ -75,6 +75,26 @@ fn the_tests_that_the_invariants_name_exist() {
 }
 
 #[test]
+fn what_is_proven_on_which_postgresql_is_proven_by_tests_that_exist() {
+    let (sources, page) = (sources(), document("postgresql-versions.md"));
+    let rows: Vec<_> = page.lines().filter(|line| line.starts_with('|')).skip(2).collect();
+    assert!(rows.len() > 10, "the table is gone");
+    for row in rows {
+        let proof = row.trim_end_matches('|').rsplit('|').next().unwrap_or_default();
+        let named: Vec<_> = quoted(proof).collect();
+        assert!(!named.is_empty() || proof.trim() == "the same", "nothing proves: {row}");
+        for name in named {
+            let is_there = |source: &project::Source| {
+                let is_test = source.text.contains(&format!("#[test]\nfn {name}("));
+                let is_ignored = source.text.contains(&format!("runs it\"]\nfn {name}("));
+                source.name.ends_with(name) || is_test || is_ignored
+            };
+            assert!(sources.iter().any(is_there), "no test is named {name}");
+        }
+    }
+}
+
+#[test]
 fn every_error_code_has_its_page() {
     let code: String = sources().iter().map(|source| source.without_tests().to_owned()).collect();
     let used: BTreeSet<String> = code

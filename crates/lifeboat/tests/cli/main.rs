@@ -2,8 +2,10 @@
 
 #![cfg(test)]
 
+mod book;
 mod capture;
 mod damage;
+mod debian;
 mod environment;
 mod hints;
 mod inspect;
@@ -18,6 +20,8 @@ mod repo;
 mod retention;
 mod selection;
 mod streams;
+mod succession;
+mod targets;
 mod terminal;
 mod trouble;
 mod wal;

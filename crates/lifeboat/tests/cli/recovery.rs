@@ -67,6 +67,11 @@ impl Shop {
         self.cluster.psql("postgres", sql).unwrap()
     }
 
+    /// Returns where all of it is.
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
     /// Makes another server the plan's, and returns the one that was.
     pub fn replace_cluster(&mut self, cluster: Cluster) -> Cluster {
         let connect = |cluster: &Cluster| cluster.connect_string("postgres");
@@ -101,7 +106,13 @@ impl Shop {
         let output = self.run(&all);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let complaints = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {text}\n{complaints}");
+        let log = fs::read_to_string(self.cluster.log()).unwrap_or_default();
+        let log: Vec<_> = log.lines().rev().take(20).collect();
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{arguments:?}: {text}\n{complaints}\nthe server, the newest first: {log:#?}"
+        );
         serde_json::from_str(&text).unwrap()
     }
 
