@@ -75,7 +75,7 @@ docs: ## write man pages, completions and the plan's JSON Schema into target/doc
 ledger: ## recover real servers to ten random times after each kind of trouble, SEEDS times, or as SEED has it
 	dev/install-needs build postgresql postgresql-18 cargo-nextest
 	LIFEBOAT_LEDGER_SEEDS=$(if $(filter file,$(origin SEEDS)),1,$(SEEDS)) $(if $(SEED),LIFEBOAT_LEDGER_SEED=$(SEED)) \
-	  $(CARGO) nextest run --profile ledger --locked --package lifeboat --run-ignored only --no-capture ledger::
+	  $(CARGO) nextest run --profile ledger --locked --package lifeboat --run-ignored only --success-output immediate ledger::
 
 simulate: ## simulate SEEDS repositories in use with faults, or replay the one of SEED
 	dev/install-needs build

@@ -12,6 +12,7 @@ use crate::recovery::Shop;
 
 /// A cluster of `pg_createcluster`, dropped with all of its files.
 struct DebianCluster {
+    version: String,
     name: String,
     settings: PathBuf,
 }
@@ -22,26 +23,28 @@ fn run(program: &str, arguments: &[&str]) {
 }
 
 impl DebianCluster {
-    fn create(data: &Path, sockets: &Path) -> Self {
+    fn create(bin: &Path, data: &Path, sockets: &Path) -> Self {
+        let version = bin.parent().and_then(Path::file_name).unwrap();
+        let version = version.to_str().unwrap().to_owned();
         let name = format!("lifeboat{}", std::process::id());
-        let settings = Path::new("/etc/postgresql/15").join(&name);
-        let cluster = Self { name, settings };
+        let settings = Path::new("/etc/postgresql").join(&version).join(&name);
+        let cluster = Self { version, name, settings };
         let (data, sockets) = (data.to_str().unwrap(), sockets.to_str().unwrap());
         let mut arguments = vec!["--datadir", data, "--socketdir", sockets, "--port", "5432"];
-        arguments.extend(["--start-conf", "manual", "15", &cluster.name]);
+        arguments.extend(["--start-conf", "manual", &cluster.version, &cluster.name]);
         arguments.extend(["--", "--wal-segsize=1", "--no-sync"]);
         run("pg_createcluster", &arguments);
         cluster
     }
 
     fn control(&self, action: &str) {
-        run("pg_ctlcluster", &["--skip-systemctl-redirect", "15", &self.name, action]);
+        run("pg_ctlcluster", &["--skip-systemctl-redirect", &self.version, &self.name, action]);
     }
 }
 
 impl Drop for DebianCluster {
     fn drop(&mut self) {
-        drop(Command::new("pg_dropcluster").args(["--stop", "15", &self.name]).output());
+        drop(Command::new("pg_dropcluster").args(["--stop", &self.version, &self.name]).output());
     }
 }
 
@@ -52,7 +55,7 @@ fn settings_of_debian_go_along_and_start_the_server_on_a_bare_machine() {
     let sockets = shop.at("sockets");
     fs::create_dir(&sockets).unwrap();
     give_away(&sockets);
-    let debian = DebianCluster::create(&shop.at("debian"), &sockets);
+    let debian = DebianCluster::create(shop.cluster.bin_dir(), &shop.at("debian"), &sockets);
     // One file more that is included from elsewhere, by its whole path.
     let elsewhere = shop.at("elsewhere.conf");
     write(&elsewhere, "work_mem = '7MB'\n", 0o644);

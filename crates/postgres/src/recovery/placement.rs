@@ -295,15 +295,15 @@ impl Placement {
             is_stored.then(|| self.data.join(below_data(home, included)))
         };
         for (role, path, bytes) in &finish.configuration {
-            let directory = path.parent().unwrap_or(Path::new("/"));
-            let text = with_inclusions(&String::from_utf8_lossy(bytes), directory, stored);
+            let bytes = redirected(bytes, path, stored);
             match role {
                 ConfigurationRole::Settings => {
-                    self.put("postgresql.conf", without_places(&text).as_bytes())?;
+                    let text = without_places(&String::from_utf8_lossy(&bytes));
+                    self.put("postgresql.conf", text.as_bytes())?;
                 }
-                ConfigurationRole::Access => self.put("pg_hba.conf", text.as_bytes())?,
-                ConfigurationRole::Users => self.put("pg_ident.conf", text.as_bytes())?,
-                ConfigurationRole::Other => self.put_included(&below_data(home, path), &text)?,
+                ConfigurationRole::Access => self.put("pg_hba.conf", &bytes)?,
+                ConfigurationRole::Users => self.put("pg_ident.conf", &bytes)?,
+                ConfigurationRole::Other => self.put_included(&below_data(home, path), &bytes)?,
             }
         }
         if settings.is_some() {
@@ -320,12 +320,12 @@ impl Placement {
     }
 
     /// Puts an included file, with the directories above it.
-    fn put_included(&self, below: &Path, text: &str) -> Result<(), PlacementError> {
+    fn put_included(&self, below: &Path, bytes: &[u8]) -> Result<(), PlacementError> {
         let above = below.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty());
         for directory in above.collect::<Vec<_>>().into_iter().rev() {
             self.make_directory(&self.data.join(directory), PRIVATE_DIRECTORY)?;
         }
-        self.put(below, text.as_bytes())
+        self.put(below, bytes)
     }
 
     fn put(&self, name: impl AsRef<Path>, bytes: &[u8]) -> Result<(), PlacementError> {
@@ -346,6 +346,13 @@ impl Placement {
         let Some(Owner { uid, gid }) = self.owner else { return Ok(()) };
         chown(path, Some(uid), Some(gid)).map_err(failed("give away", path))
     }
+}
+
+/// Returns a file whose directives lead to where what they include is now. One that is no text has none.
+fn redirected(bytes: &[u8], path: &Path, place: impl Fn(&Path) -> Option<PathBuf>) -> Vec<u8> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let text = std::str::from_utf8(bytes).ok();
+    text.map_or_else(|| bytes.to_vec(), |text| with_inclusions(text, directory, place).into_bytes())
 }
 
 /// Returns where a file of settings goes below the data directory: as it lay beside the main one, or by its
