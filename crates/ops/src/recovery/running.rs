@@ -6,6 +6,7 @@ use std::thread;
 
 use lifeboat_model::{Cancel, Event, Lsn, Stage, Timestamp};
 use lifeboat_postgres::recovery::start::{Progress, RestoredServer, ServerPrograms};
+use lifeboat_postgres::server_command::quoted;
 use serde::Serialize;
 
 use super::{Recovery, RecoveryOptions, Start};
@@ -107,25 +108,4 @@ fn socket_beside(data: &Path) -> PathBuf {
     let mut path = data.as_os_str().to_owned();
     path.push("-wal.sock");
     PathBuf::from(path)
-}
-
-/// Writes a word for the shell; `%` is the server's.
-fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''").replace('%', "%%"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_stay_words_in_a_shell() {
-        assert_eq!(quoted("/usr/bin/lifeboat"), "/usr/bin/lifeboat");
-        assert_eq!(quoted("/etc/a b%c'd"), r"'/etc/a b%%c'\''d'");
-        assert_eq!(quoted(""), "''");
-    }
 }
