@@ -9,6 +9,7 @@ mod key;
 mod man;
 mod plan;
 mod points;
+mod postgres;
 mod repo;
 mod restore;
 mod status;
@@ -52,6 +53,9 @@ pub enum Command {
     /// Archive PostgreSQL's write-ahead log and have it back
     #[command(subcommand)]
     Wal(wal::Wal),
+    /// Set a PostgreSQL server up so that it can be backed up, and take that back
+    #[command(subcommand)]
+    Postgres(postgres::Postgres),
     /// Work on any restic repository by address and password, without a plan
     #[command(subcommand, long_about = repo::LONG_ABOUT)]
     Repo(Box<repo::Repo>),
@@ -79,6 +83,7 @@ impl Command {
             Self::Status(command) => command.run(session),
             Self::Catalog(command) => command.run(session),
             Self::Wal(command) => command.run(session),
+            Self::Postgres(command) => command.run(session),
             Self::Repo(command) => command.run(session),
             Self::Completions(command) => command.run(),
             Self::Man(command) => command.run(session),

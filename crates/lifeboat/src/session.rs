@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use clap::FromArgMatches;
 use lifeboat_model::{Cancel, Clock, EventSink, Exit, Silent, SiteName, SystemClock};
+use lifeboat_ops::wire::Call;
 use lifeboat_ops::{Site, Surroundings};
+use lifeboat_plan::Checked;
 use tokio::runtime::{Builder, Handle};
 
 use crate::arguments::{self, Arguments, GlobalArguments};
@@ -16,7 +18,7 @@ use crate::progress::Progress;
 use crate::render::{self, Answer};
 use crate::screen::Screen;
 use crate::surroundings::Process;
-use crate::{interrupt, logging, plan_file};
+use crate::{interrupt, logging, plan_file, surroundings};
 
 /// What every command works with.
 #[derive(Debug, Clone)]
@@ -43,17 +45,21 @@ impl Session {
 
     /// Returns the site of the plan that the command line names or that is found.
     pub fn site(&self) -> Result<Site, Failure> {
-        let checked = plan_file::load(self)?;
+        self.site_of(plan_file::load(self)?)
+    }
+
+    /// Returns the site of a plan that was checked.
+    pub fn site_of(&self, checked: Checked) -> Result<Site, Failure> {
         let surroundings = self.surroundings(checked.plan.site());
-        Ok(Site::new(checked, surroundings))
+        let plan = surroundings::absolute(&surroundings::find_plan(&self.global)?)?;
+        let call = Call { program: surroundings::program()?, plan: plan.display().to_string() };
+        Ok(Site::new(checked, surroundings).called(call))
     }
 
     /// Like [`Session::site`], for a command that a server calls for every file: what is worth saying about
     /// the plan is for `lifeboat check` to say.
     pub fn site_quietly(&self) -> Result<Site, Failure> {
-        let checked = plan_file::check(self)?;
-        let surroundings = self.surroundings(checked.plan.site());
-        Ok(Site::new(checked, surroundings))
+        self.site_of(plan_file::check(self)?)
     }
 
     /// Returns what the operations on a site may know of the process.

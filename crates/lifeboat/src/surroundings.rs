@@ -135,6 +135,12 @@ pub fn hostname() -> String {
     name.to_string_lossy().into_owned()
 }
 
+/// Returns where this very program is.
+pub fn program() -> Result<String, CommandError> {
+    let system = |source| CommandError::System { action: "find this program", source };
+    Ok(env::current_exe().map_err(system)?.display().to_string())
+}
+
 /// Returns a path from the root, as the working directory and the dots in it say.
 pub fn absolute(path: &Path) -> Result<PathBuf, CommandError> {
     let system = |source| CommandError::System { action: "find the working directory", source };

@@ -17,6 +17,7 @@ pub mod recovery;
 pub mod recovery_key;
 pub mod restore;
 pub mod secret;
+pub mod server_setup;
 pub mod standing;
 pub mod state;
 pub mod status;

@@ -4,6 +4,7 @@
 //! changed but for one small object that is put on each tier and removed again.
 
 mod log;
+mod server;
 mod sources;
 mod tiers;
 
@@ -17,6 +18,8 @@ use crate::recovery_key::RecoveryKey;
 use crate::state::State;
 use crate::status::history::History;
 use crate::wire::Site;
+
+pub(crate) use tiers::probe;
 
 /// The version of [`ReadinessReport`] as JSON.
 pub const SCHEMA: u32 = 1;
@@ -45,7 +48,7 @@ pub struct Answer {
     pub what: String,
     /// The answer.
     pub outcome: Outcome,
-    /// Why, unless it passed.
+    /// Why not; of what passed, what is worth knowing.
     pub message: Option<String>,
     /// What a person can do.
     pub hint: Option<String>,
@@ -95,7 +98,7 @@ pub fn readiness(
             AssetKind::Files(files) => asking.files(&subject, files),
             AssetKind::Command(command) => asking.command(&subject, command),
             AssetKind::Postgres(postgres) => {
-                asking.database(&subject, postgres);
+                asking.database(&subject, (name, asset), postgres);
                 match postgres.wal.mode {
                     WalMode::None => {}
                     WalMode::Archive => asking.log(&subject, name, postgres.base, history.as_ref()),

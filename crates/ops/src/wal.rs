@@ -27,7 +27,11 @@ use lifeboat_tiers::envelope::{Opener, Recipient};
 
 use crate::error::{OpsError, Trouble};
 use crate::named_tier::NamedTier;
+use crate::readiness::probe;
 use crate::wire::{Reached, Site};
+
+/// Where a file is put that only shows whether one can be put.
+const PROBE_FOLDER: &str = "wal/";
 
 /// Something with the log of an asset did not work.
 #[derive(Debug, thiserror::Error)]
@@ -133,6 +137,15 @@ pub struct Pushed {
     pub behind: Vec<(TierName, String)>,
 }
 
+/// Which tiers could take a file.
+#[derive(Debug)]
+pub struct Rehearsed {
+    /// These could.
+    pub able: Vec<TierName>,
+    /// These could not and need not, for this reason.
+    pub behind: Vec<(TierName, String)>,
+}
+
 /// What the archive gave.
 #[derive(Debug)]
 pub enum Fetched {
@@ -231,6 +244,34 @@ impl<'a> WalLog<'a> {
             }
         }
         Ok(Destinations { open, behind })
+    }
+
+    /// Returns the tiers that have to hold a file before the server may forget it.
+    pub(crate) fn acknowledging(&self) -> Result<Vec<NamedTier>, WalError> {
+        let open = self.destinations()?.open.into_iter();
+        let open = open.filter(|destination| destination.duty == Duty::Acknowledges);
+        Ok(open.map(|Destination { name, tier, .. }| NamedTier { name, tier }).collect())
+    }
+
+    /// Finds out whether a file could be archived: seals nothing, and leaves nothing on a tier.
+    ///
+    /// Returns the tiers that could take it, and those that could not and need not.
+    pub fn rehearse(&self, cancel: &Cancel) -> Result<Rehearsed, WalError> {
+        let Destinations { open, mut behind } = self.destinations()?;
+        self.recipient(cancel)?;
+        let mut able = Vec::new();
+        for Destination { name, tier, duty } in open {
+            let probed = self.site.surroundings().runtime.block_on(probe(&*tier, PROBE_FOLDER));
+            match (probed, duty) {
+                (Ok(()), _) => able.push(name),
+                (Err(error), Duty::Follows) => behind.push((name, crate::error::explain(&error))),
+                (Err(error), Duty::Acknowledges) => {
+                    let trouble = Trouble::of(&error);
+                    return Err(WalError::Tier { tier: name, trouble });
+                }
+            }
+        }
+        Ok(Rehearsed { able, behind })
     }
 
     /// Returns to whom files are sealed: the plan's recipient, or that of the key.

@@ -33,6 +33,16 @@ pub struct Site {
     surroundings: Surroundings,
     key: Option<RecoveryKey>,
     elsewhere: BTreeMap<TierName, Arc<dyn Tier>>,
+    call: Call,
+}
+
+/// How somebody else runs this program with this plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// The program.
+    pub program: String,
+    /// The plan, from the root.
+    pub plan: String,
 }
 
 /// What was found where a tier should be.
@@ -93,7 +103,21 @@ impl Site {
     /// Takes a plan that was checked.
     pub fn new(checked: Checked, surroundings: Surroundings) -> Self {
         let Checked { plan, sources, .. } = checked;
-        Self { plan, sources, surroundings, key: None, elsewhere: BTreeMap::new() }
+        let path = sources.first().map(|source| source.path.clone()).unwrap_or_default();
+        let call = Call { program: "lifeboat".to_owned(), plan: path };
+        Self { plan, sources, surroundings, key: None, elsewhere: BTreeMap::new(), call }
+    }
+
+    /// Is run like this by others.
+    #[must_use]
+    pub fn called(mut self, call: Call) -> Self {
+        self.call = call;
+        self
+    }
+
+    /// Returns how others run this program with this plan.
+    pub const fn call(&self) -> &Call {
+        &self.call
     }
 
     /// Uses this recovery key instead of the one where the plan says: for a machine that lacks it.

@@ -88,6 +88,26 @@ impl Conninfo {
         self.get("user")
     }
 
+    /// Returns the role that statements are run as: the one that `options` take on, else the one that connects.
+    pub fn acting_role(&self) -> Option<&str> {
+        let options = self.get("options").unwrap_or_default().split_whitespace();
+        let mut taken = options.filter_map(|word| {
+            let word = word.strip_prefix("-c").or_else(|| word.strip_prefix("--")).unwrap_or(word);
+            word.strip_prefix("role=")
+        });
+        taken.next_back().or_else(|| self.role())
+    }
+
+    /// Returns how whoever runs the server connects: without the role, its password and its options.
+    #[must_use]
+    pub fn for_administrator(&self) -> Self {
+        let mut changed = self.clone();
+        changed.parameters.remove("user");
+        changed.parameters.remove("options");
+        changed.password = None;
+        changed
+    }
+
     /// Returns the database; like libpq, the role's name where nothing is said.
     pub fn database(&self) -> DatabaseName {
         DatabaseName::new(self.get("dbname").or(self.role()).unwrap_or("postgres"))
@@ -252,6 +272,17 @@ mod tests {
             let first = first.with("dbname", &name).with("host", &host);
             prop_assert_eq!(parse(&first.argument()).parameters, first.parameters);
         }
+    }
+
+    #[test]
+    fn a_role_that_is_taken_on_is_the_one_that_acts() {
+        let acting = |text| parse(text).acting_role().map(str::to_owned);
+        assert_eq!(acting("host=a user=b").as_deref(), Some("b"));
+        assert_eq!(acting("host=a options='-c work_mem=1MB -c role=c'").as_deref(), Some("c"));
+        assert_eq!(acting("user=b options='-crole=c'").as_deref(), Some("c"));
+        assert_eq!(acting("host=a options='-c work_mem=1MB'"), None);
+        let plain = parse("host=a user=b password=x options='-c role=c' dbname=d");
+        assert_eq!(plain.for_administrator().argument(), "dbname='d' host='a'");
     }
 
     #[test]

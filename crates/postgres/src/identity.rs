@@ -94,7 +94,14 @@ pub(crate) fn user_of_role(role: &str) -> Option<OsUser> {
     User::from_name(role).ok().flatten().map(OsUser::from)
 }
 
+/// Returns the name of the user that owns a path.
+pub fn owner_of(path: &Path) -> io::Result<String> {
+    let owner = Uid::from_raw(std::fs::metadata(path)?.uid());
+    let user = User::from_uid(owner).ok().flatten();
+    user.map(|user| user.name).ok_or_else(|| io::Error::other(format!("user {owner} has no name")))
+}
+
 /// Returns the name of the user that lifeboat runs as, libpq's role where nothing else is said.
-pub(crate) fn own_name() -> Option<String> {
+pub fn own_name() -> Option<String> {
     User::from_uid(geteuid()).ok().flatten().map(|user| user.name)
 }

@@ -1,4 +1,4 @@
-//! What only PostgreSQL needs: servers, dumps, restores, row counts.
+//! What only PostgreSQL needs: servers, setting them up, dumps, restores, row counts.
 //!
 //! A dump, in the words of this crate:
 //!

@@ -155,6 +155,11 @@ impl Server {
         result
     }
 
+    /// Returns the database that is always there, in which the functions of a backup are called.
+    pub async fn maintenance_database(&self) -> Result<DatabaseName, PostgresError> {
+        Ok(self.maintenance_session().await?.database().clone())
+    }
+
     /// Opens a session on a database that is always there and is not this one: who renames a database,
     /// or sends everybody out of it, must not be connected to it.
     pub(crate) async fn session_outside(

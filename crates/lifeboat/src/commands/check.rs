@@ -4,8 +4,7 @@ use std::fmt::{self, Write as _};
 
 use clap::Args;
 use lifeboat_model::{Exit, Outcome};
-use lifeboat_ops::Site;
-use lifeboat_ops::readiness::{self, ReadinessReport, Subject};
+use lifeboat_ops::readiness::{self, Answer as Answered, ReadinessReport, Subject};
 use lifeboat_plan::Diagnostic;
 use serde::Serialize;
 
@@ -66,8 +65,12 @@ fn write_readiness(report: &ReadinessReport, page: &mut Page) -> fmt::Result {
     }
     writeln!(page)?;
     page.table(&table);
-    for answer in report.answers.iter().filter(|answer| answer.outcome != Outcome::Passed) {
-        let word = page.paint.outcome(answer.outcome);
+    let told = |answer: &&Answered| answer.outcome != Outcome::Passed || answer.message.is_some();
+    for answer in report.answers.iter().filter(told) {
+        let word = match answer.outcome {
+            Outcome::Passed => page.paint.warning("note"),
+            outcome => page.paint.outcome(outcome),
+        };
         let message = answer.message.as_deref().unwrap_or("it does not hold");
         writeln!(page, "\n{word}: {}: {message}", answer.what)?;
         if let Some(hint) = &answer.hint {
@@ -88,8 +91,7 @@ impl Check {
         if self.lint_only {
             return session.done(&Checked { diagnostics, readiness: None, quiet });
         }
-        let surroundings = session.surroundings(checked.plan.site());
-        let site = Site::new(checked, surroundings);
+        let site = session.site_of(checked)?;
         let report = readiness::readiness(&site, &*session.events(), &session.cancel)?;
         let exit = render::exit_of(report.outcome);
         session.end(&Checked { diagnostics, readiness: Some(report), quiet }, exit)

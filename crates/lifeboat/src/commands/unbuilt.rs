@@ -29,8 +29,6 @@ pub enum Unbuilt {
     Recover(Anything),
     /// Declare, note, acknowledge, close and review incidents
     Incident(Anything),
-    /// Set up or remove what PostgreSQL needs: role, archive settings, slot
-    Postgres(Anything),
     /// Show the tiers: what lies on each, its locks and its costs
     Tiers(Anything),
     /// Predict when tiers are full and what they will cost
@@ -55,9 +53,6 @@ impl Unbuilt {
             Self::Drill(_) => ("drill", "drills of whole scenarios"),
             Self::Recover(_) => ("recover", "recovery by runbook"),
             Self::Incident(_) => ("incident", "incidents and escalation"),
-            Self::Postgres(_) => {
-                ("postgres", "point-in-time recovery from archived write-ahead log")
-            }
             Self::Tiers(_) => ("tiers", "object stores, retention and object lock"),
             Self::Forecast(_) => ("forecast", "forecasts of growth and costs"),
             Self::Evidence(_) => ("evidence", "signed evidence of drills"),

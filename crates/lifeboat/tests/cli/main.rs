@@ -19,6 +19,7 @@ mod recovery;
 mod repo;
 mod retention;
 mod selection;
+mod setup;
 mod streams;
 mod succession;
 mod targets;

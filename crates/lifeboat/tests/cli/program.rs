@@ -39,8 +39,8 @@ fn the_whole_help_is_as_reviewed() {
 #[test]
 fn an_unbuilt_command_says_what_it_will_be_part_of() {
     let environment = Environment::new();
-    let ended = environment.run(["postgres", "setup", "--whatever", "database"]);
-    insta::assert_snapshot!(ended.failure(5), @"error: `lifeboat postgres` is not built yet; it belongs to point-in-time recovery from archived write-ahead log");
+    let ended = environment.run(["undelete", "--whatever", "database"]);
+    insta::assert_snapshot!(ended.failure(5), @"error: `lifeboat undelete` is not built yet; it belongs to bringing single rows back");
     let document = environment.run(["drill", "complete-system-failure", "--json"]);
     assert_eq!(document.code(), 5);
 }

@@ -30,14 +30,15 @@ impl Asking<'_> {
         if let (true, Some(history)) = (base != Base::Logical, history) {
             self.bases(subject, name, &status, history);
         }
+        let setup;
         let (outcome, message, hint) = if status.has_holes() {
             let hint = "lifeboat wal status";
             (Outcome::Failed, "files are missing from it, or there twice", Some(hint))
         } else if status.has_trouble() {
             (Outcome::CouldNotVerify, "a tier of it could not be looked at", None)
         } else if status.tiers.iter().all(|tier| tier.clusters.is_empty()) {
-            let hint = "set archive_mode = on and archive_command = 'lifeboat wal push %p'";
-            (Outcome::Failed, "nothing of it is archived yet", Some(hint))
+            setup = format!("lifeboat postgres setup {name}");
+            (Outcome::Failed, "nothing of it is archived yet", Some(setup.as_str()))
         } else {
             return self.passed(subject, what);
         };

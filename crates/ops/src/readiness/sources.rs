@@ -4,12 +4,12 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use lifeboat_model::Outcome;
-use lifeboat_plan::plan::asset::{Base, CommandOutput, FileSet, Postgres};
-use lifeboat_postgres::Server;
+use lifeboat_model::{AssetName, Outcome};
+use lifeboat_plan::plan::asset::{Asset, Base, CommandOutput, FileSet, Postgres};
+use lifeboat_postgres::{PostgresError, Server};
 
 use super::{Asking, Subject};
-use crate::error::OpsError;
+use crate::error::{OpsError, explain};
 
 impl Asking<'_> {
     pub(super) fn files(&mut self, subject: &Subject, files: &FileSet) {
@@ -52,21 +52,32 @@ impl Asking<'_> {
         folders.map(|folder| Path::new(folder).join(program)).find(|path| path.is_file())
     }
 
-    pub(super) fn database(&mut self, subject: &Subject, postgres: &Postgres) {
-        if postgres.base != Base::Logical {
-            self.not_built(subject, "a base backup can be made");
-        }
+    pub(super) fn database(
+        &mut self,
+        subject: &Subject,
+        (name, asset): (&AssetName, &Asset),
+        postgres: &Postgres,
+    ) {
         let runtime = &self.site.surroundings().runtime;
         let reached = self.site.connection(postgres, self.cancel).and_then(|(conninfo, client)| {
             runtime.block_on(Server::connect(&conninfo, &client)).map_err(OpsError::from)
         });
-        let Some(server) = self.take(subject, "its server can be reached", reached) else { return };
-        let tools = server.tools();
-        self.take(subject, "pg_dump of the server's version is installed", tools);
+        let what = "its server can be reached";
+        if let Err(error @ OpsError::Postgres(PostgresError::Refused { .. })) = &reached {
+            // The role may not be there yet, which the server does not tell from one that it refuses.
+            let hint = Some(format!("lifeboat postgres setup {name}"));
+            return self.say(subject, what, Outcome::Failed, (Some(explain(error)), hint));
+        }
+        let Some(server) = self.take(subject, what, reached) else { return };
         let facts = runtime.block_on(server.facts());
         self.take(subject, "its server answers questions", facts);
-        let dumped = runtime.block_on(lifeboat_postgres::SnapshotDump::begin(&server));
-        self.take(subject, "a snapshot of it can be taken", dumped);
+        if postgres.base != Base::Physical {
+            let tools = server.tools();
+            self.take(subject, "pg_dump of the server's version is installed", tools);
+            let dumped = runtime.block_on(lifeboat_postgres::SnapshotDump::begin(&server));
+            self.take(subject, "a snapshot of it can be taken", dumped);
+        }
+        self.server(subject, (name, asset), postgres, &server);
     }
 }
 

@@ -37,7 +37,7 @@ impl Asking<'_> {
             Reached::Ready(named) => named,
         };
         self.passed(&subject, what);
-        let probed = self.site.surroundings().runtime.block_on(probe(named.tier.as_ref()));
+        let probed = self.site.surroundings().runtime.block_on(probe(named.tier.as_ref(), ""));
         self.take(&subject, "it can be written to", probed);
         if let Some(key) = key {
             let surroundings = self.site.surroundings();
@@ -51,7 +51,7 @@ impl Asking<'_> {
         let what = "it can be set up by the first backup";
         let problem = match vacancy.place() {
             Place::Empty(tier) => {
-                let probed = self.site.surroundings().runtime.block_on(probe(tier.as_ref()));
+                let probed = self.site.surroundings().runtime.block_on(probe(tier.as_ref(), ""));
                 probed.err().map(|error| explain(&error))
             }
             Place::Nothing(path) => could_be_made(path).err(),
@@ -64,10 +64,11 @@ impl Asking<'_> {
     }
 }
 
-/// Puts a small object, reads it back and removes it.
-async fn probe(tier: &dyn Tier) -> Result<(), TierError> {
+/// Puts a small object into a folder, reads it back and removes it.
+pub(crate) async fn probe(tier: &dyn Tier, folder: &str) -> Result<(), TierError> {
     let name = hex::encode(crate::random::bytes::<8>());
-    let path: ObjectPath = format!("probe-{name}").parse().expect("hex digits are a valid path");
+    let path: ObjectPath =
+        format!("{folder}probe-{name}").parse().expect("hex digits are a valid path");
     tier.put(&path, Bytes::from_static(b"lifeboat"), PutMode::Create).await?;
     let read = tier.get(&path, ReadRange::Full).await;
     tier.delete(&path).await?;

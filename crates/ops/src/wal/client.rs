@@ -73,6 +73,12 @@ async fn converse(
     })
 }
 
+/// Tells whether somebody serves the log on a socket whom the owner of `directory` can trust.
+pub async fn is_served(socket: &Path, directory: &Path) -> bool {
+    let Ok(stream) = UnixStream::connect(socket).await else { return false };
+    stream.peer_cred().is_ok_and(|peer| is_trusted(peer.uid(), directory))
+}
+
 /// Tells whether somebody may speak for a cluster's log: root, its owner, and oneself. Anybody else
 /// could say that a file is archived, and it would be lost.
 pub(super) fn is_trusted(uid: u32, directory: &Path) -> bool {

@@ -12,9 +12,13 @@ use super::setting::{Setting, SettingName, seconds};
 use crate::error::PostgresError;
 use crate::server::Server;
 use crate::session::Session;
+use crate::wal::{SegmentName, SegmentSize};
 
 /// The latest success or failure of the archiver.
 type LastFile = Option<(String, Timestamp)>;
+
+/// As many segments may wait without anything being wrong: a busy server ends several while one is archived.
+const BEHIND_MAX: u64 = 8;
 
 /// What a server is like, as far as it matters for backups.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +39,8 @@ pub struct Condition {
     pub archived: LastFile,
     /// What could not be archived last, and when.
     pub failed: LastFile,
+    /// How many segments were ended after the one that was archived last, where that can be told.
+    pub behind: Option<u64>,
     /// Slots that keep as much of the log as whoever reads them is behind.
     pub unbounded_slots: u64,
     /// Tables of the database whose rows no log tells of.
@@ -111,6 +117,7 @@ impl Condition {
             settings: settings(&session, None).await?,
             full_page_writes: row.get(2),
             checksums: row.get(3),
+            behind: behind(&session, archived.as_ref()).await?,
             archived,
             failed,
             unbounded_slots: row.get::<_, i64>(4).cast_unsigned(),
@@ -139,6 +146,7 @@ impl Condition {
         if taken.files {
             findings.push(self.pages_are_safe());
             findings.push(self.slots_are_bounded());
+            findings.push(self.all_is_logged());
         }
         findings
     }
@@ -240,13 +248,18 @@ impl Condition {
         let what = "its archiver succeeds";
         let last = self.archived.as_ref().map(|(_, time)| *time);
         let failed = self.failed.as_ref().filter(|(_, time)| last.is_none_or(|last| last < *time));
-        let problem = failed.map(|(file, time)| {
-            let since =
-                last.map_or_else(String::new, |last| format!("; it succeeded last at {last:.0}"));
-            let message = format!("{file} could not be archived at {time:.0}{since}");
-            (Severity::Fault, message, Remedy::SetUp)
-        });
-        finding(what, problem)
+        let message = match (failed, last, self.behind) {
+            (Some((file, time)), Some(last), _) => {
+                format!("{file} could not be archived at {time:.0}; it succeeded last at {last:.0}")
+            }
+            (Some((file, time)), None, _) => format!("{file} could not be archived at {time:.0}"),
+            // A command that is not there ends the archiver, which then counts no failure.
+            (None, _, Some(behind)) if behind > BEHIND_MAX => {
+                format!("{behind} segments wait to be archived, and no failure was counted")
+            }
+            _ => return finding(what, None),
+        };
+        finding(what, Some((Severity::Fault, message, Remedy::SetUp)))
     }
 
     fn pages_are_safe(&self) -> Finding {
@@ -282,6 +295,18 @@ impl Condition {
         });
         finding(what, problem)
     }
+
+    fn all_is_logged(&self) -> Finding {
+        let what = "all of its tables are in its log";
+        let problem = (self.unlogged_tables > 0).then(|| {
+            let message =
+                format!("{} unlogged tables of the database come back empty", self.unlogged_tables);
+            let remedy =
+                "psql -c 'ALTER TABLE … SET LOGGED', if they hold more than can be made anew";
+            (Severity::Remark, message, Remedy::Other(remedy.to_owned()))
+        });
+        finding(what, problem)
+    }
 }
 
 fn waits(message: &str, setting: &Setting) -> String {
@@ -308,6 +333,23 @@ async fn archiver(session: &Session) -> Result<(LastFile, LastFile), PostgresErr
         Some((row.get::<_, Option<String>>(file)?, Timestamp::from_microsecond(time).ok()?))
     };
     Ok((last(0), last(2)))
+}
+
+/// Counts the segments after the one that was archived last.
+async fn behind(
+    session: &Session,
+    archived: Option<&(String, Timestamp)>,
+) -> Result<Option<u64>, PostgresError> {
+    const PLACE: &str = "
+        SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN NULL
+                    ELSE pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()) END,
+               (SELECT setting::bigint FROM pg_catalog.pg_settings WHERE name = 'wal_segment_size')";
+    let row = one(session, PLACE, "tell its place in the log").await?;
+    let size = u32::try_from(row.get::<_, i64>(1)).ok().and_then(SegmentSize::new);
+    let number = |name: &str| Some(name.parse::<SegmentName>().ok()?.number(size?)?.0);
+    let current = row.get::<_, Option<&str>>(0).and_then(number);
+    let last = archived.and_then(|(file, _)| number(file));
+    Ok(current.zip(last).map(|(current, last)| current.saturating_sub(last + 1)))
 }
 
 async fn hidden_objects(session: &Session, role: &str) -> Result<u64, PostgresError> {

@@ -109,6 +109,20 @@ impl Administrator {
         self.session.database()
     }
 
+    /// Finds the role that carries the note about somebody, whatever it is called.
+    pub async fn role_with_note(&self, holder: &str) -> Result<Option<String>, PostgresError> {
+        const COMMENTS: &str = "
+            SELECT rolname::text, pg_catalog.shobj_description(oid, 'pg_authid')
+            FROM pg_catalog.pg_roles
+            WHERE pg_catalog.shobj_description(oid, 'pg_authid') IS NOT NULL";
+        let session = &self.session;
+        let rows = session.client().query(COMMENTS, &[]).await;
+        let rows = rows.map_err(|source| session.failed("list its roles".to_owned(), source))?;
+        let noted =
+            |row: &&Row| Note::read(row.get(1)).is_some_and(|note| note.holders.contains(holder));
+        Ok(rows.iter().find(noted).map(|row| row.get(0)))
+    }
+
     /// Looks at the server, and which of these rights a role has.
     pub async fn look(&self, role: &str, rights: &BTreeSet<Right>) -> Result<Found, PostgresError> {
         const SERVER: &str = "

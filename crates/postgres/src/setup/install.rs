@@ -27,6 +27,8 @@ pub struct WantedArchive {
     pub command: PushCommand,
     /// A file is handed over after this many seconds, full or not.
     pub timeout_s: u64,
+    /// What is there is left alone if it is not longer than this.
+    pub timeout_max_s: u64,
 }
 
 /// What a server is to be like.
@@ -194,7 +196,8 @@ fn target(
         SettingName::ArchiveMode => (current == "off").then(|| "on".to_owned()),
         SettingName::ArchiveLibrary => (!current.is_empty()).then(String::new),
         SettingName::ArchiveTimeout => {
-            let is_enough = seconds(&current).is_some_and(|s| (1..=archive.timeout_s).contains(&s));
+            let is_enough =
+                seconds(&current).is_some_and(|s| (1..=archive.timeout_max_s).contains(&s));
             (!is_enough).then(|| archive.timeout_s.to_string())
         }
         SettingName::ArchiveCommand => {

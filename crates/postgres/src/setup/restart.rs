@@ -23,8 +23,8 @@ pub struct Restart {
 }
 
 impl Restart {
-    /// Finds out how the server of a data directory was started; its programs are in `programs`.
-    pub fn find(data: &Path, programs: &Path) -> Result<Self, SetupError> {
+    /// Finds out how the server of a data directory was started.
+    pub fn find(data: &Path) -> Result<Self, SetupError> {
         let failed = |source| SetupError::Process { data: data.display().to_string(), source };
         let metadata = fs::metadata(data).map_err(failed)?;
         let file = fs::read_to_string(data.join("postmaster.pid")).map_err(failed)?;
@@ -37,7 +37,8 @@ impl Restart {
         }
         let log = fs::read_link(process.join("fd/2")).ok().filter(|log| log.is_file());
         let log = log.unwrap_or_else(|| PathBuf::from("/dev/null"));
-        let program = programs.join("pg_ctl").display().to_string();
+        let server = fs::read_link(process.join("exe")).map_err(failed)?;
+        let program = server.with_file_name("pg_ctl").display().to_string();
         let mut words = vec![program];
         words.extend(["restart", "--silent", "--wait", "--mode=fast"].map(str::to_owned));
         words.extend(["--timeout".to_owned(), WAIT_MAX_S.to_owned()]);

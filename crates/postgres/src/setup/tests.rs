@@ -18,7 +18,7 @@ fn wanted(foreign: Foreign) -> Wanted {
         role: ROLE.to_owned(),
         rights: rights(18, taken, &name("shop"), &name("postgres")),
         holder: "shop/database".to_owned(),
-        archive: Some(WantedArchive { command: push(), timeout_s: 60 }),
+        archive: Some(WantedArchive { command: push(), timeout_s: 60, timeout_max_s: 60 }),
         foreign,
     }
 }

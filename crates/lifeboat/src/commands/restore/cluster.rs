@@ -87,9 +87,7 @@ impl ClusterArguments {
 
 /// Returns the words by which a server has this very program fetch its log.
 fn fetch_words(asset: &AssetName, session: &Session) -> Result<Vec<String>, Failure> {
-    let system = |source| CommandError::System { action: "find this program", source };
-    let program = std::env::current_exe().map_err(system)?;
-    let mut words = vec![program.display().to_string()];
+    let mut words = vec![surroundings::program()?];
     if let Ok(plan) = surroundings::find_plan(&session.global) {
         words.push("--plan".to_owned());
         words.push(surroundings::absolute(&plan)?.display().to_string());
