@@ -25,13 +25,13 @@ BENCH := $(CARGO) run --release --locked --quiet --package lifeboat-bench --bin 
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help test lint demo bench scale docs ledger simulate durability mutants flips fuzz deny
+.PHONY: help test lint demo bench bench-postgres scale docs ledger simulate durability mutants flips fuzz deny
 
 help: ## list what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 test: lint ## install what the tests need, check format and lints, run every test
-	dev/install-needs postgresql postgresql-18 restic git fuse cargo-nextest
+	dev/install-needs postgresql postgresql-18 pgbackrest restic git fuse cargo-nextest
 	$(CARGO) nextest run --workspace --locked
 	$(CARGO) test --doc --workspace --locked --quiet
 
@@ -55,6 +55,12 @@ else
 	$(BENCH) race --below $(BENCH_DIR) --scale $(BENCH_SCALE) --runs $(BENCH_RUNS) --seed $(BENCH_SEED) \
 	  $(if $(WORK),--work $(WORK)) $(if $(PUBLISH),--publish $(PUBLISH))
 endif
+
+bench-postgres: ## measure beside pgBackRest on a server of pgbench's; some ten minutes, 13 GB of memory
+	dev/install-needs build postgresql pgbackrest
+	$(CARGO) build --release --locked --package lifeboat --package lifeboat-bench
+	$(BENCH) postgres --below $(BENCH_DIR) --scale $(BENCH_SCALE) --runs $(BENCH_RUNS) --seed $(BENCH_SEED) \
+	  $(if $(WORK),--work $(WORK)) $(if $(PUBLISH),--publish $(PUBLISH))
 
 scale: ## measure how time and memory grow with blobs and files; some ten minutes, 14 GB of memory
 	dev/install-needs build

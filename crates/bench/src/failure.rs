@@ -88,6 +88,9 @@ pub enum BenchError {
     /// The directory of a repository could not be made.
     #[error("cannot make a repository")]
     Tier(#[from] TierError),
+    /// A tier could not be given its site's mark.
+    #[error("cannot mark a tier")]
+    Mark(#[source] Box<lifeboat_ops::error::OpsError>),
     /// A stock program did not do what was needed.
     #[error("cannot make what is to be measured")]
     Program(#[from] ProgramError),

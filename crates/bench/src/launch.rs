@@ -9,12 +9,12 @@
 //! The peak of the memory is that of the largest process, not the sum over several. It is never
 //! below the few megabytes that the launching process has itself when it forks.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use lifeboat_testing::interrupt::{Interrupt, Watched};
@@ -81,6 +81,18 @@ impl Invocation {
     }
 }
 
+/// A program that runs beside others; killed when it is dropped.
+#[derive(Debug)]
+pub struct Background(Child);
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        // What has ended already can be neither killed nor waited for, and need not be.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
 /// Runs programs in one environment.
 #[derive(Debug)]
 pub struct Launcher {
@@ -127,15 +139,38 @@ impl Launcher {
         Ok(self.launch(invocation)?.exit == Some(0))
     }
 
+    /// Returns what the program that was run last said, on both of its outputs.
+    pub fn said(&self) -> String {
+        fs::read(&self.log)
+            .map_or_else(|_| String::new(), |said| String::from_utf8_lossy(&said).into_owned())
+    }
+
+    /// Returns a command in the environment of all programs.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.env_clear().envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// Starts a program that runs until it is dropped; what it says goes to `log`.
+    pub fn start(&self, invocation: &Invocation, log: &Path) -> Result<Background, BenchError> {
+        self.check()?;
+        let said = || File::create(log).map_err(file("make", log));
+        let mut command = self.command(&invocation.program);
+        command.args(&invocation.arguments).process_group(0).stdout(said()?).stderr(said()?);
+        let fail = |source| BenchError::Missing { program: invocation.shown(), source };
+        command.spawn().map(Background).map_err(fail)
+    }
+
     fn launch(&self, invocation: &Invocation) -> Result<Launched, BenchError> {
         self.check()?;
         let fail = |source| BenchError::Missing { program: invocation.shown(), source };
         let log = File::create(&self.log).map_err(file("make", &self.log))?;
-        let mut command = Command::new(&self.itself);
+        let mut command = self.command(&self.itself);
         command.arg("launch").arg("--").arg(&invocation.program).args(&invocation.arguments);
-        command.env_clear().envs(self.environment.iter().map(|(name, value)| (name, value)));
         // A group of its own, so that an interrupt reaches the program below it as well.
-        command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        command.process_group(0).stdout(Stdio::piped()).stderr(log);
         let child = command.spawn().map_err(system("start this program itself"))?;
         self.interrupt.watch(Some(Watched::Group(child.id())));
         let output = child.wait_with_output();

@@ -5,6 +5,7 @@
 //! - [`race`] lets the programs take turns; [`racer`] knows what to tell them, [`launch`] what they
 //!   took, [`work`] what is wanted of lifeboat.
 //! - [`scale`] does the same works on ever larger repositories and directories.
+//! - [`postgres`] lets lifeboat race against pgBackRest: base backups, restores, the write-ahead log.
 //! - [`report`] writes it all down, [`chart`] draws it.
 //!
 //! Nothing here passes or fails on a time: a number is published with its machine and its spread, and
@@ -17,6 +18,7 @@ pub mod failure;
 pub mod launch;
 pub mod machine;
 pub mod place;
+pub mod postgres;
 pub mod race;
 pub mod racer;
 pub mod report;

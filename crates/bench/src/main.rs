@@ -13,6 +13,8 @@ use lifeboat_bench::failure::{BenchError, file, system};
 use lifeboat_bench::launch::{Launcher, launch, version};
 use lifeboat_bench::machine::Machine;
 use lifeboat_bench::place::Place;
+use lifeboat_bench::postgres;
+use lifeboat_bench::postgres::contest::{self, Contest};
 use lifeboat_bench::race::{Race, Rules, cache};
 use lifeboat_bench::racer::{PASSWORD, Racer};
 use lifeboat_bench::report::{RESTIC_SETTINGS, Report, Setting, plot, publish, tables, write};
@@ -43,6 +45,8 @@ enum Command {
     Race(RaceArguments),
     /// List the works
     Works,
+    /// Let lifeboat and pgBackRest back up a server of pgbench's, restore it, and archive its log
+    Postgres(PostgresArguments),
     /// Do the same works on ever larger repositories and directories
     Scale(ScaleArguments),
     /// Load an index, do something with it and write down what was seen
@@ -91,6 +95,35 @@ struct RaceArguments {
     publish: Option<PathBuf>,
 }
 
+/// The arguments of `lifeboat-bench postgres`.
+#[derive(Debug, clap::Args)]
+struct PostgresArguments {
+    /// Make everything in a directory below this one, which should be in memory
+    #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
+    below: PathBuf,
+    /// Measure this share of the full size
+    #[arg(long, default_value_t = 1.0, value_parser = parse_scale)]
+    scale: f64,
+    /// Let each program do each work this many times
+    #[arg(long, default_value_t = 3, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    runs: usize,
+    /// Change the database by this number
+    #[arg(long, default_value_t = 20_260_101)]
+    seed: u64,
+    /// Measure only these works, separated by commas [default: all]
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    work: Vec<postgres::work::Work>,
+    /// The `lifeboat` program; without it, the one beside this program
+    #[arg(long, value_name = "FILE")]
+    lifeboat: Option<PathBuf>,
+    /// Write bench-postgres.json, bench-postgres.md and bench-postgres.svg into this directory
+    #[arg(long, value_name = "DIR", default_value = "target/bench")]
+    out: PathBuf,
+    /// Put the results into the page postgresql-performance.md in this directory, too
+    #[arg(long, value_name = "DIR")]
+    publish: Option<PathBuf>,
+}
+
 /// The arguments of `lifeboat-bench scale`.
 #[derive(Debug, clap::Args)]
 struct ScaleArguments {
@@ -123,6 +156,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Race(arguments) => race(&arguments),
         Command::Works => works(),
+        Command::Postgres(arguments) => contest(&arguments),
         Command::Scale(arguments) => scale(&arguments),
         Command::Step { step, place, out } => look(step, &place, &out),
         Command::Launch { words } => launch(&words, io::stdout()).map_err(system("run a program")),
@@ -166,6 +200,65 @@ fn race(arguments: &RaceArguments) -> Result<(), BenchError> {
     let results = Race::new(&rules, &place, &launcher, &interrupt, say).hold()?;
     drop(place);
     deliver(&Report::new(setting, results), arguments)
+}
+
+fn contest(arguments: &PostgresArguments) -> Result<(), BenchError> {
+    let is_whole = arguments.work.is_empty() && arguments.scale >= 1.0;
+    if arguments.publish.is_some() && !is_whole {
+        return Err(BenchError::NotWhole);
+    }
+    let interrupt = Interrupt::listen().map_err(system("listen for Ctrl-C"))?;
+    let itself = std::env::current_exe().map_err(system("find this program"))?;
+    let lifeboat = arguments.lifeboat.clone().unwrap_or_else(|| itself.with_file_name("lifeboat"));
+    let versions = vec![
+        version(&lifeboat, "--version")?,
+        version(Path::new("pgbackrest"), "version")?,
+        version(Path::new("psql"), "--version")?,
+    ];
+    let works = if arguments.work.is_empty() {
+        postgres::work::Work::ALL.to_vec()
+    } else {
+        arguments.work.clone()
+    };
+    let rules = contest::Rules {
+        recipe: Recipe { seed: arguments.seed, scale: arguments.scale },
+        runs: arguments.runs,
+        works,
+        lifeboat: std::path::absolute(&lifeboat).map_err(system("find lifeboat"))?,
+    };
+    let needed = rules.needed_bytes();
+    say(&format!("this needs {} below {}", ByteSize(needed), arguments.below.display()));
+    let place = Place::make(&arguments.below, needed)?;
+    let launcher =
+        Launcher::new(itself, place.join("log"), environment(&place)?, interrupt.clone());
+    let results = Contest::new(&rules, &place, &launcher, &interrupt, say)?.hold()?;
+    drop(place);
+    let setting = postgres::report::Setting {
+        date: SystemClock.now(),
+        machine: Machine::look(&arguments.below),
+        versions,
+        scale: arguments.scale,
+        seed: arguments.seed,
+        runs: arguments.runs,
+    };
+    deliver_contest(&postgres::report::Report::new(setting, results), arguments)
+}
+
+fn deliver_contest(
+    report: &postgres::report::Report,
+    arguments: &PostgresArguments,
+) -> Result<(), BenchError> {
+    let out = &arguments.out;
+    fs::create_dir_all(out).map_err(file("make", out))?;
+    let json = serde_json::to_string_pretty(report).expect("a report has names for keys");
+    let tables = postgres::report::tables(report);
+    write(&out.join("bench-postgres.json"), &json)?;
+    write(&out.join("bench-postgres.md"), &tables)?;
+    write(&out.join("bench-postgres.svg"), &postgres::report::plot(report))?;
+    if let Some(docs) = &arguments.publish {
+        postgres::report::publish(report, docs)?;
+    }
+    print(&tables)
 }
 
 fn scale(arguments: &ScaleArguments) -> Result<(), BenchError> {

@@ -40,9 +40,9 @@ pub struct Rules {
 
 /// What one racer took for one work, run by run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Times {
+pub struct Times<R = Racer> {
     /// The racer.
-    pub racer: Racer,
+    pub racer: R,
     /// What each run took.
     pub runs: Vec<Usage>,
     /// How large its repository was after the last run.

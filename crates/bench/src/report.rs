@@ -7,6 +7,7 @@ mod table;
 pub use plot::plot;
 pub use publish::{Marks, publish, write};
 pub use table::tables;
+pub(crate) use table::{line, section, size};
 
 use lifeboat_model::Timestamp;
 use serde::Serialize;
@@ -59,9 +60,9 @@ pub struct Report {
 
 /// How lifeboat stands against one goal.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Verdict {
+pub struct Verdict<W = Work> {
     /// The work.
-    pub work: Work,
+    pub work: W,
     /// The goal in words.
     pub goal: String,
     /// What was measured, in the goal's words.
@@ -122,7 +123,8 @@ pub struct Spread {
 }
 
 impl Spread {
-    fn of(numbers: impl Iterator<Item = f64>) -> Self {
+    /// Looks at numbers; without any, all is not a number.
+    pub fn of(numbers: impl Iterator<Item = f64>) -> Self {
         let mut numbers: Vec<_> = numbers.collect();
         numbers.sort_unstable_by(f64::total_cmp);
         let at = |index: usize| numbers.get(index).copied().unwrap_or(f64::NAN);
@@ -142,7 +144,7 @@ impl Raced {
     }
 }
 
-impl Times {
+impl<R> Times<R> {
     /// Returns the seconds from start to end.
     pub fn wall(&self) -> Spread {
         self.spread(|usage| usage.wall_s)

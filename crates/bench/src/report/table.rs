@@ -157,7 +157,7 @@ fn goals(report: &Report) -> Vec<Vec<String>> {
     rows
 }
 
-fn section(text: &mut String, title: &str, rows: &[Vec<String>]) {
+pub(crate) fn section(text: &mut String, title: &str, rows: &[Vec<String>]) {
     line(text, &format!("\n### {title}\n"));
     text.push_str(&markdown(rows));
 }
@@ -182,11 +182,11 @@ fn markdown(rows: &[Vec<String>]) -> String {
     text
 }
 
-fn line(text: &mut String, line: &str) {
+pub(crate) fn line(text: &mut String, line: &str) {
     writeln!(text, "{line}").expect("a string takes whatever is written");
 }
 
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     if bytes < 100_000_000 {
         format!("{:.1} MB", giga(bytes) * 1e3)
     } else {

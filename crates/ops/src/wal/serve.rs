@@ -411,6 +411,7 @@ impl Server {
                 tracing::debug!(file = %address.file, "It was fetched ahead.");
                 return Ok(Some(file));
             }
+            tracing::debug!(file = %address.file, "It is fetched now.");
             server.fetch_now(address).map_err(|error| explain(&error))
         })
         .await?;
