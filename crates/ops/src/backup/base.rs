@@ -38,8 +38,12 @@ use crate::wire::open::OpenTier;
 /// How long a segment of the log is waited for: `archive_command` is tried again each minute.
 const WAL_WAIT_MAX: Duration = Duration::from_mins(2);
 
-/// How often the archive is looked at meanwhile.
-const WAL_LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long it is waited before the archive is looked at again: archiving a segment takes some hundredths
+/// of a second here, and some tenths far away. Each time it is twice as long.
+const WAL_LOOK_FIRST: Duration = Duration::from_millis(10);
+
+/// How long it is waited at most: whoever is slow is asked seldom.
+const WAL_LOOK_EVERY_MAX: Duration = Duration::from_millis(500);
 
 /// No manifest is larger: it has some two hundred bytes a file.
 const MANIFEST_SIZE_MAX: u64 = 1 << 30;
@@ -167,6 +171,7 @@ impl Job<'_> {
     fn await_log(&self, log: &[NamedTier], beginning: &Beginning, to: Lsn) -> Result<(), OpsError> {
         let surroundings = self.site().surroundings();
         let started = self.now();
+        let mut pause = WAL_LOOK_FIRST;
         loop {
             let Some((tier, segment)) = self.first_missing(log, beginning, to)? else {
                 return Ok(());
@@ -178,7 +183,8 @@ impl Job<'_> {
             }
             self.cancel.check()?;
             // A sleep is made where it is awaited: it needs the runtime's timer.
-            surroundings.runtime.block_on(async { surroundings.clock.sleep(WAL_LOOK_EVERY).await });
+            surroundings.runtime.block_on(async { surroundings.clock.sleep(pause).await });
+            pause = (pause * 2).min(WAL_LOOK_EVERY_MAX);
         }
     }
 

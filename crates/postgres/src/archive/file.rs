@@ -1,9 +1,11 @@
 //! A file that the server hands over or asks for, whose bytes were held against its name.
 
-use std::fs::OpenOptions;
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::num::NonZero;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use bytes::Bytes;
 use rustix::fs::OFlags;
@@ -22,6 +24,12 @@ const UNFINISHED: &str = ".lifeboat";
 
 /// More than the head of a segment has.
 const HEAD_READ_LENGTH: u64 = 512;
+
+/// More threads than this read a segment no faster.
+const READERS_MAX: usize = 4;
+
+/// Less than this is not worth a thread of its own.
+const READ_LENGTH_LEAST: usize = 1 << 20;
 
 /// How often a control file is read until it was not being written meanwhile.
 const CONTROL_READS_MAX: u32 = 20;
@@ -197,11 +205,31 @@ fn check_header(
 fn read(path: &Path, length: u64) -> Result<Vec<u8>, ArchiveError> {
     let read = || -> io::Result<Vec<u8>> {
         let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-        let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+        let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
         let known = file.metadata()?.len().min(length);
-        let mut bytes = Vec::with_capacity(usize::try_from(known).map_err(io::Error::other)?);
-        file.take(length).read_to_end(&mut bytes)?;
+        let mut bytes = vec![0; usize::try_from(known).map_err(io::Error::other)?];
+        read_in_shares(&file, &mut bytes)?;
+        // What was written behind it meanwhile is read, too, up to the length.
+        file.seek(SeekFrom::Start(known))?;
+        file.take(length - known).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
     read().map_err(|source| ArchiveError::Io { action: "read", path: PathBuf::from(path), source })
+}
+
+/// Fills a buffer with a file's beginning, by several threads: most of the time goes into memory that is
+/// used for the first time.
+fn read_in_shares(file: &File, buffer: &mut [u8]) -> io::Result<()> {
+    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(READERS_MAX);
+    let share = buffer.len().div_ceil(threads).max(READ_LENGTH_LEAST);
+    thread::scope(|scope| {
+        let mut shares = (0..).step_by(share).zip(buffer.chunks_mut(share));
+        let first = shares.next();
+        let read = |(offset, share): (u64, &mut [u8])| file.read_exact_at(share, offset);
+        let others: Vec<_> = shares.map(|share| scope.spawn(move || read(share))).collect();
+        let ended = first.map_or(Ok(()), read);
+        others.into_iter().fold(ended, |ended, other| {
+            ended.and(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        })
+    })
 }

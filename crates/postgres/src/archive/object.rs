@@ -8,6 +8,7 @@
 //! A file is in memory as a whole, plain and compressed; segments have at most 1 GiB.
 
 use std::num::NonZero;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use bytes::Bytes;
@@ -45,12 +46,12 @@ impl SealedFile {
     /// Compresses and seals a file.
     pub fn new(file: &WalFile, recipient: &Recipient) -> Self {
         let plain = file.bytes();
-        let summary = Summary::of(file.address(), plain);
+        let (summary, frames) = compress(plain, || Summary::of(file.address(), plain));
         if let Some(flaw) = &summary.flaw {
             tracing::warn!(file = %summary.file, flaw, "A segment holds something that is no record.");
         }
         let mut compressed = summary.frame();
-        compress(plain, &mut compressed);
+        compressed.extend(frames.into_iter().flatten());
         Self {
             name: ArchivedFile::with_digest(file.address(), summary.digest()),
             body: Bytes::from(recipient.seal(&compressed)),
@@ -65,37 +66,63 @@ impl SealedFile {
     }
 }
 
-/// Appends the frames of `plain`, made by several threads.
-fn compress(plain: &[u8], target: &mut Vec<u8>) {
-    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(THREADS_MAX);
-    let frames = plain.len().div_ceil(FRAME_LENGTH).max(1);
-    let share = frames.div_ceil(threads).max(1) * FRAME_LENGTH;
-    let mut shares = plain.chunks(share);
-    let first = shares.next().unwrap_or_default();
-    thread::scope(|scope| {
-        let others: Vec<_> = shares.map(|share| scope.spawn(|| frames_of(share))).collect();
-        target.extend(frames_of(first));
-        for other in others {
-            let frames = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            target.extend(frames);
+/// Makes the frames of `plain` by several threads, one of which does something else with it before: one
+/// thread alone can hash it, which takes more than half as long as compressing it.
+fn compress<S>(plain: &[u8], meanwhile: impl FnOnce() -> S) -> (S, Vec<Vec<u8>>) {
+    // A file without bytes is a frame without bytes, so that zstd takes it for a file of its own.
+    let pieces: Vec<_> = if plain.is_empty() { vec![plain] } else { plain.chunks(FRAME_LENGTH).collect() };
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let others = threads.min(THREADS_MAX).min(pieces.len()) - 1;
+    let next = AtomicUsize::new(0);
+    let work = || {
+        // Where there is nothing left, no context is made.
+        let mut compressor = None;
+        let mut frames = Vec::new();
+        while let Some((number, piece)) = take(&pieces, &next) {
+            frames.push((number, compressor.get_or_insert_with(Compressor::new).frame(piece)));
         }
+        frames
+    };
+    let (done, mut frames) = thread::scope(|scope| {
+        let others: Vec<_> = (0..others).map(|_| scope.spawn(work)).collect();
+        let done = meanwhile();
+        let mut frames = work();
+        for other in others {
+            frames.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        (done, frames)
     });
+    frames.sort_unstable_by_key(|(number, _)| *number);
+    (done, frames.into_iter().map(|(_, frame)| frame).collect())
 }
 
-fn frames_of(plain: &[u8]) -> Vec<u8> {
-    let mut context = zstd::bulk::Compressor::new(LEVEL)
-        .expect("zstd refuses a context only when memory is exhausted");
-    context.set_parameter(CParameter::ChecksumFlag(true)).expect("zstd knows checksums");
-    let mut frames = Vec::new();
-    for piece in plain.chunks(FRAME_LENGTH) {
-        let frame = context.compress(piece).expect("there is room for the worst case");
-        frames.extend(frame);
+/// Takes the next piece that nobody has taken.
+fn take<'p>(pieces: &[&'p [u8]], next: &AtomicUsize) -> Option<(usize, &'p [u8])> {
+    let number = next.fetch_add(1, Ordering::Relaxed);
+    pieces.get(number).map(|piece| (number, *piece))
+}
+
+/// Makes frames, one after the other, in memory that it keeps.
+struct Compressor {
+    context: zstd::bulk::Compressor<'static>,
+    frame: Vec<u8>,
+}
+
+impl Compressor {
+    fn new() -> Self {
+        let mut context = zstd::bulk::Compressor::new(LEVEL)
+            .expect("zstd refuses a context only when memory is exhausted");
+        context.set_parameter(CParameter::ChecksumFlag(true)).expect("zstd knows checksums");
+        let frame = Vec::with_capacity(zstd::zstd_safe::compress_bound(FRAME_LENGTH));
+        Self { context, frame }
     }
-    // A file without bytes is a frame without bytes, so that zstd takes it for a file of its own.
-    if plain.is_empty() {
-        frames.extend(context.compress(b"").expect("there is room for the worst case"));
+
+    fn frame(&mut self, piece: &[u8]) -> Vec<u8> {
+        self.frame.clear();
+        let made = self.context.compress_to_buffer(piece, &mut self.frame);
+        made.expect("there is room for the worst case");
+        self.frame.clone()
     }
-    frames
 }
 
 /// Opens an archived file and holds it against its name and its summary.
