@@ -29,13 +29,15 @@ impl Run<'_> {
     pub(super) fn write_content(&self, pieces: &[Piece]) -> Result<(), RepositoryError> {
         let reach = Reach::of(self.repository.store());
         let units = units(pieces, reach);
-        let next = AtomicUsize::new(0);
-        let work = || {
+        let threads = self.parallel.0.min(units.len()).max(1);
+        let shares = Shares::new(units.len(), threads);
+        let work = |thread: usize| {
             let mut reader = Reader::new(self);
             let mut writer = Writer::new(self);
             while !self.stops() {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                let Some(unit) = units.get(number) else { break };
+                let Some(unit) = shares.take(thread).and_then(|number| units.get(number)) else {
+                    break;
+                };
                 let pieces = &pieces[unit.clone()];
                 for range in ranges(pieces, reach) {
                     reader.restore(&range, pieces, &mut writer);
@@ -44,12 +46,41 @@ impl Run<'_> {
             self.add(writer.tally);
         };
         thread::scope(|scope| {
-            for _ in 1..self.parallel.0.min(units.len()) {
-                scope.spawn(work);
+            let work = &work;
+            for other in 1..threads {
+                scope.spawn(move || work(other));
             }
-            work();
+            work(0);
         });
         self.check()
+    }
+}
+
+/// Hands out units: to each thread those of its own share, one after the other, and then what others have left.
+///
+/// Neighbouring units are mostly of one file. The kernel lets one thread at a time write into a file, so
+/// threads that took turns would wait for each other.
+#[derive(Debug)]
+struct Shares {
+    next: Vec<AtomicUsize>,
+    ends: Vec<usize>,
+}
+
+impl Shares {
+    fn new(units: usize, threads: usize) -> Self {
+        let border = |share: usize| units * share / threads;
+        Self {
+            next: (0..threads).map(|share| AtomicUsize::new(border(share))).collect(),
+            ends: (1..=threads).map(border).collect(),
+        }
+    }
+
+    fn take(&self, thread: usize) -> Option<usize> {
+        let shares = (thread..self.ends.len()).chain(0..thread);
+        shares.into_iter().find_map(|share| {
+            let number = self.next[share].fetch_add(1, Ordering::Relaxed);
+            (number < self.ends[share]).then_some(number)
+        })
     }
 }
 
@@ -270,5 +301,23 @@ fn punch(file: &File, place: u64, zeros: &[u8]) -> io::Result<()> {
     match rustix::fs::fallocate(file, flags, place, zeros.len() as u64) {
         Ok(()) => Ok(()),
         Err(_) => file.write_all_at(zeros, place),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_unit_is_taken_once_and_a_threads_own_first() {
+        for (units, threads) in [(0, 1), (1, 1), (7, 2), (3, 3), (100, 8)] {
+            let shares = Shares::new(units, threads);
+            let first = shares.take(threads - 1);
+            assert_eq!(first, (units > 0).then(|| units * (threads - 1) / threads));
+            let rest = std::iter::from_fn(|| shares.take(0));
+            let mut taken: Vec<_> = rest.chain(first).collect();
+            taken.sort_unstable();
+            assert_eq!(taken, (0..units).collect::<Vec<_>>());
+        }
     }
 }

@@ -47,6 +47,9 @@ impl Reach {
 /// little enough that all threads end at about the same time.
 const UNIT_MAX: u64 = 8 << 20;
 
+/// As much as that may become when it is opened: tables of a database may be twenty times as long.
+const UNIT_PLAINTEXT_MAX: u64 = 32 << 20;
+
 /// A piece of a file: the blob that it is, where that lies, and where it goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Piece {
@@ -220,18 +223,21 @@ pub fn ranges(pieces: &[Piece], reach: Reach) -> impl Iterator<Item = RangeRead>
 /// Cuts pieces into what one thread takes at a time: neighbours in one pack.
 pub fn units(pieces: &[Piece], reach: Reach) -> Vec<Range<usize>> {
     let mut units: Vec<Range<usize>> = Vec::new();
-    let (mut pack, mut size) = (None, 0);
+    let (mut pack, mut size, mut plaintext) = (None, 0, 0);
     for range in ranges(pieces, reach) {
         let (begin, end) = (range.first, range.first + range.count);
         let length = u64::from(range.length);
+        let opened =
+            pieces[begin..end].iter().map(|p| u64::from(p.plaintext_length())).sum::<u64>();
+        let has_room = size + length <= UNIT_MAX && plaintext + opened <= UNIT_PLAINTEXT_MAX;
         match units.last_mut() {
-            Some(unit) if pack == Some(pieces[begin].pack) && size + length <= UNIT_MAX => {
+            Some(unit) if has_room && pack == Some(pieces[begin].pack) => {
                 unit.end = end;
-                size += length;
+                (size, plaintext) = (size + length, plaintext + opened);
             }
             _ => {
                 units.push(begin..end);
-                (pack, size) = (Some(pieces[begin].pack), length);
+                (pack, size, plaintext) = (Some(pieces[begin].pack), length, opened);
             }
         }
     }
