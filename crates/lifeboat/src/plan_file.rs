@@ -28,18 +28,39 @@ pub fn load(session: &Session) -> Result<Checked, Failure> {
 
 /// Reads and checks the plan, and leaves it to the caller to show what is worth saying about it.
 pub fn check(session: &Session) -> Result<Checked, Failure> {
-    let path = surroundings::find_plan(&session.global)?;
-    let failed = |source| CommandError::PlanFile { path: path.display().to_string(), source };
-    let text = read(&path).map_err(failed)?;
-    check_text(SourceFile { path: path.display().to_string(), text }, &path, session)
+    let (text, path) = find(session)?;
+    check_text(text, &path, session)
+}
+
+/// Reads and checks the plan for a command that shows nothing of what is worth saying about it, and looks at
+/// nothing else: a server that archives waits for it, and there may be thousands of processes to look at.
+pub fn check_alone(session: &Session) -> Result<Checked, Failure> {
+    let (text, path) = find(session)?;
+    check_with(text, &path, &Facts::default(), session)
 }
 
 /// Checks a plan that lies, or is going to lie, at `path`.
 pub fn check_text(text: SourceFile, path: &Path, session: &Session) -> Result<Checked, Failure> {
-    let folder = Folder(path.parent().unwrap_or(Path::new("")).to_owned());
     let data_directories = running::data_directories(Path::new("/"));
-    let facts = Facts { data_directories, ..Facts::default() };
-    Ok(lifeboat_plan::load(text, &folder, &facts, session.clock.now())?)
+    check_with(text, path, &Facts { data_directories, ..Facts::default() }, session)
+}
+
+fn check_with(
+    text: SourceFile,
+    path: &Path,
+    facts: &Facts,
+    session: &Session,
+) -> Result<Checked, Failure> {
+    let folder = Folder(path.parent().unwrap_or(Path::new("")).to_owned());
+    Ok(lifeboat_plan::load(text, &folder, facts, session.clock.now())?)
+}
+
+/// Finds the plan and reads its text.
+fn find(session: &Session) -> Result<(SourceFile, PathBuf), Failure> {
+    let path = surroundings::find_plan(&session.global)?;
+    let failed = |source| CommandError::PlanFile { path: path.display().to_string(), source };
+    let text = read(&path).map_err(failed)?;
+    Ok((SourceFile { path: path.display().to_string(), text }, path))
 }
 
 fn read(path: &Path) -> io::Result<String> {

@@ -59,7 +59,7 @@ impl Session {
     /// Like [`Session::site`], for a command that a server calls for every file: what is worth saying about
     /// the plan is for `lifeboat check` to say.
     pub fn site_quietly(&self) -> Result<Site, Failure> {
-        self.site_of(plan_file::check(self)?)
+        self.site_of(plan_file::check_alone(self)?)
     }
 
     /// Returns what the operations on a site may know of the process.

@@ -70,7 +70,8 @@ impl SealedFile {
 /// thread alone can hash it, which takes more than half as long as compressing it.
 fn compress<S>(plain: &[u8], meanwhile: impl FnOnce() -> S) -> (S, Vec<Vec<u8>>) {
     // A file without bytes is a frame without bytes, so that zstd takes it for a file of its own.
-    let pieces: Vec<_> = if plain.is_empty() { vec![plain] } else { plain.chunks(FRAME_LENGTH).collect() };
+    let pieces: Vec<_> =
+        if plain.is_empty() { vec![plain] } else { plain.chunks(FRAME_LENGTH).collect() };
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
     let others = threads.min(THREADS_MAX).min(pieces.len()) - 1;
     let next = AtomicUsize::new(0);
