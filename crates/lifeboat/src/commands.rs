@@ -10,6 +10,7 @@ mod man;
 mod plan;
 mod points;
 mod postgres;
+mod query;
 mod repo;
 mod restore;
 mod status;
@@ -47,6 +48,8 @@ pub enum Command {
     Verify(verify::Verify),
     /// Bring an asset back, beside what is there or in its place
     Restore(restore::Restore),
+    /// Ask the past with SQL: the database as it was at a time
+    Query(query::Query),
     /// List, verify and rebuild the signed records of what was done
     #[command(subcommand)]
     Catalog(catalog::Catalog),
@@ -78,6 +81,7 @@ impl Command {
             Self::Points(command) => command.run(session),
             Self::Verify(command) => command.run(session),
             Self::Restore(command) => command.run(session),
+            Self::Query(command) => command.run(session),
             Self::Plan(command) => command.run(session),
             Self::Key(command) => command.run(session),
             Self::Status(command) => command.run(session),

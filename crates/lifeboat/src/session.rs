@@ -31,6 +31,8 @@ pub struct Session {
     pub screen: Screen,
     /// Set when Ctrl-C was pressed.
     pub cancel: Cancel,
+    /// Whose Ctrl-C it is.
+    pub keyboard: interrupt::Keyboard,
     /// Where time comes from.
     pub clock: Arc<dyn Clock>,
     /// Where stores and databases do their I/O.
@@ -171,13 +173,14 @@ fn command(arguments: Arguments, process: Process, screen: &Screen) -> Result<Ex
         .map_err(|source| CommandError::System { action: "start threads", source })?;
     let cancel = Cancel::new();
     let entered = runtime.enter();
-    interrupt::listen(cancel.clone(), screen.clone())?;
+    let keyboard = interrupt::listen(cancel.clone(), screen.clone())?;
     drop(entered);
     let session = Session {
         global,
         process,
         screen: screen.clone(),
         cancel,
+        keyboard,
         clock: Arc::new(SystemClock),
         runtime: runtime.handle().clone(),
     };

@@ -128,7 +128,7 @@ impl Classify for EnclosureError {
     fn hint(&self) -> Option<Hint> {
         match self {
             Self::NoNamespaces { .. } => Some(Hint::new(
-                "run it as root, outside of a container; or allow user namespaces: `sysctl user.max_user_namespaces kernel.apparmor_restrict_unprivileged_userns`",
+                "run it as root, outside of a container; or allow user namespaces (`sysctl user.max_user_namespaces kernel.apparmor_restrict_unprivileged_userns`); `--weak` goes on without",
             )),
             Self::Run { .. } => None,
         }

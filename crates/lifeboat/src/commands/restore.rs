@@ -1,6 +1,6 @@
 //! `lifeboat restore`: bring an asset back, beside what is there or in its place.
 
-mod cluster;
+pub mod cluster;
 
 use std::fmt::{self, Write as _};
 use std::path::PathBuf;

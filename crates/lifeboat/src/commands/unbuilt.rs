@@ -17,8 +17,6 @@ pub struct Anything {
 /// A command that is not built yet.
 #[derive(Debug, Subcommand)]
 pub enum Unbuilt {
-    /// Ask the past with SQL: the database as it was at a time
-    Query(Anything),
     /// Bring single rows back, with what hangs on them
     Undelete(Anything),
     /// Run a restore test: restore into a sandbox and check what came back
@@ -47,7 +45,6 @@ impl Unbuilt {
     /// Returns the answer of the command.
     pub fn refusal(&self) -> CommandError {
         let (command, feature) = match self {
-            Self::Query(_) => ("query", "looking into the past with SQL"),
             Self::Undelete(_) => ("undelete", "bringing single rows back"),
             Self::Test(_) => ("test", "restore tests in a sandbox"),
             Self::Drill(_) => ("drill", "drills of whole scenarios"),

@@ -18,6 +18,7 @@ mod quiet;
 mod recovery;
 mod repo;
 mod retention;
+mod sandbox;
 mod selection;
 mod setup;
 mod streams;

@@ -81,11 +81,12 @@ impl Shop {
         std::mem::replace(&mut self.cluster, cluster)
     }
 
-    /// Runs the binary as whoever runs the tests.
-    pub fn run(&self, arguments: &[&str]) -> Output {
+    /// Returns a command that runs the binary as whoever runs the tests.
+    pub fn command(&self) -> Command {
         let mut path = self.cluster.bin_dir().as_os_str().to_owned();
         path.push(":/usr/bin:/bin");
-        Command::new(BINARY)
+        let mut command = Command::new(BINARY);
+        command
             .env_clear()
             .env("PATH", path)
             .env("HOME", self.home.path())
@@ -93,10 +94,13 @@ impl Shop {
             .env("XDG_CACHE_HOME", self.at("cache"))
             .env("STATE_DIRECTORY", self.at("state"))
             .arg("--plan")
-            .arg(self.at("plan.toml"))
-            .args(arguments)
-            .output()
-            .unwrap()
+            .arg(self.at("plan.toml"));
+        command
+    }
+
+    /// Runs the binary as whoever runs the tests.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command().args(arguments).output().unwrap()
     }
 
     /// Runs the binary, which has to do its work, and returns its answer.

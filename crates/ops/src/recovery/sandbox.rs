@@ -142,6 +142,7 @@ pub struct Sandbox {
     _log: ServedLog,
     place: Place,
     report: SandboxReport,
+    database: DatabaseName,
     environment: ClientEnvironment,
     runtime: tokio::runtime::Handle,
 }
@@ -188,8 +189,9 @@ impl Sandbox {
             restored_ms: milliseconds(begun, restored),
             replayed_ms: milliseconds(restored, surroundings.now()),
         };
-        let (environment, runtime) = (ground.environment, surroundings.runtime.clone());
-        Ok(Self { server, _log: log, place, report, environment, runtime })
+        let Ground { environment, database, .. } = ground;
+        let runtime = surroundings.runtime.clone();
+        Ok(Self { server, _log: log, place, report, database, environment, runtime })
     }
 
     /// Returns what it is.
@@ -205,6 +207,11 @@ impl Sandbox {
     /// Returns the role that may do everything.
     pub fn superuser(&self) -> &str {
         self.server.superuser()
+    }
+
+    /// Returns the database that the plan names.
+    pub const fn database(&self) -> &DatabaseName {
+        &self.database
     }
 
     /// Returns libpq keywords that connect to a database as a role, for as long as this lives. Nobody
@@ -334,6 +341,7 @@ impl Drop for ServedLog {
 struct Ground {
     enclosure: Enclosure,
     throwaway: Throwaway,
+    database: DatabaseName,
     environment: ClientEnvironment,
 }
 
@@ -347,6 +355,8 @@ impl Ground {
     ) -> Result<Self, OpsError> {
         let manifest = &chosen.found.manifest;
         let environment = client_environment(&site.surroundings().environment);
+        let connect = site.asset(&options.asset)?.postgres().map(|plan| plan.connect.as_str());
+        let plans = Conninfo::parse(connect.unwrap_or_default(), &environment)?;
         let programs = ServerPrograms::find(manifest.major(), &environment)?;
         let own = Owner { uid: geteuid().as_raw(), gid: getegid().as_raw() };
         let owner = chosen.owner(&options.asset)?.unwrap_or(own);
@@ -374,9 +384,9 @@ impl Ground {
             log: place.path("server.log"),
             limits: manifest.limits,
             purpose: options.purpose,
-            roles: roles(site, &options.asset, &environment, owner)?,
+            roles: roles(&plans, owner),
         };
-        Ok(Self { enclosure, throwaway, environment })
+        Ok(Self { enclosure, throwaway, database: plans.database(), environment })
     }
 
     /// Starts the server within the best walls that the host gives.
@@ -426,17 +436,10 @@ impl Ground {
 }
 
 /// Returns roles that a cluster is likely to have: the plan's, its user's, the usual one.
-fn roles(
-    site: &Site,
-    asset: &AssetName,
-    environment: &ClientEnvironment,
-    owner: Owner,
-) -> Result<Vec<String>, OpsError> {
-    let postgres = site.asset(asset)?.postgres();
-    let connect = postgres.map(|postgres| Conninfo::parse(postgres.connect.as_str(), environment));
-    let plans = connect.transpose()?.and_then(|conninfo| conninfo.role().map(str::to_owned));
+fn roles(plans: &Conninfo, owner: Owner) -> Vec<String> {
     let user = User::from_uid(owner.uid.into()).ok().flatten().map(|user| user.name);
-    Ok(plans.into_iter().chain(user).chain([USUAL_ROLE.to_owned()]).collect())
+    let plans = plans.role().map(str::to_owned);
+    plans.into_iter().chain(user).chain([USUAL_ROLE.to_owned()]).collect()
 }
 
 fn milliseconds(from: Timestamp, to: Timestamp) -> u64 {

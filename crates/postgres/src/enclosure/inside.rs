@@ -26,7 +26,7 @@ use nix::unistd::{self, Gid, Pid, Uid};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 
-use super::{CLOSED, Enclosure, Orders, STOP, Walls, mounts};
+use super::{CLOSED, Enclosure, Errand, Orders, STOP, Walls, mounts};
 
 /// The first argument of each life.
 pub(super) const ENCLOSE: &str = "enclosure:enclose";
@@ -39,6 +39,10 @@ const FAILED: u8 = 125;
 /// What a program inside finds in its environment, and nothing else.
 const ENVIRONMENT: [(&str, &str); 3] =
     [("PATH", "/usr/bin:/bin"), ("LC_ALL", "C.UTF-8"), ("HOME", "/tmp")];
+
+/// What `$ORIGIN` in a program's list of libraries means where there is no `/proc` to look it up in: the
+/// program's directory (glibc, `_dl_get_origin`).
+const ORIGIN: &str = "LD_ORIGIN_PATH";
 
 /// A step on the way inside that was refused.
 #[derive(Debug, thiserror::Error)]
@@ -178,11 +182,7 @@ fn give_up_rights(enclosure: &Enclosure, is_root: bool) -> Result<(), Refused> {
 /// Starts the program and sees to it until it ends.
 fn initiate(orders: &Orders) -> Result<ExitCode, Refused> {
     let mut command = match orders.walls {
-        Walls::Namespaces => {
-            let mut command = Command::new(&orders.errand.program);
-            command.args(&orders.errand.arguments).env_clear().envs(ENVIRONMENT);
-            command
-        }
+        Walls::Namespaces => errand(orders),
         Walls::None => {
             let mut command = myself(orders, EXECUTE)?;
             command.arg(std::process::id().to_string());
@@ -238,9 +238,15 @@ fn execute(orders: &Orders, parent: Option<&OsString>) -> Result<ExitCode, Refus
         return Ok(ExitCode::from(FAILED));
     }
     prctl::set_no_new_privs().map_err(refused("forgo all rights"))?;
-    let mut command = Command::new(&orders.errand.program);
-    command.args(&orders.errand.arguments).env_clear().envs(ENVIRONMENT);
-    Err(refused("become the program")(command.exec()))
+    Err(refused("become the program")(errand(orders).exec()))
+}
+
+fn errand(orders: &Orders) -> Command {
+    let Errand { program, arguments } = &orders.errand;
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().envs(ENVIRONMENT);
+    command.env(ORIGIN, program.parent().unwrap_or(program));
+    command
 }
 
 fn code_of(status: ExitStatus) -> ExitCode {

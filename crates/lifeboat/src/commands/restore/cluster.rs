@@ -60,10 +60,7 @@ impl ClusterArguments {
         (at, to): (&str, &std::path::Path),
         session: &Session,
     ) -> Result<Exit, Failure> {
-        let target: RecoveryTarget = at.parse().map_err(|_| {
-            let hint = "give `latest`, `immediate`, 2026-11-23T02:00:00Z, 20261123_020000 (UTC), lsn:0/3000028, xid:731 or name:NAME";
-            CommandError::usage(format!("`{at}` is no moment to recover to"), hint)
-        })?;
+        let target = parse_target(at)?;
         let options = RecoveryOptions {
             fetch: fetch_words(&asset, session)?,
             asset,
@@ -83,6 +80,14 @@ impl ClusterArguments {
         let exit = report.exit();
         session.end(&Recovered::from(report), exit)
     }
+}
+
+/// Reads a moment to recover to.
+pub fn parse_target(at: &str) -> Result<RecoveryTarget, CommandError> {
+    at.parse().map_err(|_| {
+        let hint = "give `latest`, `immediate`, 2026-11-23T02:00:00Z, 20261123_020000 (UTC), lsn:0/3000028, xid:731 or name:NAME";
+        CommandError::usage(format!("`{at}` is no moment to recover to"), hint)
+    })
 }
 
 /// Returns the words by which a server has this very program fetch its log.
@@ -144,7 +149,8 @@ impl Answer for Recovered {
     }
 }
 
-fn write_preview(preview: &RecoveryPreview, page: &mut Page) -> fmt::Result {
+/// Says what is recovered, how far that leads and what is lost.
+pub fn write_preview(preview: &RecoveryPreview, page: &mut Page) -> fmt::Result {
     let RecoveryPreview { asset, tier, to, at, target, timeline, .. } = preview;
     writeln!(
         page,
