@@ -14,10 +14,10 @@ mod proof;
 mod rehearsal;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lifeboat_model::{AssetName, Cancel, Classify as _, ErrorKind, Exit};
+use lifeboat_model::{AssetName, Cancel, Classify as _, ErrorKind, Exit, Silent, TierName};
 use lifeboat_plan::plan::asset::{Asset, AssetKind, Base, Postgres, WalMode};
 use lifeboat_postgres::archive::Cluster;
 use lifeboat_postgres::setup::{
@@ -28,7 +28,8 @@ use lifeboat_postgres::{Conninfo, Server};
 use serde::Serialize;
 
 use crate::error::OpsError;
-use crate::wire::{Call, Site};
+use crate::wire::open::{NewTiers, OpenSite};
+use crate::wire::{Call, Reached, Site};
 
 pub use error::ServerSetupError;
 pub use proof::{Proof, ProvenTier};
@@ -66,6 +67,8 @@ pub struct SetupOptions {
     pub role: Option<String>,
     /// How whoever may change the server connects, instead of the plan's way.
     pub connect: Option<String>,
+    /// The socket of whoever serves the log, if it is not the usual one.
+    pub socket: Option<PathBuf>,
     /// What is done with somebody else's way of archiving.
     pub foreign: Foreign,
     /// Whether the server may be started again.
@@ -136,6 +139,7 @@ pub(crate) fn wanted_archive(
     call: &Call,
     name: &AssetName,
     asset: &Asset,
+    socket: Option<&Path>,
 ) -> Option<WantedArchive> {
     let postgres = asset.postgres().filter(|postgres| postgres.wal.mode == WalMode::Archive)?;
     debug_assert!(!postgres.wal.to.is_empty(), "the lint wants a tier");
@@ -147,6 +151,7 @@ pub(crate) fn wanted_archive(
             program: call.program.clone(),
             plan: Some(call.plan.clone()),
             asset: Some(name.to_string()),
+            socket: socket.map(|socket| socket.display().to_string()),
         },
         timeout_s: timeout.as_secs(),
         timeout_max_s: kept.max(timeout.as_secs()),
@@ -175,6 +180,7 @@ pub fn set_up(
     let (found, wanted) = job.look()?;
     let script = setup::install(&found, &wanted)?;
     job.must_be_superuser()?;
+    job.set_up_new_tiers()?;
     let data = wanted.archive.as_ref().map(|archive| job.rehearse(archive)).transpose()?;
     cancel.check().map_err(OpsError::from)?;
     job.block_on(job.admin.carry_out(&script))?;
@@ -316,10 +322,15 @@ impl<'a> Job<'a> {
             role: self.role.clone(),
             rights,
             holder: self.holder(),
-            archive: wanted_archive(self.site.call(), &self.options.asset, self.asset),
+            archive: self.wanted_archive(),
             foreign: self.options.foreign,
         };
         Ok((found, wanted))
+    }
+
+    fn wanted_archive(&self) -> Option<WantedArchive> {
+        let Self { site, options, asset, .. } = self;
+        wanted_archive(site.call(), &options.asset, asset, options.socket.as_deref())
     }
 
     fn holder(&self) -> String {
@@ -327,7 +338,7 @@ impl<'a> Job<'a> {
     }
 
     fn leaving(&self) -> Leaving {
-        let archive = wanted_archive(self.site.call(), &self.options.asset, self.asset);
+        let archive = self.wanted_archive();
         Leaving {
             role: self.role.clone(),
             holder: self.holder(),
@@ -352,6 +363,17 @@ impl<'a> Job<'a> {
         }
         let role = self.admin.role.clone();
         Err(ServerSetupError::NoSuperuser { role, address: self.admin.server().address() })
+    }
+
+    /// Sets up those tiers of the log that nobody has written to yet: no log can be sent to them before.
+    fn set_up_new_tiers(&self) -> Result<(), ServerSetupError> {
+        let is_new = |tier: &&TierName| matches!(self.site.reach(tier), Reached::Vacant(_));
+        let new: BTreeSet<_> = self.postgres.wal.to.iter().filter(is_new).cloned().collect();
+        if !new.is_empty() {
+            // What is wrong with one of them is said by the rehearsal, which needs them.
+            OpenSite::open(self.site, &new, NewTiers::SetUp, &Silent, self.cancel)?;
+        }
+        Ok(())
     }
 
     /// Returns where the server's files are, which have to be on this host.

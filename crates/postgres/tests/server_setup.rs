@@ -145,6 +145,7 @@ fn push() -> PushCommand {
         program: "/usr/bin/lifeboat".to_owned(),
         plan: Some(r"/etc/it's a 100% \plan.toml".to_owned()),
         asset: Some("database".to_owned()),
+        socket: None,
     }
 }
 

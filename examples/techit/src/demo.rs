@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use lifeboat_model::{ByteSize, Clock as _, SystemClock};
 use lifeboat_testing::interrupt::Interrupt;
 use lifeboat_testing::postgres::SUPERUSER;
@@ -13,6 +13,7 @@ use crate::failure::{DemoError, file};
 use crate::files::{self, Look};
 use crate::folder::{Folder, bytes_below};
 use crate::lifeboat::Lifeboat;
+use crate::log_service::LogService;
 use crate::media;
 use crate::plan::{self, ASSETS, SITE};
 use crate::platform::{self, Platform};
@@ -33,26 +34,33 @@ const GROWTH_PERCENT_MAX: u64 = 25;
 
 /// Everything that the story needs; dropping it stops the server and removes the folder.
 pub struct Story<'a> {
-    // The server stops before its folder goes: fields are dropped in this order.
+    // The server stops before its folder goes, and its log is served until then: fields are dropped in
+    // this order.
     platform: Platform,
     folder: Folder,
     lifeboat: Lifeboat<'a>,
+    log_service: Option<LogService>,
     interrupt: &'a Interrupt,
     keep: bool,
     began: Instant,
 }
 
-/// What was there at the last backup, and when that began.
+/// What was there before it went wrong, and up to when it can come back.
 struct Before {
     record: Record,
-    captured: Timestamp,
+    /// When the last backup of the files began.
+    files: Timestamp,
+    /// A second before it went wrong.
+    database: Timestamp,
 }
 
-/// When the disaster struck, and how many rows there were.
+/// When the machine was lost.
 struct Struck {
     at: Timestamp,
     instant: Instant,
-    rows: u64,
+    /// How many rows had been deleted on purpose, and how many had come in since.
+    deleted: u64,
+    unnoticed: u64,
 }
 
 impl<'a> Story<'a> {
@@ -72,7 +80,7 @@ impl<'a> Story<'a> {
         screen::chapter(1, "A platform");
         let platform = Platform::start(&folder)?;
         let lifeboat = Lifeboat::new(binary, &folder, interrupt);
-        Ok(Self { platform, folder, lifeboat, interrupt, keep, began })
+        Ok(Self { log_service: None, platform, folder, lifeboat, interrupt, keep, began })
     }
 
     /// Tells it from the first chapter to the last.
@@ -80,8 +88,8 @@ impl<'a> Story<'a> {
         self.fill()?;
         self.write_plan()?;
         self.first_backup()?;
-        let before = self.second_backup()?;
-        let struck = self.disaster()?;
+        let files = self.second_backup()?;
+        let (before, struck) = self.disaster(files)?;
         let measured = self.recover(&before, &struck)?;
         self.prove(&before, &struck, &measured)?;
         self.end();
@@ -109,7 +117,7 @@ impl<'a> Story<'a> {
         Ok(())
     }
 
-    fn write_plan(&self) -> Result<(), DemoError> {
+    fn write_plan(&mut self) -> Result<(), DemoError> {
         screen::chapter(2, "A plan");
         for tier in TIERS {
             let path = self.folder.tier(tier);
@@ -143,12 +151,32 @@ impl<'a> Story<'a> {
         let written = std::fs::read(&path).map_err(file("read", &path))?;
         files::write(&kept, &written, look)?;
         self.lifeboat.run(&["key", "confirm", "--from", KEPT_KEY])?;
+        self.archive()?;
+        screen::say("");
+        screen::say("Is the plan sound, and could it run now?");
+        self.lifeboat.run(&["check"])
+    }
+
+    /// Has the server hand over its log.
+    fn archive(&mut self) -> Result<(), DemoError> {
         screen::say("");
         screen::say(
-            "Is the plan sound, and could it run now? The tiers are still empty; the first",
+            "PostgreSQL writes every change to its log first. It is told to hand that log over to",
         );
-        screen::say("backup sets them up:");
-        self.lifeboat.run(&["check"])
+        screen::say("lifeboat, which runs beside it, and this is proven at once:");
+        self.serve_log()?;
+        let socket = self.folder.log_socket().display().to_string();
+        let setup = ["postgres", "setup", ASSETS[0], "--restart", "--socket", &socket];
+        self.lifeboat.run(&setup)?;
+        self.platform.archive_every_two_seconds()
+    }
+
+    fn serve_log(&mut self) -> Result<(), DemoError> {
+        let data = self.folder.postgres().display().to_string();
+        let socket = self.folder.log_socket().display().to_string();
+        self.log_service =
+            Some(self.lifeboat.serve(&["wal", "serve", &data, "--socket", &socket])?);
+        Ok(())
     }
 
     /// Lets lifeboat make the recovery key, and returns the `[key]` table that it writes for it.
@@ -180,9 +208,9 @@ impl<'a> Story<'a> {
     fn first_backup(&self) -> Result<(), DemoError> {
         screen::chapter(3, "The first backup");
         screen::say(
-            "The database is streamed from pg_dump, the files are read as they lie; both go",
+            "The database's own files are copied while it runs, with the log that makes them whole;",
         );
-        screen::say("encrypted into a repository on each tier.");
+        screen::say("all files go encrypted into a repository on each tier.");
         self.lifeboat.run(&["backup"])?;
         screen::say("");
         screen::say("Are the copies whole? Every byte is read back:");
@@ -193,7 +221,8 @@ impl<'a> Story<'a> {
         self.lifeboat.run(&["points"])
     }
 
-    fn second_backup(&self) -> Result<Before, DemoError> {
+    /// Backs up what a day changed; returns when that began.
+    fn second_backup(&self) -> Result<Timestamp, DemoError> {
         screen::chapter(4, "Life goes on");
         self.platform.work(schema::A_DAY)?;
         let uploads = media::write_more(&self.folder.media(), 1)?;
@@ -201,9 +230,8 @@ impl<'a> Story<'a> {
         screen::say(format_args!(
             "1500 orders come in, tickets are closed, {uploads} pictures change, a secret is rotated."
         ));
-        let record = Record::take(&self.platform, &self.folder)?;
         let first = bytes_below(&self.folder.tier(TIERS[0]))?;
-        let captured = SystemClock.now();
+        let began = SystemClock.now();
         screen::say("The second backup stores only what changed:");
         self.lifeboat.run(&["backup"])?;
         let grown = bytes_below(&self.folder.tier(TIERS[0]))?.saturating_sub(first);
@@ -217,37 +245,67 @@ impl<'a> Story<'a> {
             let what = "the second backup stored much more than what changed".to_owned();
             return Err(DemoError::NotProven { what });
         }
-        Ok(Before { record, captured })
+        Ok(began)
     }
 
-    fn disaster(&mut self) -> Result<Struck, DemoError> {
+    fn disaster(&mut self, files: Timestamp) -> Result<(Before, Struck), DemoError> {
         screen::chapter(5, "The disaster");
         self.platform.work(schema::LAST_MINUTES)?;
+        screen::say("40 more orders come in, after the last backup.");
+        let last_order = SystemClock.now();
+        let record = Record::take(&self.platform, &self.folder)?;
+        let went_wrong = self.platform.a_second_after(last_order)?;
+        let database = went_wrong - SignedDuration::from_secs(1);
+        let before = Before { record, files, database };
+        screen::say(format_args!(
+            "At {} an intruder makes himself an administrator and deletes all payments.",
+            report::time_of_day(went_wrong)
+        ));
+        self.platform.work(schema::INTRUSION)?;
+        let deleted = before.record.rows().saturating_sub(tables::count(self.platform.cluster())?);
+        self.platform.work(schema::UNNOTICED)?;
         screen::say(
-            "40 more orders come in. Then the machine is lost: the database server is killed,",
+            "Nobody notices; 5 orders come in. Then the machine is lost: the server is killed,",
         );
         screen::say("its data, the media, the settings, certificates and logs are deleted.");
         let rows = tables::count(self.platform.cluster())?;
-        let struck = Struck { at: SystemClock.now(), instant: Instant::now(), rows };
+        let unnoticed = (rows + deleted).saturating_sub(before.record.rows());
+        self.platform.wait_for_archive()?;
+        let struck = Struck { at: SystemClock.now(), instant: Instant::now(), deleted, unnoticed };
+        drop(self.log_service.take());
         disaster::strike(&mut self.platform, &self.folder)?;
         match self.platform.open_the_doors(&self.folder) {
             Ok(_) => Err(DemoError::NotProven { what: "the platform survived".to_owned() }),
             Err(error) => {
                 screen::say(format_args!("The application is down: {error}."));
-                Ok(struck)
+                Ok((before, struck))
             }
         }
     }
 
     fn recover(&mut self, before: &Before, struck: &Struck) -> Result<Vec<Measured>, DemoError> {
         screen::chapter(6, "The recovery");
-        screen::say("A new, empty PostgreSQL is started. Everything else comes from the backup:");
-        self.platform.cluster_mut().make_anew()?;
-        let mut measured = Vec::new();
-        for asset in ASSETS {
+        screen::say(
+            "On a machine without any of it. The latest copy of the database would be one without",
+        );
+        screen::say(
+            "payments, and the last backup one without 40 orders. So it comes back to the second",
+        );
+        screen::say("before. First: what would that be, and what is lost?");
+        let (at, to) = (before.database.to_string(), self.folder.postgres().display().to_string());
+        let restore = ["restore", "database", "--at", &at, "--to", &to];
+        self.lifeboat.run(&[&restore[..], &["--dry-run"]].concat())?;
+        self.lifeboat.run(&[&restore[..], &["--start"]].concat())?;
+        self.platform.take_over()?;
+        let mut measured = vec![Measured {
+            asset: ASSETS[0],
+            captured: before.database,
+            recovered_after: struck.instant.elapsed(),
+        }];
+        for asset in &ASSETS[1..] {
             self.lifeboat.run(&["restore", asset, "--in-place", "--confirm", SITE])?;
             let recovered_after = struck.instant.elapsed();
-            measured.push(Measured { asset, captured: before.captured, recovered_after });
+            measured.push(Measured { asset, captured: before.files, recovered_after });
         }
         let pictures = self.platform.open_the_doors(&self.folder)?;
         screen::say("");
@@ -255,6 +313,8 @@ impl<'a> Story<'a> {
             "The application is up again: it logs in and finds all {pictures} pictures, {} after the disaster.",
             report::seconds(struck.instant.elapsed())
         ));
+        screen::say("And its log is archived again:");
+        self.serve_log()?;
         Ok(measured)
     }
 
@@ -273,13 +333,18 @@ impl<'a> Story<'a> {
         let (files, bytes) = now.files();
         screen::say("");
         screen::say(format_args!(
-            "All {} rows and all {files} files ({}) are as they were at the backup.",
+            "All {} rows and all {files} files ({}) are as they were a second before.",
             now.rows(),
             ByteSize(bytes)
         ));
         screen::say(format_args!(
-            "Lost are {} rows that came in after it. Beside the plan's objectives:",
-            struck.rows.saturating_sub(now.rows())
+            "Of the {} payments that were deleted none is missing, and the 40 orders after the last",
+            struck.deleted
+        ));
+        screen::say(format_args!(
+            "backup are there. Lost are the {} rows of the last {}. Beside the plan's objectives:",
+            struck.unnoticed,
+            report::seconds(struck.at.duration_since(before.database).unsigned_abs())
         ));
         screen::say("");
         if report::show(struck.at, measured) {

@@ -86,6 +86,11 @@ impl Folder {
         self.path().join("backups").join(name)
     }
 
+    /// Returns the socket on which the database's log is served.
+    pub fn log_socket(&self) -> PathBuf {
+        self.path().join("wal.sock")
+    }
+
     /// Returns the plan.
     pub fn plan(&self) -> PathBuf {
         self.path().join("plan.toml")

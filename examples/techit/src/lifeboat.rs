@@ -7,6 +7,7 @@ use lifeboat_testing::interrupt::{Interrupt, Watched};
 
 use crate::failure::DemoError;
 use crate::folder::Folder;
+use crate::log_service::LogService;
 use crate::screen;
 
 /// Finds the program that was built together with this one.
@@ -42,21 +43,30 @@ impl<'a> Lifeboat<'a> {
         let command = shown(arguments);
         screen::command(format_args!("lifeboat {command}"));
         let fail = |source| DemoError::System { action: "run lifeboat", source };
-        let mut child = Command::new(&self.binary)
-            .args(arguments)
-            .current_dir(&self.folder)
-            .env("XDG_STATE_HOME", &self.state)
-            .env("XDG_CACHE_HOME", &self.state)
-            // Nobody types in a demo.
-            .stdin(Stdio::null())
-            .spawn()
-            .map_err(fail)?;
+        // Nobody types in a demo.
+        let mut child = self.command(arguments).stdin(Stdio::null()).spawn().map_err(fail)?;
         self.interrupt.watch(Some(Watched::Process(child.id())));
         let ended = child.wait();
         self.interrupt.watch(None);
         self.interrupt.check()?;
         let status = ended.map_err(fail)?;
         if status.success() { Ok(()) } else { Err(DemoError::Lifeboat { command, status }) }
+    }
+
+    /// Shows a command that goes on in the background until the service is dropped.
+    pub fn serve(&self, arguments: &[&str]) -> Result<LogService, DemoError> {
+        screen::command(format_args!("lifeboat {} &", shown(arguments)));
+        LogService::start(&self.command(arguments), &self.folder.join("wal-serve.log"))
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.binary);
+        command
+            .args(arguments)
+            .current_dir(&self.folder)
+            .env("XDG_STATE_HOME", &self.state)
+            .env("XDG_CACHE_HOME", &self.state);
+        command
     }
 }
 

@@ -10,6 +10,7 @@ mod failure;
 mod files;
 mod folder;
 mod lifeboat;
+mod log_service;
 mod media;
 mod plan;
 mod platform;

@@ -43,7 +43,8 @@ owner = "Operations Team"
 [assets.database]
 kind    = "postgres"
 connect = "{connect}"
-base    = "logical"
+base    = "physical"
+wal     = {{ mode = "archive", to = ["primary", "secondary"], ack = ["primary"] }}
 rpo     = "{rpo}"
 rto     = "{rto}"
 {media}{configuration}{certificates}{logs}

@@ -4,14 +4,18 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use lifeboat_testing::interrupt::Interrupt;
-use lifeboat_testing::postgres::{Cluster, ClusterOptions};
+use lifeboat_testing::postgres::{Cluster, ClusterOptions, PageChecksums};
 
 use crate::failure::{DemoError, file};
 use crate::files::{self, Look};
 use crate::folder::Folder;
 use crate::media;
 use crate::schema::{self, APPLICATION, DATABASE};
+
+/// How often the server is asked whether its log is archived: for a minute.
+const ARCHIVE_LOOKS_MAX: u32 = 1200;
 
 /// The running platform; its server stops when it is dropped.
 #[derive(Debug)]
@@ -22,7 +26,8 @@ pub struct Platform {
 impl Platform {
     /// Makes the database server, empty.
     pub fn start(folder: &Folder) -> Result<Self, DemoError> {
-        let options = ClusterOptions::default().data(folder.postgres());
+        let options =
+            ClusterOptions::default().data(folder.postgres()).checksums(PageChecksums::On);
         Ok(Self { cluster: Cluster::start_with(&options)? })
     }
 
@@ -42,6 +47,55 @@ impl Platform {
         self.cluster.create_database(DATABASE)?;
         self.cluster.psql(DATABASE, schema::PLATFORM)?;
         Ok(())
+    }
+
+    /// Lets nothing of the log wait for longer than two seconds, as a platform does whose every order counts.
+    pub fn archive_every_two_seconds(&self) -> Result<(), DemoError> {
+        self.work("ALTER SYSTEM SET archive_timeout = '2s'")?;
+        self.work("SELECT pg_reload_conf()")
+    }
+
+    /// Waits until all that was committed so far is archived, which the server sees to by itself.
+    pub fn wait_for_archive(&self) -> Result<(), DemoError> {
+        let written =
+            self.cluster.psql(DATABASE, "SELECT pg_walfile_name(pg_current_wal_lsn())")?;
+        let sql = format!(
+            "SELECT pg_sleep(0.05), coalesce(last_archived_wal >= '{written}', false) FROM pg_stat_archiver"
+        );
+        for _ in 0..ARCHIVE_LOOKS_MAX {
+            if self.cluster.psql(DATABASE, &sql)?.ends_with("|t") {
+                return Ok(());
+            }
+        }
+        Err(DemoError::NotProven { what: format!("the server did not archive {written}") })
+    }
+
+    /// Returns the server's time once a second has passed since `instant`, as it writes one.
+    pub fn a_second_after(&self, instant: Timestamp) -> Result<Timestamp, DemoError> {
+        let sql = format!(
+            "SELECT pg_sleep(greatest(0, extract(epoch FROM timestamptz '{instant}' + '1.1 s' - clock_timestamp())));
+             SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
+        );
+        let answer = self.cluster.psql(DATABASE, &sql)?;
+        let text = answer.lines().last().unwrap_or_default();
+        text.parse().map_err(|_| DemoError::NotProven {
+            what: format!("PostgreSQL does not know the time: it answers `{answer}`"),
+        })
+    }
+
+    /// Stops the server that lifeboat started, and starts it as a service manager would.
+    pub fn take_over(&mut self) -> Result<(), DemoError> {
+        let mut stop = self.cluster.command("pg_ctl");
+        stop.args(["stop", "--wait", "--silent", "--pgdata"]).arg(self.cluster.data_dir());
+        let status = stop.status();
+        let status =
+            status.map_err(|source| DemoError::System { action: "stop the server", source })?;
+        if !status.success() {
+            return Err(DemoError::NotProven {
+                what: "the recovered server does not stop".to_owned(),
+            });
+        }
+        Ok(self.cluster.start_again()?)
     }
 
     /// Runs statements as the platform would.

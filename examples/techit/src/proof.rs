@@ -1,4 +1,4 @@
-//! The proof: what is there after the recovery against what was there at the backup.
+//! The proof: what is there after the recovery against what was there a second before the disaster.
 //!
 //! Neither side is lifeboat's word. Tables are counted and hashed by PostgreSQL, files are read and
 //! their metadata asked of the kernel.
@@ -62,7 +62,7 @@ impl Record {
     }
 
     fn table_rows(&self, now: &Self, differences: &mut Vec<String>) -> Vec<Vec<String>> {
-        let mut rows = vec![head(&["table", "rows at backup", "rows now", "checksum", "equal"])];
+        let mut rows = vec![head(&["table", "rows then", "rows now", "checksum", "equal"])];
         for (name, then) in &self.tables {
             let Some(now) = now.tables.get(name) else {
                 differences.push(format!("the table {name} is missing"));
@@ -87,8 +87,7 @@ impl Record {
 
     fn tree_rows(&self, now: &Self, differences: &mut Vec<String>) -> Vec<Vec<String>> {
         const DIFFERENCES_SHOWN_MAX: usize = 10;
-        let mut rows =
-            vec![head(&["files", "at backup", "now", "content, owner, mode, times equal"])];
+        let mut rows = vec![head(&["files", "then", "now", "content, owner, mode, times equal"])];
         for ((asset, path, then), (_, _, now)) in self.trees.iter().zip(&now.trees) {
             // Holes are how a file lies on its disk, not what it is.
             let found = then.differences(now, &[Aspect::Holes]);

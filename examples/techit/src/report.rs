@@ -53,6 +53,11 @@ fn hours(text: &str) -> SignedDuration {
     SignedDuration::from_hours(number.expect("the demo's objectives are whole hours"))
 }
 
+/// Writes the time of day of an instant, to the second.
+pub fn time_of_day(instant: Timestamp) -> String {
+    instant.strftime("%H:%M:%S UTC").to_string()
+}
+
 /// Writes a duration as a person reads it.
 pub fn seconds(duration: Duration) -> String {
     let tenths = duration.as_millis() / 100;

@@ -87,8 +87,20 @@ SELECT id, 100, 'card', md5(id::text)::uuid, now() FROM placed WHERE id % 10 > 0
 UPDATE tickets SET closed_at = now() WHERE closed_at IS NULL AND id % 50 = 0;
 ";
 
-/// What happens between the last backup and the disaster, and is lost.
+/// What happens between the last backup and the disaster.
 pub const LAST_MINUTES: &str = "
 INSERT INTO orders (user_id, service_id, hours, status, placed_at)
 SELECT n, 1, 1, 'placed', now() FROM generate_series(1, 40) n;
+";
+
+/// What an intruder does.
+pub const INTRUSION: &str = "
+UPDATE users_customuser SET is_staff = true WHERE id = 666;
+DELETE FROM payments;
+";
+
+/// What comes in while nobody has noticed, and is lost.
+pub const UNNOTICED: &str = "
+INSERT INTO orders (user_id, service_id, hours, status, placed_at)
+SELECT n, 1, 1, 'placed', now() FROM generate_series(1, 5) n;
 ";

@@ -4,6 +4,7 @@ mod remove;
 mod setup;
 
 use std::fmt::{self, Write as _};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use lifeboat_model::{AssetName, Exit};
@@ -46,6 +47,10 @@ struct Server {
     /// Connect like this, as a superuser [default: as whoever runs the server, else as the plan says]
     #[arg(long, value_name = "STRING")]
     connect: Option<String>,
+    /// Let the archive_command ask whoever serves the log on this socket first [default: the one that
+    /// `wal serve` listens on by itself]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
     /// Show what would become different, and by which SQL; change nothing
     #[arg(long)]
     dry_run: bool,
@@ -63,6 +68,7 @@ impl Server {
             asset: self.asset.clone(),
             role: self.role.clone(),
             connect: self.connect.clone(),
+            socket: self.socket.clone(),
             foreign,
             restarting: if self.restart { Restarting::IfNeeded } else { Restarting::Never },
         }

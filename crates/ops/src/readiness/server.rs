@@ -27,7 +27,7 @@ impl Asking<'_> {
             Ok((condition, rights))
         });
         let Some((condition, rights)) = self.take(subject, what, looked) else { return };
-        let archive = wanted_archive(self.site.call(), name, asset);
+        let archive = wanted_archive(self.site.call(), name, asset, None);
         let archive = archive.as_ref().filter(|_| !condition.is_standby);
         let rpo_s = asset.rpo.map(|rpo| rpo.duration().as_secs());
         for finding in condition.findings(taken, &rights, archive, rpo_s) {

@@ -23,6 +23,8 @@ pub struct PushCommand {
     pub plan: Option<String>,
     /// The asset, if it is named.
     pub asset: Option<String>,
+    /// The socket of whoever serves the log, if it is named.
+    pub socket: Option<String>,
 }
 
 impl PushCommand {
@@ -39,6 +41,7 @@ impl PushCommand {
         words.extend(self.plan.iter().flat_map(|plan| ["--plan".to_owned(), plan.clone()]));
         words.extend(["wal", "push"].map(str::to_owned));
         words.extend(self.asset.iter().flat_map(|asset| ["--asset".to_owned(), asset.clone()]));
+        words.extend(self.socket.iter().flat_map(|socket| ["--socket".to_owned(), socket.clone()]));
         words
     }
 
@@ -56,10 +59,15 @@ impl PushCommand {
             let after = words.windows(2).find(|pair| pair[0] == name).map(|pair| pair[1].clone());
             after.or_else(|| words.iter().find_map(|w| w.strip_prefix(&spelled).map(str::to_owned)))
         };
-        Some(Self { program: program.clone(), plan: value("--plan"), asset: value("--asset") })
+        Some(Self {
+            program: program.clone(),
+            plan: value("--plan"),
+            asset: value("--asset"),
+            socket: value("--socket"),
+        })
     }
 
-    /// Tells whether this archives the log that `wanted` does, wherever the program is.
+    /// Tells whether this archives the log that `wanted` does, wherever the program is and whoever is asked first.
     ///
     /// Without `--asset` it archives the only log of its plan, which a plan with a wanted one has.
     pub fn is_for(&self, wanted: &Self) -> bool {
@@ -101,6 +109,7 @@ mod tests {
             program: "/usr/bin/lifeboat".to_owned(),
             plan: owned(plan),
             asset: owned(asset),
+            socket: None,
         }
     }
 

@@ -28,6 +28,7 @@ fn push() -> PushCommand {
         program: "/usr/bin/lifeboat".to_owned(),
         plan: Some("/etc/it's/plan.toml".to_owned()),
         asset: Some("database".to_owned()),
+        socket: None,
     }
 }
 
