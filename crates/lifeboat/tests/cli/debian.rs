@@ -45,6 +45,8 @@ impl DebianCluster {
 impl Drop for DebianCluster {
     fn drop(&mut self) {
         drop(Command::new("pg_dropcluster").args(["--stop", &self.version, &self.name]).output());
+        // It leaves what its own tools did not write.
+        drop(fs::remove_dir_all(&self.settings));
     }
 }
 
