@@ -20,7 +20,7 @@ use crate::place::remove;
 const CIPHER_PASS: &str = "5d0f6e1c9ab34e7788c2d1f0a3b4c5d6e7f8091a2b3c4d5e6f708192a3b4c5d6";
 
 /// How the engines are run.
-pub const TERMS: &str = "both compress with zstd, level 3 (lifeboat with smaller tables, see above), \
+pub const TERMS: &str = "both compress with zstd, level 3 (lifeboat with smaller tables for its pieces of 64 KiB), \
      and encipher (lifeboat: AES-256-CTR with Poly1305, the log with age; pgBackRest: aes-256-cbc); \
      neither reads back what it stored; pgBackRest: process-max=2, start-fast=y, all else as it comes";
 
