@@ -24,30 +24,25 @@ fn contest(below: &Path, arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn both_engines_do_the_works_and_nothing_is_left() {
+fn all_engines_do_a_work_and_nothing_is_left() {
     let below = tempfile::tempdir().unwrap();
     fs::set_permissions(below.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let output = contest(
-        below.path(),
-        &["--scale", "0.005", "--runs", "1", "--work", "first-backup,delta-restore,push,call"],
-    );
+    let output =
+        contest(below.path(), &["--scale", "0.005", "--runs", "1", "--work", "first-backup"]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     let json = fs::read(below.path().join("out/bench-postgres.json")).unwrap();
     let report: Value = serde_json::from_slice(&json).unwrap();
     assert_eq!(report["schema"], "lifeboat.bench-postgres/1");
     let works = report["works"].as_array().unwrap();
-    let names: Vec<_> = works.iter().map(|work| work["work"].as_str().unwrap()).collect();
-    assert_eq!(names, ["first-backup", "restore", "delta-restore", "push", "call"]);
+    let [work] = works.as_slice() else { panic!("{report}") };
+    assert_eq!(work["work"], "first-backup");
+    assert_eq!(work["times"].as_array().unwrap().len(), 3);
     for times in works.iter().flat_map(|work| work["times"].as_array().unwrap()) {
         assert!(times["runs"][0]["wall_s"].as_f64().unwrap() > 0.0, "{times}");
     }
-    // Full and over what was there, lifeboat says what it fetched; 1% of the pages is little of all.
-    let fetched = report["verdicts"].as_array().unwrap().iter();
-    let mut fetched =
-        fetched.filter(|verdict| verdict["goal"].as_str().unwrap().contains("fetched"));
-    assert!(fetched.next().unwrap()["value"].as_f64().unwrap() < 1.0, "{report}");
-    assert!(report["database"]["changed_pages"].as_u64().unwrap() > 0);
+    assert_eq!(report["verdicts"].as_array().unwrap().len(), 1, "{report}");
+    assert!(report["database"]["pages"].as_u64().unwrap() > 0);
     let table = fs::read_to_string(below.path().join("out/bench-postgres.md")).unwrap();
     assert!(table.contains("A quick run at 0.005 of the full size"), "{table}");
     let left: Vec<_> =
