@@ -508,6 +508,7 @@ impl Recovery<'_> {
             label: self.read(&folder.join("backup_label"))?,
             configuration: configuration.collect::<Result<_, OpsError>>()?,
             settings: self.settings(),
+            manifest: manifest.clone(),
         })
     }
 

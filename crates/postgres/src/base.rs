@@ -11,6 +11,7 @@
 //! - [`inventory`], [`exclusion`], [`relation`]: which files there are, and which are not copied.
 //! - [`reader`], [`findings`]: reading pages, and what is found of them.
 //! - [`parent`]: when a former backup may say that a page is as it was.
+//! - [`sum`]: the checksum of a file whose pieces are read in no order.
 //! - [`control_copy`], [`configuration`]: the files that are read in a way of their own.
 //! - [`history_handover`]: what a server that took another's place never archived.
 //! - [`manifest`], [`mod@verification_manifest`], [`label`]: what is told of a backup.
@@ -40,6 +41,7 @@ pub mod manifest;
 pub mod parent;
 pub mod reader;
 pub mod relation;
+pub mod sum;
 pub mod verification_manifest;
 pub mod window;
 
@@ -68,8 +70,9 @@ use self::inventory::{CONTROL_FILE, DATA_FOLDER, Entry, EntryKind};
 use self::manifest::{ConfigurationFile, MANIFEST, ManifestFile, PageChecks, SCHEMA, WrittenPath};
 use self::reader::{LiveFile, Reading};
 use self::relation::Fork;
+use self::sum::{Crc32c, Shift};
 use self::verification_manifest::{VERIFICATION_MANIFEST, verification_manifest};
-use crate::control::{CONTROL_FILE_LENGTH, ControlFile};
+use crate::control::ControlFile;
 use crate::page::{Checksums, PAGE_LENGTH};
 
 /// The folder of the files of settings that lie outside of the data directory.
@@ -96,7 +99,8 @@ struct Shared {
 /// What is known at the end.
 #[derive(Debug, Default)]
 struct End {
-    control: Option<ControlFile>,
+    /// The control file's bytes and what they say.
+    control: Option<(Vec<u8>, ControlFile)>,
     ended: Option<Ended>,
 }
 
@@ -124,6 +128,7 @@ impl BaseBackup {
             log_begin: Lsn(control.segment_size.bytes().into()),
             findings: Findings::default(),
             hold: Arc::clone(&window) as _,
+            shift: Arc::new(Shift::by(PieceSize::default().bytes().into())),
         });
         let end = Mutex::default();
         let shared = Shared { window, inventory, reading, configuration, runtime, clock, end };
@@ -265,7 +270,7 @@ impl Shared {
         self.runtime.block_on(self.window.ping())?;
         let (bytes, control) =
             self.runtime.block_on(copy_control(&self.window.control_path(), &*self.clock))?;
-        self.end().control = Some(control);
+        self.end().control = Some((bytes.clone(), control));
         Ok(bytes)
     }
 
@@ -283,7 +288,7 @@ impl Shared {
 
     fn manifest(&self) -> Result<Manifest, BaseError> {
         let end = self.end();
-        let (control, ended) =
+        let ((control_bytes, control), ended) =
             end.control.as_ref().zip(end.ended.as_ref()).ok_or_else(not_stopped)?;
         let beginning = self.window.beginning();
         let checksums = page_checks(&beginning.control, control);
@@ -311,13 +316,13 @@ impl Shared {
             tablespaces: beginning.places.tablespaces.clone(),
             version_directory: beginning.places.version_directory.clone(),
             configuration: configuration.collect(),
-            files: self.files(control, ended, span, checksums),
+            files: self.files((control_bytes, control), ended, span, checksums),
         })
     }
 
     fn files(
         &self,
-        control: &ControlFile,
+        (control_bytes, control): (&[u8], &ControlFile),
         ended: &Ended,
         span: LogSpan,
         checksums: PageChecks,
@@ -327,11 +332,10 @@ impl Shared {
             described(entry, &finding, span, checksums)
         });
         let written = control.written.as_second();
-        let control =
-            made_file(&format!("{DATA_FOLDER}/{CONTROL_FILE}"), CONTROL_FILE_LENGTH, written);
+        let control = made_file(CONTROL_FILE, control_bytes, written);
         let stopped = ended.stopped.as_second();
-        let label = made_file(&format!("{DATA_FOLDER}/backup_label"), ended.label.len(), stopped);
-        let map = made_file(&format!("{DATA_FOLDER}/tablespace_map"), ended.map.len(), stopped);
+        let label = made_file("backup_label", &ended.label, stopped);
+        let map = made_file("tablespace_map", &ended.map, stopped);
         let map = (!ended.map.is_empty()).then_some(map);
         let mut files: Vec<_> = read.chain([control, label]).chain(map).collect();
         files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
@@ -371,19 +375,21 @@ fn described(
         size,
         modified: entry.modified,
         identity: (!finding.is_replaced).then_some(identity),
+        crc32c: if size == 0 { Some(Crc32c::default()) } else { finding.sum },
         pages: relation.map(|_| size / PAGE_LENGTH as u64),
         damaged: damaged.into_iter().map(|block| block.0).collect(),
         damaged_more,
     })
 }
 
-/// Describes a file that is made, or comes last.
-fn made_file(path: &str, length: usize, modified: i64) -> ManifestFile {
+/// Describes a file of the data directory that is made, or comes last.
+pub(crate) fn made_file(name: impl AsRef<Path>, bytes: &[u8], modified: i64) -> ManifestFile {
     ManifestFile {
-        path: WrittenPath(path.into()),
-        size: length as u64,
+        path: WrittenPath(Path::new(DATA_FOLDER).join(name)),
+        size: bytes.len() as u64,
         modified,
         identity: None,
+        crc32c: Some(Crc32c::of(bytes)),
         pages: None,
         damaged: Vec::new(),
         damaged_more: 0,

@@ -51,6 +51,7 @@ pub mod setup;
 pub mod table;
 pub mod timeline;
 pub mod tools;
+pub mod verification;
 pub mod wal;
 
 pub use beside::{Beside, Swapped};

@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use lifeboat_model::Lsn;
 
+use super::sum::Crc32c;
 use crate::page::BlockNumber;
 
 /// How many pages of one file are named: whoever has more needs the file, not its pages.
@@ -35,6 +36,8 @@ pub struct FileFinding {
     pages: Vec<BadPage>,
     /// How many more there are.
     more: u64,
+    /// The sum over all of it, once all of it was read.
+    pub sum: Option<Crc32c>,
 }
 
 /// What the server says of the pages that a backup read.
@@ -75,6 +78,11 @@ impl Findings {
     /// Notes that a file is not the one that was enumerated.
     pub fn note_replaced(&self, path: &Path) {
         self.note(path, |file| file.is_replaced = true);
+    }
+
+    /// Notes the sum over all of a file.
+    pub fn note_sum(&self, path: &Path, sum: Crc32c) {
+        self.note(path, |file| file.sum = Some(sum));
     }
 
     /// Notes a page.

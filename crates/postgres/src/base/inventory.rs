@@ -273,7 +273,7 @@ impl Inventory {
 }
 
 /// Tells whether a directory holds relations: `global`, `base/5`, `PG_15_202209061/5`.
-fn has_relations(own: &Path) -> bool {
+pub(crate) fn has_relations(own: &Path) -> bool {
     let names: Vec<_> = own.iter().filter_map(OsStr::to_str).collect();
     match names.as_slice() {
         ["global"] => true,

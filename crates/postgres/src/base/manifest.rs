@@ -1,6 +1,7 @@
 //! `manifest.json`: what a base backup is, and what it has of each file.
 //!
-//! What the files hold is not told here: the snapshot's trees name every piece by its SHA-256.
+//! What the files hold the snapshot's trees tell: they name every piece by its SHA-256. The sum that stands here is
+//! for whoever has a restored file and nothing else.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::error::BaseError;
 use super::inventory::{FileIdentity, Tablespace};
+use super::sum::Crc32c;
 use crate::control::ServerLimits;
 use crate::timeline::TimelineHistory;
 use crate::wal::{SegmentSize, TimelineId};
@@ -127,6 +129,9 @@ pub struct ManifestFile {
     /// Which file of its host it was; absent if another one took its place meanwhile.
     #[serde(flatten)]
     pub identity: Option<FileIdentity>,
+    /// The sum over what was read of it; absent in backups of before, and of what was not read whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crc32c: Option<Crc32c>,
     /// How many pages of a relation it has; absent if it has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pages: Option<u64>,
@@ -253,6 +258,14 @@ impl Manifest {
         self.files.iter().map(ManifestFile::damaged_count).sum()
     }
 
+    /// Sets what there is of a file, in the place of what was told of it, if anything was.
+    pub fn set_file(&mut self, file: ManifestFile) {
+        match self.files.binary_search_by(|own| own.path.cmp(&file.path)) {
+            Ok(at) => self.files[at] = file,
+            Err(at) => self.files.insert(at, file),
+        }
+    }
+
     /// Tells whether recovery along a timeline can begin here.
     pub fn leads_to(&self, history: &TimelineHistory) -> bool {
         history.contains(self.timeline, self.stop_lsn)
@@ -260,7 +273,7 @@ impl Manifest {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 
@@ -271,6 +284,7 @@ pub(super) mod tests {
             size: 16384,
             modified: 1_700_000_000,
             identity: Some(FileIdentity { device: 7, inode }),
+            crc32c: Some(Crc32c(0x0102_0304)),
             pages: Some(2),
             damaged: Vec::new(),
             damaged_more: 0,
@@ -311,8 +325,31 @@ pub(super) mod tests {
         manifest.files[0].damaged = vec![3, 9];
         manifest.files[0].damaged_more = 4;
         manifest.files[1].identity = None;
+        manifest.files[1].crc32c = None;
         assert_eq!(Manifest::parse(&manifest.to_document()).unwrap(), manifest);
         assert_eq!(manifest.damaged_pages(), 6);
+    }
+
+    #[test]
+    fn a_file_is_told_of_once_and_in_its_place() {
+        let mut manifest = sample();
+        let file = |path: &str, size| ManifestFile {
+            path: WrittenPath(path.into()),
+            size,
+            ..sample().files[0].clone()
+        };
+        manifest.set_file(file("pgdata/base/5/1259", 1));
+        manifest.set_file(file("pgdata/postgresql.conf", 2));
+        let told: Vec<_> =
+            manifest.files.iter().map(|file| (file.path.0.to_str().unwrap(), file.size)).collect();
+        assert_eq!(
+            told,
+            [
+                ("pgdata/base/5/1259", 1),
+                ("pgdata/postgresql.conf", 2),
+                ("tblspc/16400/PG_15_202209061/5/16401", 16384)
+            ]
+        );
     }
 
     #[test]

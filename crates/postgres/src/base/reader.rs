@@ -10,6 +10,8 @@
 //!   relation that was cut off and grew again has them where others were, and no record's position.
 //!   ADR 0022 has the reasons.
 //! - A damaged page is kept as it is. Whoever restores gets what was there, and knows of it.
+//! - The sum of a file is over what was read of it. Of a piece that is called the same as before that is
+//!   what the former backup has to have: a restored file tells whether it has.
 
 use std::fmt::Debug;
 use std::fs::File;
@@ -24,6 +26,7 @@ use lifeboat_repository::source::{FormerPiece, PagedContent, PieceState};
 use super::findings::{BadPage, Findings};
 use super::inventory::FileIdentity;
 use super::relation::RelationFile;
+use super::sum::{Crc32c, PieceSums, Shift};
 use crate::page::{BlockNumber, Checksums, PAGE_LENGTH, PageHeader, PageVerdict, judge};
 
 /// What keeps the server from forgetting the log that a backup needs.
@@ -45,6 +48,8 @@ pub struct Reading {
     pub findings: Findings,
     /// What holds the backup open.
     pub hold: Arc<dyn BackupHold>,
+    /// How the sums of pieces are put together.
+    pub shift: Arc<Shift>,
 }
 
 /// A file of a running server.
@@ -71,6 +76,10 @@ struct State {
     open: Open,
     /// How many pieces are still to be read.
     left: u64,
+    /// The sum of what was read so far.
+    sums: PieceSums,
+    /// Up to where the file was read.
+    size: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -96,7 +105,8 @@ impl LiveFile {
         pieces: u64,
         reading: Arc<Reading>,
     ) -> Self {
-        let state = Mutex::new(State { open: Open::NotYet, left: pieces });
+        let sums = PieceSums::new(Arc::clone(&reading.shift));
+        let state = Mutex::new(State { open: Open::NotYet, left: pieces, sums, size: 0 });
         Self { source, path, identity, relation, unchanged_before: None, reading, state }
     }
 
@@ -129,12 +139,19 @@ impl LiveFile {
         Ok(Open::File(Arc::new(file), place))
     }
 
-    /// Closes the file after its last piece: a cluster has more files than a process may have open.
-    fn end_piece(&self) {
+    /// Takes the sum of a piece, of what is stored of it or of what the parent has there; and closes the file
+    /// after its last one: a cluster has more files than a process may have open.
+    fn end_piece(&self, offset: u64, piece: &[u8]) {
+        let (sum, length) = (Crc32c::of(piece), piece.len() as u64);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.sums.add(offset, sum, length);
+        state.size = state.size.max(offset + length);
         state.left = state.left.saturating_sub(1);
         if state.left == 0 {
             state.open = Open::NotYet;
+            if let Some(sum) = state.sums.whole(state.size) {
+                self.reading.findings.note_sum(&self.path, sum);
+            }
         }
     }
 
@@ -210,7 +227,7 @@ impl PagedContent for LiveFile {
             Some(relation) => self.look_at_pages(&file, relation, offset, buffer)?,
             None => false,
         };
-        self.end_piece();
+        self.end_piece(offset, buffer);
         Ok(match former {
             Some(former) if is_unchanged && place == Place::Same => PieceState::AsInParent(former),
             _ => PieceState::Read,

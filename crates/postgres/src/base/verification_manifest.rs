@@ -1,8 +1,8 @@
 //! `backup_manifest` in PostgreSQL's own format, so that `pg_verifybackup` accepts a restored directory.
 //!
-//! The format is the chapter "Backup Manifest Format" of PostgreSQL's documentation. It names the files and
-//! their sizes and no checksums, which the format allows: a piece that was taken over from the former
-//! backup was not read, and what the files hold is proven by the snapshot's own hashes.
+//! The format is the chapter "Backup Manifest Format" of PostgreSQL's documentation. The checksums are CRC-32C over
+//! what was read of each file; one that has none, in a backup of before, is named by its size alone, which the
+//! format allows. [`crate::verification::listed`] reads the document.
 
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
@@ -42,12 +42,15 @@ fn write_all(text: &mut String, manifest: &Manifest) -> std::fmt::Result {
         write!(text, "{{ \"PostgreSQL-Backup-Manifest-Version\": 1,")?;
     }
     write!(text, "\n\"Files\": [")?;
-    let files = manifest.files.iter();
-    let files = files.filter_map(|file| Some((placed(&file.path.0)?, file.size, file.modified)));
-    for (number, (path, size, modified)) in files.enumerate() {
+    let files = manifest.files.iter().filter_map(|file| Some((placed(&file.path.0)?, file)));
+    for (number, (path, file)) in files.enumerate() {
         let separator = if number == 0 { "\n" } else { ",\n" };
-        write!(text, "{separator}{{ {}, \"Size\": {size}, ", path_field(&path))?;
-        write!(text, "\"Last-Modified\": \"{}\" }}", in_gmt(modified))?;
+        write!(text, "{separator}{{ {}, \"Size\": {}, ", path_field(&path), file.size)?;
+        write!(text, "\"Last-Modified\": \"{}\"", in_gmt(file.modified))?;
+        if let Some(sum) = file.crc32c {
+            write!(text, ", \"Checksum-Algorithm\": \"CRC32C\", \"Checksum\": \"{sum}\"")?;
+        }
+        write!(text, " }}")?;
     }
     let Manifest { timeline, start_lsn, stop_lsn, .. } = manifest;
     write!(text, "\n],\n\"WAL-Ranges\": [\n{{ \"Timeline\": {timeline}, ")?;
@@ -83,11 +86,15 @@ mod tests {
     #[test]
     fn it_names_every_file_where_it_lies_and_seals_itself() {
         for (version, has_id) in [(150_008, false), (180_003, true)] {
-            let manifest = Manifest { server_version: version, ..sample() };
+            let mut manifest = Manifest { server_version: version, ..sample() };
+            manifest.files[1].crc32c = None;
             let document = verification_manifest(&manifest);
             let parsed: serde_json::Value = serde_json::from_slice(&document).unwrap();
             assert_eq!(parsed["Files"][0]["Path"], "base/5/1259");
             assert_eq!(parsed["Files"][0]["Last-Modified"], "2023-11-14 22:13:20 GMT");
+            assert_eq!(parsed["Files"][0]["Checksum-Algorithm"], "CRC32C");
+            assert_eq!(parsed["Files"][0]["Checksum"], "04030201");
+            assert!(parsed["Files"][1].get("Checksum").is_none());
             assert_eq!(parsed["Files"][1]["Path"], "pg_tblspc/16400/PG_15_202209061/5/16401");
             assert_eq!(parsed["WAL-Ranges"][0]["End-LSN"], "0/3000100");
             assert_eq!(parsed["System-Identifier"].is_u64(), has_id);

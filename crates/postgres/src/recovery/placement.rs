@@ -6,6 +6,8 @@
 //! - From the first change until the last the cluster cannot be started: it has no `pg_control`. That comes
 //!   last, under another name first, when all else is on the disk; and it names no checkpoint, so that
 //!   without its `backup_label` no server starts from it either.
+//! - `backup_manifest` tells of the directory as it was placed: what the restore made, or made otherwise, stands in
+//!   it as it was made. So whoever verifies the directory before it is started finds what is not so.
 //! - Links to tablespaces lead where the caller said, never where they led on the server.
 //!
 //! # Crash consistency
@@ -22,7 +24,9 @@ use lifeboat_tiers::durable;
 
 use super::settings::{AUTO_CONF, RecoverySettings, with_inclusions, without_places};
 use crate::base::inventory::{CONTROL_FILE, Tablespace};
-use crate::base::manifest::ConfigurationRole;
+use crate::base::made_file;
+use crate::base::manifest::{ConfigurationRole, Manifest, ManifestFile};
+use crate::base::verification_manifest::{VERIFICATION_MANIFEST, verification_manifest};
 use crate::control::{ControlError, invalidate_checkpoint};
 
 /// Directories that a server wants, which may lack in what was restored.
@@ -93,6 +97,8 @@ pub struct Finish {
     pub configuration: Vec<(ConfigurationRole, PathBuf, Vec<u8>)>,
     /// What the server is told.
     pub settings: RecoverySettings,
+    /// What the backup is.
+    pub manifest: Manifest,
 }
 
 /// A cluster could not be put in its place.
@@ -234,12 +240,16 @@ impl Placement {
             self.make_directory(&self.data.join(directory), PRIVATE_DIRECTORY)?;
         }
         self.link_tablespaces()?;
-        self.put("backup_label", &finish.label)?;
+        let mut control = finish.control.clone();
+        invalidate_checkpoint(&mut control)?;
+        let mut files = vec![self.put("backup_label", &finish.label)?];
         let map = self.tablespace_map();
         if !map.is_empty() {
-            self.put("tablespace_map", map.as_bytes())?;
+            files.push(self.put("tablespace_map", map.as_bytes())?);
         }
-        self.put_configuration(finish)?;
+        files.extend(self.put_configuration(finish)?);
+        files.push(made_file(CONTROL_FILE, &control, 0));
+        self.put_manifest(&finish.manifest, files)?;
         self.put("recovery.signal", b"")?;
         let mode =
             if self.mode & 0o777 == GROUP_DIRECTORY { GROUP_DIRECTORY } else { PRIVATE_DIRECTORY };
@@ -247,9 +257,20 @@ impl Placement {
             .map_err(failed("set the permissions of", &self.data))?;
         self.give(&self.data)?;
         durable::sync_directory(&self.data).map_err(failed("write out", &self.data))?;
-        let mut control = finish.control.clone();
-        invalidate_checkpoint(&mut control)?;
-        self.put(CONTROL_FILE, &control)
+        self.put(CONTROL_FILE, &control).map(drop)
+    }
+
+    /// Puts the manifest that tells of the backup's files, and of those that were made here.
+    fn put_manifest(
+        &self,
+        manifest: &Manifest,
+        made: Vec<ManifestFile>,
+    ) -> Result<(), PlacementError> {
+        let mut manifest = manifest.clone();
+        for file in made {
+            manifest.set_file(ManifestFile { modified: manifest.stopped.as_second(), ..file });
+        }
+        self.put(VERIFICATION_MANIFEST, &verification_manifest(&manifest)).map(drop)
     }
 
     fn link_tablespaces(&self) -> Result<(), PlacementError> {
@@ -284,8 +305,9 @@ impl Placement {
             .concat()
     }
 
-    /// Puts the settings where the server looks if nobody tells it otherwise.
-    fn put_configuration(&self, finish: &Finish) -> Result<(), PlacementError> {
+    /// Puts the settings where the server looks if nobody tells it otherwise; returns what was made.
+    fn put_configuration(&self, finish: &Finish) -> Result<Vec<ManifestFile>, PlacementError> {
+        let mut made = Vec::new();
         let settings =
             finish.configuration.iter().find(|(role, ..)| *role == ConfigurationRole::Settings);
         let home = settings.and_then(|(_, path, _)| path.parent());
@@ -296,15 +318,15 @@ impl Placement {
         };
         for (role, path, bytes) in &finish.configuration {
             let bytes = redirected(bytes, path, stored);
-            match role {
+            made.push(match role {
                 ConfigurationRole::Settings => {
                     let text = without_places(&String::from_utf8_lossy(&bytes));
-                    self.put("postgresql.conf", text.as_bytes())?;
+                    self.put("postgresql.conf", text.as_bytes())?
                 }
                 ConfigurationRole::Access => self.put("pg_hba.conf", &bytes)?,
                 ConfigurationRole::Users => self.put("pg_ident.conf", &bytes)?,
                 ConfigurationRole::Other => self.put_included(&below_data(home, path), &bytes)?,
-            }
+            });
         }
         if settings.is_some() {
             // Debian's file names this directory, and the server refuses to start where it lacks.
@@ -316,11 +338,12 @@ impl Placement {
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
             Err(source) => return Err(failed("read", &auto_conf)(source)),
         };
-        self.put(AUTO_CONF, finish.settings.write_into(&before).as_bytes())
+        made.push(self.put(AUTO_CONF, finish.settings.write_into(&before).as_bytes())?);
+        Ok(made)
     }
 
     /// Puts an included file, with the directories above it.
-    fn put_included(&self, below: &Path, bytes: &[u8]) -> Result<(), PlacementError> {
+    fn put_included(&self, below: &Path, bytes: &[u8]) -> Result<ManifestFile, PlacementError> {
         let above = below.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty());
         for directory in above.collect::<Vec<_>>().into_iter().rev() {
             self.make_directory(&self.data.join(directory), PRIVATE_DIRECTORY)?;
@@ -328,10 +351,11 @@ impl Placement {
         self.put(below, bytes)
     }
 
-    fn put(&self, name: impl AsRef<Path>, bytes: &[u8]) -> Result<(), PlacementError> {
-        let path = self.data.join(name);
+    fn put(&self, name: impl AsRef<Path>, bytes: &[u8]) -> Result<ManifestFile, PlacementError> {
+        let path = self.data.join(&name);
         durable::replace(&path, bytes, PRIVATE_FILE).map_err(failed("write", &path))?;
-        self.give(&path)
+        self.give(&path)?;
+        Ok(made_file(name, bytes, 0))
     }
 
     fn make_directory(&self, path: &Path, mode: u32) -> Result<(), PlacementError> {
@@ -419,6 +443,7 @@ mod tests {
                 place: Place::Beside,
                 read_ahead: ReadAhead::Usual,
             },
+            manifest: crate::base::manifest::tests::sample(),
         }
     }
 

@@ -54,6 +54,7 @@ impl Ground {
             log_begin: Lsn(16 << 20),
             findings: Findings::default(),
             hold: Arc::clone(&held) as _,
+            shift: Arc::new(Shift::by(PAGE_LENGTH as u64)),
         });
         Self { home: tempfile::tempdir().unwrap(), held, reading }
     }
