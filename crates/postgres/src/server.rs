@@ -146,6 +146,14 @@ impl Server {
         Session::open(&self.conninfo.with_database(database), &self.identity).await
     }
 
+    /// Opens a session on a database, with the settings that the role has there.
+    pub(crate) async fn session_as_it_is(
+        &self,
+        database: &DatabaseName,
+    ) -> Result<Session, PostgresError> {
+        Session::open_as_it_is(&self.conninfo.with_database(database), &self.identity).await
+    }
+
     /// Opens a session on a database that is always there.
     pub(crate) async fn maintenance_session(&self) -> Result<Session, PostgresError> {
         let mut result = self.session(&DatabaseName::new(MAINTENANCE_DATABASES[0])).await;
@@ -209,12 +217,23 @@ impl Server {
         Ok(row.get::<_, i64>(0).cast_unsigned())
     }
 
+    /// Lists the databases that can be connected to, templates too.
+    pub async fn all_databases(&self) -> Result<Vec<DatabaseName>, PostgresError> {
+        const LIST: &str = "SELECT datname::text FROM pg_catalog.pg_database
+             WHERE datallowconn ORDER BY 1";
+        self.listed(LIST).await
+    }
+
     /// Lists the databases that people can connect to, templates left out.
     pub async fn databases(&self) -> Result<Vec<DatabaseName>, PostgresError> {
         const LIST: &str = "SELECT datname::text FROM pg_catalog.pg_database
              WHERE datallowconn AND NOT datistemplate ORDER BY 1";
+        self.listed(LIST).await
+    }
+
+    async fn listed(&self, list: &str) -> Result<Vec<DatabaseName>, PostgresError> {
         let session = self.maintenance_session().await?;
-        let rows = session.client().query(LIST, &[]).await;
+        let rows = session.client().query(list, &[]).await;
         let rows =
             rows.map_err(|source| session.failed("list its databases".to_owned(), source))?;
         Ok(rows.iter().map(|row| DatabaseName::new(row.get::<_, String>(0))).collect())

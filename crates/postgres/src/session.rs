@@ -50,6 +50,16 @@ impl Session {
         conninfo: &Conninfo,
         identity: &Identity,
     ) -> Result<Self, PostgresError> {
+        let session = Self::open_as_it_is(conninfo, identity).await?;
+        session.run(SETTINGS, || "set up the connection".to_owned()).await?;
+        Ok(session)
+    }
+
+    /// Connects as `identity`, with the settings that its role has there.
+    pub(crate) async fn open_as_it_is(
+        conninfo: &Conninfo,
+        identity: &Identity,
+    ) -> Result<Self, PostgresError> {
         let config = config(conninfo)?;
         let timeout = config.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT);
         let connected = tokio::time::timeout(timeout, connect(&config, conninfo, identity)).await;
@@ -61,9 +71,7 @@ impl Session {
             })
         })?;
         let (address, database) = (conninfo.address(), conninfo.database());
-        let session = Self { client, address, database, task };
-        session.run(SETTINGS, || "set up the connection".to_owned()).await?;
-        Ok(session)
+        Ok(Self { client, address, database, task })
     }
 
     pub(crate) const fn client(&self) -> &Client {
@@ -132,7 +140,10 @@ fn classify(conninfo: &Conninfo, source: tokio_postgres::Error) -> PostgresError
         Some(code) if *code == SqlState::INVALID_CATALOG_NAME => {
             PostgresError::NoDatabase { address, database }
         }
-        Some(code) if code.code().starts_with("28") => {
+        // The last is that of a role which may not connect to this database.
+        Some(code)
+            if code.code().starts_with("28") || *code == SqlState::INSUFFICIENT_PRIVILEGE =>
+        {
             let role = conninfo.role().unwrap_or_default().to_owned();
             PostgresError::Refused { address, role, database, source }
         }

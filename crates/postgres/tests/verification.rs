@@ -8,9 +8,15 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use std::time::Duration;
+
 use lifeboat_model::{Cancel, Lsn};
+use lifeboat_postgres::verification::amcheck::look_through;
 use lifeboat_postgres::verification::directory::{Origin, verify};
-use lifeboat_testing::postgres::Cluster;
+use lifeboat_postgres::verification::rows::RowCounts;
+use lifeboat_postgres::verification::sql::{Answer, ask};
+use lifeboat_postgres::{ClientEnvironment, Conninfo, DatabaseName, PostgresError, Server};
+use lifeboat_testing::postgres::{Cluster, ClusterOptions, PageChecksums, Release};
 
 /// Copies a directory with all that it has; files are shared until they are put anew.
 fn copy(from: &Path, to: &Path) {
@@ -121,4 +127,175 @@ fn what_is_said_of_a_directory_is_what_pg_verifybackup_says() {
             fs::remove_dir_all(&damaged).unwrap();
         }
     }
+}
+
+fn environment() -> ClientEnvironment {
+    ClientEnvironment::new("/usr/bin:/bin")
+}
+
+async fn connect(cluster: &Cluster, database: &str, role: &str) -> Result<Server, PostgresError> {
+    let conninfo = Conninfo::parse(&cluster.connect_string_as(database, role), &environment())?;
+    Server::connect(&conninfo, &environment()).await
+}
+
+fn run<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Runtime::new().unwrap().block_on(work)
+}
+
+#[test]
+fn rows_are_counted_as_of_one_moment_and_what_was_not_is_named() {
+    for release in Release::ALL {
+        let cluster = Cluster::start_with(&ClusterOptions::default().release(release)).unwrap();
+        cluster.create_database("other").unwrap();
+        let sql = |database: &str, sql: &str| cluster.psql(database, sql).unwrap();
+        sql(
+            "postgres",
+            "CREATE TABLE t AS SELECT generate_series(1, 1000) AS n; CREATE TABLE \"A b\" ()",
+        );
+        sql("postgres", "CREATE UNLOGGED TABLE fleeting AS SELECT 1");
+        sql("other", "CREATE TABLE u AS SELECT generate_series(1, 7) AS n");
+        sql("postgres", "CREATE MATERIALIZED VIEW v AS SELECT * FROM t WHERE n <= 3");
+        run(async {
+            let server = connect(&cluster, "postgres", "postgres").await.unwrap();
+            let counts = RowCounts::take(&server, Duration::from_mins(1)).await;
+            assert_eq!(counts.trouble, None);
+            assert_eq!(RowCounts::parse(&counts.to_document()).unwrap(), counts);
+            let [own, other] = counts.databases.as_slice() else { panic!("{counts:?}") };
+            assert_eq!(own.seen, other.seen, "as of one moment");
+            let tables: Vec<_> = own.tables.iter().map(|(name, rows)| (&**name, *rows)).collect();
+            assert_eq!(tables, [("public.\"A b\"", 0), ("public.t", 1000), ("public.v", 3)]);
+            assert_eq!((other.database.as_str(), other.tables["public.u"]), ("other", 7));
+            assert_eq!(own.compare(&server).await.unwrap().differences, []);
+            sql("postgres", "DELETE FROM t WHERE n = 5; DROP TABLE \"A b\"; CREATE TABLE x ()");
+            let comparison = own.compare(&server).await.unwrap();
+            let named: Vec<_> = comparison.differences.iter().map(ToString::to_string).collect();
+            assert_eq!(
+                named,
+                [
+                    "public.t has 999 rows, expected 1000",
+                    "public.x was not recorded, has 0 rows",
+                    "public.\"A b\" is missing, with 0 rows"
+                ]
+            );
+            let none = RowCounts::take(&server, Duration::ZERO).await;
+            assert_eq!(none.databases[0].uncounted["public.t"], "there was no time left");
+            assert_eq!(none.databases[0].tables.len(), 0);
+            // What was not counted cannot be other than it was.
+            assert_eq!(none.databases[0].compare(&server).await.unwrap().differences, []);
+        });
+    }
+}
+
+#[test]
+fn damaged_tables_and_indexes_are_named() {
+    for release in Release::ALL {
+        let options = ClusterOptions::default().release(release).checksums(PageChecksums::Off);
+        let mut cluster = Cluster::start_with(&options.setting("autovacuum", "off")).unwrap();
+        cluster
+            .psql(
+                "postgres",
+                "CREATE TABLE whole AS SELECT n, md5(n::text) AS t FROM generate_series(1, 3000) n;
+                 CREATE TABLE broken AS TABLE whole; CREATE TABLE lost AS TABLE whole;
+                 CREATE INDEX whole_n ON whole (n); CREATE INDEX lost_n ON lost (n);
+                 CHECKPOINT",
+            )
+            .unwrap();
+        let path = |table: &str| {
+            let below =
+                cluster.psql("postgres", &format!("SELECT pg_relation_filepath('{table}')"));
+            cluster.data_dir().join(below.unwrap())
+        };
+        let broken = path("broken");
+        let check = |cluster: &Cluster| {
+            run(async {
+                let server = connect(cluster, "postgres", "postgres").await.unwrap();
+                let database = DatabaseName::new("postgres");
+                look_through(&server, &database, &Cancel::new()).await.unwrap()
+            })
+        };
+        let report = check(&cluster);
+        assert!(report.findings.is_empty(), "{report:?}");
+        assert!(report.tables > 60 && report.indexes > 100, "{report:?}");
+        cluster.stop().unwrap();
+        // A pointer to a row that leads outside of its page; and a row that an index does not know.
+        overwrite(&broken, 24, &[0xFF, 0xFF]);
+        cluster.start_again().unwrap();
+        cluster
+            .psql(
+                "postgres",
+                "UPDATE pg_index SET indisready = false WHERE indexrelid = 'lost_n'::regclass;
+                 INSERT INTO lost VALUES (7000, 'x');
+                 UPDATE pg_index SET indisready = true WHERE indexrelid = 'lost_n'::regclass",
+            )
+            .unwrap();
+        let findings = check(&cluster).findings;
+        let named: Vec<_> = findings.iter().map(|found| found.relation.as_str()).collect();
+        assert!(
+            named.contains(&"public.broken") && named.contains(&"public.lost_n"),
+            "{findings:?}"
+        );
+        assert!(named.iter().all(|name| !name.contains("whole")), "{findings:?}");
+    }
+}
+
+fn overwrite(path: &Path, at: u64, bytes: &[u8]) {
+    use std::os::unix::fs::FileExt as _;
+    let file = File::options().write(true).open(path).unwrap();
+    file.write_all_at(bytes, at).unwrap();
+}
+
+#[test]
+fn a_question_is_asked_as_the_application() {
+    let cluster = Cluster::start().unwrap();
+    cluster
+        .psql(
+            "postgres",
+            "CREATE SCHEMA app; CREATE TABLE app.users AS SELECT 3 AS n; CREATE TABLE secret (n int);
+             CREATE ROLE app LOGIN; CREATE ROLE clerks; CREATE ROLE closed LOGIN CONNECTION LIMIT 0;
+             GRANT USAGE ON SCHEMA app TO app, clerks; GRANT SELECT ON app.users TO app, clerks;
+             ALTER ROLE app SET search_path = app; CREATE DATABASE shut; REVOKE CONNECT ON DATABASE shut FROM public",
+        )
+        .unwrap();
+    run(async {
+        let superuser = connect(&cluster, "postgres", "postgres").await.unwrap();
+        let asked = async |role: Option<&str>, database: &str, sql: &str| {
+            let database = DatabaseName::new(database);
+            let connect = async |role: &str| connect(&cluster, database.as_str(), role).await;
+            let limit = Duration::from_millis(500);
+            ask(&superuser, connect, (&database, role), sql, limit).await.unwrap()
+        };
+        let value = |text: &str| Answer::Value(Some(text.to_owned()));
+        let refused = |text: &str| Answer::Refused(text.to_owned());
+        for (role, database, sql, expected) in [
+            (Some("app"), "postgres", "SELECT count(*) FROM users", value("1")),
+            (Some("app"), "postgres", "SELECT current_user || session_user", value("appapp")),
+            (Some("clerks"), "postgres", "SELECT n FROM app.users", value("3")),
+            (None, "postgres", "SELECT current_user", value("postgres")),
+            (None, "postgres", "SELECT NULL::int", Answer::Value(None)),
+            (None, "postgres", "SELECT 1 WHERE false", Answer::Nothing),
+            (
+                Some("app"),
+                "postgres",
+                "SELECT * FROM public.secret",
+                refused("permission denied for table secret"),
+            ),
+            (
+                Some("clerks"),
+                "postgres",
+                "SELECT * FROM secret",
+                refused("permission denied for table secret"),
+            ),
+            (None, "postgres", "SELECT * FROM gone", refused("relation \"gone\" does not exist")),
+            (Some("nobody"), "postgres", "SELECT 1", refused("role \"nobody\" does not exist")),
+            (None, "gone", "SELECT 1", refused("database \"gone\" does not exist")),
+        ] {
+            assert_eq!(asked(role, database, sql).await, expected, "{sql}");
+        }
+        let shut = asked(Some("app"), "shut", "SELECT 1").await;
+        assert_eq!(shut, refused("permission denied for database \"shut\""));
+        for sql in ["SELEC 1", "SELECT pg_sleep(5)", "DELETE FROM secret"] {
+            let answer = asked(None, "postgres", sql).await;
+            assert!(matches!(answer, Answer::NotAsked(_)), "{sql}: {answer:?}");
+        }
+    });
 }

@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use lifeboat_model::{AssetName, Event, Stage};
 use lifeboat_plan::plan::asset::{Base, Postgres};
+use lifeboat_postgres::verification::rows::{ROWS, RowCounts};
 use lifeboat_postgres::{Globals, Server, SnapshotDump};
 use lifeboat_repository::source::{Source, StreamReader, StreamSource};
 
 use super::base::base_folder;
 use super::capture::Reading;
 use super::{AssetReport, Job};
-use crate::error::OpsError;
+use crate::error::{OpsError, explain};
 use crate::wire::open::OpenTier;
 
 /// Where the parts of a dump lie in its snapshot.
@@ -98,6 +99,7 @@ impl Job<'_> {
         if postgres.base != Base::Logical {
             let base = self.begin_base(&asset, postgres, tier, report)?;
             reading.sources = base.backup.sources(&base_folder(&asset), base.parent.as_ref());
+            reading.sources.push(Source::Stream(self.rows(&asset, postgres)?));
             reading.moment = Some(base.started());
             reading.base = Some(base);
         }
@@ -107,6 +109,26 @@ impl Job<'_> {
             reading.moment = Some(dump.taken());
         }
         Ok(reading)
+    }
+
+    /// Returns what counts the rows of a server, once its base backup was stopped.
+    fn rows(&self, asset: &AssetName, postgres: &Postgres) -> Result<StreamSource, OpsError> {
+        let (conninfo, environment) = self.site().connection(postgres, self.cancel)?;
+        let runtime = self.site().surroundings().runtime.clone();
+        let limit = postgres.count_rows_within.duration();
+        let count = move || {
+            let counts = runtime.block_on(async {
+                if limit.is_zero() {
+                    return RowCounts::none("the plan wants none to be counted".to_owned());
+                }
+                match Server::connect_without_database(&conninfo, &environment).await {
+                    Ok(server) => RowCounts::take(&server, limit).await,
+                    Err(error) => RowCounts::none(explain(&error)),
+                }
+            });
+            Ok(Box::new(Document(Cursor::new(counts.to_document()))) as Box<dyn StreamReader>)
+        };
+        Ok(StreamSource::new(base_folder(asset).join(ROWS), count).last())
     }
 
     fn begin_dump(

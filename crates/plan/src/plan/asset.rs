@@ -93,6 +93,9 @@ table! {
         base: Base = Base::Logical,
         /// What is done with the write-ahead log.
         wal: Wal = Wal::default(),
+        /// How long counting rows at a base backup may take, so that a verified restore has something to compare with;
+        /// the smallest tables are counted first, `0s` counts none.
+        count_rows_within: Span = Span::from_seconds(60),
     }
 }
 
