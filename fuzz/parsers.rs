@@ -12,6 +12,7 @@ use lifeboat_model::{Lsn, Secret};
 use lifeboat_postgres::control::{CONTROL_FILE_LENGTH, ControlFile, invalidate_checkpoint};
 use lifeboat_postgres::page::{BlockNumber, Checksums, PageVerdict, judge};
 use lifeboat_postgres::timeline::TimelineHistory;
+use lifeboat_postgres::verification::listed::ListedFiles;
 use lifeboat_postgres::wal::{
     SegmentHeader, SegmentName, SegmentNumber, SegmentSummary, TimelineId,
 };
@@ -27,7 +28,7 @@ use lifeboat_repository::{Index, MasterKey, Snapshot, Tree};
 pub type Parser = fn(&[u8]) -> bool;
 
 /// All parsers, by the name of their fuzz target.
-pub const ALL: [(&str, Parser); 15] = [
+pub const ALL: [(&str, Parser); 16] = [
     ("key_file", key_file),
     ("config", config),
     ("pack_header", pack_header),
@@ -43,6 +44,7 @@ pub const ALL: [(&str, Parser); 15] = [
     ("page", page),
     ("history", history),
     ("wal_segment", wal_segment),
+    ("backup_manifest", backup_manifest),
 ];
 
 /// The most work of scrypt that is worth the time of a fuzzer.
@@ -249,4 +251,9 @@ pub fn wal_segment(bytes: &[u8]) -> bool {
     assert_eq!(again, summary);
     let _ = again.after(&summary);
     true
+}
+
+/// A document that seals itself; nearly nothing gets past that.
+pub fn backup_manifest(bytes: &[u8]) -> bool {
+    ListedFiles::parse(bytes).is_ok()
 }

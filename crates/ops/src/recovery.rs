@@ -12,6 +12,7 @@
 mod log_reach;
 mod running;
 pub mod sandbox;
+pub mod verified;
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -268,15 +269,20 @@ fn choose_base<'o>(
     let postgres = site.asset(&options.asset)?.postgres().ok_or_else(|| OpsError::NotInPlan {
         what: format!("`{}` as an asset of kind = \"postgres\"", options.asset),
     })?;
-    let mut order = site.tiers_of(&options.asset, &[]).unwrap_or_default();
-    order.extend(site.plan().tiers().keys().cloned());
-    for tier in order.iter().filter_map(|name| open.tier(name).ok()) {
+    for tier in tiers_in_order(open, &options.asset) {
         let bases = bases(site, tier, options)?;
         if !bases.is_empty() {
             return choose_among(open, postgres, options, tier, bases);
         }
     }
     Err(ChoiceError::NoBase.into())
+}
+
+/// Returns the tiers that were opened, in the order in which an asset is looked for on them.
+fn tiers_in_order<'o>(open: &'o OpenSite<'_>, asset: &AssetName) -> Vec<&'o OpenTier> {
+    let mut order = open.site().tiers_of(asset, &[]).unwrap_or_default();
+    order.extend(open.site().plan().tiers().keys().cloned());
+    order.iter().filter_map(|name| open.tier(name).ok()).collect()
 }
 
 fn choose_among<'o>(

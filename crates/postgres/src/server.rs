@@ -217,6 +217,12 @@ impl Server {
         Ok(row.get::<_, i64>(0).cast_unsigned())
     }
 
+    /// Has the server write out all that it holds in memory.
+    pub async fn write_out(&self) -> Result<(), PostgresError> {
+        let session = self.maintenance_session().await?;
+        session.run("CHECKPOINT", || "write out what it holds".to_owned()).await
+    }
+
     /// Lists the databases that can be connected to, templates too.
     pub async fn all_databases(&self) -> Result<Vec<DatabaseName>, PostgresError> {
         const LIST: &str = "SELECT datname::text FROM pg_catalog.pg_database

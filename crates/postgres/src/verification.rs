@@ -5,6 +5,7 @@
 //! - [`moment`]: the position in the log at which rows were counted.
 //! - [`rows`]: how many rows there were, and are.
 //! - [`amcheck`]: tables and indexes, looked through by the server itself.
+//! - [`naming`]: what a damaged file belongs to.
 //! - [`sql`]: a question of the plan, asked as the application.
 //!
 //! No program beside the server is needed: clients of one major version refuse a younger server.
@@ -13,5 +14,6 @@ pub mod amcheck;
 pub mod directory;
 pub mod listed;
 pub mod moment;
+pub mod naming;
 pub mod rows;
 pub mod sql;

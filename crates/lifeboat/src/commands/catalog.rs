@@ -135,6 +135,7 @@ impl List {
             && self.asset.as_ref().is_none_or(|asset| match body {
                 Body::AssetBackedUp(backup) => backup.asset == *asset,
                 Body::Restored(restored) => restored.asset == *asset,
+                Body::RestoreVerified(verified) => verified.asset == *asset,
                 Body::JobStarted(started) => started.assets.contains(asset),
                 _ => false,
             })
@@ -175,6 +176,9 @@ fn about(body: &Body) -> String {
         Body::TierVerified(verified) => format!("{} {}", verified.tier, verified.outcome),
         Body::Restored(restored) => {
             format!("{} from {}: {}", restored.asset, restored.tier, restored.ending)
+        }
+        Body::RestoreVerified(verified) => {
+            format!("{} from {}: {}", verified.asset, verified.tier, verified.outcome)
         }
         Body::SnapshotsMissing(missing) => {
             format!("{} on {}", missing.snapshots.len(), missing.tier)

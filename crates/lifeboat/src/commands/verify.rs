@@ -1,4 +1,6 @@
-//! `lifeboat verify`: prove that copies are whole.
+//! `lifeboat verify`: prove that copies are whole, and that what they hold comes back.
+
+mod restored;
 
 use std::fmt::{self, Write as _};
 
@@ -7,20 +9,31 @@ use lifeboat_model::{Exit, TierName};
 use lifeboat_ops::verification::{self, Share, VerifyOptions, VerifyReport};
 use serde::Serialize;
 
+use self::restored::RestoredArguments;
 use crate::failure::Failure;
 use crate::render::{self, Answer, Page, Sort};
 use crate::session::Session;
 
 /// The arguments of `lifeboat verify`.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Verify {
-    /// Verify these tiers; without any, all of the plan
+    /// Verify these tiers; without any, all of the plan. With --restore, read from the one that is given
     #[arg(value_name = "TIER")]
     tiers: Vec<TierName>,
     /// How much of the stored data to read back
-    #[arg(long, value_name = "HOW MUCH", default_value = "all")]
+    #[arg(long, value_name = "HOW MUCH", default_value = "all", conflicts_with = "restore")]
     read_data: ReadData,
+    #[command(flatten)]
+    restored: RestoredArguments,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  lifeboat verify
+  lifeboat verify secondary --read-data share
+  lifeboat verify --restore database
+  lifeboat verify --restore database --at 2026-11-23T01:59:59Z secondary";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ReadData {
@@ -53,8 +66,11 @@ impl Answer for Verified {
 }
 
 impl Verify {
-    /// Verifies the tiers: 1 for damage, 4 for what could not be looked at.
+    /// Verifies the tiers, or a restore: 1 for damage, 4 for what could not be looked at.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
+        if self.restored.is_asked_for() {
+            return self.restored.run(self.tiers, session);
+        }
         let site = session.site()?;
         let share = match self.read_data {
             ReadData::All => Share::All,

@@ -26,4 +26,5 @@ mod succession;
 mod targets;
 mod terminal;
 mod trouble;
+mod verified;
 mod wal;

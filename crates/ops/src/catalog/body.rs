@@ -6,9 +6,11 @@ use lifeboat_model::{
     AssetName, JobId, Lsn, Outcome, PackId, PlanId, RepositoryId, SnapshotId, TierName,
 };
 use lifeboat_model::{Timestamp, WriterId};
+use lifeboat_postgres::enclosure::Isolation;
 use serde::{Deserialize, Serialize};
 
 use crate::ending::{Ending, StageOutcome};
+use crate::recovery::verified::CheckResult;
 
 /// The kind-specific part of a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +34,8 @@ pub enum Body {
     TierVerified(TierVerified),
     /// An asset was restored.
     Restored(Restored),
+    /// An asset was recovered into a sandbox and checked.
+    RestoreVerified(RestoreVerified),
     /// Snapshots that were on a tier are no longer there.
     SnapshotsMissing(SnapshotsMissing),
 }
@@ -49,6 +53,7 @@ impl Body {
             Self::AssetBackedUp(_) => "asset-backed-up",
             Self::TierVerified(_) => "tier-verified",
             Self::Restored(_) => "restored",
+            Self::RestoreVerified(_) => "restore-verified",
             Self::SnapshotsMissing(_) => "snapshots-missing",
         }
     }
@@ -210,6 +215,38 @@ pub struct Restored {
     /// How it ended.
     pub ending: Ending,
     /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+}
+
+/// An asset was recovered into a sandbox and checked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoreVerified {
+    /// In which job.
+    pub job: JobId,
+    /// Which asset.
+    pub asset: AssetName,
+    /// From which tier.
+    pub tier: TierName,
+    /// Which snapshot.
+    pub snapshot: SnapshotId,
+    /// Which moment.
+    pub at: String,
+    /// Up to where the log was replayed; absent if the server did not come up.
+    pub replayed: Option<Lsn>,
+    /// How well the sandbox was kept from reaching anything.
+    pub isolation: Option<Isolation>,
+    /// The verdict over all checks.
+    pub outcome: Outcome,
+    /// Why it ended early, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+    /// What each check showed.
+    pub checks: Vec<CheckResult>,
+    /// How long its files took, in milliseconds.
+    pub restored_ms: Option<u64>,
+    /// How long its log took, in milliseconds.
+    pub replayed_ms: Option<u64>,
+    /// How long all of it took, in milliseconds.
     pub duration_ms: u64,
 }
 

@@ -321,6 +321,7 @@ const fn job_of(body: &Body) -> Option<JobId> {
         Body::AssetBackedUp(body) => Some(body.job),
         Body::TierVerified(body) => Some(body.job),
         Body::Restored(body) => Some(body.job),
+        Body::RestoreVerified(body) => Some(body.job),
         Body::Enrolment(_)
         | Body::PlanAdopted(_)
         | Body::KeyConfirmed(_)
@@ -362,6 +363,11 @@ fn subjects_of(body: &Body) -> Vec<Subject<'_>> {
             asset: Some(&body.asset),
             tier: Some(&body.tier),
             good: body.ending == Ending::Succeeded,
+        }],
+        Body::RestoreVerified(body) => vec![Subject {
+            asset: Some(&body.asset),
+            tier: Some(&body.tier),
+            good: body.outcome == lifeboat_model::Outcome::Passed,
         }],
         Body::TierAdopted(body) => {
             vec![Subject { asset: None, tier: Some(&body.tier), good: true }]

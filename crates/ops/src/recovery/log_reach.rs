@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use lifeboat_model::{Lsn, Timestamp};
 use lifeboat_plan::plan::asset::Postgres;
+use lifeboat_postgres::archive::file::WalFile;
 use lifeboat_postgres::archive::get::{Source, find};
 use lifeboat_postgres::archive::inventory::{Listed, list};
 use lifeboat_postgres::archive::name::SystemId;
@@ -78,16 +79,29 @@ impl ArchivedLog {
         self.listed.keys().next_back().copied()
     }
 
-    fn size(&self) -> SegmentSize {
+    pub(super) fn size(&self) -> SegmentSize {
         self.cluster.size().unwrap_or_default()
     }
 
-    fn history(&self, timeline: TimelineId) -> Result<Option<TimelineHistory>, OpsError> {
-        let (system, size) = (self.system, self.size());
-        let file = WalFileName::History(timeline);
-        if self.cluster.digest_of(file).is_none() {
-            return Ok(None);
+    /// Fetches the segments along a timeline between two positions; fewer, if some are not there.
+    pub(super) fn fetch(
+        &self,
+        history: &TimelineHistory,
+        (first, last): (SegmentNumber, SegmentNumber),
+    ) -> Result<Vec<WalFile>, OpsError> {
+        let mut fetched = Vec::new();
+        let mut number = first;
+        while number <= last {
+            let Some(listed) = self.segment(history, number) else { break };
+            let Some(file) = self.find(listed.name.file)? else { break };
+            fetched.push(file);
+            number = number.next();
         }
+        Ok(fetched)
+    }
+
+    fn find(&self, file: WalFileName) -> Result<Option<WalFile>, OpsError> {
+        let (system, size) = (self.system, self.size());
         let source = Source {
             name: self.tier.name.clone(),
             tier: Ok(Arc::clone(&self.tier.tier)),
@@ -95,7 +109,15 @@ impl ArchivedLog {
         };
         let sources = [source];
         let found = find(WalAddress { system, size, file }, &sources, &self.opener);
-        let Some(file) = self.runtime.block_on(found)? else { return Ok(None) };
+        Ok(self.runtime.block_on(found)?)
+    }
+
+    fn history(&self, timeline: TimelineId) -> Result<Option<TimelineHistory>, OpsError> {
+        let file = WalFileName::History(timeline);
+        if self.cluster.digest_of(file).is_none() {
+            return Ok(None);
+        }
+        let Some(file) = self.find(file)? else { return Ok(None) };
         let history = TimelineHistory::parse(timeline, file.bytes());
         Ok(Some(history.map_err(ArchiveError::from)?))
     }

@@ -39,11 +39,12 @@
 
 mod place;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use lifeboat_model::{AssetName, Cancel, Event, EventSink, Lsn, Stage, TierName, Timestamp};
+use lifeboat_postgres::base::Manifest;
 use lifeboat_postgres::enclosure::{Enclosure, EnclosureError, Isolation, Walls, installation};
 use lifeboat_postgres::recovery::RecoveryTarget;
 use lifeboat_postgres::recovery::placement::{Before, Owner};
@@ -134,6 +135,9 @@ pub struct SandboxReport {
     pub replayed_ms: u64,
 }
 
+/// Looks at a data directory before its server is started.
+pub(super) type Look<'l> = dyn FnMut(&Path, &Manifest) -> Result<(), OpsError> + 'l;
+
 /// A throwaway server that runs. Dropping it stops the server and removes its files.
 #[derive(Debug)]
 pub struct Sandbox {
@@ -153,6 +157,18 @@ impl Sandbox {
         site: &Site,
         options: &SandboxOptions,
         announce: &dyn Fn(&RecoveryPreview),
+        events: &dyn EventSink,
+        cancel: &Cancel,
+    ) -> Result<Self, OpsError> {
+        Self::open_looking(site, options, (announce, &mut |_, _| Ok(())), events, cancel)
+    }
+
+    /// Opens one like [`Self::open`]; `look` is handed the data directory before its server is started, and what
+    /// the backup is.
+    pub(super) fn open_looking(
+        site: &Site,
+        options: &SandboxOptions,
+        (announce, look): (&dyn Fn(&RecoveryPreview), &mut Look<'_>),
         events: &dyn EventSink,
         cancel: &Cancel,
     ) -> Result<Self, OpsError> {
@@ -176,6 +192,8 @@ impl Sandbox {
             return Err(SandboxError::Incomplete { files: files.failed.len() }.into());
         }
         let restored = surroundings.now();
+        look(&place.path(DATA), &chosen.found.manifest)?;
+        let looked = surroundings.now();
         let log = ServedLog::begin(site, options, &place);
         let (server, isolation) = ground.start(site, options.demand, events, cancel)?;
         let progress = server.progress();
@@ -187,7 +205,7 @@ impl Sandbox {
             last_replayed_commit: progress.committed,
             is_promoted: progress.is_promoted,
             restored_ms: milliseconds(begun, restored),
-            replayed_ms: milliseconds(restored, surroundings.now()),
+            replayed_ms: milliseconds(looked, surroundings.now()),
         };
         let Ground { environment, database, .. } = ground;
         let runtime = surroundings.runtime.clone();
@@ -442,7 +460,7 @@ fn roles(plans: &Conninfo, owner: Owner) -> Vec<String> {
     plans.into_iter().chain(user).chain([USUAL_ROLE.to_owned()]).collect()
 }
 
-fn milliseconds(from: Timestamp, to: Timestamp) -> u64 {
+pub(super) fn milliseconds(from: Timestamp, to: Timestamp) -> u64 {
     let took = Duration::try_from(to.duration_since(from)).unwrap_or_default();
     u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
 }

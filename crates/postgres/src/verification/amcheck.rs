@@ -3,7 +3,8 @@
 //! Every B-tree is held against its table in both directions (`bt_index_parent_check` with `heapallindexed` and
 //! `rootdescend`), and every table, with what is stored beside it, is looked through by `verify_heapam`, since 14.
 //! That is what `pg_amcheck --heapallindexed --rootdescend` does; its program is not needed. The extension is made in
-//! the database where it lacks, so the server has to be one that is thrown away.
+//! the database where it lacks, and prepared transactions, which nobody is going to decide there, are given up, since
+//! they keep their locks; so the server has to be one that is thrown away.
 //!
 //! # Limits
 //!
@@ -11,12 +12,14 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::future::try_join_all;
 use lifeboat_model::Cancel;
 
+use super::sql::says_nothing;
 use crate::error::PostgresError;
-use crate::name::{DatabaseName, quote_identifier};
+use crate::name::{DatabaseName, quote_identifier, quote_literal};
 use crate::server::Server;
 use crate::session::Session;
 
@@ -25,6 +28,9 @@ pub const MESSAGES_MAX: usize = 5;
 
 /// How many sessions look at the same time.
 const SESSIONS: usize = 2;
+
+/// How long a relation may be locked by somebody else before it cannot be looked at.
+const LOCK_WAIT: Duration = Duration::from_secs(30);
 
 /// The major version from which on tables are looked through.
 const TABLES_SINCE: u32 = 14;
@@ -82,6 +88,7 @@ pub async fn look_through(
     cancel: &Cancel,
 ) -> Result<AmcheckReport, PostgresError> {
     let first = server.session(database).await?;
+    give_up_prepared(&first).await?;
     let schema = install(&first).await?;
     let relations = relations(&first, server.version().major()).await?;
     let mut report = AmcheckReport::default();
@@ -94,12 +101,30 @@ pub async fn look_through(
     let queue = Mutex::new(VecDeque::from(relations));
     let mut sessions = vec![first];
     for _ in 1..SESSIONS {
-        sessions.push(server.session(database).await?);
+        let session = server.session(database).await?;
+        give_up_prepared(&session).await?;
+        sessions.push(session);
     }
     let work = sessions.iter().map(|session| work_off(session, &schema, &queue, cancel));
     report.findings = try_join_all(work).await?.concat();
     report.findings.sort_by(|a, b| a.relation.cmp(&b.relation));
     Ok(report)
+}
+
+/// Gives prepared transactions up: a table that one of them wrote to cannot be locked against writing.
+async fn give_up_prepared(session: &Session) -> Result<(), PostgresError> {
+    const PREPARED: &str = "
+        SELECT gid FROM pg_catalog.pg_prepared_xacts
+        WHERE database = pg_catalog.current_database()";
+    let rows = session.client().query(PREPARED, &[]).await;
+    let rows =
+        rows.map_err(|source| session.failed("list prepared transactions".to_owned(), source))?;
+    for row in rows {
+        let sql = format!("ROLLBACK PREPARED {}", quote_literal(row.get(0)));
+        session.run(&sql, || "give up a prepared transaction".to_owned()).await?;
+    }
+    let limit = format!("SET lock_timeout = {}", LOCK_WAIT.as_millis());
+    session.run(&limit, || "set up the connection".to_owned()).await
 }
 
 /// Makes the extension where it lacks; returns its schema as SQL writes it.
@@ -183,8 +208,8 @@ async fn look_at(
             })
             .collect()),
         Err(source) => match source.as_db_error() {
-            Some(said) => Ok(vec![said.message().to_owned()]),
-            None => Err(session.failed(format!("look through {}", relation.name), source)),
+            Some(said) if !says_nothing(said.code()) => Ok(vec![said.message().to_owned()]),
+            _ => Err(session.failed(format!("look through {}", relation.name), source)),
         },
     }
 }

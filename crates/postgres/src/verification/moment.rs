@@ -16,7 +16,8 @@ use lifeboat_model::Lsn;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::wal::event::Event;
-use crate::wal::{Record, RecordReader, SegmentSize, WalError};
+use crate::wal::page::{LONG_LENGTH, SegmentHeader};
+use crate::wal::{Record, RecordReader, SegmentNumber, SegmentSize, WalError};
 
 /// Which transactions a snapshot sees, as `pg_current_snapshot()` writes it: `xmin:xmax:running,…`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,6 +139,18 @@ impl Commits {
         Self { from, to, found: Vec::new(), last: None }
     }
 
+    /// Returns the first and the last segment that have to be read.
+    pub const fn segments(&self, size: SegmentSize) -> (SegmentNumber, SegmentNumber) {
+        let last = Lsn(self.end(size).0.saturating_sub(1));
+        (SegmentNumber::of(self.from, size), SegmentNumber::of(last, size))
+    }
+
+    /// Returns the last position, or where its segment begins if no record comes before it there.
+    const fn end(&self, size: SegmentSize) -> Lsn {
+        let offset = self.to.0 % size.bytes() as u64;
+        if offset <= LONG_LENGTH as u64 { Lsn(self.to.0 - offset) } else { self.to }
+    }
+
     /// Reads segments, one after the other, the first of which holds the first position; returns whether
     /// the last position was reached.
     pub fn read<'s>(
@@ -145,13 +158,17 @@ impl Commits {
         size: SegmentSize,
         segments: impl IntoIterator<Item = &'s [u8]>,
     ) -> Result<bool, WalError> {
-        let start = Lsn(self.from.0 - self.from.0 % u64::from(size.bytes()));
-        let mut reader = RecordReader::starting_at(start);
+        let mut begin = Lsn(self.from.0 - u64::from(size.offset_of(self.from)));
+        let mut reader = RecordReader::starting_at(begin);
         for segment in segments {
-            let major = crate::wal::page::SegmentHeader::parse(segment)?.page.magic.major();
+            let major = SegmentHeader::parse(segment)?.page.magic.major();
             reader.read(segment, |record| self.add(record, major))?;
+            begin = Lsn(begin.0 + u64::from(size.bytes()));
         }
-        Ok(reader.records_end().is_some_and(|end| end >= self.to))
+        let end = self.end(size);
+        // Behind a segment that was ended early nothing is left of it.
+        let is_over = reader.is_switched() && begin >= end;
+        Ok(is_over || reader.records_end().is_some_and(|reached| reached >= end))
     }
 
     fn add(&mut self, record: &Record<'_>, major: u32) {

@@ -111,9 +111,13 @@ async fn judged(
 }
 
 /// Tells whether a failure says nothing of the data: it lies in the question, or in the server's surroundings.
-fn says_nothing(code: &SqlState) -> bool {
-    let is_of_question =
-        [SqlState::SYNTAX_ERROR, SqlState::READ_ONLY_SQL_TRANSACTION, SqlState::QUERY_CANCELED];
+pub(super) fn says_nothing(code: &SqlState) -> bool {
+    let is_of_question = [
+        SqlState::SYNTAX_ERROR,
+        SqlState::READ_ONLY_SQL_TRANSACTION,
+        SqlState::QUERY_CANCELED,
+        SqlState::LOCK_NOT_AVAILABLE,
+    ];
     // Connections, resources, the operator: classes 08, 53, 57 and 58.
     let classes = ["08", "53", "57", "58"];
     is_of_question.contains(code) || classes.iter().any(|class| code.code().starts_with(class))
@@ -133,6 +137,7 @@ mod tests {
             ("42601", true),
             ("25006", true),
             ("57014", true),
+            ("55P03", true),
             ("57P01", true),
             ("53200", true),
             ("08006", true),

@@ -1,0 +1,147 @@
+//! `lifeboat verify --restore`: recover a server into a sandbox, and check what came back.
+
+use std::fmt::{self, Write as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use lifeboat_model::{AssetName, Exit, Outcome, TierName};
+use lifeboat_ops::recovery::has_base_backups;
+use lifeboat_ops::recovery::sandbox::Demand;
+use lifeboat_ops::recovery::verified::{
+    self, CheckResult, Moment, VerifiedOptions, VerifiedReport,
+};
+use lifeboat_postgres::enclosure::Isolation;
+use lifeboat_postgres::recovery::RecoveryTarget;
+use serde::Serialize;
+
+use crate::failure::{CommandError, Failure};
+use crate::render::{Answer, Page, Sort, time};
+use crate::session::Session;
+use crate::surroundings;
+
+/// What only the verification of a restore takes.
+#[derive(Debug, Args)]
+pub struct RestoredArguments {
+    /// Recover this server from its base backup and its log, in a sandbox that can reach nothing, and check
+    /// what came back: files, pages, tables and indexes, row counts, and the plan's questions
+    #[arg(long, value_name = "ASSET")]
+    restore: Option<AssetName>,
+    /// Recover this moment: `latest`, a time, lsn:LSN, xid:XID, name:NAME or `immediate`
+    /// [default: that at which rows were counted at the last base backup]
+    #[arg(long, value_name = "TIME", requires = "restore")]
+    at: Option<String>,
+    /// Put the sandbox's files into this folder, which needs room for the whole server
+    #[arg(long, value_name = "DIR", requires = "restore")]
+    scratch: Option<PathBuf>,
+    /// Do without namespaces where the host gives none: the server is then kept by settings alone
+    #[arg(long, requires = "restore")]
+    weak_isolation: bool,
+}
+
+impl RestoredArguments {
+    /// Tells whether a restore is to be verified.
+    pub const fn is_asked_for(&self) -> bool {
+        self.restore.is_some()
+    }
+
+    /// Verifies a restore: 1 for what does not hold, 4 for what could not be checked.
+    pub fn run(self, tiers: Vec<TierName>, session: &Session) -> Result<Exit, Failure> {
+        let site = session.site()?;
+        let asset = self.restore.expect("it was asked for");
+        site.asset(&asset)?;
+        if !has_base_backups(&site, &asset) {
+            let hint = "give an asset with base = \"physical\"; of others, `lifeboat restore --to DIR` is the proof";
+            return Err(CommandError::usage(format!("`{asset}` has no base backups"), hint).into());
+        }
+        if tiers.len() > 1 {
+            let message = "a restore is read from one tier".to_owned();
+            return Err(CommandError::usage(message, "name one tier, or none").into());
+        }
+        let moment = match &self.at {
+            None => Moment::Counted,
+            Some(at) => Moment::At(at.parse::<RecoveryTarget>().map_err(|_| {
+                let hint = "give `latest`, `immediate`, 2026-11-23T02:00:00Z, 20261123_020000 (UTC), lsn:0/3000028, xid:731 or name:NAME";
+                CommandError::usage(format!("`{at}` is no moment to recover to"), hint)
+            })?),
+        };
+        let system = |source| CommandError::System { action: "find this program", source };
+        let options = VerifiedOptions {
+            asset,
+            moment,
+            tier: tiers.into_iter().next(),
+            scratch: self.scratch.map(|path| surroundings::absolute(&path)).transpose()?,
+            demand: if self.weak_isolation { Demand::WhatCanBeHad } else { Demand::Namespaces },
+            own_program: std::env::current_exe().map_err(system)?,
+        };
+        let events = session.events();
+        let report = verified::verify_restore(&site, &options, &|_| {}, &*events, &session.cancel)?;
+        let exit = report.exit();
+        session.end(&Verified(report), exit)
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+struct Verified(VerifiedReport);
+
+impl Answer for Verified {
+    const SCHEMA: &'static str = "lifeboat.verify.restore/1";
+
+    fn sort(&self) -> Sort {
+        Sort::Summary
+    }
+
+    fn write(&self, page: &mut Page) -> fmt::Result {
+        let VerifiedReport { recovered, sandbox, checks, outcome, duration_ms, .. } = &self.0;
+        writeln!(
+            page,
+            "{} at {} from {}, by the base backup of {}",
+            recovered.asset,
+            recovered.at,
+            recovered.tier,
+            time::instant(recovered.consistent)
+        )?;
+        if let Some(sandbox) = sandbox {
+            writeln!(
+                page,
+                "restored in {}, replayed in {}",
+                took(sandbox.restored_ms),
+                took(sandbox.replayed_ms)
+            )?;
+            if let Isolation::SettingsOnly { why } = &sandbox.isolation {
+                let word = page.paint.warning("warning");
+                writeln!(page, "{word}: the server was kept by settings alone: {why}")?;
+            }
+        }
+        let width = checks.iter().map(|check| check.name.len()).max().unwrap_or_default();
+        for check in checks {
+            write_check(check, width, page)?;
+        }
+        let outcome = page.paint.outcome(*outcome);
+        writeln!(page, "{outcome} in {}", took(*duration_ms))
+    }
+}
+
+fn write_check(check: &CheckResult, width: usize, page: &mut Page) -> fmt::Result {
+    let CheckResult { name, outcome, message, findings, findings_more, duration_ms } = check;
+    let word = page.paint.outcome(*outcome);
+    // What is wrong says more than what would have been right.
+    let message = match outcome {
+        Outcome::Passed => message.as_str(),
+        _ if findings.is_empty() => message.as_str(),
+        _ => "",
+    };
+    writeln!(page, "{name:width$}  {word} in {}  {message}", took(*duration_ms))?;
+    for finding in findings {
+        writeln!(page, "    {finding}")?;
+    }
+    if *findings_more > 0 {
+        writeln!(page, "    and {findings_more} more")?;
+    }
+    Ok(())
+}
+
+fn took(duration_ms: u64) -> String {
+    time::duration(Duration::from_millis(duration_ms))
+}
