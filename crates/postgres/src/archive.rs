@@ -28,7 +28,6 @@ pub mod error;
 pub mod file;
 pub mod get;
 pub mod inventory;
-mod memory;
 pub mod name;
 pub mod object;
 pub mod push;

@@ -11,7 +11,6 @@ use bytes::Bytes;
 use rustix::fs::OFlags;
 
 use super::error::ArchiveError;
-use super::memory;
 use super::name::{SystemId, WalAddress};
 use crate::control::{CONTROL_FILE_LENGTH, ControlFile};
 use crate::timeline::HISTORY_LENGTH_MAX;
@@ -208,7 +207,7 @@ fn read(path: &Path, length: u64) -> Result<Vec<u8>, ArchiveError> {
         let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
         let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
         let known = file.metadata()?.len().min(length);
-        let mut bytes = memory::zeroed(usize::try_from(known).map_err(io::Error::other)?);
+        let mut bytes = vec![0; usize::try_from(known).map_err(io::Error::other)?];
         read_in_shares(&file, &mut bytes)?;
         // What was written behind it meanwhile is read, too, up to the length.
         file.seek(SeekFrom::Start(known))?;
