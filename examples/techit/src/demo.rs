@@ -151,10 +151,7 @@ impl<'a> Story<'a> {
         let written = std::fs::read(&path).map_err(file("read", &path))?;
         files::write(&kept, &written, look)?;
         self.lifeboat.run(&["key", "confirm", "--from", KEPT_KEY])?;
-        self.archive()?;
-        screen::say("");
-        screen::say("Is the plan sound, and could it run now?");
-        self.lifeboat.run(&["check"])
+        self.archive()
     }
 
     /// Has the server hand over its log.
@@ -212,6 +209,9 @@ impl<'a> Story<'a> {
         );
         screen::say("all files go encrypted into a repository on each tier.");
         self.lifeboat.run(&["backup"])?;
+        screen::say("");
+        screen::say("Is the plan sound, and could it run by itself now?");
+        self.lifeboat.run(&["check"])?;
         screen::say("");
         screen::say("Are the copies whole? Every byte is read back:");
         self.lifeboat.run(&["verify"])?;

@@ -26,8 +26,10 @@ pub struct Platform {
 impl Platform {
     /// Makes the database server, empty.
     pub fn start(folder: &Folder) -> Result<Self, DemoError> {
-        let options =
-            ClusterOptions::default().data(folder.postgres()).checksums(PageChecksums::On);
+        let options = ClusterOptions::default()
+            .data(folder.postgres())
+            .checksums(PageChecksums::On)
+            .setting("full_page_writes", "on");
         Ok(Self { cluster: Cluster::start_with(&options)? })
     }
 
