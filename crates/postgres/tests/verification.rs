@@ -81,7 +81,7 @@ const DAMAGES: [Damage; 22] = [
 ];
 
 fn make_link(backup: &Path) {
-    fs::copy(backup.join("PG_VERSION"), backup.join("pg_wal/PG_VERSION")).unwrap();
+    fs::hard_link(backup.join("PG_VERSION"), backup.join("pg_wal/PG_VERSION")).unwrap();
     fs::remove_file(backup.join("PG_VERSION")).unwrap();
     symlink("pg_wal/PG_VERSION", backup.join("PG_VERSION")).unwrap();
 }

@@ -118,6 +118,7 @@ impl RowCounts {
         let mut databases = Vec::new();
         for (session, (seen, lsn)) in sessions.iter().zip(moments) {
             let (tables, uncounted) = count_tables(session, end).await?;
+            session.run("ROLLBACK", || "end counting rows".to_owned()).await?;
             let database = session.database().clone();
             databases.push(DatabaseRows { database, lsn, seen, tables, uncounted });
         }
@@ -139,15 +140,18 @@ fn explain(error: &dyn std::error::Error) -> String {
 /// Takes a snapshot in each session, of one moment if that can be had; none on a standby.
 async fn moments(sessions: &[Session]) -> Result<Option<Vec<(Seen, Lsn)>>, PostgresError> {
     let mut found = Vec::new();
-    for _ in 0..TRIES {
+    for tries_left in (0..TRIES).rev() {
         let asked = join_all(sessions.iter().map(snapshot)).await;
         let Some(moments) = asked.into_iter().collect::<Result<Option<Vec<_>>, _>>()? else {
             return Ok(None);
         };
         let are_same = moments.windows(2).all(|pair| pair[0].0 == pair[1].0);
         found = moments;
-        if are_same {
+        if are_same || tries_left == 0 {
             break;
+        }
+        for session in sessions {
+            session.run("ROLLBACK", || "look again".to_owned()).await?;
         }
     }
     Ok(Some(found))
@@ -160,7 +164,7 @@ async fn snapshot(session: &Session) -> Result<Option<(Seen, Lsn)>, PostgresErro
         SELECT pg_catalog.pg_current_snapshot()::text,
                CASE WHEN pg_catalog.pg_is_in_recovery() THEN NULL
                     ELSE pg_catalog.pg_current_wal_insert_lsn() END::text";
-    let begin = "ROLLBACK; BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
+    let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
     session.run(begin, || "begin to count rows".to_owned()).await?;
     let row = session.client().query_one(MOMENT, &[]).await;
     let row = row.map_err(|source| session.failed("tell its moment".to_owned(), source))?;
@@ -183,6 +187,12 @@ async fn end_segment(session: &Session) {
         tracing::debug!(error, "The log could not be ended at a segment.");
     }
 }
+
+/// Rows are counted in the tables themselves: an index may know rows that its table lost.
+const READ_TABLES: &str = "
+    SET enable_indexscan = off;
+    SET enable_indexonlyscan = off;
+    SET enable_bitmapscan = off";
 
 type Counted = (BTreeMap<String, u64>, BTreeMap<String, String>);
 
@@ -261,6 +271,7 @@ impl DatabaseRows {
     /// Counts the tables again, on a server that was recovered to the position of the counts.
     pub async fn compare(&self, server: &Server) -> Result<RowComparison, PostgresError> {
         let session = server.session(&self.database).await?;
+        session.run(READ_TABLES, || "set up the connection".to_owned()).await?;
         let there = table_names(&session).await?;
         let mut comparison = RowComparison::default();
         for table in &there {
