@@ -1,5 +1,6 @@
 //! The story, chapter by chapter.
 
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Instant;
 
@@ -28,6 +29,9 @@ const TIERS: [&str; 2] = ["primary", "secondary"];
 
 /// The copy of the recovery key that somebody took away.
 const KEPT_KEY: &str = "safe-elsewhere/recovery.key";
+
+/// How often it is looked whether the log is served: for ten seconds.
+const SOCKET_LOOKS_MAX: u32 = 200;
 
 /// How much of the first backup the second may add at most: it stores only what changed.
 const GROWTH_PERCENT_MAX: u64 = 25;
@@ -161,6 +165,10 @@ impl<'a> Story<'a> {
             "PostgreSQL writes every change to its log first. It is told to hand that log over to",
         );
         screen::say("lifeboat, which runs beside it, and this is proven at once:");
+        self.archive_from_now_on()
+    }
+
+    fn archive_from_now_on(&mut self) -> Result<(), DemoError> {
         self.serve_log()?;
         let socket = self.folder.log_socket().display().to_string();
         let setup = ["postgres", "setup", ASSETS[0], "--restart", "--socket", &socket];
@@ -173,7 +181,13 @@ impl<'a> Story<'a> {
         let socket = self.folder.log_socket().display().to_string();
         self.log_service =
             Some(self.lifeboat.serve(&["wal", "serve", &data, "--socket", &socket])?);
-        Ok(())
+        for _ in 0..SOCKET_LOOKS_MAX {
+            if UnixStream::connect(&socket).is_ok() {
+                return Ok(());
+            }
+            self.platform.work("SELECT pg_sleep(0.05)")?;
+        }
+        Err(DemoError::NotProven { what: format!("nobody serves the log on {socket}") })
     }
 
     /// Lets lifeboat make the recovery key, and returns the `[key]` table that it writes for it.
@@ -215,6 +229,11 @@ impl<'a> Story<'a> {
         screen::say("");
         screen::say("Are the copies whole? Every byte is read back:");
         self.lifeboat.run(&["verify"])?;
+        screen::say("");
+        screen::say(
+            "Does the database come back? It is recovered into a sandbox that can reach nothing:",
+        );
+        self.lifeboat.run(&["verify", "--restore", ASSETS[0]])?;
         screen::say("");
         screen::say("How do things stand, and what can be gone back to?");
         self.lifeboat.run(&["status"])?;
@@ -313,8 +332,11 @@ impl<'a> Story<'a> {
             "The application is up again: it logs in and finds all {pictures} pictures, {} after the disaster.",
             report::seconds(struck.instant.elapsed())
         ));
-        screen::say("And its log is archived again:");
-        self.serve_log()?;
+        screen::say(
+            "Now it is the platform's server: its log is archived again, and it is backed up.",
+        );
+        self.archive_from_now_on()?;
+        self.lifeboat.run(&["backup", ASSETS[0]])?;
         Ok(measured)
     }
 
