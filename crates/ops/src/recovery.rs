@@ -453,7 +453,7 @@ impl Recovery<'_> {
     /// Restores the files, and makes them a cluster that can be started if they are complete.
     fn put_in_place(&self) -> Result<FilesReport, OpsError> {
         let placement = self.chosen.placement(self.options)?;
-        placement.begin(self.options.before)?;
+        placement.begin(self.options.before, self.chosen.found.manifest.major())?;
         let folder = base_folder(&self.options.asset);
         let mut files = self.restore(&folder.join(DATA_FOLDER), &placement.data)?;
         for tablespace in &placement.tablespaces {

@@ -12,7 +12,8 @@
 //!
 //! # Crash consistency
 //!
-//! A kill leaves a directory without `pg_control`, which the next restore with `--delta` completes.
+//! A kill leaves a directory without `pg_control`, which the next restore with `--delta` completes. `PG_VERSION`
+//! is there from the beginning: by that the directory is known as a cluster's.
 
 use std::fs;
 use std::io;
@@ -28,6 +29,9 @@ use crate::base::made_file;
 use crate::base::manifest::{ConfigurationRole, Manifest, ManifestFile};
 use crate::base::verification_manifest::{VERIFICATION_MANIFEST, verification_manifest};
 use crate::control::{ControlError, invalidate_checkpoint};
+
+/// What tells a cluster, and its major version.
+const VERSION_FILE: &str = "PG_VERSION";
 
 /// Directories that a server wants, which may lack in what was restored.
 const DIRECTORIES: [&str; 4] = ["pg_wal", "pg_wal/archive_status", "pg_tblspc", "global"];
@@ -207,14 +211,19 @@ impl Placement {
                 linked.map(|tablespace| &tablespace.to).try_for_each(|path| refuse_occupied(path))
             }
             Before::Cluster if is_empty(&self.data)? => Ok(()),
-            Before::Cluster if exists(&self.data.join("PG_VERSION"))? => Ok(()),
+            Before::Cluster if exists(&self.data.join(VERSION_FILE))? => Ok(()),
             Before::Cluster => Err(PlacementError::NoCluster { data }),
         }
     }
 
-    /// Makes the cluster impossible to start until it is whole.
-    pub fn begin(&self, before: Before) -> Result<(), PlacementError> {
+    /// Makes the cluster impossible to start until it is whole, and known as one of this major version, so that a
+    /// restore that is interrupted can be gone on with.
+    pub fn begin(&self, before: Before, major: u32) -> Result<(), PlacementError> {
         self.check(before)?;
+        if !exists(&self.data.join(VERSION_FILE))? {
+            self.make_directory(&self.data, PRIVATE_DIRECTORY)?;
+            self.put(VERSION_FILE, format!("{major}\n").as_bytes())?;
+        }
         let control = self.data.join(CONTROL_FILE);
         match fs::remove_file(&control) {
             Ok(()) => {
@@ -455,15 +464,18 @@ mod tests {
             placement.check(before).unwrap();
         }
         put(&placement.data.join("photo.jpg"), b"x");
-        assert!(matches!(placement.begin(Before::Empty), Err(PlacementError::NotEmpty { .. })));
-        assert!(matches!(placement.begin(Before::Cluster), Err(PlacementError::NoCluster { .. })));
+        assert!(matches!(placement.begin(Before::Empty, 15), Err(PlacementError::NotEmpty { .. })));
+        assert!(matches!(
+            placement.begin(Before::Cluster, 15),
+            Err(PlacementError::NoCluster { .. })
+        ));
         put(&placement.data.join("PG_VERSION"), b"15\n");
         put(&placement.data.join(CONTROL_FILE), b"control");
         put(&placement.data.join("postmaster.pid"), b"1\n");
-        assert!(matches!(placement.begin(Before::Cluster), Err(PlacementError::InUse { .. })));
+        assert!(matches!(placement.begin(Before::Cluster, 15), Err(PlacementError::InUse { .. })));
         assert!(placement.data.join(CONTROL_FILE).exists());
         fs::remove_file(placement.data.join("postmaster.pid")).unwrap();
-        placement.begin(Before::Cluster).unwrap();
+        placement.begin(Before::Cluster, 15).unwrap();
         assert!(!placement.data.join(CONTROL_FILE).exists());
     }
 
@@ -477,7 +489,7 @@ mod tests {
             location: location.into(),
         });
         let placement = placement(home.path(), &spaces);
-        placement.begin(Before::Empty).unwrap();
+        placement.begin(Before::Empty, 15).unwrap();
         put(&placement.data.join(AUTO_CONF), b"recovery_target = 'immediate'\n");
         let etc = Path::new("/etc/postgresql/15/main");
         let configuration = vec![
