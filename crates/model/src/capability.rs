@@ -45,6 +45,12 @@ impl Capabilities {
         Self(self.0 | capability.bit())
     }
 
+    /// Returns the set without `capability`.
+    #[must_use]
+    pub const fn without(self, capability: Capability) -> Self {
+        Self(self.0 & !capability.bit())
+    }
+
     /// Tells whether `capability` is in the set.
     pub const fn has(self, capability: Capability) -> bool {
         self.0 & capability.bit() != 0
@@ -66,5 +72,6 @@ mod tests {
         assert!(set.has(Capability::ObjectLock));
         assert!(!set.has(Capability::ConditionalPut));
         assert_eq!(set.iter().collect::<Vec<_>>(), [Capability::ObjectLock]);
+        assert_eq!(set.without(Capability::ObjectLock), Capabilities::NONE);
     }
 }

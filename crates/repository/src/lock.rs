@@ -79,6 +79,9 @@ const SETTLE: Duration = Duration::from_millis(200);
 const RETRIES: u32 = 4;
 const RETRY_FIRST: Duration = Duration::from_secs(5);
 
+/// How often all locks are looked at again because one that was listed is gone.
+const LOOKS_MAX: u32 = 8;
+
 /// How often to try again while waiting for another's lock.
 const POLL: Duration = Duration::from_secs(10);
 
@@ -428,8 +431,24 @@ impl Locks {
         unreachable!("the loop ends by its last retry")
     }
 
+    /// Looks at all locks, until each that was listed could be read: one that is gone was released, or
+    /// refreshed under a name that was not listed yet.
     fn survey(&self, own: Option<LockId>) -> Result<LockSurvey, RepositoryError> {
-        let mut survey = LockSurvey::default();
+        for _ in 0..LOOKS_MAX {
+            let (survey, gone) = self.look(own)?;
+            if gone.is_empty() || !survey.conflicts.is_empty() {
+                return Ok(survey);
+            }
+            self.sleep(self.settling())?;
+        }
+        let (mut survey, gone) = self.look(own)?;
+        survey.unreadable.extend(gone);
+        Ok(survey)
+    }
+
+    /// Looks at all locks once; returns those, too, that were gone when they were read.
+    fn look(&self, own: Option<LockId>) -> Result<(LockSurvey, Vec<LockId>), RepositoryError> {
+        let (mut survey, mut gone) = (LockSurvey::default(), Vec::new());
         let now = self.clock.now();
         for file in self.store.list::<LockId>()? {
             if Some(file.id) == own || file.size == 0 {
@@ -437,13 +456,15 @@ impl Locks {
             }
             let bytes = match self.store.get(&file.id) {
                 Ok(bytes) => bytes,
-                // Released since it was listed.
-                Err(TierError::NotFound { .. }) => continue,
+                Err(TierError::NotFound { .. }) => {
+                    gone.push(file.id);
+                    continue;
+                }
                 Err(error) => return Err(error.into()),
             };
             survey.add(self.kind, file.id, read_lock(&self.key, file.id, &bytes), now, &self.owner);
         }
-        Ok(survey)
+        Ok((survey, gone))
     }
 
     fn write(&self, now: Timestamp) -> Result<LockId, TierError> {

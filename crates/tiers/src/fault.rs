@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use lifeboat_model::{Capabilities, Clock, SystemClock};
+use lifeboat_model::{Capabilities, Capability, Clock, SystemClock};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -428,7 +428,8 @@ impl Tier for FaultTier {
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
+        // Its listings lag when that is the fault.
+        self.inner.capabilities().without(Capability::PromptListing)
     }
 
     async fn put(&self, path: &ObjectPath, body: Bytes, mode: PutMode) -> Result<(), TierError> {

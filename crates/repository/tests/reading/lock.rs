@@ -3,11 +3,15 @@
 use std::io::Write;
 use std::num::NonZeroU64;
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures::stream::BoxStream;
 use lifeboat_model::clock::StillClock;
-use lifeboat_model::{Cancel, Classify, Clock, Exit, LockId, SimClock, SystemClock, Timestamp};
+use lifeboat_model::{
+    Cancel, Capabilities, Classify, Clock, Exit, LockId, SimClock, SystemClock, Timestamp,
+};
 use lifeboat_repository::lock::record::LockRecord;
 use lifeboat_repository::lock::{
     FoundLock, LockGuard, LockKind, LockOptions, LockOwner, Removal, unlock,
@@ -16,6 +20,7 @@ use lifeboat_repository::{Indexed, Repository, RepositoryError};
 use lifeboat_testing::tree::Sample;
 use lifeboat_tiers::fault::{Fault, Moment, Rule, Target};
 use lifeboat_tiers::{FaultTier, LocalTier, MemoryTier, Throttle, ThrottleTier};
+use lifeboat_tiers::{ObjectMeta, ObjectPath, ObjectPrefix, PutMode, ReadRange, Tier, TierError};
 
 use crate::support::{ResticRepository, init, memory};
 
@@ -393,4 +398,84 @@ fn whoever_was_quicker_than_a_lock_that_was_begun_stops_its_work() {
     assert!(error.to_string().contains("db2"), "{error}");
     drop(guard);
     assert_eq!(lock_count(&repository), 1, "the other's lock stays");
+}
+
+/// A tier on which somebody else's lock appears together with ours, and is refreshed by its holder between a
+/// listing and the reading of what it listed.
+#[derive(Debug)]
+struct Refreshing {
+    inner: Arc<MemoryTier>,
+    arrival: Mutex<Option<(ObjectPath, Bytes)>>,
+    replacement: Mutex<Option<(ObjectPath, ObjectPath, Bytes)>>,
+}
+
+#[async_trait::async_trait]
+impl Tier for Refreshing {
+    fn address(&self) -> &str {
+        self.inner.address()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    async fn put(&self, path: &ObjectPath, body: Bytes, mode: PutMode) -> Result<(), TierError> {
+        self.inner.put(path, body, mode).await?;
+        let arriving = self.arrival.lock().unwrap().take();
+        match arriving {
+            Some((path, body)) => self.inner.put(&path, body, mode).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn get(&self, path: &ObjectPath, range: ReadRange) -> Result<Bytes, TierError> {
+        let due = self.replacement.lock().unwrap().take_if(|(old, ..)| old == path);
+        if let Some((old, new, body)) = due {
+            self.inner.put(&new, body, PutMode::Create).await?;
+            self.inner.delete(&old).await?;
+        }
+        self.inner.get(path, range).await
+    }
+
+    async fn head(&self, path: &ObjectPath) -> Result<ObjectMeta, TierError> {
+        self.inner.head(path).await
+    }
+
+    fn list<'a>(&'a self, prefix: &ObjectPrefix) -> BoxStream<'a, Result<ObjectMeta, TierError>> {
+        self.inner.list(prefix)
+    }
+
+    async fn delete(&self, path: &ObjectPath) -> Result<(), TierError> {
+        self.inner.delete(path).await
+    }
+}
+
+// Found by the simulation (seed 186): whoever read the old name took the lock for released.
+#[test]
+fn a_lock_that_is_refreshed_while_it_is_looked_at_stands_in_the_way() {
+    let tier = Arc::new(Refreshing {
+        inner: Arc::default(),
+        arrival: Mutex::default(),
+        replacement: Mutex::default(),
+    });
+    let (repository, clock) = (init(tier.clone(), None), sim());
+    let held = options(LockKind::Exclusive, "db2").owner;
+    let save = |second: i64| {
+        let time = clock.now() + jiff::SignedDuration::from_secs(second);
+        let record =
+            serde_json::to_vec(&LockRecord::new(LockKind::Exclusive, &held, time)).unwrap();
+        let id = repository.save_document::<LockId>(&record).unwrap();
+        format!("locks/{}", id.to_hex()).parse::<ObjectPath>().unwrap()
+    };
+    let (old, new) = (save(0), save(1));
+    let runtime = repository.store().runtime().clone();
+    let take = |path: &ObjectPath| {
+        let body = runtime.block_on(tier.inner.get(path, ReadRange::Full)).unwrap();
+        runtime.block_on(tier.inner.delete(path)).unwrap();
+        body
+    };
+    *tier.arrival.lock().unwrap() = Some((old.clone(), take(&old)));
+    *tier.replacement.lock().unwrap() = Some((old, new.clone(), take(&new)));
+    let error = acquire(&repository, &options(LockKind::Shared, "db1"), &clock).unwrap_err();
+    assert_eq!(error.exit(), Exit::Locked);
 }
