@@ -425,7 +425,7 @@ fn without_privileges_there_is_a_sandbox_too_and_a_weaker_one_is_told_of() {
     // Whose key it is may read it, but not from inside.
     let key = shop.at("recovery.key").display().to_string();
     assert!(as_server_user(Command::new("cat").arg(&key)).output().unwrap().status.success());
-    let sql = format!("COPY (SELECT 1) TO PROGRAM 'true'; COPY (SELECT 1) TO PROGRAM 'cat {key}'");
+    let sql = format!("COPY (SELECT 1) TO PROGRAM 'cat'; COPY (SELECT 1) TO PROGRAM 'cat - {key}'");
     let output = as_server_user(&mut ask(&[], &["--sql", &sql])).output().unwrap();
     let refused = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(refused.contains("recovery.key") && refused.contains("exit code 1"), "{output:?}");
