@@ -458,14 +458,7 @@ impl Recovery<'_> {
         let mut files = self.restore(&folder.join(DATA_FOLDER), &placement.data)?;
         for tablespace in &placement.tablespaces {
             let from = folder.join(TABLESPACE_FOLDER).join(tablespace.oid.to_string());
-            let more = self.restore(&from, &tablespace.to)?;
-            files.files += more.files;
-            files.directories += more.directories;
-            files.bytes += more.bytes;
-            files.bytes_fetched += more.bytes_fetched;
-            files.bytes_written += more.bytes_written;
-            files.bytes_there += more.bytes_there;
-            files.failed.extend(more.failed);
+            files.add(self.restore(&from, &tablespace.to)?);
         }
         if !files.is_complete() {
             // Without all of its files a cluster must not become one that can be started.
