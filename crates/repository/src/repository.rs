@@ -557,9 +557,15 @@ impl<S: State> Repository<S> {
         self.save_document(&snapshot.to_document())
     }
 
-    /// Stores a pack durably.
+    /// Stores a pack durably; where there is a colder class, one that holds nothing of a tree goes
+    /// there, since only a recovery reads it.
     pub fn save_pack(&self, pack: &FinishedPack) -> Result<(), RepositoryError> {
-        Ok(self.store.put(&pack.id, pack.bytes.clone())?)
+        let bytes = pack.bytes.clone();
+        if pack.blobs.iter().all(|blob| blob.kind == BlobKind::Data) {
+            Ok(self.store.put_cold(&pack.id, bytes)?)
+        } else {
+            Ok(self.store.put(&pack.id, bytes)?)
+        }
     }
 
     /// Stores an index file durably; the packs that it lists must be durable already. Their blobs

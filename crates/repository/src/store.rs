@@ -174,6 +174,11 @@ impl Store {
         self.runtime.block_on(self.tier.put(&self.path(id), bytes, PutMode::Overwrite))
     }
 
+    /// Stores durably a file that only a recovery reads.
+    pub fn put_cold<I: FileId>(&self, id: &I, bytes: Bytes) -> Result<(), TierError> {
+        self.runtime.block_on(self.tier.put_cold(&self.path(id), bytes, PutMode::Overwrite))
+    }
+
     /// Reads a whole file.
     pub fn get<I: FileId>(&self, id: &I) -> Result<Bytes, TierError> {
         self.runtime.block_on(self.tier.get(&self.path(id), ReadRange::Full))

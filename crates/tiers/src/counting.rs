@@ -6,9 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use lifeboat_model::Capabilities;
+use lifeboat_model::{Capabilities, Timestamp};
 
-use crate::{ObjectMeta, ObjectPath, ObjectPrefix, PutMode, ReadRange, Tier, TierError};
+use crate::warmth::Need;
+use crate::{
+    ObjectMeta, ObjectPath, ObjectPrefix, Protection, PutMode, ReadRange, Tier, TierError, Warmth,
+};
 
 /// How many operations were asked for, and the bytes of those that succeeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -17,12 +20,16 @@ pub struct Traffic {
     pub puts: u64,
     /// Calls of [`Tier::get`].
     pub gets: u64,
-    /// Calls of [`Tier::head`].
+    /// Calls of [`Tier::head`], and of [`Tier::protection`] and [`Tier::warmth`], which ask as little.
     pub heads: u64,
     /// Calls of [`Tier::list`].
     pub lists: u64,
     /// Calls of [`Tier::delete`].
     pub deletes: u64,
+    /// Calls of [`Tier::protect`].
+    pub protects: u64,
+    /// Calls of [`Tier::thaw`].
+    pub thaws: u64,
     /// Bytes that were written.
     pub written_bytes: u64,
     /// Bytes that were read.
@@ -36,6 +43,8 @@ struct Counters {
     heads: AtomicU64,
     lists: AtomicU64,
     deletes: AtomicU64,
+    protects: AtomicU64,
+    thaws: AtomicU64,
     written_bytes: AtomicU64,
     read_bytes: AtomicU64,
 }
@@ -62,6 +71,8 @@ impl CountingTier {
             heads: read(&self.counters.heads),
             lists: read(&self.counters.lists),
             deletes: read(&self.counters.deletes),
+            protects: read(&self.counters.protects),
+            thaws: read(&self.counters.thaws),
             written_bytes: read(&self.counters.written_bytes),
             read_bytes: read(&self.counters.read_bytes),
         }
@@ -70,6 +81,23 @@ impl CountingTier {
 
 fn add(counter: &AtomicU64, amount: u64) {
     counter.fetch_add(amount, Ordering::Relaxed);
+}
+
+impl CountingTier {
+    /// Stores an object as `need` has it.
+    async fn put_for(
+        &self,
+        need: Need,
+        path: &ObjectPath,
+        body: Bytes,
+        mode: PutMode,
+    ) -> Result<(), TierError> {
+        add(&self.counters.puts, 1);
+        let length = body.len() as u64;
+        need.put(self.inner.as_ref(), path, body, mode).await?;
+        add(&self.counters.written_bytes, length);
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -83,11 +111,16 @@ impl Tier for CountingTier {
     }
 
     async fn put(&self, path: &ObjectPath, body: Bytes, mode: PutMode) -> Result<(), TierError> {
-        add(&self.counters.puts, 1);
-        let length = body.len() as u64;
-        self.inner.put(path, body, mode).await?;
-        add(&self.counters.written_bytes, length);
-        Ok(())
+        self.put_for(Need::Soon, path, body, mode).await
+    }
+
+    async fn put_cold(
+        &self,
+        path: &ObjectPath,
+        body: Bytes,
+        mode: PutMode,
+    ) -> Result<(), TierError> {
+        self.put_for(Need::InRecovery, path, body, mode).await
     }
 
     async fn get(&self, path: &ObjectPath, range: ReadRange) -> Result<Bytes, TierError> {
@@ -111,6 +144,26 @@ impl Tier for CountingTier {
         add(&self.counters.deletes, 1);
         self.inner.delete(path).await
     }
+
+    async fn protection(&self, path: &ObjectPath) -> Result<Protection, TierError> {
+        add(&self.counters.heads, 1);
+        self.inner.protection(path).await
+    }
+
+    async fn protect(&self, path: &ObjectPath, until: Timestamp) -> Result<(), TierError> {
+        add(&self.counters.protects, 1);
+        self.inner.protect(path, until).await
+    }
+
+    async fn warmth(&self, path: &ObjectPath) -> Result<Warmth, TierError> {
+        add(&self.counters.heads, 1);
+        self.inner.warmth(path).await
+    }
+
+    async fn thaw(&self, path: &ObjectPath) -> Result<(), TierError> {
+        add(&self.counters.thaws, 1);
+        self.inner.thaw(path).await
+    }
 }
 
 #[cfg(test)]
@@ -127,13 +180,19 @@ mod tests {
         tier.get(&path, ReadRange::Suffix(3)).await.unwrap();
         tier.head(&path).await.unwrap();
         drop(tier.list(&ObjectPrefix::ALL));
+        tier.protect(&path, Timestamp::MAX).await.unwrap_err();
+        assert_eq!(tier.protection(&path).await.unwrap(), Protection::None);
+        assert_eq!(tier.warmth(&path).await.unwrap(), Warmth::Ready);
+        tier.thaw(&path).await.unwrap();
         tier.delete(&path).await.unwrap();
         let expected = Traffic {
             puts: 2,
             gets: 1,
-            heads: 1,
+            heads: 3,
             lists: 1,
             deletes: 1,
+            protects: 1,
+            thaws: 1,
             written_bytes: 4,
             read_bytes: 3,
         };

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use lifeboat_model::{Classify, ErrorKind, Hint};
+use lifeboat_model::{Capability, Classify, ErrorKind, Hint, Timestamp};
 
 use crate::{ObjectPath, ReadRange};
 
@@ -82,6 +82,32 @@ pub enum TierError {
         #[source]
         source: io::Error,
     },
+    /// A lock keeps the object from being deleted or replaced.
+    #[error("`{path}` on {tier} is locked{}", until_when(*until))]
+    Locked {
+        /// The tier's address.
+        tier: String,
+        /// The object.
+        path: ObjectPath,
+        /// Until when, where the store says so.
+        until: Option<Timestamp>,
+    },
+    /// The object lies in a class from which nothing can be read at once.
+    #[error("`{path}` on {tier} is in cold storage and was not made readable")]
+    Cold {
+        /// The tier's address.
+        tier: String,
+        /// The object.
+        path: ObjectPath,
+    },
+    /// The tier cannot do that at all.
+    #[error("{tier} cannot {}", ability(*capability))]
+    Unsupported {
+        /// The tier's address.
+        tier: String,
+        /// What it lacks.
+        capability: Capability,
+    },
     /// It was not tried again, since the work was asked to stop.
     #[error("{tier} was not tried again, since the work was asked to stop")]
     GivenUp {
@@ -102,8 +128,25 @@ impl TierError {
         Self::AlreadyExists { tier: tier.to_owned(), path: path.clone() }
     }
 
+    pub(crate) fn unsupported(tier: &str, capability: Capability) -> Self {
+        Self::Unsupported { tier: tier.to_owned(), capability }
+    }
+
     pub(crate) fn out_of_range(tier: &str, path: &ObjectPath, range: ReadRange, size: u64) -> Self {
         Self::OutOfRange { tier: tier.to_owned(), path: path.clone(), range, size }
+    }
+}
+
+fn until_when(until: Option<Timestamp>) -> String {
+    until.map(|until| format!(" until {until}")).unwrap_or_default()
+}
+
+const fn ability(capability: Capability) -> &'static str {
+    match capability {
+        Capability::ConditionalPut => "create an object only where there is none",
+        Capability::ObjectLock => "lock objects against deletion",
+        Capability::AccessTier => "keep objects in a colder class",
+        Capability::PromptListing => "list what was just stored",
     }
 }
 
@@ -115,7 +158,10 @@ impl Classify for TierError {
             }
             Self::AlreadyExists { .. } => ErrorKind::Conflict,
             Self::OutOfRange { .. } => ErrorKind::Corrupt,
-            Self::Denied { .. } | Self::Full { .. } => ErrorKind::Denied,
+            Self::Denied { .. } | Self::Full { .. } | Self::Locked { .. } | Self::Cold { .. } => {
+                ErrorKind::Denied
+            }
+            Self::Unsupported { .. } => ErrorKind::Config,
             Self::Unavailable { .. } => ErrorKind::Unavailable,
             Self::GivenUp { .. } => ErrorKind::Cancelled,
         }

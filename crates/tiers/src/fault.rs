@@ -17,11 +17,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use lifeboat_model::{Capabilities, Capability, Clock, SystemClock};
+use lifeboat_model::{Capabilities, Capability, Clock, SystemClock, Timestamp};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::{ObjectMeta, ObjectPath, ObjectPrefix, PutMode, ReadRange, Tier, TierError};
+use crate::warmth::Need;
+use crate::{
+    ObjectMeta, ObjectPath, ObjectPrefix, Protection, PutMode, ReadRange, Tier, TierError, Warmth,
+};
 
 /// The sorts of operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,18 +33,22 @@ pub enum Operation {
     Put,
     /// [`Tier::get`].
     Get,
-    /// [`Tier::head`].
+    /// [`Tier::head`], [`Tier::protection`] and [`Tier::warmth`].
     Head,
     /// [`Tier::list`].
     List,
     /// [`Tier::delete`].
     Delete,
+    /// [`Tier::protect`].
+    Protect,
+    /// [`Tier::thaw`].
+    Thaw,
 }
 
 impl Operation {
     /// Tells whether it changes what is stored.
     pub const fn is_write(self) -> bool {
-        matches!(self, Self::Put | Self::Delete)
+        matches!(self, Self::Put | Self::Delete | Self::Protect | Self::Thaw)
     }
 }
 
@@ -421,6 +428,28 @@ impl FaultTier {
     }
 }
 
+impl FaultTier {
+    /// Stores an object as `need` has it.
+    async fn put_for(
+        &self,
+        need: Need,
+        path: &ObjectPath,
+        body: Bytes,
+        mode: PutMode,
+    ) -> Result<(), TierError> {
+        let fault = self.before(Operation::Put, path).await?;
+        let body = match fault {
+            Some(Fault::Torn { kept }) => {
+                body.slice(..usize::try_from(kept).unwrap_or(usize::MAX).min(body.len()))
+            }
+            _ => body,
+        };
+        need.put(self.inner.as_ref(), path, body, mode).await?;
+        self.lock().unsettled.insert(path.clone());
+        self.after(Operation::Put, path, fault)
+    }
+}
+
 #[async_trait]
 impl Tier for FaultTier {
     fn address(&self) -> &str {
@@ -433,16 +462,16 @@ impl Tier for FaultTier {
     }
 
     async fn put(&self, path: &ObjectPath, body: Bytes, mode: PutMode) -> Result<(), TierError> {
-        let fault = self.before(Operation::Put, path).await?;
-        let body = match fault {
-            Some(Fault::Torn { kept }) => {
-                body.slice(..usize::try_from(kept).unwrap_or(usize::MAX).min(body.len()))
-            }
-            _ => body,
-        };
-        self.inner.put(path, body, mode).await?;
-        self.lock().unsettled.insert(path.clone());
-        self.after(Operation::Put, path, fault)
+        self.put_for(Need::Soon, path, body, mode).await
+    }
+
+    async fn put_cold(
+        &self,
+        path: &ObjectPath,
+        body: Bytes,
+        mode: PutMode,
+    ) -> Result<(), TierError> {
+        self.put_for(Need::InRecovery, path, body, mode).await
     }
 
     async fn get(&self, path: &ObjectPath, range: ReadRange) -> Result<Bytes, TierError> {
@@ -503,6 +532,32 @@ impl Tier for FaultTier {
         let fault = self.before(Operation::Delete, path).await?;
         self.inner.delete(path).await?;
         self.after(Operation::Delete, path, fault)
+    }
+
+    async fn protection(&self, path: &ObjectPath) -> Result<Protection, TierError> {
+        let fault = self.before(Operation::Head, path).await?;
+        let protection = self.inner.protection(path).await?;
+        self.after(Operation::Head, path, fault)?;
+        Ok(protection)
+    }
+
+    async fn protect(&self, path: &ObjectPath, until: Timestamp) -> Result<(), TierError> {
+        let fault = self.before(Operation::Protect, path).await?;
+        self.inner.protect(path, until).await?;
+        self.after(Operation::Protect, path, fault)
+    }
+
+    async fn warmth(&self, path: &ObjectPath) -> Result<Warmth, TierError> {
+        let fault = self.before(Operation::Head, path).await?;
+        let warmth = self.inner.warmth(path).await?;
+        self.after(Operation::Head, path, fault)?;
+        Ok(warmth)
+    }
+
+    async fn thaw(&self, path: &ObjectPath) -> Result<(), TierError> {
+        let fault = self.before(Operation::Thaw, path).await?;
+        self.inner.thaw(path).await?;
+        self.after(Operation::Thaw, path, fault)
     }
 }
 

@@ -17,11 +17,12 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt, TryFutureExt, TryStreamExt};
-use lifeboat_model::{Cancel, Capabilities, Classify, Clock};
+use lifeboat_model::{Cancel, Capabilities, Classify, Clock, Timestamp};
 
+use crate::warmth::Need;
 use crate::{
-    ObjectMeta, ObjectPath, ObjectPrefix, PutMode, ReadRange, Throttle, ThrottleTier, Tier,
-    TierError,
+    ObjectMeta, ObjectPath, ObjectPrefix, Protection, PutMode, ReadRange, Throttle, ThrottleTier,
+    Tier, TierError, Warmth,
 };
 
 /// How often and how patiently an operation is tried.
@@ -154,17 +155,32 @@ impl RetryTier {
     async fn put_once(
         &self,
         attempt: u32,
+        need: Need,
         path: &ObjectPath,
         body: &Bytes,
         mode: PutMode,
     ) -> Result<(), TierError> {
-        match self.inner.put(path, body.clone(), mode).await {
+        match need.put(self.inner.as_ref(), path, body.clone(), mode).await {
             Err(error @ TierError::AlreadyExists { .. }) if attempt > 1 => {
                 let stored = self.inner.get(path, ReadRange::Full).await?;
                 if stored == *body { Ok(()) } else { Err(error) }
             }
             other => other,
         }
+    }
+}
+
+impl RetryTier {
+    /// Stores an object as `need` has it.
+    async fn put_for(
+        &self,
+        need: Need,
+        path: &ObjectPath,
+        body: Bytes,
+        mode: PutMode,
+    ) -> Result<(), TierError> {
+        let body = &body;
+        self.retry(move |number| self.put_once(number, need, path, body, mode).boxed()).await
     }
 }
 
@@ -179,8 +195,16 @@ impl Tier for RetryTier {
     }
 
     async fn put(&self, path: &ObjectPath, body: Bytes, mode: PutMode) -> Result<(), TierError> {
-        let body = &body;
-        self.retry(move |number| self.put_once(number, path, body, mode).boxed()).await
+        self.put_for(Need::Soon, path, body, mode).await
+    }
+
+    async fn put_cold(
+        &self,
+        path: &ObjectPath,
+        body: Bytes,
+        mode: PutMode,
+    ) -> Result<(), TierError> {
+        self.put_for(Need::InRecovery, path, body, mode).await
     }
 
     async fn get(&self, path: &ObjectPath, range: ReadRange) -> Result<Bytes, TierError> {
@@ -220,6 +244,22 @@ impl Tier for RetryTier {
 
     async fn delete(&self, path: &ObjectPath) -> Result<(), TierError> {
         self.retry(move |_| self.inner.delete(path)).await
+    }
+
+    async fn protection(&self, path: &ObjectPath) -> Result<Protection, TierError> {
+        self.retry(move |_| self.inner.protection(path)).await
+    }
+
+    async fn protect(&self, path: &ObjectPath, until: Timestamp) -> Result<(), TierError> {
+        self.retry(move |_| self.inner.protect(path, until)).await
+    }
+
+    async fn warmth(&self, path: &ObjectPath) -> Result<Warmth, TierError> {
+        self.retry(move |_| self.inner.warmth(path)).await
+    }
+
+    async fn thaw(&self, path: &ObjectPath) -> Result<(), TierError> {
+        self.retry(move |_| self.inner.thaw(path)).await
     }
 }
 

@@ -18,7 +18,10 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use lifeboat_model::{Cancel, Capabilities, Clock, Timestamp};
 
-use crate::{ObjectMeta, ObjectPath, ObjectPrefix, PutMode, ReadRange, Tier, TierError};
+use crate::warmth::Need;
+use crate::{
+    ObjectMeta, ObjectPath, ObjectPrefix, Protection, PutMode, ReadRange, Tier, TierError, Warmth,
+};
 
 /// What may pass at once after a pause: as much as in this time at the full rate.
 const BURST: Duration = Duration::from_secs(1);
@@ -124,6 +127,20 @@ impl Bucket {
     }
 }
 
+impl ThrottleTier {
+    /// Stores an object as `need` has it.
+    async fn put_for(
+        &self,
+        need: Need,
+        path: &ObjectPath,
+        body: Bytes,
+        mode: PutMode,
+    ) -> Result<(), TierError> {
+        self.pass(self.writes.as_ref(), body.len()).await;
+        need.put(self.inner.as_ref(), path, body, mode).await
+    }
+}
+
 #[async_trait]
 impl Tier for ThrottleTier {
     fn address(&self) -> &str {
@@ -135,8 +152,16 @@ impl Tier for ThrottleTier {
     }
 
     async fn put(&self, path: &ObjectPath, body: Bytes, mode: PutMode) -> Result<(), TierError> {
-        self.pass(self.writes.as_ref(), body.len()).await;
-        self.inner.put(path, body, mode).await
+        self.put_for(Need::Soon, path, body, mode).await
+    }
+
+    async fn put_cold(
+        &self,
+        path: &ObjectPath,
+        body: Bytes,
+        mode: PutMode,
+    ) -> Result<(), TierError> {
+        self.put_for(Need::InRecovery, path, body, mode).await
     }
 
     /// Reads first and waits afterwards, since the size is not known before.
@@ -169,6 +194,22 @@ impl Tier for ThrottleTier {
 
     async fn delete(&self, path: &ObjectPath) -> Result<(), TierError> {
         self.inner.delete(path).await
+    }
+
+    async fn protection(&self, path: &ObjectPath) -> Result<Protection, TierError> {
+        self.inner.protection(path).await
+    }
+
+    async fn protect(&self, path: &ObjectPath, until: Timestamp) -> Result<(), TierError> {
+        self.inner.protect(path, until).await
+    }
+
+    async fn warmth(&self, path: &ObjectPath) -> Result<Warmth, TierError> {
+        self.inner.warmth(path).await
+    }
+
+    async fn thaw(&self, path: &ObjectPath) -> Result<(), TierError> {
+        self.inner.thaw(path).await
     }
 }
 

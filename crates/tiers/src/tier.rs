@@ -7,10 +7,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use lifeboat_model::Capabilities;
-use lifeboat_model::Timestamp;
+use lifeboat_model::{Capabilities, Capability, Timestamp};
 
-use crate::{ObjectPath, ObjectPrefix, TierError};
+use crate::{ObjectPath, ObjectPrefix, Protection, TierError, Warmth};
 
 /// What `put` does with an object that is already there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +84,17 @@ pub trait Tier: Debug + Send + Sync + 'static {
     /// Stores `body` under `path`.
     async fn put(&self, path: &ObjectPath, body: Bytes, mode: PutMode) -> Result<(), TierError>;
 
+    /// Stores like [`Tier::put`] what only a recovery reads: where the tier has a colder class for
+    /// such objects, it goes there.
+    async fn put_cold(
+        &self,
+        path: &ObjectPath,
+        body: Bytes,
+        mode: PutMode,
+    ) -> Result<(), TierError> {
+        self.put(path, body, mode).await
+    }
+
     /// Reads an object or a part of it.
     async fn get(&self, path: &ObjectPath, range: ReadRange) -> Result<Bytes, TierError>;
 
@@ -117,8 +127,30 @@ pub trait Tier: Debug + Send + Sync + 'static {
     /// A prefix below which nothing was ever stored is empty, not an error.
     fn list<'a>(&'a self, prefix: &ObjectPrefix) -> BoxStream<'a, Result<ObjectMeta, TierError>>;
 
-    /// Removes an object.
+    /// Removes an object, for good: no older version of it can be read afterwards. One that is locked
+    /// stays, and that is [`TierError::Locked`].
     async fn delete(&self, path: &ObjectPath) -> Result<(), TierError>;
+
+    /// Reads back from the store how an object is kept from being deleted.
+    async fn protection(&self, path: &ObjectPath) -> Result<Protection, TierError> {
+        self.head(path).await.map(|_| Protection::None)
+    }
+
+    /// Keeps an object from being deleted until then; what keeps it longer already stays.
+    async fn protect(&self, _path: &ObjectPath, _until: Timestamp) -> Result<(), TierError> {
+        Err(TierError::unsupported(self.address(), Capability::ObjectLock))
+    }
+
+    /// Tells whether an object can be read at once.
+    async fn warmth(&self, path: &ObjectPath) -> Result<Warmth, TierError> {
+        self.head(path).await.map(|_| Warmth::Ready)
+    }
+
+    /// Asks the store to make a cold object readable, and does not wait for it; harmless where it is
+    /// or was asked for already.
+    async fn thaw(&self, path: &ObjectPath) -> Result<(), TierError> {
+        self.head(path).await.map(drop)
+    }
 }
 
 /// Delegates to a shared tier, so that decorators can wrap what others hold too.
@@ -134,6 +166,15 @@ impl<T: Tier + ?Sized> Tier for Arc<T> {
 
     async fn put(&self, path: &ObjectPath, body: Bytes, mode: PutMode) -> Result<(), TierError> {
         (**self).put(path, body, mode).await
+    }
+
+    async fn put_cold(
+        &self,
+        path: &ObjectPath,
+        body: Bytes,
+        mode: PutMode,
+    ) -> Result<(), TierError> {
+        (**self).put_cold(path, body, mode).await
     }
 
     async fn get(&self, path: &ObjectPath, range: ReadRange) -> Result<Bytes, TierError> {
@@ -163,5 +204,21 @@ impl<T: Tier + ?Sized> Tier for Arc<T> {
 
     async fn delete(&self, path: &ObjectPath) -> Result<(), TierError> {
         (**self).delete(path).await
+    }
+
+    async fn protection(&self, path: &ObjectPath) -> Result<Protection, TierError> {
+        (**self).protection(path).await
+    }
+
+    async fn protect(&self, path: &ObjectPath, until: Timestamp) -> Result<(), TierError> {
+        (**self).protect(path, until).await
+    }
+
+    async fn warmth(&self, path: &ObjectPath) -> Result<Warmth, TierError> {
+        (**self).warmth(path).await
+    }
+
+    async fn thaw(&self, path: &ObjectPath) -> Result<(), TierError> {
+        (**self).thaw(path).await
     }
 }

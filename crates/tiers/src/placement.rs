@@ -1,0 +1,90 @@
+//! How a vendor's tier stores what it is given: locked until when, and in which class.
+
+use std::time::Duration;
+
+use lifeboat_model::Timestamp;
+
+use crate::ObjectPath;
+use crate::protection::LockMode;
+
+/// How cheap, and how slow, a store keeps an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessClass {
+    /// At once, at the highest price.
+    Hot,
+    /// At once, cheaper to keep and dearer to read.
+    Cool,
+    /// At once, cheaper still.
+    Cold,
+    /// After hours of waiting.
+    Archive,
+}
+
+/// How long every object is locked that may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LockRule {
+    /// Who may lift it.
+    pub mode: LockMode,
+    /// How long, from when it is stored.
+    pub keep: Duration,
+}
+
+/// How objects are stored; by default as the store does by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Placement {
+    /// How long they are locked.
+    pub lock: Option<LockRule>,
+    /// Where those go that only a recovery reads.
+    pub access: Option<AccessClass>,
+}
+
+impl Placement {
+    /// Returns until when an object that is stored now is to be locked.
+    pub fn locked_until(&self, path: &ObjectPath, now: Timestamp) -> Option<Timestamp> {
+        let rule = self.lock.filter(|_| !is_short_lived(path))?;
+        Some(now.saturating_add(rule.keep).unwrap_or(Timestamp::MAX))
+    }
+}
+
+/// Tells whether an object is there to be deleted soon: a lock of the repository, which its holder
+/// takes away, or the streamed tail of a segment, which goes when the segment has come.
+fn is_short_lived(path: &ObjectPath) -> bool {
+    let mut parts = path.as_str().split('/');
+    match parts.next() {
+        Some("repo") => parts.next() == Some("locks"),
+        Some("wal") => parts.any(|part| part.strip_suffix(".tail").is_some()),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_must_go_soon_stays_unlocked() {
+        let lock = LockRule { mode: LockMode::Compliance, keep: Duration::from_hours(24) };
+        let placement = Placement { lock: Some(lock), access: None };
+        let until =
+            |path: &str| placement.locked_until(&path.parse().unwrap(), Timestamp::UNIX_EPOCH);
+        let tomorrow = Some(Timestamp::from_second(24 * 3600).unwrap());
+        for path in [
+            "repo/config",
+            "repo/data/ab/abcd",
+            "repo/keys/locks",
+            "wal/7/1/000000010000000000000001-0.zst.age",
+            "catalog/w/1.age",
+            "plan/1.age",
+        ] {
+            assert_eq!(until(path), tomorrow, "{path}");
+        }
+        for path in ["repo/locks/abcd", "wal/7/1/000000010000000000000001.tail/0-1.zst.age"] {
+            assert_eq!(until(path), None, "{path}");
+        }
+        assert_eq!(
+            Placement::default()
+                .locked_until(&"repo/config".parse().unwrap(), Timestamp::UNIX_EPOCH),
+            None
+        );
+    }
+}
