@@ -2,6 +2,8 @@
 //!
 //! A check panics with what it found. They need a tokio runtime of several threads, since they race.
 
+mod locks;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -11,6 +13,8 @@ use futures::future::join_all;
 use lifeboat_model::Capability;
 
 use crate::{ObjectPath, ObjectPrefix, PutMode, ReadRange, Tier, TierError};
+
+pub use locks::locked_objects_stay;
 
 /// How many writers race for one name.
 const RACERS: usize = 16;

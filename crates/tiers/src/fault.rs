@@ -131,6 +131,7 @@ enum Trigger {
 pub struct Rule {
     target: Target,
     below: ObjectPrefix,
+    except: Option<ObjectPrefix>,
     trigger: Trigger,
     fault: Fault,
     seen: u64,
@@ -139,7 +140,8 @@ pub struct Rule {
 impl Rule {
     /// Returns a rule that strikes every operation of `target`.
     pub const fn new(target: Target, fault: Fault) -> Self {
-        Self { target, below: ObjectPrefix::ALL, trigger: Trigger::Always, fault, seen: 0 }
+        let (below, trigger) = (ObjectPrefix::ALL, Trigger::Always);
+        Self { target, below, except: None, trigger, fault, seen: 0 }
     }
 
     /// Returns a rule that kills the tier at its `nth` write, counted from 1.
@@ -151,6 +153,13 @@ impl Rule {
     #[must_use]
     pub fn below(mut self, prefix: ObjectPrefix) -> Self {
         self.below = prefix;
+        self
+    }
+
+    /// Lets objects below `prefix` be.
+    #[must_use]
+    pub fn except(mut self, prefix: ObjectPrefix) -> Self {
+        self.except = Some(prefix);
         self
     }
 
@@ -177,7 +186,10 @@ impl Rule {
 
     fn strikes(&mut self, operation: Operation, subject: &Subject<'_>, rng: &mut StdRng) -> bool {
         let is_below = match subject {
-            Subject::Object(path) => self.below.contains(path),
+            Subject::Object(path) => {
+                let is_excepted = self.except.as_ref().is_some_and(|except| except.contains(path));
+                self.below.contains(path) && !is_excepted
+            }
             Subject::Prefix(prefix) => self.below == ObjectPrefix::ALL || self.below == **prefix,
         };
         if !is_below || !self.target.includes(operation) {

@@ -46,11 +46,15 @@ impl Placement {
     }
 }
 
+/// The folder of the objects by which it is found out whether a tier lets something be deleted.
+pub const PROBES: &str = "probe";
+
 /// Tells whether an object is there to be deleted soon: a lock of the repository, which its holder
-/// takes away, or the streamed tail of a segment, which goes when the segment has come.
+/// takes away, the streamed tail of a segment, which goes when the segment has come, or a probe.
 fn is_short_lived(path: &ObjectPath) -> bool {
     let mut parts = path.as_str().split('/');
     match parts.next() {
+        Some(PROBES) => true,
         Some("repo") => parts.next() == Some("locks"),
         Some("wal") => parts.any(|part| part.strip_suffix(".tail").is_some()),
         _ => false,
@@ -78,7 +82,9 @@ mod tests {
         ] {
             assert_eq!(until(path), tomorrow, "{path}");
         }
-        for path in ["repo/locks/abcd", "wal/7/1/000000010000000000000001.tail/0-1.zst.age"] {
+        for path in
+            ["repo/locks/abcd", "probe/w", "wal/7/1/000000010000000000000001.tail/0-1.zst.age"]
+        {
             assert_eq!(until(path), None, "{path}");
         }
         assert_eq!(

@@ -2,12 +2,14 @@
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lifeboat_model::{SimClock, Timestamp};
 use lifeboat_tiers::fault::{Fault, Moment, Rule, Target};
+use lifeboat_tiers::placement::LockRule;
 use lifeboat_tiers::{
-    CountingTier, FaultTier, LocalTier, MemoryTier, RetryPolicy, RetryTier, Throttle, ThrottleTier,
-    Tier, conformance,
+    CountingTier, FaultTier, LocalTier, LockMode, MemoryTier, RetryPolicy, RetryTier, Throttle,
+    ThrottleTier, Tier, conformance,
 };
 
 fn memory_tier() -> Arc<dyn Tier> {
@@ -21,6 +23,23 @@ fn clock() -> Arc<SimClock> {
 #[tokio::test(flavor = "multi_thread")]
 async fn memory() {
     conformance::all(&memory_tier()).await;
+}
+
+/// What locks does so through every decorator.
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_that_locks() {
+    const KEEP: Duration = Duration::from_hours(30 * 24);
+    for wrap in [|tier| tier, decorated] {
+        let rule = LockRule { mode: LockMode::Governance, keep: KEEP };
+        let tier: Arc<dyn Tier> = wrap(Arc::new(MemoryTier::locking(clock(), rule)));
+        conformance::locked_objects_stay(tier.as_ref(), Timestamp::UNIX_EPOCH, KEEP).await;
+    }
+}
+
+fn decorated(tier: Arc<dyn Tier>) -> Arc<dyn Tier> {
+    let tier = Arc::new(CountingTier::new(Arc::new(FaultTier::new(tier))));
+    let tier = Arc::new(ThrottleTier::new(tier, clock(), Throttle::default()));
+    Arc::new(RetryTier::new(tier, clock(), RetryPolicy::default()))
 }
 
 #[tokio::test(flavor = "multi_thread")]
