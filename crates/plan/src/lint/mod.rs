@@ -9,6 +9,7 @@ mod empty_list;
 mod escalation_order;
 mod estimate_beyond_rto;
 mod live_database;
+mod lock;
 mod needs_circle;
 mod never_backed_up;
 mod objective_too_tight;
@@ -114,11 +115,13 @@ impl Problem {
     }
 }
 
-const RULES: [Rule; 20] = [
+const RULES: [Rule; 22] = [
     empty_list::RULE,
     escalation_order::RULE,
     estimate_beyond_rto::RULE,
     live_database::RULE,
+    lock::IMPOSSIBLE,
+    lock::OUTLASTS,
     needs_circle::RULE,
     never_backed_up::RULE,
     objective_too_tight::RULE,

@@ -16,6 +16,8 @@ table! {
         keep: Keep = Keep::default(),
         /// Nobody can delete a copy before it is this old; needs object lock.
         lock: Option<Span>,
+        /// This host's credentials can add copies and delete none; `lifeboat check` tries to.
+        append_only: bool = false,
         /// The access tier that copies are moved to.
         access: Option<AccessTier>,
         /// The address of the store's API, if it is not the vendor's.
@@ -30,6 +32,19 @@ table! {
         secret_access_key: Option<SecretRef>,
         /// The Azure storage account's key.
         account_key: Option<SecretRef>,
+    }
+}
+
+/// What of a lock is added to it, so that what is still needed is locked anew only every so often.
+const SLACK_DIVISOR: u32 = 4;
+const SLACK_MIN: Duration = Duration::from_hours(24);
+
+impl Tier {
+    /// Returns for how long an object is locked when it is stored: for what the plan says, and for as
+    /// long as lies between two times at which the lock of what is still needed is extended.
+    pub fn locked_for(&self) -> Option<Duration> {
+        let lock = self.lock?.duration();
+        Some(lock.saturating_add((lock / SLACK_DIVISOR).max(SLACK_MIN)))
     }
 }
 
@@ -93,5 +108,30 @@ impl Keep {
             return None;
         }
         reached.chain(self.within.map(Span::duration)).max()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_has_slack_for_being_extended_seldom() {
+        let tier = |lock: &str| Tier {
+            url: "s3://copies".parse().unwrap(),
+            keep: Keep::default(),
+            lock: Some(lock.parse().unwrap()),
+            append_only: false,
+            access: None,
+            endpoint: None,
+            region: None,
+            profile: None,
+            access_key_id: None,
+            secret_access_key: None,
+            account_key: None,
+        };
+        let hours = |lock: &str| tier(lock).locked_for().map(|length| length.as_secs() / 3600);
+        assert_eq!(hours("40d"), Some(50 * 24));
+        assert_eq!(hours("1h"), Some(25));
     }
 }

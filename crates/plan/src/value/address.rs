@@ -65,6 +65,11 @@ pub enum ParseTierUrlError {
 }
 
 impl TierUrl {
+    /// Tells whether such a store may be able to lock objects; a folder never is.
+    pub const fn may_lock(&self) -> bool {
+        matches!(self, Self::S3 { .. } | Self::Azure { .. })
+    }
+
     /// Returns the folder, if the tier is one of this machine.
     pub fn folder(&self) -> Option<&HostPath> {
         match self {

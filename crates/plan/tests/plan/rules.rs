@@ -113,6 +113,18 @@ fn copies_that_are_gone_before_the_next() {
 }
 
 #[test]
+fn a_lock_that_cannot_be_or_outlasts_what_is_kept() {
+    let (near, far) = ("url = \"file:///var/backups/shop\"", "url = \"s3://shop-backups\"");
+    let on_disk = format!("{near}\nlock = \"30d\"");
+    says(&small().with(near, &on_disk), &[("lock-impossible", "\"30d\"")]);
+    let kept = |keep: &str| small().with(far, &format!("{far}\nlock = \"30d\"\nkeep = {keep}"));
+    says(&kept("{ within = \"30d\" }"), &[]);
+    says(&kept("{ within = \"29d\" }"), &[("lock-outlasts-keep", "\"30d\"")]);
+    says(&kept("{ last = 3 }"), &[]);
+    says(&kept("{ within = \"7d\", monthly = 1 }"), &[]);
+}
+
+#[test]
 fn damage_that_is_noticed_too_late() {
     let late = small().plus("[verification]\nnoticed_within = \"60d\"\n");
     says(&late, &[]);
