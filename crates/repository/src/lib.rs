@@ -28,6 +28,7 @@ pub mod key;
 pub mod keyring;
 pub mod listing;
 pub mod lock;
+pub mod needed;
 pub mod node;
 mod orphans;
 pub mod pack;

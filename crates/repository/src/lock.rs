@@ -50,7 +50,8 @@ use std::time::Duration;
 use bytes::BytesMut;
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use jiff::{SignedDuration, Timestamp};
-use lifeboat_model::{Cancel, Cancelled, Capability, Classify, Clock, Exit, Keeper, LockId};
+use lifeboat_model::LockId;
+use lifeboat_model::{Cancel, Cancelled, Capability, Classify, Clock, ErrorKind, Exit, Keeper};
 use lifeboat_tiers::TierError;
 use sha2::{Digest, Sha256};
 
@@ -367,14 +368,27 @@ impl Locks {
     /// Writes a lock where none stands in the way.
     fn claim(&self) -> Result<LockState, RepositoryError> {
         for stale in self.refuse_conflicts(None)?.stale {
-            tracing::info!(lock = %stale.to_hex(), "A stale lock was removed.");
-            self.store.delete(&stale)?;
+            self.remove_stale(stale)?;
         }
         let refreshed = self.clock.now();
         let id = self.write(refreshed)?;
         // Not before: a write may take long, and nobody sees what is not written.
         let claim = Claim::Open(self.clock.now());
         Ok(LockState { id, refreshed, lost_after: None, claim })
+    }
+
+    /// Removes a lock whose holder is gone. Where nothing may be deleted it stays, in nobody's way but
+    /// that of one who wants to be alone.
+    fn remove_stale(&self, stale: LockId) -> Result<(), TierError> {
+        let lock = stale.to_hex();
+        match (self.store.delete(&stale), self.kind) {
+            (Ok(()), _) => tracing::info!(lock, "A stale lock was removed."),
+            (Err(error), LockKind::Shared) if error.kind() == ErrorKind::Denied => {
+                tracing::warn!(%error, lock, "A stale lock could not be removed.");
+            }
+            (Err(error), _) => return Err(error),
+        }
+        Ok(())
     }
 
     /// Fails if the machine slept while the lock was taken: others may have removed it as stale, and

@@ -46,6 +46,7 @@ use crate::backup::PACK_SIZE;
 use crate::error::RepositoryError;
 use crate::index::{CountedPack, Index};
 use crate::references::References;
+use crate::reindex::Reindex;
 use crate::repository::{Indexed, Repository};
 
 pub use report::{Amount, PacksReport, PruneReport, TrafficReport};
@@ -193,6 +194,17 @@ pub struct PruneOptions {
     pub pack_size: ByteSize,
     /// Snapshots that do not count, as if they had been removed already.
     pub without: BTreeSet<SnapshotId>,
+    /// What the store lets nobody remove yet.
+    pub locked: Locked,
+}
+
+/// Files that cannot be removed yet, since the store locks them: they stay as they are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Locked {
+    /// Packs.
+    pub packs: BTreeSet<PackId>,
+    /// Index files; what they list stays too, since nothing may list what is not there.
+    pub index_files: BTreeSet<IndexId>,
 }
 
 impl Default for PruneOptions {
@@ -205,7 +217,15 @@ impl Default for PruneOptions {
             uncompressed: Uncompressed::default(),
             pack_size: PACK_SIZE,
             without: BTreeSet::new(),
+            locked: Locked::default(),
         }
+    }
+}
+
+impl PruneOptions {
+    /// Returns what becomes of the index when packs are gone.
+    fn reindex(&self, gone: BTreeSet<PackId>) -> Reindex {
+        Reindex { gone, pinned: self.locked.index_files.clone(), ..Reindex::default() }
     }
 }
 
@@ -222,6 +242,11 @@ impl PrunePlan<'_> {
     pub const fn report(&self) -> &PruneReport {
         &self.decision.report
     }
+
+    /// Returns the packs that are going to be removed.
+    pub fn doomed(&self) -> impl Iterator<Item = PackId> + '_ {
+        self.decision.removed.iter().chain(&self.decision.orphans).copied()
+    }
 }
 
 /// Finds out what can go.
@@ -230,10 +255,15 @@ impl PrunePlan<'_> {
 /// performed; a plan that is only looked at needs none.
 pub fn plan<'r>(
     repository: &'r Repository<Indexed>,
-    options: PruneOptions,
+    mut options: PruneOptions,
     events: &dyn EventSink,
     cancel: &Cancel,
 ) -> Result<PrunePlan<'r>, RepositoryError> {
+    for id in &options.locked.index_files {
+        cancel.check()?;
+        let packs = repository.index_file(id)?.packs;
+        options.locked.packs.extend(packs.iter().map(|pack| pack.id));
+    }
     events.emit(Event::Started { stage: Stage::Structure, total: None });
     let mut roots = Vec::new();
     for id in repository.snapshot_ids()? {

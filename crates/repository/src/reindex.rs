@@ -36,6 +36,8 @@ pub(crate) struct Reindex {
     pub gone: BTreeSet<PackId>,
     /// Index files whose content does not count, since they cannot be read or are made anew.
     pub void: BTreeSet<IndexId>,
+    /// Index files that cannot be removed; none of them lists what is gone.
+    pub pinned: BTreeSet<IndexId>,
     /// Packs that are listed in addition; they must be durable.
     pub added: Vec<PackEntry>,
     /// Packs that rustic marked in files that do not count.
@@ -90,6 +92,9 @@ impl Reindex {
         let mut small = Vec::new();
         for listed in repository.store().list::<IndexId>()? {
             cancel.check()?;
+            if self.pinned.contains(&listed.id) {
+                continue;
+            }
             if self.void.contains(&listed.id) {
                 replaced.push(listed.id);
                 continue;

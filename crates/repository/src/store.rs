@@ -259,7 +259,8 @@ impl Store {
         self.runtime.block_on(self.tier.put(&self.join("config"), bytes, PutMode::Create))
     }
 
-    fn path<I: FileId>(&self, id: &I) -> ObjectPath {
+    /// Returns where a file lies on the tier.
+    pub fn path<I: FileId>(&self, id: &I) -> ObjectPath {
         let name = hex::encode(id.as_bytes());
         let folder = I::KIND.folder();
         match I::KIND {

@@ -194,7 +194,7 @@ impl Policy {
     }
 
     /// Decides over the snapshots of one group; what is kept and what is not, the newest first.
-    pub(super) fn apply(
+    pub fn apply(
         &self,
         mut snapshots: Vec<(SnapshotId, Snapshot)>,
         now: Timestamp,

@@ -18,6 +18,11 @@ pub struct Span {
 }
 
 impl Span {
+    /// Returns a span of whole hours.
+    pub const fn of_hours(hours: u32) -> Self {
+        Self { years: 0, months: 0, days: 0, hours }
+    }
+
     /// Tells whether it is no time at all, which stands for not being asked for.
     pub fn is_zero(self) -> bool {
         self == Self::default()

@@ -372,13 +372,24 @@ fn sort_packs(
     let mut listed: Vec<_> = ground.listed.iter().collect();
     listed.sort_unstable();
     for (id, &size) in listed {
+        let is_locked = options.locked.packs.contains(id);
         let Some(pack) = packs.remove(id) else {
-            if !ground.marked.contains(id) {
+            if is_locked {
+                decision.report.packs.locked.add(size);
+            } else if !ground.marked.contains(id) {
                 decision.orphans.push(*id);
                 decision.report.packs.orphans.add(size);
             }
             continue;
         };
+        if is_locked && (pack.used.count == 0 || pack.size == size) {
+            decision.report.unused_after_bytes += pack.unused.bytes;
+            decision.report.packs.kept.add(size);
+            if pack.used.count == 0 {
+                decision.report.packs.locked.add(size);
+            }
+            continue;
+        }
         if pack.used.count == 0 {
             decision.removed.insert(*id);
             decision.report.packs.removed.add(size);

@@ -18,7 +18,6 @@ use crate::pack::PackedBlob;
 use crate::packing::{PackWriter, Written};
 use crate::parallel::in_parallel;
 use crate::ranges::{Run, runs};
-use crate::reindex::Reindex;
 use crate::removal::Remover;
 use crate::repository::{Indexed, Repository};
 
@@ -63,7 +62,7 @@ impl PrunePlan<'_> {
         let mut reindexed = crate::reindex::Reindexed::default();
         if !gone.is_empty() {
             remover.make_sure()?;
-            reindexed = Reindex { gone, ..Reindex::default() }.perform(repository, lock, cancel)?;
+            reindexed = self.options.reindex(gone).perform(repository, lock, cancel)?;
         }
         remover.remove_all(&old_packs)?;
         events.emit(Event::Finished { stage: Stage::Prune });

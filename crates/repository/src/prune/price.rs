@@ -16,7 +16,7 @@ use crate::index::BLOBS_PER_FILE_MAX;
 use crate::pack::{PackedBlob, pack_size};
 use crate::packing::{LIST_AFTER, TREE_PACK_SIZE};
 use crate::ranges::runs;
-use crate::reindex::{Reindex, Reindexed};
+use crate::reindex::Reindexed;
 
 impl PrunePlan<'_> {
     /// Returns what it is going to do and what that costs; reads the index files for it, as the work does.
@@ -33,7 +33,7 @@ impl PrunePlan<'_> {
         gone.extend(&decision.missing);
         let mut reindexed = Reindexed::default();
         if !gone.is_empty() {
-            let reindex = Reindex { gone, ..Reindex::default() };
+            let reindex = self.options.reindex(gone);
             reindexed = reindex.foresee(self.repository, &stored.listed, cancel)?;
         }
         report.traffic.bytes_read = bytes_read;

@@ -30,6 +30,8 @@ pub struct PacksReport {
     pub removed: Amount,
     /// They are removed: no index lists them.
     pub orphans: Amount,
+    /// They would be removed, and stay since the store locks them.
+    pub locked: Amount,
     /// They are not listed any more: they are not there, and nothing of them is used.
     pub missing: u64,
 }

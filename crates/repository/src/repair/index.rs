@@ -102,8 +102,13 @@ pub fn repair_index(
     if changes {
         let mut added = added;
         added.sort_unstable_by_key(|entry| entry.id);
-        let reindex =
-            Reindex { gone: survey.gone, void: survey.void, added, marked: survey.marked };
+        let reindex = Reindex {
+            gone: survey.gone,
+            void: survey.void,
+            added,
+            marked: survey.marked,
+            ..Reindex::default()
+        };
         let done = reindex.perform(repository, lock, cancel)?;
         survey.report.index_files_written = written.index_files + done.written;
         survey.report.index_files_removed = done.removed;

@@ -100,6 +100,26 @@ fn any_repository() -> impl Strategy<Value = (Vec<Vec<Key>>, BTreeSet<usize>, BT
 }
 
 proptest! {
+    /// Whatever is locked, it stays where it is, and nothing that is needed is lost for it.
+    #[test]
+    fn what_is_locked_neither_goes_nor_moves(
+        (packs, _, used) in any_repository(),
+        locked in btree_set(0..30_usize, 0..20),
+    ) {
+        let packs = layout(&packs);
+        let listed = sizes(&packs);
+        let locked: BTreeSet<PackId> = locked.into_iter().map(pack_id).collect();
+        let mut options = options(0.0);
+        options.locked.packs.clone_from(&locked);
+        let Ok(decision) = run(&packs, &listed, &used, &options) else { return Ok(()) };
+        prop_assert!(decision.removed.is_disjoint(&locked));
+        prop_assert!(decision.moving.iter().all(|moving| !locked.contains(&moving.pack)));
+        let stays = packs.iter().filter(|pack| !decision.removed.contains(&pack.id));
+        let mut there: BTreeSet<Key> = stays.flat_map(|pack| &pack.blobs).map(key).collect();
+        there.extend(decision.moving.iter().flat_map(|moving| &moving.blobs).map(key));
+        prop_assert!(used.is_subset(&there));
+    }
+
     #[test]
     fn everything_that_is_used_stays_or_moves_once(
         (packs, gone, used) in any_repository(),
