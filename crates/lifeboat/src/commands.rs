@@ -13,6 +13,7 @@ mod postgres;
 mod query;
 mod repo;
 mod restore;
+mod retention;
 mod status;
 mod unbuilt;
 mod verify;
@@ -46,6 +47,9 @@ pub enum Command {
     Points(points::Points),
     /// Prove that copies are whole
     Verify(verify::Verify),
+    /// Remove what the plan does not keep, show why the rest stays, and hold everything
+    #[command(subcommand)]
+    Retention(retention::Retention),
     /// Bring an asset back, beside what is there or in its place
     Restore(restore::Restore),
     /// Ask the past with SQL: the database as it was at a time
@@ -80,6 +84,7 @@ impl Command {
             Self::Backup(command) => command.run(session),
             Self::Points(command) => command.run(session),
             Self::Verify(command) => command.run(session),
+            Self::Retention(command) => command.run(session),
             Self::Restore(command) => command.run(session),
             Self::Query(command) => command.run(session),
             Self::Plan(command) => command.run(session),

@@ -47,7 +47,7 @@ use std::path::PathBuf;
 
 use lifeboat_model::instant::compact_instant;
 use lifeboat_model::{AssetName, Cancel, Event, EventSink, Exit, JobId, SnapshotId, TierName};
-use lifeboat_model::{SiteName, Timestamp};
+use lifeboat_model::{ScheduleName, SiteName, Timestamp};
 use lifeboat_plan::plan::asset::Asset;
 use lifeboat_repository::backup::{Counts, Skipped};
 use serde::Serialize;
@@ -61,6 +61,7 @@ use crate::catalog::body::{
 use crate::ending::{Ending, JobStage, StageOutcome};
 use crate::error::{OpsError, Trouble};
 use crate::holdings::Holdings;
+use crate::lock_keeping::keep_locks;
 use crate::point::{Role, roles};
 use crate::verification::{Share, TierVerification, verify_tier};
 use crate::wire::Site;
@@ -76,6 +77,29 @@ pub struct BackupOptions {
     pub assets: Vec<AssetName>,
     /// Onto these tiers; where the plan sends each asset, if empty.
     pub to: Vec<TierName>,
+    /// As this schedule does, whose rule then keeps what is made.
+    pub schedule: Option<ScheduleName>,
+}
+
+impl BackupOptions {
+    /// Fills in what the schedule says and nobody said otherwise.
+    fn filled_in(&self, site: &Site) -> Result<Self, OpsError> {
+        let mut options = self.clone();
+        let Some(name) = &self.schedule else { return Ok(options) };
+        let plan = site.plan();
+        let schedule = plan.schedules().get(name).ok_or_else(|| {
+            let what = format!("schedule `{name}`");
+            OpsError::NotInPlan { what }
+        })?;
+        if options.assets.is_empty() {
+            options.assets =
+                schedule.assets.pick(plan.assets().keys()).into_iter().cloned().collect();
+        }
+        if options.to.is_empty() {
+            options.to = schedule.to.pick(plan.tiers().keys()).into_iter().cloned().collect();
+        }
+        Ok(options)
+    }
 }
 
 /// What a backup did.
@@ -95,6 +119,8 @@ pub struct BackupJobReport {
     pub ending: Ending,
     /// The assets, in the order in which they were done.
     pub assets: Vec<AssetReport>,
+    /// How extending locks ended on each tier on which the plan wants some.
+    pub locks: Vec<StageOutcome>,
     /// The verification of each tier that got something.
     pub verifications: Vec<TierVerification>,
     /// What happened to the catalog on each tier, where something was put there.
@@ -206,6 +232,7 @@ pub fn backup(
     events: &dyn EventSink,
     cancel: &Cancel,
 ) -> Result<BackupJobReport, OpsError> {
+    let options = &options.filled_in(site)?;
     let assets = in_order(site, &options.assets)?;
     let mut tiers: BTreeSet<TierName> = options.to.iter().cloned().collect();
     for asset in &assets {
@@ -245,9 +272,11 @@ pub fn backup(
         open.deliver()?;
         reports.push(report);
     }
+    let locks = work.keep_locks(&reports);
     let verifications = work.verify(&reports)?;
     drop(work);
     let endings = reports.iter().map(|report| report.ending);
+    let endings = endings.chain(locks.iter().map(|lock| lock.ending));
     let ending = endings.chain(verifications.iter().map(TierVerification::ending)).max();
     let ending = ending.unwrap_or(Ending::Succeeded);
     open.record(Body::JobEnded(JobEnded { job, ending }))?;
@@ -261,6 +290,7 @@ pub fn backup(
         ended: surroundings.now(),
         ending,
         assets: reports,
+        locks,
         verifications,
         catalog,
         exits,
@@ -333,7 +363,17 @@ impl Job<'_> {
     ) {
         let trouble = result.err();
         report.exits.extend(trouble.as_ref().map(|trouble| trouble.exit));
-        report.stages.push(StageOutcome {
+        report.stages.push(self.outcome((stage, tier), started, trouble));
+    }
+
+    /// Tells how a stage that began at `started` ended.
+    fn outcome(
+        &self,
+        (stage, tier): (JobStage, Option<&TierName>),
+        started: Timestamp,
+        trouble: Option<Trouble>,
+    ) -> StageOutcome {
+        StageOutcome {
             stage,
             tier: tier.cloned(),
             ending: trouble.as_ref().map_or(Ending::Succeeded, |trouble| trouble.ending),
@@ -341,7 +381,7 @@ impl Job<'_> {
             message: trouble.map(|trouble| trouble.message),
             started,
             ended: self.now(),
-        });
+        }
     }
 
     fn back_up(&self, name: &AssetName) -> Result<AssetReport, OpsError> {
@@ -427,7 +467,27 @@ impl Job<'_> {
     fn tags(&self, asset: &AssetName) -> Vec<String> {
         use crate::point::tag;
         let point = compact_instant(self.started);
-        vec![tag("asset", asset), tag("job", &self.id), tag("point", &point)]
+        let mut tags = vec![tag("asset", asset), tag("job", &self.id), tag("point", &point)];
+        tags.extend(self.options.schedule.iter().map(|schedule| tag("schedule", schedule)));
+        tags
+    }
+
+    /// Extends the locks of what was made, on every tier that locks.
+    fn keep_locks(&self, reports: &[AssetReport]) -> Vec<StageOutcome> {
+        let reached: BTreeSet<_> =
+            reports.iter().flat_map(|report| &report.snapshots).map(|on| &on.tier).collect();
+        let locks = |name: &&TierName| crate::lock_keeping::terms(self.open, name).is_some();
+        let mut outcomes = Vec::new();
+        for name in reached.into_iter().filter(locks) {
+            let started = self.now();
+            let kept = self.tier(name).and_then(|tier| {
+                let cancel = self.hold(tier)?.cancel();
+                let kept = keep_locks(self.open, tier, self.id, self.events, cancel);
+                kept.map(drop).map_err(|error| Trouble::of(&error))
+            });
+            outcomes.push(self.outcome((JobStage::Lock, Some(name)), started, kept.err()));
+        }
+        outcomes
     }
 
     /// Verifies every tier that got something.

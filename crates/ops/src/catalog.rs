@@ -176,6 +176,11 @@ impl Catalog {
         &self.view
     }
 
+    /// Returns the right to write to this host's state.
+    pub(crate) const fn state_lock(&self) -> &StateLock {
+        &self.lock
+    }
+
     /// Returns who writes here.
     pub const fn writer(&self) -> &Writer {
         &self.writer

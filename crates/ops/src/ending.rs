@@ -66,6 +66,8 @@ pub enum JobStage {
     Store,
     /// Copying the snapshot to a further tier.
     Copy,
+    /// Extending the locks of what a snapshot needs.
+    Lock,
     /// Verifying a tier after the backup.
     Verify,
     /// The hook after, or the one for a failure.
@@ -78,6 +80,7 @@ impl fmt::Display for JobStage {
             Self::Before => "before",
             Self::Store => "store",
             Self::Copy => "copy",
+            Self::Lock => "lock",
             Self::Verify => "verify",
             Self::After => "after",
         })

@@ -260,6 +260,12 @@ pub enum OpsError {
         /// What is missing.
         what: String,
     },
+    /// This host may not remove anything from a tier.
+    #[error("tier `{tier}` lets this host remove nothing, as `append_only` in the plan says")]
+    AppendOnly {
+        /// Which tier.
+        tier: TierName,
+    },
     /// What came back is not what was recorded at the backup.
     #[error("what was restored of `{database}` differs from what was recorded: {differences}")]
     Differs {
@@ -356,9 +362,10 @@ impl Classify for OpsError {
             | Self::NoDumps { .. }
             | Self::Exclude(_)
             | Self::LiveDatabase { .. } => ErrorKind::Config,
-            Self::AnotherKey { .. } | Self::AnotherSite { .. } | Self::Io { .. } => {
-                ErrorKind::Denied
-            }
+            Self::AnotherKey { .. }
+            | Self::AnotherSite { .. }
+            | Self::AppendOnly { .. }
+            | Self::Io { .. } => ErrorKind::Denied,
             Self::Unmarked { .. } | Self::NoElderTier { .. } => ErrorKind::Conflict,
             Self::BadMark { .. }
             | Self::NotInSnapshot { .. }
@@ -450,6 +457,9 @@ impl Classify for OpsError {
             Self::RepositoryAlone { address } => format!(
                 "the tier is the folder above: {}; a repository without a tier is for `lifeboat repo restore`",
                 folder_above(address)
+            ),
+            Self::AppendOnly { tier } => format!(
+                "run `lifeboat retention run {tier}` on a machine whose credentials may delete; docs/append-only.md says which"
             ),
             Self::BadAddress { .. } => "give an address like file:///mnt/backups".to_owned(),
             _ => return None,

@@ -138,9 +138,10 @@ impl Holdings {
                 _ => None,
             });
             let recorded = recorded.flatten().filter(|there| there.tier == *tier);
+            let let_go = let_go(view, tier)?;
             let gone: BTreeSet<_> = recorded
                 .map(|there| there.snapshot)
-                .filter(|snapshot| !present.contains(snapshot))
+                .filter(|snapshot| !present.contains(snapshot) && !let_go.contains(snapshot))
                 .collect();
             if !gone.is_empty() {
                 let snapshots = gone.into_iter().collect();
@@ -178,6 +179,18 @@ impl Holdings {
         }
         Ok(())
     }
+}
+
+/// Returns what retention decided to remove from a tier.
+fn let_go(view: &View, tier: &TierName) -> Result<BTreeSet<SnapshotId>, OpsError> {
+    let wanted =
+        Wanted { kind: "retention-decided", asset: None, tier: Some(tier), good_only: false };
+    let records = view.latest(wanted, u32::MAX)?;
+    let decided = records.iter().filter_map(|record| match record.body() {
+        Body::RetentionDecided(body) => Some(&body.snapshots),
+        _ => None,
+    });
+    Ok(decided.flatten().copied().collect())
 }
 
 /// Tells of each recorded snapshot whether nothing was left out of it.

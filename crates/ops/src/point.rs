@@ -112,7 +112,8 @@ pub fn tag(key: &str, value: &impl std::fmt::Display) -> String {
     format!("{key}={value}")
 }
 
-fn tagged<'s>(snapshot: &'s Snapshot, key: &str) -> Option<&'s str> {
+/// Returns what a snapshot is tied to by a tag.
+pub(crate) fn tagged<'s>(snapshot: &'s Snapshot, key: &str) -> Option<&'s str> {
     snapshot.tags.iter().find_map(|tag| tag.strip_prefix(key)?.strip_prefix('='))
 }
 

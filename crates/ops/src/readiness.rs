@@ -1,8 +1,9 @@
 //! Whether the plan could run now: every key, tier, database, path and command is asked.
 //!
 //! Every question has three answers; what could not be asked never counts as passed. Nothing is
-//! changed but for one small object that is put on each tier and removed again.
+//! changed but for one small object that is put on each tier and removed again, where that is allowed.
 
+mod locks;
 mod log;
 mod server;
 mod sources;
@@ -19,7 +20,7 @@ use crate::state::State;
 use crate::status::history::History;
 use crate::wire::Site;
 
-pub(crate) use tiers::probe;
+pub(crate) use tiers::{Deletion, probe, try_delete};
 
 /// The version of [`ReadinessReport`] as JSON.
 pub const SCHEMA: u32 = 1;

@@ -6,6 +6,7 @@
 //! writer.json       who this host is among the writers of the catalog
 //! catalog.sqlite    the local view of the catalog
 //! outbox/           records that are not on every tier yet
+//! locks/            until when objects of a tier are locked, where that was extended; a file a tier
 //! ```
 //!
 //! [`State::open`] is enough to read; whoever writes asks for the [`StateLock`] and keeps it.
@@ -16,7 +17,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use lifeboat_model::{Classify, ErrorKind, Exit, Hint, Timestamp};
+use lifeboat_model::{Classify, ErrorKind, Exit, Hint, TierName, Timestamp};
 use lifeboat_tiers::durable;
 use rustix::fs::{FlockOperation, flock};
 
@@ -195,6 +196,29 @@ impl StateLock {
         durable::write_new(&path, &writer.to_stored(), PRIVATE_FILE)
             .map_err(failed("write", &path))?;
         Ok(writer)
+    }
+
+    fn lock_book_path(&self, tier: &TierName) -> PathBuf {
+        self.state.directory.join("locks").join(tier.as_str())
+    }
+
+    /// Returns what is known of extended locks; nothing if that was lost.
+    pub(crate) fn lock_book(&self, tier: &TierName) -> Result<String, StateError> {
+        let path = self.lock_book_path(tier);
+        match fs::read_to_string(&path) {
+            Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+            Err(source) if source.kind() == io::ErrorKind::InvalidData => Ok(String::new()),
+            other => other.map_err(failed("read", &path)),
+        }
+    }
+
+    /// Keeps what is known of extended locks.
+    pub(crate) fn keep_lock_book(&self, tier: &TierName, text: &str) -> Result<(), StateError> {
+        let path = self.lock_book_path(tier);
+        let folder = self.state.directory.join("locks");
+        durable::create_directories(&folder, PRIVATE_DIRECTORY)
+            .map_err(failed("create", &folder))?;
+        durable::replace(&path, text.as_bytes(), PRIVATE_FILE).map_err(failed("write", &path))
     }
 
     fn outbox(&self) -> PathBuf {

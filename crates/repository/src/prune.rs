@@ -47,6 +47,7 @@ use crate::error::RepositoryError;
 use crate::index::{CountedPack, Index};
 use crate::references::References;
 use crate::reindex::Reindex;
+pub use crate::reindex::SmallIndexFiles;
 use crate::repository::{Indexed, Repository};
 
 pub use report::{Amount, PacksReport, PruneReport, TrafficReport};
@@ -196,6 +197,8 @@ pub struct PruneOptions {
     pub without: BTreeSet<SnapshotId>,
     /// What the store lets nobody remove yet.
     pub locked: Locked,
+    /// What becomes of small index files.
+    pub small_index_files: SmallIndexFiles,
 }
 
 /// Files that cannot be removed yet, since the store locks them: they stay as they are.
@@ -218,6 +221,7 @@ impl Default for PruneOptions {
             pack_size: PACK_SIZE,
             without: BTreeSet::new(),
             locked: Locked::default(),
+            small_index_files: SmallIndexFiles::default(),
         }
     }
 }
@@ -225,7 +229,8 @@ impl Default for PruneOptions {
 impl PruneOptions {
     /// Returns what becomes of the index when packs are gone.
     fn reindex(&self, gone: BTreeSet<PackId>) -> Reindex {
-        Reindex { gone, pinned: self.locked.index_files.clone(), ..Reindex::default() }
+        let (pinned, small) = (self.locked.index_files.clone(), self.small_index_files);
+        Reindex { gone, pinned, small, ..Reindex::default() }
     }
 }
 

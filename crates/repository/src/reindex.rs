@@ -29,6 +29,16 @@ use crate::repository::{Repository, State};
 /// An index file with fewer blobs is put together with others when the index is written anyway.
 const SMALL: usize = BLOBS_PER_FILE_MAX / 4;
 
+/// What becomes of small index files while the index is written anyway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SmallIndexFiles {
+    /// They are put together.
+    #[default]
+    Merge,
+    /// They stay: where the store locks what is written, what was written just now cannot be removed.
+    Leave,
+}
+
 /// What is to become of the index.
 #[derive(Debug, Default)]
 pub(crate) struct Reindex {
@@ -38,6 +48,8 @@ pub(crate) struct Reindex {
     pub void: BTreeSet<IndexId>,
     /// Index files that cannot be removed; none of them lists what is gone.
     pub pinned: BTreeSet<IndexId>,
+    /// What becomes of small ones.
+    pub small: SmallIndexFiles,
     /// Packs that are listed in addition; they must be durable.
     pub added: Vec<PackEntry>,
     /// Packs that rustic marked in files that do not count.
@@ -103,7 +115,7 @@ impl Reindex {
             if file.packs.iter().any(|pack| self.gone.contains(&pack.id)) {
                 writer.take(file, &self.gone)?;
                 replaced.push(listed.id);
-            } else if file.blob_count() < SMALL {
+            } else if self.small == SmallIndexFiles::Merge && file.blob_count() < SMALL {
                 small.push(listed.id);
             }
         }
@@ -111,7 +123,9 @@ impl Reindex {
         for entry in self.added {
             writer.add(entry)?;
         }
-        let fresh: Vec<_> = fresh.iter().copied().filter(|blobs| *blobs < SMALL).collect();
+        let merges = self.small == SmallIndexFiles::Merge;
+        let is_small = |blobs: &usize| merges && *blobs < SMALL;
+        let fresh: Vec<_> = fresh.iter().copied().filter(is_small).collect();
         let changes = !replaced.is_empty() || !writer.is_idle();
         let mut fresh_replaced = 0;
         if changes && small.len() + fresh.len() + usize::from(!writer.is_empty()) > 1 {

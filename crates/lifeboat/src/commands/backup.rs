@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use clap::Args;
-use lifeboat_model::{AssetName, ByteSize, Exit, TierName, Timestamp};
+use lifeboat_model::{AssetName, ByteSize, Exit, ScheduleName, TierName, Timestamp};
 use lifeboat_ops::backup::{self, AssetReport, BackupJobReport, BackupOptions};
 use lifeboat_ops::ending::{Ending, StageOutcome};
 use serde::Serialize;
@@ -25,6 +25,9 @@ pub struct Backup {
     /// Store on these tiers; without any, where the plan's schedules send each asset
     #[arg(long, value_name = "TIER", value_delimiter = ',')]
     to: Vec<TierName>,
+    /// Back up what this schedule says, and keep it as long as the schedule's rule says
+    #[arg(long, value_name = "SCHEDULE")]
+    schedule: Option<ScheduleName>,
 }
 
 #[derive(Serialize)]
@@ -49,6 +52,9 @@ impl Answer for Done {
         page.table(&table);
         for asset in &report.assets {
             write_troubles(asset, page)?;
+        }
+        for lock in report.locks.iter().filter(|lock| lock.ending != Ending::Succeeded) {
+            write_outcome("locks", lock, page)?;
         }
         for verified in &report.verifications {
             render::write_verification(verified, page)?;
@@ -115,8 +121,12 @@ fn write_troubles(asset: &AssetReport, page: &mut Page) -> fmt::Result {
 }
 
 fn write_stage(asset: &AssetReport, stage: &StageOutcome, page: &mut Page) -> fmt::Result {
+    write_outcome(asset.asset.as_str(), stage, page)
+}
+
+fn write_outcome(what: &str, stage: &StageOutcome, page: &mut Page) -> fmt::Result {
     let word = page.paint.tone(render::tone_of(stage.ending), &stage.ending.to_string());
-    write!(page, "{word}: {}, {}", asset.asset, stage.stage)?;
+    write!(page, "{word}: {what}, {}", stage.stage)?;
     if let Some(tier) = &stage.tier {
         write!(page, " on {tier}")?;
     }
@@ -139,7 +149,7 @@ impl Backup {
     /// Backs up; what goes wrong with one asset does not keep the others from being stored.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
         let site = session.site()?;
-        let options = BackupOptions { assets: self.assets, to: self.to };
+        let options = BackupOptions { assets: self.assets, to: self.to, schedule: self.schedule };
         let report = backup::backup(&site, &options, &*session.events(), &session.cancel)?;
         let exit = report.exit();
         session.end(&Done(report), exit)

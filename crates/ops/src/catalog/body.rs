@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use lifeboat_model::{
-    AssetName, JobId, Lsn, Outcome, PackId, PlanId, RepositoryId, SnapshotId, TierName,
+    AssetName, JobId, Lsn, Outcome, PackId, PlanId, RecordId, RepositoryId, SnapshotId, TierName,
 };
 use lifeboat_model::{Timestamp, WriterId};
 use lifeboat_postgres::enclosure::Isolation;
@@ -38,6 +38,14 @@ pub enum Body {
     RestoreVerified(RestoreVerified),
     /// Snapshots that were on a tier are no longer there.
     SnapshotsMissing(SnapshotsMissing),
+    /// It was decided that snapshots go from a tier.
+    RetentionDecided(RetentionDecided),
+    /// What was decided is done on a tier.
+    RetentionDone(RetentionDone),
+    /// Nothing is to be removed from now on.
+    RetentionHeld(RetentionHeld),
+    /// A hold ended.
+    RetentionReleased(RetentionReleased),
 }
 
 impl Body {
@@ -55,6 +63,10 @@ impl Body {
             Self::Restored(_) => "restored",
             Self::RestoreVerified(_) => "restore-verified",
             Self::SnapshotsMissing(_) => "snapshots-missing",
+            Self::RetentionDecided(_) => "retention-decided",
+            Self::RetentionDone(_) => "retention-done",
+            Self::RetentionHeld(_) => "retention-held",
+            Self::RetentionReleased(_) => "retention-released",
         }
     }
 }
@@ -257,6 +269,51 @@ pub struct SnapshotsMissing {
     pub tier: TierName,
     /// Which snapshots.
     pub snapshots: Vec<SnapshotId>,
+}
+
+/// It was decided that snapshots go from a tier: written before the first of them goes, so that whatever a
+/// kill leaves is told from a loss.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetentionDecided {
+    /// In which job.
+    pub job: JobId,
+    /// From which tier.
+    pub tier: TierName,
+    /// Which snapshots.
+    pub snapshots: Vec<SnapshotId>,
+}
+
+/// What was decided is done on a tier.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetentionDone {
+    /// In which job.
+    pub job: JobId,
+    /// On which tier.
+    pub tier: TierName,
+    /// How it ended.
+    pub ending: Ending,
+    /// How many snapshots went.
+    pub snapshots: u64,
+    /// How many bytes the repository became smaller.
+    pub freed_bytes: u64,
+    /// How many files of the log went.
+    pub log_files: u64,
+    /// How many bytes they had.
+    pub log_bytes: u64,
+}
+
+/// Nothing is to be removed from now on, until the hold that this record is was released.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetentionHeld {
+    /// Why.
+    pub reason: String,
+}
+
+/// A hold ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetentionReleased {
+    /// The record that began it.
+    pub hold: RecordId,
 }
 
 /// The text that the root key signs to enrol a writer.

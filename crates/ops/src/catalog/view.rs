@@ -322,7 +322,11 @@ const fn job_of(body: &Body) -> Option<JobId> {
         Body::TierVerified(body) => Some(body.job),
         Body::Restored(body) => Some(body.job),
         Body::RestoreVerified(body) => Some(body.job),
-        Body::Enrolment(_)
+        Body::RetentionDecided(body) => Some(body.job),
+        Body::RetentionDone(body) => Some(body.job),
+        Body::RetentionHeld(_)
+        | Body::RetentionReleased(_)
+        | Body::Enrolment(_)
         | Body::PlanAdopted(_)
         | Body::KeyConfirmed(_)
         | Body::TierAdopted(_)
@@ -375,7 +379,17 @@ fn subjects_of(body: &Body) -> Vec<Subject<'_>> {
         Body::SnapshotsMissing(body) => {
             vec![Subject { asset: None, tier: Some(&body.tier), good: false }]
         }
-        Body::Enrolment(_)
+        Body::RetentionDecided(body) => {
+            vec![Subject { asset: None, tier: Some(&body.tier), good: true }]
+        }
+        Body::RetentionDone(body) => vec![Subject {
+            asset: None,
+            tier: Some(&body.tier),
+            good: body.ending == Ending::Succeeded,
+        }],
+        Body::RetentionHeld(_)
+        | Body::RetentionReleased(_)
+        | Body::Enrolment(_)
         | Body::PlanAdopted(_)
         | Body::KeyConfirmed(_)
         | Body::JobStarted(_)

@@ -4,15 +4,21 @@ use std::io;
 use std::path::Path;
 
 use bytes::Bytes;
-use lifeboat_model::{Outcome, TierName};
+use lifeboat_model::{Outcome, TierName, WriterId};
+use lifeboat_tiers::placement::PROBES;
 use lifeboat_tiers::{ObjectPath, PutMode, ReadRange, Tier, TierError};
 use rustix::fs::{Access, AtFlags, CWD};
 
 use super::{Asking, Subject};
 use crate::error::{OpsError, Trouble, explain};
+use crate::named_tier::NamedTier;
 use crate::recovery_key::RecoveryKey;
+use crate::state::State;
 use crate::status::history::History;
 use crate::wire::{Place, Reached, Vacancy, repositories};
+
+/// What is asked where the plan says `append_only`.
+const REFUSES: &str = "it refuses to delete, as `append_only` says";
 
 impl Asking<'_> {
     pub(super) fn tier(
@@ -37,12 +43,71 @@ impl Asking<'_> {
             Reached::Ready(named) => named,
         };
         self.passed(&subject, what);
-        let probed = self.site.surroundings().runtime.block_on(probe(named.tier.as_ref(), ""));
-        self.take(&subject, "it can be written to", probed);
+        self.writing(&subject, &named);
         if let Some(key) = key {
             let surroundings = self.site.surroundings();
             let opened = repositories::open(&named, key, surroundings, self.events, self.cancel);
-            self.take(&subject, "its repository opens with the recovery key", opened);
+            let what = "its repository opens with the recovery key";
+            if let Some(repository) = self.take(&subject, what, opened) {
+                self.locks(&subject, &named, &repository);
+            }
+        }
+    }
+
+    /// Asks whether something can be stored; and, where the plan says that nothing can be removed, whether
+    /// that is so.
+    fn writing(&mut self, subject: &Subject, named: &NamedTier) {
+        let (surroundings, what) = (self.site.surroundings(), "it can be written to");
+        let rules = self.site.plan().tiers().get(&named.name);
+        let append_only = rules.is_some_and(|tier| tier.append_only);
+        if !append_only && rules.is_none_or(|tier| tier.lock.is_none()) {
+            let probed = surroundings.runtime.block_on(probe(named.tier.as_ref(), ""));
+            self.take(subject, what, probed);
+            return;
+        }
+        let tried = self
+            .writer()
+            .map(|writer| surroundings.runtime.block_on(try_delete(named.tier.as_ref(), writer)));
+        match tried {
+            Err(error) => {
+                self.take::<(), _>(subject, what, Err(error));
+            }
+            Ok(Err(Unproven::Stored(error))) => {
+                self.take::<(), _>(subject, what, Err(error));
+            }
+            Ok(Err(Unproven::Deleted(error))) => {
+                self.passed(subject, what);
+                let message = format!("could not verify: {}", explain(&error));
+                self.say(subject, REFUSES, Outcome::CouldNotVerify, (Some(message), None));
+            }
+            Ok(Ok(tried)) => {
+                self.passed(subject, what);
+                if append_only {
+                    self.refusal(subject, tried);
+                }
+            }
+        }
+    }
+
+    /// Who this host is among the writers; it is made, if need be.
+    fn writer(&self) -> Result<WriterId, OpsError> {
+        let surroundings = self.site.surroundings();
+        let state = State::open(&surroundings.state_directory)?;
+        Ok(state.lock()?.writer(surroundings.now())?.id())
+    }
+
+    fn refusal(&mut self, subject: &Subject, tried: Deletion) {
+        let what = REFUSES;
+        match tried {
+            Deletion::Refused => self.passed(subject, what),
+            Deletion::Done => {
+                let message = "it deleted an object that was stored for this; whoever has this host's \
+                               credentials can delete every copy there";
+                let hint =
+                    "take the right to delete from these credentials, see docs/append-only.md";
+                let told = (Some(message.to_owned()), Some(hint.to_owned()));
+                self.say(subject, what, Outcome::Failed, told);
+            }
         }
     }
 
@@ -64,14 +129,63 @@ impl Asking<'_> {
     }
 }
 
-/// Puts a small object into a folder, reads it back and removes it.
+/// What came of trying to delete something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Deletion {
+    /// It was refused.
+    Refused,
+    /// It is gone.
+    Done,
+}
+
+/// Why nobody knows whether something may be deleted.
+#[derive(Debug)]
+pub(crate) enum Unproven {
+    /// The object could not be stored.
+    Stored(TierError),
+    /// It could not be found out what became of deleting it.
+    Deleted(TierError),
+}
+
+impl From<Unproven> for TierError {
+    fn from(unproven: Unproven) -> Self {
+        let (Unproven::Stored(error) | Unproven::Deleted(error)) = unproven;
+        error
+    }
+}
+
+/// Stores an object of this writer's own, which no lock keeps, and tries to delete it.
+///
+/// There is never more than one of it: where deleting is refused, it is tried again on the same.
+pub(crate) async fn try_delete(tier: &dyn Tier, writer: WriterId) -> Result<Deletion, Unproven> {
+    let path: ObjectPath = format!("{PROBES}/{writer}").parse().expect("an id is a valid path");
+    let body = Bytes::from_static(b"lifeboat");
+    tier.put(&path, body, PutMode::Overwrite).await.map_err(Unproven::Stored)?;
+    match tier.delete(&path).await {
+        Ok(()) => {}
+        Err(TierError::Denied { .. } | TierError::Locked { .. }) => return Ok(Deletion::Refused),
+        Err(error) => return Err(Unproven::Deleted(error)),
+    }
+    // Some stores only hide what they were to delete, or say yes and do nothing.
+    match tier.head(&path).await {
+        Err(TierError::NotFound { .. }) => Ok(Deletion::Done),
+        Ok(_) => Ok(Deletion::Refused),
+        Err(error) => Err(Unproven::Deleted(error)),
+    }
+}
+
+/// Puts a small object into a folder, reads it back and removes it, if that is allowed: whoever may only
+/// add leaves it there.
 pub(crate) async fn probe(tier: &dyn Tier, folder: &str) -> Result<(), TierError> {
     let name = hex::encode(crate::random::bytes::<8>());
     let path: ObjectPath =
         format!("{folder}probe-{name}").parse().expect("hex digits are a valid path");
     tier.put(&path, Bytes::from_static(b"lifeboat"), PutMode::Create).await?;
     let read = tier.get(&path, ReadRange::Full).await;
-    tier.delete(&path).await?;
+    match tier.delete(&path).await {
+        Ok(()) | Err(TierError::Denied { .. } | TierError::Locked { .. }) => {}
+        Err(error) => return Err(error),
+    }
     read.map(drop)
 }
 

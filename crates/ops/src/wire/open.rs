@@ -164,15 +164,26 @@ impl<'s> OpenSite<'s> {
         Ok(held)
     }
 
-    /// Locks a tier's repository like [`Self::begin_lock`], for work that replaces what is here.
-    fn lock(
+    /// Locks a tier's repository for work that removes something: nobody else is there.
+    pub(crate) fn lock_alone(
         &self,
         tier: &OpenTier,
         events: &dyn EventSink,
         cancel: &Cancel,
     ) -> Result<LockGuard, RepositoryError> {
+        self.lock(tier, LockKind::Exclusive, events, cancel)
+    }
+
+    /// Locks a tier's repository like [`Self::begin_lock`], but waits until it is certain.
+    fn lock(
+        &self,
+        tier: &OpenTier,
+        kind: LockKind,
+        events: &dyn EventSink,
+        cancel: &Cancel,
+    ) -> Result<LockGuard, RepositoryError> {
         let clock = &self.site.surroundings().clock;
-        let options = LockOptions::new(LockKind::Shared);
+        let options = LockOptions::new(kind);
         let held = LockGuard::acquire(&tier.repository, &options, clock, cancel)?;
         tier.repository.refresh_index(cancel, events)?;
         Ok(held)
@@ -186,7 +197,7 @@ impl<'s> OpenSite<'s> {
         events: &dyn EventSink,
         cancel: &Cancel,
     ) -> Result<Option<LockGuard>, OpsError> {
-        match self.lock(tier, events, cancel) {
+        match self.lock(tier, LockKind::Shared, events, cancel) {
             Ok(held) => Ok(Some(held)),
             Err(RepositoryError::Tier(error @ TierError::Denied { .. })) => {
                 let error: &dyn std::error::Error = &error;

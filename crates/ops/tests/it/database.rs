@@ -229,7 +229,7 @@ fn a_backup_without_its_log_is_not_published() {
     let text = text.replace("kind = \"postgres\"", &format!("kind = \"postgres\"\n{wal}"));
     let site = ground.site(&text);
     let assets = vec!["database".parse().unwrap()];
-    let options = BackupOptions { assets, to: Vec::new() };
+    let options = BackupOptions { assets, ..BackupOptions::default() };
     let report = backup(&site, &options, &Silent, &Cancel::new()).unwrap();
     assert_eq!((report.ending, report.exit()), (Ending::Failed, Exit::Failed), "{report:#?}");
     assert!(messages(&report)[0].contains("is not in the archive on `primary`"), "{report:#?}");

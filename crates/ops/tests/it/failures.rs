@@ -224,10 +224,10 @@ fn names_that_the_plan_lacks_are_refused() {
     let ground = Ground::new();
     let site = ground.site(MEDIA_ON_TWO);
     let assets = vec!["music".parse().unwrap()];
-    let options = BackupOptions { assets, to: Vec::new() };
+    let options = BackupOptions { assets, ..BackupOptions::default() };
     let error = backup(&site, &options, &Silent, &Cancel::new()).unwrap_err();
     assert!(matches!(error, OpsError::NoAsset { .. }), "{error}");
-    let options = BackupOptions { assets: Vec::new(), to: vec!["moon".parse().unwrap()] };
+    let options = BackupOptions { to: vec!["moon".parse().unwrap()], ..BackupOptions::default() };
     let error = backup(&site, &options, &Silent, &Cancel::new()).unwrap_err();
     assert!(matches!(error, OpsError::NoTier { .. }), "{error}");
     assert!(!ground.path("state").join("catalog.sqlite").exists());

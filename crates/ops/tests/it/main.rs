@@ -7,5 +7,7 @@ mod database;
 mod failures;
 mod ground;
 mod kills;
+mod locks;
 mod restores;
+mod retention;
 mod secrets;

@@ -1,0 +1,279 @@
+//! Extending the locks of what snapshots still need, so that no copy can be deleted before it is as old as
+//! the plan says.
+//!
+//! Deduplication lets a new snapshot refer to packs that were stored, and locked, long before. So each
+//! snapshot, once it is made, gets the locks of all that it needs extended to its own time and the plan's
+//! `lock`. An object is locked for some slack longer than that whenever it is locked, so that each is
+//! locked anew only once in that time, and most snapshots cost no request at all.
+//!
+//! Until when an object is locked follows from when it was stored, which a listing tells, or from the
+//! **lock book**: a file of the state directory with a day for each object whose lock was extended. Where the
+//! book was lost, the store is asked.
+//!
+//! # Invariants
+//!
+//! - The book never says more than the store does: it is written after the store has answered.
+//!
+//! # Crash consistency
+//!
+//! A kill leaves locks that the book does not know of. The next run asks the store.
+//!
+//! # Limits
+//!
+//! Index files are not extended: they are made anew from the packs, and a prune has to be able to replace
+//! them. The book has one line for each pack that is older than the plan's `lock`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use lifeboat_model::{Cancel, Capability, EventSink, JobId, KeyId, TierName, Timestamp};
+use lifeboat_repository::Snapshot;
+use lifeboat_repository::needed::packs_of;
+use lifeboat_tiers::{ObjectMeta, ObjectPath, ObjectPrefix, Protection, Tier, TierError};
+use serde::Serialize;
+
+use crate::error::OpsError;
+use crate::point::tagged;
+use crate::wire::open::{OpenSite, OpenTier};
+
+/// How many objects are asked about or locked at a time.
+const REQUESTS_MAX: usize = 8;
+
+const DAY_SECONDS: i64 = 24 * 3600;
+
+/// How the plan wants objects of a tier to be locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LockTerms {
+    /// How old a copy gets before anybody can delete it.
+    pub lock: Duration,
+    /// For how long an object is locked when it is.
+    pub locked_for: Duration,
+}
+
+/// Until when objects are locked at least, where that was extended: by path, as days since 1970.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LockBook(BTreeMap<String, i64>);
+
+impl LockBook {
+    /// Reads a book; what is no line of one does not count.
+    pub fn parse(text: &str) -> Self {
+        let line = |line: &str| {
+            let (day, path) = line.split_once(' ')?;
+            Some((path.to_owned(), day.parse().ok()?))
+        };
+        Self(text.lines().filter_map(line).collect())
+    }
+
+    /// Writes it.
+    pub fn to_text(&self) -> String {
+        self.0.iter().map(|(path, day)| format!("{day} {path}\n")).collect()
+    }
+
+    fn until(&self, path: &ObjectPath) -> Option<Timestamp> {
+        let day = self.0.get(path.as_str())?;
+        Timestamp::from_second(day.checked_mul(DAY_SECONDS)?).ok()
+    }
+
+    /// Takes note of a lock; of a day that has begun nothing counts.
+    fn note(&mut self, path: &ObjectPath, until: Timestamp) {
+        let day = self.0.entry(path.to_string()).or_insert(i64::MIN);
+        *day = (*day).max(until.as_second().div_euclid(DAY_SECONDS));
+    }
+
+    /// Forgets what has run out.
+    fn forget_before(&mut self, now: Timestamp) {
+        let today = now.as_second().div_euclid(DAY_SECONDS);
+        self.0.retain(|_, day| *day >= today);
+    }
+}
+
+/// Returns the objects that nobody knows to be locked until `needed`. Pure.
+pub fn due<'m>(
+    objects: &'m [ObjectMeta],
+    book: &LockBook,
+    terms: LockTerms,
+    needed: Timestamp,
+) -> Vec<&'m ObjectMeta> {
+    let by_storing = |object: &ObjectMeta| object.modified.saturating_add(terms.locked_for).ok();
+    let is_known = |object: &&ObjectMeta| {
+        by_storing(object).is_some_and(|until| until >= needed)
+            || book.until(&object.path).is_some_and(|until| until >= needed)
+    };
+    objects.iter().filter(|object| !is_known(object)).collect()
+}
+
+/// What extending locks did on a tier.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct LocksKept {
+    /// How many objects were asked about.
+    pub asked: u64,
+    /// How many locks were extended.
+    pub extended: u64,
+}
+
+/// Returns how objects of a tier are to be locked, if they are.
+pub fn terms(open: &OpenSite<'_>, name: &TierName) -> Option<LockTerms> {
+    let tier = open.site().plan().tiers().get(name)?;
+    Some(LockTerms { lock: tier.lock?.duration(), locked_for: tier.locked_for()? })
+}
+
+/// Extends the locks of all that the snapshots need that a job made on a tier; the caller holds a lock on
+/// its repository.
+pub fn keep_locks(
+    open: &OpenSite<'_>,
+    tier: &OpenTier,
+    job: JobId,
+    events: &dyn EventSink,
+    cancel: &Cancel,
+) -> Result<LocksKept, OpsError> {
+    let name = &tier.named.name;
+    let can_lock = tier.named.tier.capabilities().has(Capability::ObjectLock);
+    let Some(terms) = terms(open, name).filter(|_| can_lock) else {
+        return Ok(LocksKept::default());
+    };
+    let snapshots = tier.repository.snapshots()?;
+    let job = job.to_string();
+    let made = snapshots.into_iter().filter(|(_, s)| tagged(s, "job") == Some(job.as_str()));
+    let made: Vec<Snapshot> = made.map(|(_, snapshot)| snapshot).collect();
+    let Some(newest) = made.iter().map(|snapshot| snapshot.time.instant()).max() else {
+        return Ok(LocksKept::default());
+    };
+    let needed = newest.saturating_add(terms.lock).unwrap_or(Timestamp::MAX);
+    let book = LockBook::parse(&open.catalog().state_lock().lock_book(name)?);
+    let mut keeping = Keeping { open, tier, terms, needed, book, kept: LocksKept::default() };
+    let done = keeping.keep(&made, events, cancel);
+    keeping.book.forget_before(open.site().surroundings().now());
+    open.catalog().state_lock().keep_lock_book(name, &keeping.book.to_text())?;
+    done.map(|()| keeping.kept)
+}
+
+struct Keeping<'a> {
+    open: &'a OpenSite<'a>,
+    tier: &'a OpenTier,
+    terms: LockTerms,
+    needed: Timestamp,
+    book: LockBook,
+    kept: LocksKept,
+}
+
+impl Keeping<'_> {
+    fn keep(
+        &mut self,
+        made: &[Snapshot],
+        events: &dyn EventSink,
+        cancel: &Cancel,
+    ) -> Result<(), OpsError> {
+        let packs = self.list("repo/data")?;
+        let mut wanted = self.always_needed()?;
+        let old = due(&packs, &self.book, self.terms, self.needed);
+        // Which of the old packs are needed is worth a walk only if there are any.
+        if !old.is_empty() {
+            let (repository, store) = (&self.tier.repository, self.tier.repository.store());
+            let needed = packs_of(repository, made, events, cancel)?;
+            let needed: std::collections::BTreeSet<ObjectPath> =
+                needed.iter().map(|pack| store.path(pack)).collect();
+            wanted.extend(old.into_iter().filter(|pack| needed.contains(&pack.path)).cloned());
+        }
+        let wanted: Vec<ObjectPath> = due(&wanted, &self.book, self.terms, self.needed)
+            .into_iter()
+            .map(|object| object.path.clone())
+            .collect();
+        self.extend(&wanted, cancel)
+    }
+
+    fn list(&self, folder: &str) -> Result<Vec<ObjectMeta>, OpsError> {
+        let prefix: ObjectPrefix = folder.parse().expect("it is a valid path");
+        let listed = self.tier.named.tier.list(&prefix).try_collect();
+        Ok(self.open.site().surroundings().runtime.block_on(listed)?)
+    }
+
+    /// Returns what every snapshot needs: without it no repository opens, and nobody knows whose it is.
+    fn always_needed(&self) -> Result<Vec<ObjectMeta>, OpsError> {
+        let store = self.tier.repository.store();
+        let mut paths: Vec<ObjectPath> =
+            store.list::<KeyId>()?.iter().map(|key| store.path(&key.id)).collect();
+        let plan = format!("plan/{}.age", self.open.site().plan().id().to_hex());
+        for path in ["repo/config", "site.json", plan.as_str()] {
+            paths.push(path.parse().expect("it is a valid path"));
+        }
+        let mut found = Vec::new();
+        for path in paths {
+            match store.runtime().block_on(self.tier.named.tier.head(&path)) {
+                Ok(meta) => found.push(meta),
+                Err(TierError::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Extends locks: the store is asked first, since another host may have done it.
+    fn extend(&mut self, paths: &[ObjectPath], cancel: &Cancel) -> Result<(), OpsError> {
+        let slack = self.terms.locked_for.saturating_sub(self.terms.lock);
+        let until = self.needed.saturating_add(slack).unwrap_or(Timestamp::MAX);
+        let (tier, needed) = (&self.tier.named.tier, self.needed);
+        let runtime = self.open.site().surroundings().runtime.clone();
+        for some in paths.chunks(REQUESTS_MAX * REQUESTS_MAX) {
+            cancel.check()?;
+            let one = |path: ObjectPath| async move {
+                let done = extend_one(tier.as_ref(), &path, needed, until).await;
+                (path, done)
+            };
+            let work = stream::iter(some.to_vec()).map(one).buffer_unordered(REQUESTS_MAX);
+            for (path, done) in runtime.block_on(work.collect::<Vec<_>>()) {
+                let (found, extended) = done?;
+                self.kept.asked += 1;
+                self.kept.extended += extended;
+                self.book.note(&path, found);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Sees to it that an object is locked until `needed`; returns until when it is, and how many locks were
+/// extended for it.
+async fn extend_one(
+    tier: &dyn Tier,
+    path: &ObjectPath,
+    needed: Timestamp,
+    until: Timestamp,
+) -> Result<(Timestamp, u64), TierError> {
+    if let Protection::Locked { until: found, .. } = tier.protection(path).await?
+        && found >= needed
+    {
+        return Ok((found, 0));
+    }
+    tier.protect(path, until).await?;
+    Ok((until, 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn day(day: i64) -> Timestamp {
+        Timestamp::from_second(day * DAY_SECONDS).unwrap()
+    }
+
+    fn object(name: &str, stored: i64) -> ObjectMeta {
+        ObjectMeta { path: name.parse().unwrap(), size: 1, modified: day(stored) }
+    }
+
+    #[test]
+    fn only_what_nobody_knows_to_be_locked_is_due() {
+        let days = |days| Duration::from_secs(days * DAY_SECONDS.unsigned_abs());
+        let terms = LockTerms { lock: days(30), locked_for: days(40) };
+        let objects = [object("a", 100), object("b", 90), object("c", 89), object("d", 89)];
+        let mut book = LockBook::default();
+        book.note(&objects[3].path, day(130));
+        let found = due(&objects, &book, terms, day(130));
+        assert_eq!(found, [&objects[2]]);
+        book.note(&objects[3].path, day(120));
+        assert_eq!(due(&objects, &book, terms, day(130)).len(), 1, "a note is never shortened");
+        assert_eq!(LockBook::parse(&book.to_text()), book);
+        book.forget_before(day(131));
+        assert_eq!(due(&objects, &book, terms, day(130)).len(), 2);
+    }
+}

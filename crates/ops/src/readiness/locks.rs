@@ -1,0 +1,159 @@
+//! Whether what is stored is locked: read back from stored objects, since a store that could lock need not
+//! have done it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures::TryStreamExt as _;
+use lifeboat_model::{Capability, Classify, Outcome, Timestamp};
+use lifeboat_repository::needed::packs_of;
+use lifeboat_repository::{Indexed, Repository, Snapshot};
+use lifeboat_tiers::{ObjectMeta, ObjectPath, ObjectPrefix, Protection, Tier};
+
+use super::{Asking, Subject, outcome_of};
+use crate::error::{OpsError, explain};
+use crate::named_tier::NamedTier;
+
+/// The clocks of stores and hosts differ, and a backup takes its time: so much less is still right.
+const TOLERANCE: Duration = Duration::from_hours(24);
+
+/// An object that is to be locked, and until when.
+struct Sampled {
+    what: &'static str,
+    path: ObjectPath,
+    until: Timestamp,
+}
+
+/// The folders of which the newest object is asked about, and what it is.
+const NEWEST: [(&str, &str); 6] = [
+    ("repo/data", "the newest pack"),
+    ("repo/snapshots", "the newest snapshot"),
+    ("repo/index", "the newest index file"),
+    ("wal", "the newest file of the log"),
+    ("catalog", "the newest record of the catalog"),
+    ("plan", "the newest plan"),
+];
+
+impl Asking<'_> {
+    /// Asks the store whether a sample of what is stored is locked for as long as the plan says.
+    pub(super) fn locks(
+        &mut self,
+        subject: &Subject,
+        named: &NamedTier,
+        repository: &Repository<Indexed>,
+    ) {
+        let rules = self.site.plan().tiers().get(&named.name);
+        let Some(lock) =
+            rules.and_then(|tier| tier.lock).map(lifeboat_plan::value::duration::Span::duration)
+        else {
+            return;
+        };
+        let what = "what is stored there is locked";
+        if !named.tier.capabilities().has(Capability::ObjectLock) {
+            let message = "not locked: this store, as it is set up, locks nothing".to_owned();
+            let hint = "make a bucket with object lock, or take `lock` out of the plan".to_owned();
+            return self.say(subject, what, Outcome::Failed, (Some(message), Some(hint)));
+        }
+        let sampled = match self.sample(named.tier.as_ref(), repository, lock) {
+            Ok(sampled) => sampled,
+            Err(error) => {
+                let told = (Some(format!("could not verify: {}", explain(&error))), None);
+                return self.say(subject, what, Outcome::CouldNotVerify, told);
+            }
+        };
+        let (outcome, findings) = self.judge(named.tier.as_ref(), &sampled);
+        match outcome {
+            Outcome::Passed => self.passed(subject, what),
+            _ => {
+                let hint = "see whether the bucket locks objects and who may change that; \
+                            `lifeboat backup` extends the locks of what is needed";
+                let told = (Some(findings.join("; ")), Some(hint.to_owned()));
+                self.say(subject, what, outcome, told);
+            }
+        }
+    }
+
+    fn judge(&self, tier: &dyn Tier, sampled: &[Sampled]) -> (Outcome, Vec<String>) {
+        let (mut outcome, mut findings) = (Outcome::Passed, Vec::new());
+        if sampled.is_empty() {
+            return (Outcome::CouldNotVerify, vec!["nothing is stored there yet".to_owned()]);
+        }
+        for Sampled { what, path, until } in sampled {
+            let asked = self.site.surroundings().runtime.block_on(tier.protection(path));
+            let (found, finding) = match asked {
+                Ok(protection) if protection.lasts_until(*until) => continue,
+                Ok(Protection::None) => (Outcome::Failed, format!("not locked: {what}, `{path}`")),
+                Ok(Protection::Locked { until: found, .. }) => (
+                    Outcome::Failed,
+                    format!("locked only until {found:.0}, not {until:.0}: {what}, `{path}`"),
+                ),
+                Err(error) if error.kind() == lifeboat_model::ErrorKind::Config => {
+                    (outcome_of(&error), format!("not locked: {}", explain(&error)))
+                }
+                Err(error) => {
+                    let told = format!("could not verify {what}: {}", explain(&error));
+                    (Outcome::CouldNotVerify, told)
+                }
+            };
+            outcome = outcome.max(found);
+            findings.push(finding);
+        }
+        (outcome, findings)
+    }
+
+    /// Chooses objects of every kind: the newest, which has to be locked since it was stored, and the oldest
+    /// that the newest snapshot needs, of which the lock has to have been extended.
+    fn sample(
+        &self,
+        tier: &dyn Tier,
+        repository: &Repository<Indexed>,
+        lock: Duration,
+    ) -> Result<Vec<Sampled>, OpsError> {
+        let locked = |time: Timestamp| {
+            let until = time.saturating_add(lock.saturating_sub(TOLERANCE));
+            until.unwrap_or(Timestamp::MAX)
+        };
+        let mut sampled = Vec::new();
+        let mut packs = Vec::new();
+        for (folder, what) in NEWEST {
+            let listed = self.listed(tier, folder)?;
+            if let Some(newest) = listed.iter().max_by_key(|object| object.modified) {
+                let (path, until) = (newest.path.clone(), locked(newest.modified));
+                sampled.push(Sampled { what, path, until });
+            }
+            if folder == "repo/data" {
+                packs = listed;
+            }
+        }
+        let snapshots = repository.snapshots()?;
+        let newest = snapshots.iter().map(|(_, s)| s).max_by_key(|s| s.time.instant());
+        let Some(newest) = newest else { return Ok(sampled) };
+        let until = locked(newest.time.instant());
+        let oldest = self.oldest_needed(repository, newest, &packs)?;
+        let always = self.listed(tier, "repo/keys")?.into_iter().map(|object| object.path);
+        let config: ObjectPath = "repo/config".parse().expect("it is a valid path");
+        sampled.extend(oldest.map(|path| Sampled { what: "the oldest pack in use", path, until }));
+        sampled.extend(always.map(|path| Sampled { what: "a key file", path, until }));
+        sampled.push(Sampled { what: "the repository's config", path: config, until });
+        Ok(sampled)
+    }
+
+    fn listed(&self, tier: &dyn Tier, folder: &str) -> Result<Vec<ObjectMeta>, OpsError> {
+        let prefix: ObjectPrefix = folder.parse().expect("it is a valid path");
+        let listed = tier.list(&prefix).try_collect();
+        Ok(self.site.surroundings().runtime.block_on(listed)?)
+    }
+
+    fn oldest_needed(
+        &self,
+        repository: &Repository<Indexed>,
+        newest: &Snapshot,
+        packs: &[ObjectMeta],
+    ) -> Result<Option<ObjectPath>, OpsError> {
+        let needed = packs_of(repository, [newest], self.events, self.cancel)?;
+        let store = repository.store();
+        let needed: BTreeSet<ObjectPath> = needed.iter().map(|pack| store.path(pack)).collect();
+        let there = packs.iter().filter(|pack| needed.contains(&pack.path));
+        Ok(there.min_by_key(|pack| pack.modified).map(|pack| pack.path.clone()))
+    }
+}

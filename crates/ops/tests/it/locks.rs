@@ -1,0 +1,194 @@
+//! Locks of what is stored: extended while it is needed, and read back.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lifeboat_model::{Cancel, Outcome, Silent, SimClock, Timestamp};
+use lifeboat_ops::Site;
+use lifeboat_ops::ending::{Ending, JobStage};
+use lifeboat_ops::readiness::{Answer, Subject, readiness};
+use lifeboat_tiers::fault::{Fault, FaultTier, Moment, Operation, Rule, Target};
+use lifeboat_tiers::placement::LockRule;
+use lifeboat_tiers::{CountingTier, LockMode, MemoryTier, Protection, Tier};
+
+use crate::ground::{Ground, back_up};
+
+const DAY: Duration = Duration::from_hours(24);
+
+const LOCKED: &str = r#"
+[assets.media]
+kind = "files"
+paths = ["HOME/media"]
+[tiers.far]
+url = "s3://shop-far"
+lock = "8d"
+keep = { within = "8d" }
+[schedules.daily]
+cron = "0 2 * * *"
+assets = ["media"]
+to = ["far"]
+"#;
+
+/// As long as the plan's lock and its slack.
+const LOCKED_FOR: Duration = Duration::from_hours(10 * 24);
+
+fn locking(ground: &Ground) -> Arc<MemoryTier> {
+    let rule = LockRule { mode: LockMode::Compliance, keep: LOCKED_FOR };
+    let clock = Arc::<SimClock>::clone(&ground.clock);
+    Arc::new(MemoryTier::locking(clock, rule))
+}
+
+fn on(site: &Site, tier: Arc<dyn Tier>) -> Site {
+    site.clone().with_tier("far".parse().unwrap(), tier)
+}
+
+fn answers(site: &Site, what: &str) -> Vec<Answer> {
+    let report = readiness(site, &Silent, &Cancel::new()).unwrap();
+    let far = |answer: &Answer| matches!(&answer.subject, Subject::Tier(_)) && answer.what == what;
+    report.answers.into_iter().filter(far).collect()
+}
+
+fn locked(site: &Site) -> Answer {
+    answers(site, "what is stored there is locked").pop().unwrap()
+}
+
+/// Until when the objects below a folder are locked, the shortest.
+fn shortest(ground: &Ground, tier: &MemoryTier, folder: &str) -> Option<Timestamp> {
+    let until = |path| match ground.surroundings.runtime.block_on(tier.protection(path)) {
+        Ok(Protection::Locked { until, .. }) => Some(until),
+        _ => None,
+    };
+    let contents = tier.contents();
+    contents.keys().filter(|path| path.as_str().starts_with(folder)).map(until).min().unwrap()
+}
+
+#[test]
+fn what_a_new_snapshot_needs_stays_locked_however_old_it_is() {
+    let ground = Ground::new();
+    ground.write("media/old", "stored once and needed ever since");
+    let memory = locking(&ground);
+    let counting = Arc::new(CountingTier::new(Arc::<MemoryTier>::clone(&memory)));
+    let site = on(&ground.site(LOCKED), counting);
+    for day in 0..30_u32 {
+        ground.write("media/new", format!("of day {day}"));
+        let report = back_up(&site).unwrap();
+        assert_eq!(report.ending, Ending::Succeeded, "{report:#?}");
+        assert_eq!(report.locks[0].stage, JobStage::Lock);
+        let due = ground.surroundings.now().saturating_add(DAY * 8 - DAY / 24).unwrap();
+        for folder in ["repo/config", "repo/keys/", "site.json"] {
+            assert!(shortest(&ground, &memory, folder) >= Some(due), "day {day}: {folder}");
+        }
+        let answer = locked(&site);
+        assert_eq!(answer.outcome, Outcome::Passed, "day {day}: {answer:#?}");
+        ground.pass(DAY.as_secs());
+    }
+}
+
+#[test]
+fn a_lost_book_costs_requests_and_nothing_else() {
+    let ground = Ground::new();
+    ground.write("media/old", "stored once and needed ever since");
+    let memory = locking(&ground);
+    let faulty = Arc::new(FaultTier::new(Arc::<MemoryTier>::clone(&memory)));
+    let site = on(&ground.site(LOCKED), Arc::<FaultTier>::clone(&faulty));
+    back_up(&site).unwrap();
+    ground.pass(5 * DAY.as_secs());
+    back_up(&site).unwrap();
+    let extensions = || faulty.asked().iter().filter(|a| a.operation == Operation::Protect).count();
+    let first = extensions();
+    assert!(first > 0, "{first}");
+    back_up(&site).unwrap();
+    assert_eq!(extensions(), first, "it is known until when they are locked");
+    fs::remove_dir_all(ground.path("state/locks")).unwrap();
+    back_up(&site).unwrap();
+    assert_eq!(extensions(), first, "the store knows it, too");
+}
+
+#[test]
+fn a_lock_that_cannot_be_extended_is_told_and_caught_up() {
+    let ground = Ground::new();
+    ground.write("media/old", "stored once and needed ever since");
+    let memory = locking(&ground);
+    let faulty = Arc::new(FaultTier::new(Arc::<MemoryTier>::clone(&memory)));
+    let site = on(&ground.site(LOCKED), Arc::<FaultTier>::clone(&faulty));
+    back_up(&site).unwrap();
+    ground.pass(9 * DAY.as_secs());
+    faulty.add(Rule::new(Target::Only(Operation::Protect), Fault::Denied));
+    let report = back_up(&site).unwrap();
+    assert_eq!((report.ending, report.locks[0].ending), (Ending::Failed, Ending::Failed));
+    assert_eq!(report.assets[0].ending, Ending::Succeeded, "the snapshot is there all the same");
+    let answer = locked(&site);
+    assert_eq!(answer.outcome, Outcome::Failed);
+    assert!(answer.message.unwrap().contains("locked only until"));
+    faulty.heal();
+    faulty.add(Rule::new(Target::Only(Operation::Protect), Fault::Fail(Moment::After)).nth(1));
+    assert_eq!(back_up(&site).unwrap().ending, Ending::Succeeded);
+    assert_eq!(locked(&site).outcome, Outcome::Passed);
+}
+
+#[test]
+fn a_store_that_merely_could_lock_is_found_out() {
+    let ground = Ground::new();
+    ground.write("media/a", "a");
+    // It says that it locks, and forgets to.
+    let clock = Arc::<SimClock>::clone(&ground.clock);
+    let rule = LockRule { mode: LockMode::Governance, keep: Duration::ZERO };
+    let site = on(&ground.site(LOCKED), Arc::new(MemoryTier::locking(clock, rule)));
+    let without = |site: &Site| site.clone();
+    assert_eq!(answers(&without(&site), "what is stored there is locked"), []);
+    back_up(&site).unwrap();
+    let answer = locked(&site);
+    assert_eq!(answer.outcome, Outcome::Failed);
+    assert!(answer.message.unwrap().contains("not locked: the newest pack"));
+
+    let other = Ground::new();
+    other.write("media/a", "a");
+    let site = on(&other.site(LOCKED), Arc::new(MemoryTier::new()));
+    back_up(&site).unwrap();
+    let answer = locked(&site);
+    assert_eq!(answer.outcome, Outcome::Failed);
+    assert!(answer.message.unwrap().contains("locks nothing"));
+
+    let silent = Ground::new();
+    silent.write("media/a", "a");
+    let faulty = Arc::new(FaultTier::new(locking(&silent)));
+    let site = on(&silent.site(LOCKED), Arc::<FaultTier>::clone(&faulty));
+    back_up(&site).unwrap();
+    faulty.add(Rule::new(Target::Only(Operation::Head), Fault::Denied));
+    let answer = locked(&site);
+    assert_eq!(answer.outcome, Outcome::CouldNotVerify, "{answer:#?}");
+}
+
+#[test]
+fn deleting_is_tried_where_the_plan_says_that_it_is_refused() {
+    let plan = LOCKED.replace("lock = \"8d\"", "append_only = true");
+    let what = "it refuses to delete, as `append_only` says";
+    for (fault, outcome) in [(Some(Fault::Denied), Outcome::Passed), (None, Outcome::Failed)] {
+        let ground = Ground::new();
+        ground.write("media/a", "a");
+        let memory = Arc::new(MemoryTier::new());
+        let tier = FaultTier::new(Arc::<MemoryTier>::clone(&memory));
+        if let Some(fault) = fault {
+            let refusal = Rule::new(Target::Only(Operation::Delete), fault);
+            tier.add(refusal.except("repo/locks".parse().unwrap()));
+        }
+        let site = on(&ground.site(&plan), Arc::new(tier));
+        back_up(&site).unwrap();
+        for _ in 0..3 {
+            assert_eq!(answers(&site, what)[0].outcome, outcome);
+        }
+        let contents = memory.contents();
+        let probes = contents.keys().filter(|path| path.as_str().contains("probe")).count();
+        assert_eq!(probes, usize::from(fault.is_some()), "one object, however often it is asked");
+    }
+    let ground = Ground::new();
+    ground.write("media/a", "a");
+    let tier = Arc::new(FaultTier::new(Arc::new(MemoryTier::new())));
+    let site = on(&ground.site(&plan), Arc::<FaultTier>::clone(&tier));
+    back_up(&site).unwrap();
+    let silence = Rule::new(Target::Only(Operation::Delete), Fault::Fail(Moment::Before));
+    tier.add(silence.below("probe".parse().unwrap()));
+    let answer = answers(&site, what).pop().unwrap();
+    assert_eq!(answer.outcome, Outcome::CouldNotVerify, "{answer:#?}");
+}
