@@ -394,20 +394,9 @@ impl Classify for OpsError {
         if let Some(inner) = self.inner() {
             return self.hint_beside(inner);
         }
-        let list = |names: &[String]| names.join(", ");
         let text = match self {
-            Self::NoAsset { known, .. } => {
-                format!(
-                    "it has {}",
-                    list(&known.iter().map(ToString::to_string).collect::<Vec<_>>())
-                )
-            }
-            Self::NoTier { known, .. } => {
-                format!(
-                    "it has {}",
-                    list(&known.iter().map(ToString::to_string).collect::<Vec<_>>())
-                )
-            }
+            Self::NoAsset { known, .. } => known_names(known),
+            Self::NoTier { known, .. } => known_names(known),
             Self::NoDestination { asset } => {
                 format!("name `{asset}` in a [schedules] entry, or give --to")
             }
@@ -466,6 +455,11 @@ impl Classify for OpsError {
         };
         Some(Hint::new(text))
     }
+}
+
+fn known_names(names: &[impl ToString]) -> String {
+    let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+    format!("it has {}", names.join(", "))
 }
 
 fn folder_above(address: &str) -> &str {

@@ -23,7 +23,8 @@
 //! Index files are not extended: they are made anew from the packs, and a prune has to be able to replace
 //! them. The book has one line for each pack that is older than the plan's `lock`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -67,7 +68,11 @@ impl LockBook {
 
     /// Writes it.
     pub fn to_text(&self) -> String {
-        self.0.iter().map(|(path, day)| format!("{day} {path}\n")).collect()
+        let mut text = String::new();
+        for (path, day) in &self.0 {
+            _ = writeln!(text, "{day} {path}");
+        }
+        text
     }
 
     fn until(&self, path: &ObjectPath) -> Option<Timestamp> {
@@ -171,8 +176,7 @@ impl Keeping<'_> {
         if !old.is_empty() {
             let (repository, store) = (&self.tier.repository, self.tier.repository.store());
             let needed = packs_of(repository, made, events, cancel)?;
-            let needed: std::collections::BTreeSet<ObjectPath> =
-                needed.iter().map(|pack| store.path(pack)).collect();
+            let needed: BTreeSet<ObjectPath> = needed.iter().map(|pack| store.path(pack)).collect();
             wanted.extend(old.into_iter().filter(|pack| needed.contains(&pack.path)).cloned());
         }
         let wanted: Vec<ObjectPath> = due(&wanted, &self.book, self.terms, self.needed)

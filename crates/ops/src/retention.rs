@@ -347,7 +347,7 @@ impl Run<'_> {
             return Ok(report);
         };
         let mut report = TierReport::of(fate);
-        let done = self.act(tier, guard, fate, self.bases(name, facts, fates)?, &mut report);
+        let done = self.act(tier, guard, fate, &self.bases(name, facts, fates)?, &mut report);
         let ending = match done {
             Ok(()) => Ending::Succeeded,
             Err(error) => {
@@ -364,14 +364,14 @@ impl Run<'_> {
         tier: &OpenTier,
         guard: Option<&LockGuard>,
         fate: &TierFate,
-        bases: Bases,
+        bases: &Bases,
         report: &mut TierReport,
     ) -> Result<(), OpsError> {
         let name = &tier.named.name;
         let listed = self.listed(tier)?;
         let held = !holds(self.open.catalog().view())?.is_empty();
         let is_kept = held || fate.condition == Condition::Damaged;
-        let log = if is_kept { Vec::new() } else { log::going(&listed, &bases) };
+        let log = if is_kept { Vec::new() } else { log::going(&listed, bases) };
         let going: Vec<SnapshotId> = fate.going().map(|held| held.id).collect();
         let work = Work { open: self.open, tier, events: self.events, cancel: self.cancel };
         let Done { prune, log: gone } = match (guard, self.job) {

@@ -62,15 +62,12 @@ impl Asking<'_> {
             }
         };
         let (outcome, findings) = self.judge(named.tier.as_ref(), &sampled);
-        match outcome {
-            Outcome::Passed => self.passed(subject, what),
-            _ => {
-                let hint = "see whether the bucket locks objects and who may change that; \
-                            `lifeboat backup` extends the locks of what is needed";
-                let told = (Some(findings.join("; ")), Some(hint.to_owned()));
-                self.say(subject, what, outcome, told);
-            }
+        if outcome == Outcome::Passed {
+            return self.passed(subject, what);
         }
+        let hint = "see whether the bucket locks objects and who may change that; \
+                    `lifeboat backup` extends the locks of what is needed";
+        self.say(subject, what, outcome, (Some(findings.join("; ")), Some(hint.to_owned())));
     }
 
     fn judge(&self, tier: &dyn Tier, sampled: &[Sampled]) -> (Outcome, Vec<String>) {
