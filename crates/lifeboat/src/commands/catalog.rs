@@ -183,6 +183,12 @@ fn about(body: &Body) -> String {
         Body::SnapshotsMissing(missing) => {
             format!("{} on {}", missing.snapshots.len(), missing.tier)
         }
+        Body::RetentionDecided(decided) => {
+            format!("{} on {}", decided.snapshots.len(), decided.tier)
+        }
+        Body::RetentionDone(done) => format!("{}: {}", done.tier, done.ending),
+        Body::RetentionHeld(held) => held.reason.clone(),
+        Body::RetentionReleased(released) => released.hold.to_string(),
     }
 }
 

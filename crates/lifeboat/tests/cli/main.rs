@@ -10,6 +10,7 @@ mod environment;
 mod hints;
 mod inspect;
 mod journey;
+mod keep;
 mod ledger;
 mod ownership;
 mod plan;
