@@ -209,12 +209,12 @@ mod tests {
     #[tokio::test]
     async fn a_lock_ends_at_its_date() {
         let clock = Arc::new(SimClock::new(Timestamp::UNIX_EPOCH));
-        let hour = Duration::from_hours(1);
-        let rule = LockRule { mode: LockMode::Compliance, keep: hour };
+        let keep = Duration::from_hours(1);
+        let rule = LockRule { mode: LockMode::Compliance, keep };
         let tier = MemoryTier::locking(Arc::<SimClock>::clone(&clock), rule);
         let path: ObjectPath = "a/b".parse().unwrap();
         tier.put(&path, Bytes::from_static(b"1"), PutMode::Create).await.unwrap();
-        clock.advance(hour - Duration::from_secs(1));
+        clock.advance(Duration::from_secs(60 * 60 - 1));
         let refused = tier.delete(&path).await.unwrap_err();
         assert!(matches!(refused, TierError::Locked { until: Some(_), .. }), "{refused}");
         clock.advance(Duration::from_secs(1));
