@@ -88,6 +88,7 @@ use nix::unistd::{Uid, User};
 
 use crate::compress::Compression;
 use crate::error::RepositoryError;
+use crate::follower::Follower;
 use crate::profile::Profile;
 use crate::repository::{Indexed, Repository};
 use crate::snapshot::{Snapshot, SnapshotSummary};
@@ -205,6 +206,21 @@ pub(crate) trait Witness: Debug + Sync {
 /// Sees nothing.
 impl Witness for () {}
 
+/// Where a backup goes.
+#[derive(Debug, Clone, Copy)]
+pub struct Destinations<'a> {
+    /// The repository that gets the snapshot; its index decides what is new.
+    pub leader: &'a Repository<Indexed>,
+    /// Those that get the packs meanwhile, see [`follower`](crate::follower).
+    pub followers: &'a [&'a Follower<'a>],
+}
+
+impl<'a> From<&'a Repository<Indexed>> for Destinations<'a> {
+    fn from(leader: &'a Repository<Indexed>) -> Self {
+        Self { leader, followers: &[] }
+    }
+}
+
 /// Makes a snapshot of `sources`.
 ///
 /// Must not be called from within asynchronous code. The caller holds a lock on the repository.
@@ -226,8 +242,8 @@ pub type Condition<'c> = dyn FnMut(&BackupPreview) -> Result<(), Withheld> + 'c;
 ///
 /// The condition is asked once, last of all; it may take its time. If it fails there is no snapshot,
 /// and what was stored is found again by the next backup, which stores none of it twice.
-pub fn backup_on_condition(
-    repository: &Repository<Indexed>,
+pub fn backup_on_condition<'a>(
+    to: impl Into<Destinations<'a>>,
     sources: Vec<Source>,
     options: &BackupOptions,
     condition: &mut Condition<'_>,
@@ -235,7 +251,7 @@ pub fn backup_on_condition(
     cancel: &Cancel,
     clock: &dyn Clock,
 ) -> Result<BackupReport, BackupError> {
-    backup_witnessed(repository, sources, options, events, cancel, (clock, &()), condition)
+    backup_witnessed(to, sources, options, events, cancel, (clock, &()), condition)
 }
 
 /// Tells what a backup would do; files are read and nothing is written.
@@ -250,13 +266,14 @@ pub fn preview(
     clock: &dyn Clock,
 ) -> Result<BackupPreview, BackupError> {
     let layout = Layout::new(sources)?;
-    let run = Run { repository, options, events, cancel, clock, witness: &() };
+    let to = repository.into();
+    let run = Run { to, options, events, cancel, clock, witness: &() };
     Ok(run.capture(layout, Packs::Dropped)?.preview())
 }
 
 /// Makes a snapshot under the eyes of a witness.
-fn backup_witnessed(
-    repository: &Repository<Indexed>,
+fn backup_witnessed<'a>(
+    to: impl Into<Destinations<'a>>,
     sources: Vec<Source>,
     options: &BackupOptions,
     events: &dyn EventSink,
@@ -266,7 +283,8 @@ fn backup_witnessed(
 ) -> Result<BackupReport, BackupError> {
     let layout = Layout::new(sources)?;
     let excludes = layout.excludes.clone();
-    let run = Run { repository, options, events, cancel, clock, witness };
+    let to = to.into();
+    let run = Run { to, options, events, cancel, clock, witness };
     let captured = run.capture(layout, Packs::Stored)?;
     cancel.check()?;
     condition(&captured.preview()).map_err(|why| BackupError::Withheld(Box::new(why)))?;
@@ -282,9 +300,9 @@ fn backup_witnessed(
         summary: Some(summary(&made.counts, started, ended)),
         ..describe(Snapshot::new(now, made.tree, paths), options)
     };
-    let id = repository.save_snapshot(&snapshot)?;
+    let id = to.leader.save_snapshot(&snapshot)?;
     if let Some(fingerprints) = fingerprints {
-        fingerprints.save(repository);
+        fingerprints.save(to.leader);
     }
     Ok(BackupReport {
         snapshot: id,
@@ -299,7 +317,7 @@ fn backup_witnessed(
 
 /// What a backup works with.
 struct Run<'a> {
-    repository: &'a Repository<Indexed>,
+    to: Destinations<'a>,
     options: &'a BackupOptions,
     events: &'a dyn EventSink,
     cancel: &'a Cancel,
@@ -335,7 +353,8 @@ impl Captured {
 impl Run<'_> {
     /// Reads all sources.
     fn capture(&self, layout: Layout, packs: Packs) -> Result<Captured, BackupError> {
-        let Self { repository, options, events, cancel, clock, witness } = *self;
+        let Self { to, options, events, cancel, clock, witness } = *self;
+        let repository = to.leader;
         let started = clock.now();
         refuse_if_nothing_is_there(&layout)?;
         cancel.check()?;
@@ -359,6 +378,7 @@ impl Run<'_> {
             evidence: options.evidence,
             access_time: options.access_time,
             packs,
+            followers: to.followers,
         };
         events.emit(Event::Started { stage: Stage::Backup, total: None });
         let made = engine::run(&setting, layout, clock, cancel);

@@ -7,8 +7,8 @@
 //! # Invariants
 //!
 //! - Only packs with a blob that the other repository lacks are copied.
-//! - Each pack hashes to its name before it is stored, and has its size afterwards; the snapshot is
-//!   read back whole.
+//! - Each pack hashes to its name before it is stored, and has its size afterwards; a sample of them,
+//!   every index file and the snapshot are read back whole.
 //! - A snapshot that is damaged costs no other one its copy.
 //! - Of a pack of which something is there already only what lacks is copied.
 //! - The snapshot becomes visible only after all that it refers to is durable and indexed there. An
@@ -251,7 +251,7 @@ impl<'a> Copier<'a> {
 
     fn copy_blobs(&self, lacking: &[Lacking]) -> Result<Written, RepositoryError> {
         let pack_size = usize::try_from(PACK_SIZE.0).unwrap_or(usize::MAX);
-        let writer = PackWriter::new(self.to, pack_size, self.cancel);
+        let writer = PackWriter::new(self.to, pack_size, self.cancel).reading_back();
         if lacking.is_empty() {
             return writer.finish(Ok(()));
         }

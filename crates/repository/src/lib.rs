@@ -20,6 +20,7 @@ pub mod crypto;
 pub mod diff;
 pub mod error;
 pub mod find;
+pub mod follower;
 pub mod forest;
 pub mod forget;
 pub mod index;

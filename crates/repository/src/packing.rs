@@ -5,7 +5,8 @@
 //! # Invariants
 //!
 //! - A pack holds blobs of one kind.
-//! - Only packs that are durable, and have the size that they should have, are listed.
+//! - Only packs that are durable, and have the size that they should have, are listed. For a writer that
+//!   [reads back](PackWriter::reading_back) a sample of them was read as well, and the index file.
 //!
 //! # Crash consistency
 //!
@@ -18,7 +19,7 @@
 //! As many packs of each kind are open as threads add blobs at the same moment; 32 bytes for each that
 //! was stored.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lifeboat_model::{Cancel, Classify, PackId};
@@ -28,13 +29,31 @@ use crate::error::{Defect, RepositoryError};
 use crate::index::{BLOBS_PER_FILE_MAX, IndexFile, PackEntry};
 use crate::pack::{FinishedPack, PackBuilder};
 use crate::repository::{Indexed, Repository, State};
-use crate::store::FileId;
+use crate::store::{FileId, ListedFile};
 
 /// The size of a pack of directories: read as a whole, so smaller than those of data.
 pub(crate) const TREE_PACK_SIZE: usize = 4 << 20;
 
 /// How many bytes are stored before they are listed: a kill costs at most so many.
 pub(crate) const LIST_AFTER: u64 = 256 << 20;
+
+/// How many packs are asked for their sizes one by one, where a listing of all would take no fewer requests.
+const ASKED_SINGLY: usize = 8;
+
+/// How many objects a store tells in one answer to a listing.
+const LISTED_AT_ONCE: usize = 1000;
+
+/// How many packs are stored for each that is read back: a gigabyte for one of the usual size.
+const STORED_FOR_ONE_READ: u64 = 64;
+
+/// Whether what is stored is looked at again on the tier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ReadBack {
+    /// Only its size.
+    Sizes,
+    /// A sample of the packs, and every index file.
+    Sample,
+}
 
 /// What a writer stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -51,6 +70,8 @@ struct Progress {
     written: Written,
     unlisted: IndexFile,
     unlisted_bytes: u64,
+    /// Packs whose sizes are not confirmed.
+    unconfirmed: Vec<ListedFile<PackId>>,
 }
 
 /// Fills packs, stores and lists them; any number of threads may add blobs.
@@ -58,6 +79,7 @@ struct Progress {
 pub(crate) struct PackWriter<'a, S: State = Indexed> {
     repository: &'a Repository<S>,
     cancel: &'a Cancel,
+    read_back: ReadBack,
     data_pack_size: usize,
     data: Mutex<Vec<PackBuilder>>,
     trees: Mutex<Vec<PackBuilder>>,
@@ -73,11 +95,19 @@ impl<'a, S: State> PackWriter<'a, S> {
         Self {
             repository,
             cancel,
+            read_back: ReadBack::Sizes,
             data_pack_size,
             data: Mutex::default(),
             trees: Mutex::default(),
             progress: Mutex::default(),
         }
+    }
+
+    /// Reads back a sample of what is stored before it is listed, and what lists it.
+    #[must_use]
+    pub(crate) const fn reading_back(mut self) -> Self {
+        self.read_back = ReadBack::Sample;
+        self
     }
 
     /// Returns the size that packs of a kind are filled to, in bytes.
@@ -116,17 +146,14 @@ impl<'a, S: State> PackWriter<'a, S> {
     /// Stores a pack that is whole already.
     pub(crate) fn store(&self, pack: &FinishedPack) -> Result<(), RepositoryError> {
         self.repository.save_pack(pack)?;
-        let (expected, actual) = (pack.bytes.len() as u64, self.repository.store().size(&pack.id)?);
-        if actual != expected {
-            let defect = Defect::Length { expected, actual };
-            return Err(self.repository.corrupt(pack.id.object(), defect));
-        }
+        let size = pack.bytes.len() as u64;
         let mut progress = lock(&self.progress);
         progress.written.packs += 1;
-        progress.written.bytes += expected;
+        progress.written.bytes += size;
         progress.written.ids.insert(pack.id);
+        progress.unconfirmed.push(ListedFile { id: pack.id, size });
         drop(progress);
-        self.note(PackEntry::from(pack), expected)
+        self.note(PackEntry::from(pack), size)
     }
 
     /// Lists a pack that is durable, with the next index file.
@@ -141,20 +168,61 @@ impl<'a, S: State> PackWriter<'a, S> {
     }
 
     /// Lists what was stored since the last time.
-    fn list(&self) -> Result<(), RepositoryError> {
-        let unlisted = {
+    pub(crate) fn list(&self) -> Result<(), RepositoryError> {
+        let (unlisted, unconfirmed, stored) = {
             let mut progress = lock(&self.progress);
             progress.unlisted_bytes = 0;
-            std::mem::take(&mut progress.unlisted)
+            let unconfirmed = std::mem::take(&mut progress.unconfirmed);
+            (std::mem::take(&mut progress.unlisted), unconfirmed, progress.written.packs)
         };
         if unlisted.packs.is_empty() {
             return Ok(());
         }
+        self.confirm(&unconfirmed, stored)?;
         // Without its lock, a prune may have taken these packs for orphans.
         self.cancel.check_may_write()?;
-        self.repository.save_index(&unlisted)?;
+        match self.read_back {
+            ReadBack::Sizes => self.repository.save_index(&unlisted)?,
+            ReadBack::Sample => self.repository.save_index_and_read_it(&unlisted)?,
+        };
         lock(&self.progress).written.index_files += 1;
         Ok(())
+    }
+
+    /// Asks the tier whether packs are there and have the sizes that they should have; and reads one, if
+    /// it is due.
+    fn confirm(&self, packs: &[ListedFile<PackId>], stored: u64) -> Result<(), RepositoryError> {
+        let listed = self.list_packs(packs.len())?;
+        for ListedFile { id, size: expected } in packs {
+            let actual = match listed.get(id) {
+                Some(size) => *size,
+                // Asked for singly also where a listing lags behind.
+                None => self.repository.store().size(id)?,
+            };
+            if actual != *expected {
+                let defect = Defect::Length { expected: *expected, actual };
+                return Err(self.repository.corrupt(id.object(), defect));
+            }
+        }
+        let before = stored - packs.len() as u64;
+        let is_due = before.div_ceil(STORED_FOR_ONE_READ) != stored.div_ceil(STORED_FOR_ONE_READ);
+        match packs.first().filter(|_| is_due && self.read_back == ReadBack::Sample) {
+            Some(pack) => self.repository.load_raw(&pack.id).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Lists all packs, if that takes fewer requests than asking for so many one by one.
+    fn list_packs(&self, wanted: usize) -> Result<HashMap<PackId, u64>, RepositoryError> {
+        let store = self.repository.store();
+        if store.reads_here() || wanted <= ASKED_SINGLY {
+            return Ok(HashMap::new());
+        }
+        if wanted <= ASKED_SINGLY + self.repository.packs_known().div_ceil(LISTED_AT_ONCE) {
+            return Ok(HashMap::new());
+        }
+        let listed = store.list::<PackId>()?;
+        Ok(listed.into_iter().map(|file| (file.id, file.size)).collect())
     }
 
     /// Returns what was stored so far.

@@ -72,6 +72,11 @@ mod sealed {
     pub trait State: std::fmt::Debug + Send + Sync + 'static {
         /// Makes what an index file lists known, once the file is durable.
         fn was_saved(&self, _id: IndexId, _file: &IndexFile) {}
+
+        /// Returns how many packs are known.
+        fn packs_known(&self) -> usize {
+            0
+        }
     }
 }
 
@@ -99,6 +104,11 @@ impl sealed::State for Indexed {
     fn was_saved(&self, id: IndexId, file: &IndexFile) {
         self.index.write().unwrap_or_else(PoisonError::into_inner).add(file);
         self.saved.lock().unwrap_or_else(PoisonError::into_inner).push(id);
+    }
+
+    fn packs_known(&self) -> usize {
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        index.packs().map_or(0, |packs| packs.len())
     }
 }
 
@@ -574,6 +584,22 @@ impl<S: State> Repository<S> {
         let id = self.save_document(&file.to_document())?;
         self.state.was_saved(id, file);
         Ok(id)
+    }
+
+    /// Stores an index file like [`Self::save_index`], and reads it back before anything in it is known.
+    pub(crate) fn save_index_and_read_it(
+        &self,
+        file: &IndexFile,
+    ) -> Result<IndexId, RepositoryError> {
+        let id = self.save_document(&file.to_document())?;
+        self.load_raw(&id)?;
+        self.state.was_saved(id, file);
+        Ok(id)
+    }
+
+    /// Returns how many packs the index lists that is loaded; none, if there is none.
+    pub(crate) fn packs_known(&self) -> usize {
+        self.state.packs_known()
     }
 
     /// Reads the header of a pack of `size` bytes.

@@ -26,6 +26,7 @@ use super::{BackupError, Counts, Evidence, SkipReason, Skipped, Witness};
 use crate::blob::{BlobKind, BlobOpener, BlobSealer};
 use crate::chunker::{Chunker, Gear};
 use crate::compress::Compression;
+use crate::follower::Follower;
 use crate::index::Index;
 use crate::node::{ExtendedAttribute, Metadata, Node};
 use crate::profile::{Activity, Meter, Profile};
@@ -55,6 +56,8 @@ pub(super) struct Setting<'a> {
     pub(super) evidence: Evidence,
     pub(super) access_time: AccessTime,
     pub(super) packs: Packs,
+    /// Who gets the packs as well.
+    pub(super) followers: &'a [&'a Follower<'a>],
 }
 
 /// Where finished packs go.
@@ -95,7 +98,7 @@ pub(super) fn run(
     cancel: &Cancel,
 ) -> Result<Made, BackupError> {
     let work = Work::new(cancel);
-    let shelf = Shelf::new(setting.repository, &work, clock, setting.profile);
+    let shelf = Shelf::new((setting.repository, setting.followers), &work, clock, setting.profile);
     let (packs, finished) = bounded(PACKS_WAITING);
     let made = thread::scope(|uploads| {
         for _ in 0..setting.repository.store().requests(UPLOADS) {

@@ -21,6 +21,7 @@ use super::packs::{OpenPacks, Spares};
 use super::work::Work;
 use crate::blob::{BlobKind, BlobSealer, PreparedBlob, StreamedBlob, blob_id};
 use crate::error::RepositoryError;
+use crate::follower::Follower;
 use crate::index::{BLOBS_PER_FILE_MAX, IndexFile, PackEntry};
 use crate::orphans::Orphans;
 use crate::pack::{FinishedPack, PackBuilder};
@@ -72,6 +73,8 @@ type Unlisted = Mutex<HashSet<(BlobKind, BlobId)>>;
 /// Takes packs that are finished, stores and lists them.
 pub(super) struct Shelf<'a> {
     repository: &'a Repository<Indexed>,
+    /// Who gets the packs as well; whatever becomes of them there is of no matter here.
+    followers: &'a [&'a Follower<'a>],
     work: &'a Work<'a>,
     clock: &'a dyn Clock,
     unlisted: Unlisted,
@@ -95,13 +98,14 @@ struct Listing {
 
 impl<'a> Shelf<'a> {
     pub(super) fn new(
-        repository: &'a Repository<Indexed>,
+        (repository, followers): (&'a Repository<Indexed>, &'a [&'a Follower<'a>]),
         work: &'a Work<'a>,
         clock: &'a dyn Clock,
         profile: &'a Profile,
     ) -> Self {
         Self {
             repository,
+            followers,
             work,
             clock,
             unlisted: Unlisted::default(),
@@ -132,6 +136,7 @@ impl<'a> Shelf<'a> {
     }
 
     fn store(&self, pack: &FinishedPack, meter: &Meter) -> Result<(), RepositoryError> {
+        self.followers.iter().for_each(|follower| follower.offer(pack));
         let length = pack.bytes.len();
         meter.measure(Activity::Store, length, || self.repository.save_pack(pack))?;
         let size = length as u64;

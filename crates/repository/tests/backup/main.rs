@@ -9,6 +9,7 @@ mod changes;
 mod copies;
 mod faults;
 mod fingerprints;
+mod followers;
 mod forget;
 mod large;
 mod paged;
