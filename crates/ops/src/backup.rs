@@ -1,9 +1,13 @@
 //! Backing up: every asset that was asked for, onto every tier that the plan sends it to.
 //!
 //! ```text
-//! for each asset: before ── store on the first tier ── copy to the others ── after | on_failure
+//! for each asset: before ── store on the tier that leads ── after | on_failure
+//!                              └─ meanwhile, and then: copy to each of the others, on its own lane
 //! then for each tier that got something: verify
 //! ```
+//!
+//! A tier of this machine leads, if there is one. The hook after is run once the asset was read: a slow
+//! tier keeps no service waiting.
 //!
 //! What goes wrong with one asset or one tier is its own outcome and does not spoil the rest; each
 //! outcome is computed once, here, and the report, the records and the exit code are made of it.
@@ -27,11 +31,11 @@
 pub mod base;
 mod capture;
 mod command;
-mod copies;
 mod database;
 mod files;
 mod hold;
 mod hooks;
+pub(crate) mod lane;
 mod live_database;
 mod remark;
 
@@ -44,20 +48,24 @@ pub use remark::Remark;
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::thread;
 
 use lifeboat_model::instant::compact_instant;
 use lifeboat_model::{AssetName, Cancel, Event, EventSink, Exit, JobId, SnapshotId, TierName};
 use lifeboat_model::{ScheduleName, SiteName, Timestamp};
 use lifeboat_plan::plan::asset::Asset;
+use lifeboat_repository::RepositoryError;
 use lifeboat_repository::backup::{Counts, Skipped};
 use serde::Serialize;
 
 use self::capture::CaptureTrouble;
 use self::hold::Hold;
+use self::lane::{Delivered, Lane, Lanes, Ordered, Traffic};
 use crate::catalog::TierSync;
 use crate::catalog::body::{
     AssetBackedUp, BaseRecord, Body, JobEnded, JobStarted, SKIPPED_MAX, TierSnapshot,
 };
+use crate::catch_up::{CaughtUp, Missed};
 use crate::ending::{Ending, JobStage, StageOutcome};
 use crate::error::{OpsError, Trouble};
 use crate::holdings::Holdings;
@@ -123,6 +131,8 @@ pub struct BackupJobReport {
     pub locks: Vec<StageOutcome>,
     /// The verification of each tier that got something.
     pub verifications: Vec<TierVerification>,
+    /// What tiers got that they had missed earlier, and what they still lack.
+    pub caught_up: Vec<CaughtUp>,
     /// What happened to the catalog on each tier, where something was put there.
     pub catalog: Vec<TierSync>,
     #[serde(skip)]
@@ -265,13 +275,14 @@ pub fn backup(
     };
     work.hold_tiers();
     open.leave_damage_out()?;
-    let mut reports = Vec::new();
-    for asset in &assets {
-        let report = work.back_up(asset)?;
-        open.record(Body::AssetBackedUp(report.to_record(job)))?;
-        open.deliver()?;
-        reports.push(report);
-    }
+    let lanes: Lanes<'_> = work.lanes().collect();
+    let (reports, caught_up) = thread::scope(|scope| {
+        let mut traffic = lanes.open(scope, events, surroundings.clock.as_ref());
+        let reports = work.back_up_all(&assets, &mut traffic)?;
+        let caught_up = work.catch_up(&reports, &mut traffic)?;
+        Ok::<_, OpsError>((reports, caught_up))
+    })?;
+    drop(lanes);
     let locks = work.keep_locks(&reports);
     let verifications = work.verify(&reports)?;
     drop(work);
@@ -292,6 +303,7 @@ pub fn backup(
         assets: reports,
         locks,
         verifications,
+        caught_up,
         catalog,
         exits,
     })
@@ -307,6 +319,23 @@ fn in_order(site: &Site, wanted: &[AssetName]) -> Result<Vec<AssetName>, OpsErro
         Some(Role::Media) => 2,
     });
     Ok(assets)
+}
+
+/// Tells how a stage ended.
+fn outcome(
+    (stage, tier): (JobStage, Option<&TierName>),
+    (started, ended): (Timestamp, Timestamp),
+    trouble: Option<Trouble>,
+) -> StageOutcome {
+    StageOutcome {
+        stage,
+        tier: tier.cloned(),
+        ending: trouble.as_ref().map_or(Ending::Succeeded, |trouble| trouble.ending),
+        hint: trouble.as_ref().and_then(|trouble| trouble.hint.clone()),
+        message: trouble.map(|trouble| trouble.message),
+        started,
+        ended,
+    }
 }
 
 /// A backup while it runs.
@@ -353,48 +382,139 @@ impl Job<'_> {
         hold.as_ref().map_err(Trouble::clone)
     }
 
-    /// Adds how a stage that began at `started` ended.
+    /// Returns when something began, and that it ended now.
+    fn since(&self, started: Timestamp) -> (Timestamp, Timestamp) {
+        (started, self.now())
+    }
+
+    /// Adds how a stage ended.
     fn note(
         &self,
         report: &mut AssetReport,
         (stage, tier): (JobStage, Option<&TierName>),
-        started: Timestamp,
+        (started, ended): (Timestamp, Timestamp),
         result: Result<(), Trouble>,
     ) {
         let trouble = result.err();
         report.exits.extend(trouble.as_ref().map(|trouble| trouble.exit));
-        report.stages.push(self.outcome((stage, tier), started, trouble));
+        report.stages.push(outcome((stage, tier), (started, ended), trouble));
     }
 
-    /// Tells how a stage that began at `started` ended.
-    fn outcome(
+    /// Opens a lane to each tier that is held.
+    fn lanes(&self) -> impl Iterator<Item = Lane<'_>> {
+        self.open.open_tiers().filter_map(|tier| {
+            let hold = self.hold(tier).ok()?;
+            Some(Lane::new(tier, hold.cancel()))
+        })
+    }
+
+    /// Backs all assets up, and records what each tier has as soon as it has it.
+    fn back_up_all(
         &self,
-        (stage, tier): (JobStage, Option<&TierName>),
-        started: Timestamp,
-        trouble: Option<Trouble>,
-    ) -> StageOutcome {
-        StageOutcome {
-            stage,
-            tier: tier.cloned(),
-            ending: trouble.as_ref().map_or(Ending::Succeeded, |trouble| trouble.ending),
-            hint: trouble.as_ref().and_then(|trouble| trouble.hint.clone()),
-            message: trouble.map(|trouble| trouble.message),
-            started,
-            ended: self.now(),
+        assets: &[AssetName],
+        traffic: &mut Traffic<'_, '_>,
+    ) -> Result<Vec<AssetReport>, OpsError> {
+        let mut reports = Vec::new();
+        for (number, asset) in assets.iter().enumerate() {
+            let report = self.back_up(asset, number, traffic)?;
+            self.open.record(Body::AssetBackedUp(report.to_record(self.id)))?;
+            self.open.deliver()?;
+            reports.push(report);
+            while let Some(delivered) = traffic.ended() {
+                self.was_delivered(delivered, &mut reports)?;
+            }
         }
+        while let Some(delivered) = traffic.wait() {
+            self.was_delivered(delivered, &mut reports)?;
+        }
+        for report in &mut reports {
+            report.ending = report.worst();
+        }
+        Ok(reports)
     }
 
-    fn back_up(&self, name: &AssetName) -> Result<AssetReport, OpsError> {
+    /// Takes note that a tier got a snapshot, or why it did not.
+    fn was_delivered(
+        &self,
+        delivered: Delivered,
+        reports: &mut [AssetReport],
+    ) -> Result<(), OpsError> {
+        let Delivered { what, from, to, started, ended, copied } = delivered;
+        let Ordered::Asset(number) = what else { return Ok(()) };
+        let report = &mut reports[number];
+        let copied = copied.map_err(|error| self.why([&from, &to], &error));
+        let tier = to.clone();
+        let on = copied.as_ref().ok().map(|copied| {
+            report.snapshots.push(TierSnapshotReport { tier, snapshot: copied.snapshot });
+            TierSnapshot { tier: to.clone(), snapshot: copied.snapshot }
+        });
+        let bytes_stored = copied.as_ref().map_or(0, |copied| copied.bytes);
+        self.note(report, (JobStage::Copy, Some(&to)), (started, ended), copied.map(drop));
+        let record = AssetBackedUp {
+            snapshots: on.into_iter().collect(),
+            bytes_read: 0,
+            bytes_stored,
+            skipped: Vec::new(),
+            stages: report.stages.last().cloned().into_iter().collect(),
+            ..report.to_record(self.id)
+        };
+        self.open.record(Body::AssetBackedUp(record))?;
+        self.open.deliver()?;
+        Ok(())
+    }
+
+    /// Says why a copy failed: since a lock is lost, if one is.
+    fn why(&self, tiers: [&TierName; 2], error: &RepositoryError) -> Trouble {
+        let tiers = tiers.into_iter().filter_map(|name| self.open.tier(name).ok());
+        let mut holds = tiers.filter_map(|tier| self.hold(tier).ok());
+        let lost = holds.find_map(|hold| hold.ask().cloned());
+        lost.unwrap_or_else(|| Trouble::of(error))
+    }
+
+    /// Brings the tiers that took everything what they missed earlier.
+    fn catch_up(
+        &self,
+        reports: &[AssetReport],
+        traffic: &mut Traffic<'_, '_>,
+    ) -> Result<Vec<CaughtUp>, OpsError> {
+        let stages = || reports.iter().flat_map(|report| &report.stages);
+        let is_well = |tier: &TierName| {
+            let mut own = stages().filter(|stage| stage.tier.as_ref() == Some(tier));
+            own.all(|stage| matches!(stage.ending, Ending::Succeeded | Ending::Incomplete))
+        };
+        let tiers = self.open.open_tiers().map(|tier| tier.named.name.clone());
+        let mut missed = Missed::of(self.open, traffic.lanes(), tiers.filter(is_well))?;
+        missed.begin(traffic);
+        while let Some(delivered) = traffic.wait() {
+            let (from, to) = (delivered.from.clone(), delivered.to.clone());
+            let why = |error: &RepositoryError| self.why([&from, &to], error);
+            if let Some(record) = missed.take(delivered, self.id, traffic, &why) {
+                self.open.record(Body::AssetBackedUp(record))?;
+                self.open.deliver()?;
+            }
+        }
+        let mut caught_up = missed.report();
+        caught_up.retain(|tier| !tier.brought.is_empty() || tier.lacks > 0);
+        Ok(caught_up)
+    }
+
+    fn back_up(
+        &self,
+        name: &AssetName,
+        number: usize,
+        traffic: &mut Traffic<'_, '_>,
+    ) -> Result<AssetReport, OpsError> {
         let asset = self.site().asset(name)?;
         let mut report = AssetReport::new(name);
         let started = self.now();
         match self.site().tiers_of(name, &self.options.to) {
             Err(error) => {
-                self.note(&mut report, (JobStage::Store, None), started, Err(Trouble::of(&error)));
+                let trouble = Err(Trouble::of(&error));
+                self.note(&mut report, (JobStage::Store, None), self.since(started), trouble);
             }
             Ok(tiers) => {
                 if self.run_before(asset, &mut report) {
-                    self.store(asset, &tiers, &mut report);
+                    self.store(asset, &tiers, number, traffic, &mut report);
                 } else {
                     self.skip(&tiers, "the hook before it failed", &mut report);
                 }
@@ -405,26 +525,37 @@ impl Job<'_> {
         Ok(report)
     }
 
-    /// Stores an asset on the first tier that takes it, and copies it to those after it.
-    fn store(&self, asset: &Asset, tiers: &[TierName], report: &mut AssetReport) {
+    /// Stores an asset on the first tier that takes it, and orders it for those after it.
+    fn store(
+        &self,
+        asset: &Asset,
+        tiers: &[TierName],
+        number: usize,
+        traffic: &mut Traffic<'_, '_>,
+        report: &mut AssetReport,
+    ) {
         let mut usable = Vec::new();
         for name in tiers {
             match self.tier(name) {
                 Ok(tier) => usable.push(tier),
                 Err(trouble) => {
-                    self.note(report, (JobStage::Copy, Some(name)), self.now(), Err(trouble));
+                    let now = self.since(self.now());
+                    self.note(report, (JobStage::Copy, Some(name)), now, Err(trouble));
                 }
             }
         }
-        let Some((first, others)) = self.store_on_one_of(asset, &usable, report) else { return };
+        // What is here takes what is read as fast as it is read.
+        usable.sort_by_key(|tier| !tier.named.tier.reads_here());
+        let lanes = traffic.lanes();
+        let stored = self.store_on_one_of(asset, &usable, lanes, report);
+        let Some((first, others)) = stored else { return };
         let Some(snapshot) = report.snapshots.first().map(|on| on.snapshot) else {
             let names: Vec<_> = others.iter().map(|tier| tier.named.name.clone()).collect();
             return self.skip(&names, "there is nothing to copy", report);
         };
         for tier in others {
-            let started = self.now();
-            let copied = self.copy(first, tier, snapshot, report);
-            self.note(report, (JobStage::Copy, Some(&tier.named.name)), started, copied);
+            let asset = Ordered::Asset(number);
+            traffic.order(asset, &first.named.name, &tier.named.name, snapshot);
         }
     }
 
@@ -434,15 +565,20 @@ impl Job<'_> {
         &self,
         asset: &Asset,
         tiers: &'t [&'t OpenTier],
+        lanes: &Lanes<'_>,
         report: &mut AssetReport,
     ) -> Option<(&'t OpenTier, &'t [&'t OpenTier])> {
         let mut waiting = tiers;
         while let Some((tier, others)) = waiting.split_first() {
             let started = self.now();
-            let stored = self.capture(asset, tier, report);
+            let lane = |tier: &&OpenTier| lanes.to(&tier.named.name);
+            // What it was sent as one of the others need not be stored again.
+            lane(tier).into_iter().for_each(Lane::settle);
+            let followers: Vec<_> = others.iter().filter_map(lane).map(Lane::follower).collect();
+            let stored = self.capture(asset, tier, &followers, report);
             let gives_way = matches!(stored, Err(CaptureTrouble::Tier(_)));
             let stage = (JobStage::Store, Some(&tier.named.name));
-            self.note(report, stage, started, stored.map_err(Trouble::from));
+            self.note(report, stage, self.since(started), stored.map_err(Trouble::from));
             if !gives_way {
                 return Some((tier, others));
             }
@@ -459,7 +595,8 @@ impl Job<'_> {
                 hint: None,
                 exit: Exit::Failed.code(),
             };
-            self.note(report, (JobStage::Copy, Some(tier)), self.now(), Err(trouble));
+            let now = self.since(self.now());
+            self.note(report, (JobStage::Copy, Some(tier)), now, Err(trouble));
         }
     }
 

@@ -1,8 +1,10 @@
 //! The operations: wire, keys, catalog, jobs, backup, verification, status, restore.
 
+pub mod backlog;
 pub mod backup;
 pub mod bare_machine;
 pub mod catalog;
+pub mod catch_up;
 pub mod command;
 pub mod ending;
 pub mod error;

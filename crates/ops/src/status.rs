@@ -68,6 +68,8 @@ pub struct AssetOnTier {
     pub last_attempt: Option<Attempt>,
     /// How many recorded snapshots are no longer there.
     pub snapshots_missing: usize,
+    /// How many newer captures other tiers hold.
+    pub behind: usize,
 }
 
 /// An asset.
@@ -264,6 +266,7 @@ fn assess_asset(
     facts: &TierFacts,
     now: Timestamp,
 ) -> AssetStatus {
+    let elsewhere = held_anywhere(asset, &tiers, history, facts);
     let tiers: Vec<_> = tiers
         .into_iter()
         .map(|tier| {
@@ -271,7 +274,9 @@ fn assess_asset(
             let good = history.good.get(&key).map_or(&[][..], Vec::as_slice);
             let last_attempt = history.attempts.get(&key).cloned();
             let seen = facts.0.get(tier).and_then(|seen| seen.as_ref().ok());
-            assess_on_tier(tier, limits, good, last_attempt, seen, now)
+            let mut on = assess_on_tier(tier, limits, good, last_attempt, seen, now);
+            on.behind = elsewhere.iter().filter(|there| Some(**there) > on.captured).count();
+            on
         })
         .collect();
     let best = tiers.iter().min_by_key(|on| (on.objective, on.exposure_s.unwrap_or(u64::MAX)));
@@ -284,6 +289,22 @@ fn assess_asset(
         exposure_s: best.and_then(|on| on.exposure_s),
         tiers,
     }
+}
+
+/// Returns the captures of an asset that some tier was seen to hold.
+fn held_anywhere(
+    asset: &AssetName,
+    tiers: &BTreeSet<&TierName>,
+    history: &History,
+    facts: &TierFacts,
+) -> BTreeSet<Timestamp> {
+    let seen = tiers.iter().filter_map(|tier| Some((tier, facts.0.get(*tier)?.as_ref().ok()?)));
+    let held = seen.flat_map(|(tier, seen)| {
+        let good = history.good.get(&(asset.clone(), (*tier).clone()));
+        let there = good.into_iter().flatten().filter(|good| seen.contains(&good.snapshot));
+        there.map(|good| good.captured)
+    });
+    held.collect()
 }
 
 fn assess_on_tier(
@@ -308,6 +329,7 @@ fn assess_on_tier(
         last_attempt,
         snapshots_missing: seen
             .map_or(0, |seen| good.iter().filter(|good| !seen.contains(&good.snapshot)).count()),
+        behind: 0,
     }
 }
 
@@ -359,6 +381,10 @@ fn asset_risks(status: &AssetStatus, risks: &mut Vec<Risk>) {
         {
             let message = format!("`{asset}` has no copy on `{tier}`");
             risk(Verdict::Unknown, message, command.clone());
+        }
+        if on.behind > 0 && on.captured.is_some() && on.objective != Objective::Unknown {
+            let message = format!("`{tier}` is {} captures of `{asset}` behind", on.behind);
+            risk(Verdict::Yes, message, Some(format!("lifeboat tiers catch-up {tier}")));
         }
         if let Some(attempt) = on.last_attempt.as_ref().filter(|a| a.ending != Ending::Succeeded) {
             let why = attempt.message.as_deref().unwrap_or("it does not say why");

@@ -2,7 +2,8 @@
 
 use lifeboat_model::Timestamp;
 use lifeboat_plan::plan::asset::{Asset, AssetKind};
-use lifeboat_repository::backup::{self, BackupError, BackupReport, ParentChoice};
+use lifeboat_repository::backup::{self, BackupError, BackupReport, Destinations, ParentChoice};
+use lifeboat_repository::follower::Follower;
 use lifeboat_repository::source::Source;
 
 use super::base::{BegunBase, conclude};
@@ -71,6 +72,7 @@ impl Job<'_> {
         &self,
         asset: &Asset,
         tier: &OpenTier,
+        followers: &[&Follower<'_>],
         report: &mut AssetReport,
     ) -> Result<(), CaptureTrouble> {
         // What an earlier tier did not take is read anew.
@@ -89,7 +91,7 @@ impl Job<'_> {
         let clock = self.site().surroundings().clock.as_ref();
         let hold = self.hold(tier).map_err(CaptureTrouble::Tier)?;
         let made = backup::backup_on_condition(
-            &tier.repository,
+            Destinations { leader: &tier.repository, followers },
             sources,
             &options,
             &mut |_| base.as_ref().map_or(Ok(()), |base| self.may_publish(base)),

@@ -96,7 +96,10 @@ impl History {
             Body::AssetBackedUp(body) => good_on(body, tier),
             _ => None,
         });
-        self.good.insert(key.clone(), good.collect());
+        // What a tier missed was brought there later than what is newer.
+        let mut good: Vec<_> = good.collect();
+        good.sort_by_key(|good| std::cmp::Reverse(good.captured));
+        self.good.insert(key.clone(), good);
         let bases = records.iter().filter_map(|record| match record.body() {
             Body::AssetBackedUp(body) => body.base.as_ref(),
             _ => None,

@@ -4,12 +4,12 @@ use std::fs;
 use std::sync::Arc;
 
 use lifeboat_model::{Cancel, Event, EventSink, Exit, Outcome, Silent, SimClock, Stage};
-use lifeboat_ops::OpsError;
 use lifeboat_ops::backup::{BackupOptions, backup};
 use lifeboat_ops::ending::Ending;
 use lifeboat_ops::point::At;
 use lifeboat_ops::restore::{Destination, RestoreOptions, restore};
 use lifeboat_ops::verification::{Share, VerifyOptions, verify};
+use lifeboat_ops::{OpsError, Site};
 use lifeboat_tiers::fault::{Fault, FaultTier, Moment, Operation, Rule, Target};
 use lifeboat_tiers::local::LocalTier;
 use lifeboat_tiers::{MemoryTier, PutMode, Tier};
@@ -35,6 +35,13 @@ fn a_tier_that_is_gone_is_an_error_and_not_made_anew() {
     assert_eq!(fs::read_dir(ground.path("first")).unwrap().count(), 0);
 }
 
+/// A site whose second tier is as far away as its first, which leads then.
+fn far(ground: &Ground, folder: &str, plan: &str) -> Site {
+    let disk = LocalTier::open(&ground.path(folder)).unwrap();
+    let tier = Arc::new(FaultTier::new(Arc::new(disk)));
+    ground.site(plan).with_tier("secondary".parse().unwrap(), tier)
+}
+
 #[test]
 fn a_tier_that_fills_up_gives_way_to_the_next() {
     let ground = Ground::new();
@@ -46,7 +53,7 @@ fn a_tier_that_fills_up_gives_way_to_the_next() {
     full.add(Rule::new(Target::Writes, Fault::Full).below("repo/data".parse().unwrap()));
     let full = Arc::new(full);
     let tier = Arc::<FaultTier>::clone(&full);
-    let site = ground.site(MEDIA_ON_TWO).with_tier("primary".parse().unwrap(), tier);
+    let site = far(&ground, "second", MEDIA_ON_TWO).with_tier("primary".parse().unwrap(), tier);
     let report = back_up(&site).unwrap();
     assert_eq!(stages(&report, "media"), ["store primary failed", "store secondary done"]);
     assert_eq!(report.ending, Ending::Failed);
@@ -240,7 +247,8 @@ fn who_was_quicker_to_lock_a_tier_stands_in_the_way_there_alone() {
     let disk = LocalTier::create(&ground.path("first")).unwrap();
     let first = Arc::new(FaultTier::new(Arc::new(disk)));
     let tier = Arc::<FaultTier>::clone(&first);
-    let site = ground.site(MEDIA_ON_TWO).with_tier("primary".parse().unwrap(), tier);
+    LocalTier::create(&ground.path("second")).unwrap();
+    let site = far(&ground, "second", MEDIA_ON_TWO).with_tier("primary".parse().unwrap(), tier);
     back_up(&site).unwrap();
 
     // Somebody's lock is there that is not listed yet when ours is written.

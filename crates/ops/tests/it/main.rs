@@ -5,6 +5,7 @@
 mod backups;
 mod database;
 mod failures;
+mod fan_out;
 mod ground;
 mod kills;
 mod locks;

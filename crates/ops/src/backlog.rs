@@ -1,0 +1,172 @@
+//! What a tier lacks: captures of its assets that other tiers hold and that it never got.
+//!
+//! What was on a tier once and is not there any more was removed by somebody, or by the tier's retention,
+//! and is no backlog. A capture is known by its asset and its moment: where a tier has another key, the
+//! same one has another id there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use lifeboat_model::{AssetName, SnapshotId, TierName, Timestamp};
+use lifeboat_plan::Plan;
+use lifeboat_plan::value::duration::Span;
+
+use crate::catalog::body::{AssetBackedUp, Body};
+use crate::catalog::view::{View, ViewError, Wanted};
+
+/// A complete capture, and where it was brought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// What was recorded of it first.
+    pub body: AssetBackedUp,
+    /// What storing it took, in bytes.
+    pub bytes: u64,
+    /// Its snapshots, and when each was recorded.
+    pub on: BTreeMap<TierName, (SnapshotId, Timestamp)>,
+}
+
+/// All complete captures that were recorded.
+#[derive(Debug, Clone, Default)]
+pub struct Backlog {
+    captures: BTreeMap<(AssetName, Timestamp), Recorded>,
+    /// When each tier was set up last.
+    adopted: BTreeMap<TierName, Timestamp>,
+}
+
+/// A capture that a tier lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lacking {
+    /// Of which asset.
+    pub asset: AssetName,
+    /// Up to when every change is in it.
+    pub captured: Timestamp,
+    /// The tiers that hold it, with its id there.
+    pub on: BTreeMap<TierName, SnapshotId>,
+    /// What storing it took, in bytes.
+    pub bytes: u64,
+    /// What was recorded of it.
+    pub body: AssetBackedUp,
+}
+
+/// The snapshots that lie on the tiers that could be looked at.
+pub type Present = BTreeMap<TierName, BTreeSet<SnapshotId>>;
+
+impl Backlog {
+    /// Reads what was recorded.
+    pub fn load(view: &View, plan: &Plan) -> Result<Self, ViewError> {
+        let mut backlog = Self::default();
+        let wanted = Wanted { kind: "asset-backed-up", asset: None, tier: None, good_only: false };
+        for record in view.latest(wanted, u32::MAX)?.iter().rev() {
+            if let Body::AssetBackedUp(body) = record.body() {
+                backlog.add(body, record.header().time);
+            }
+        }
+        for tier in plan.tiers().keys() {
+            let wanted = Wanted { kind: "tier-adopted", tier: Some(tier), ..wanted };
+            let adopted = view.latest(wanted, 1)?.pop();
+            backlog.adopted.extend(adopted.map(|record| (tier.clone(), record.header().time)));
+        }
+        Ok(backlog)
+    }
+
+    /// Takes in a record; they come the oldest first.
+    fn add(&mut self, body: &AssetBackedUp, time: Timestamp) {
+        let Some(captured) = body.captured else { return };
+        let key = (body.asset.clone(), captured);
+        let recorded = self.captures.entry(key).or_insert_with(|| Recorded {
+            body: body.clone(),
+            bytes: body.bytes_stored,
+            on: BTreeMap::new(),
+        });
+        for there in &body.snapshots {
+            recorded.on.insert(there.tier.clone(), (there.snapshot, time));
+        }
+    }
+
+    /// Tells whether a tier had a capture since it was set up.
+    fn had(&self, tier: &TierName, recorded: &Recorded) -> bool {
+        let adopted = self.adopted.get(tier).copied().unwrap_or(Timestamp::MIN);
+        recorded.on.get(tier).is_some_and(|(_, time)| *time >= adopted)
+    }
+
+    /// Returns the newest capture of an asset that a tier holds.
+    pub fn newest(
+        &self,
+        asset: &AssetName,
+        tier: &TierName,
+        present: &Present,
+    ) -> Option<(Timestamp, SnapshotId)> {
+        let there = present.get(tier)?;
+        self.of(asset).rev().find_map(|(captured, recorded)| {
+            let (id, _) = recorded.on.get(tier)?;
+            there.contains(id).then_some((captured, *id))
+        })
+    }
+
+    /// Returns the captures of an asset, the oldest first.
+    fn of(&self, asset: &AssetName) -> impl DoubleEndedIterator<Item = (Timestamp, &Recorded)> {
+        let range = (asset.clone(), Timestamp::MIN)..=(asset.clone(), Timestamp::MAX);
+        self.captures.range(range).map(|((_, captured), recorded)| (*captured, recorded))
+    }
+
+    /// Returns the captures of an asset that lie elsewhere and are newer than the newest of a tier, the
+    /// newest first.
+    pub fn ahead(&self, asset: &AssetName, tier: &TierName, present: &Present) -> Vec<Lacking> {
+        let newest = self.newest(asset, tier, present).map(|(captured, _)| captured);
+        self.of(asset)
+            .rev()
+            .take_while(|(captured, _)| newest.is_none_or(|newest| *captured > newest))
+            .filter_map(|(captured, recorded)| lacking(captured, recorded, tier, present))
+            .collect()
+    }
+
+    /// Returns what a tier is to get that it never had, the newest first: all that its retention keeps
+    /// for its age alone, and the newest of each asset however old.
+    pub fn of_tier(
+        &self,
+        plan: &Plan,
+        tier: &TierName,
+        present: &Present,
+        now: Timestamp,
+    ) -> Vec<Lacking> {
+        let keep = plan.tiers().get(tier).map(|tier| &tier.keep);
+        let reach = keep.and_then(|keep| keep.within.map(Span::duration).or_else(|| keep.reach()));
+        let is_young = |captured: Timestamp| {
+            let age = Duration::try_from(now.duration_since(captured)).unwrap_or_default();
+            reach.is_none_or(|reach| age <= reach)
+        };
+        let assets = plan.assets().keys().filter(|asset| plan.tiers_of(asset).contains(tier));
+        let mut found = Vec::new();
+        for asset in assets {
+            let newest = self.of(asset).next_back().map(|(captured, _)| captured);
+            let wanted = self.of(asset).filter(|(captured, recorded)| {
+                !self.had(tier, recorded) && (is_young(*captured) || Some(*captured) == newest)
+            });
+            found.extend(
+                wanted
+                    .filter_map(|(captured, recorded)| lacking(captured, recorded, tier, present)),
+            );
+        }
+        found.sort_by_key(|lacking| std::cmp::Reverse(lacking.captured));
+        found
+    }
+}
+
+/// Says where else a capture lies; nothing, if nowhere.
+fn lacking(
+    captured: Timestamp,
+    recorded: &Recorded,
+    tier: &TierName,
+    present: &Present,
+) -> Option<Lacking> {
+    let holds = |name: &TierName, id| present.get(name).is_some_and(|there| there.contains(id));
+    let elsewhere = recorded.on.iter().filter(|(name, (id, _))| *name != tier && holds(name, id));
+    let on: BTreeMap<_, _> = elsewhere.map(|(name, (id, _))| (name.clone(), *id)).collect();
+    (!on.is_empty()).then(|| Lacking {
+        asset: recorded.body.asset.clone(),
+        captured,
+        on,
+        bytes: recorded.bytes,
+        body: recorded.body.clone(),
+    })
+}

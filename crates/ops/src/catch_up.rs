@@ -1,0 +1,279 @@
+//! Bringing tiers up to date: what a tier missed while it was down, or too slow, is copied from one that
+//! holds it.
+//!
+//! Each backup does that at its end for the tiers that it reached; [`catch_up`] does it when asked.
+//! Every tier gets what it lacks on its own lane, the newest first, since that is worth most and has most
+//! of what the others need.
+//!
+//! # Crash consistency
+//!
+//! Whatever was copied is found by the next run: what a snapshot needs is listed now and then, and packs
+//! that no index lists are adopted. A snapshot that was made and not recorded is found there, and then
+//! recorded.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::thread;
+
+use lifeboat_model::{
+    AssetName, Cancel, EventSink, Exit, JobId, SiteName, SnapshotId, TierName, Timestamp,
+};
+use lifeboat_repository::RepositoryError;
+use serde::Serialize;
+
+use crate::backlog::{Backlog, Lacking, Present};
+use crate::backup::lane::{Delivered, Lane, Lanes, Ordered, Traffic};
+use crate::catalog::body::{AssetBackedUp, Body, JobEnded, JobStarted, TierSnapshot};
+use crate::ending::{Ending, JobStage, StageOutcome};
+use crate::error::{OpsError, Trouble};
+use crate::wire::Site;
+use crate::wire::open::{NewTiers, OpenSite, OpenTier};
+
+/// The version of [`CatchUpReport`] as JSON.
+pub const SCHEMA: u32 = 1;
+
+/// What catching up did.
+#[derive(Debug, Serialize)]
+pub struct CatchUpReport {
+    /// The version of this document.
+    pub schema: u32,
+    /// Which site.
+    pub site: SiteName,
+    /// Which job.
+    pub job: JobId,
+    /// How it ended.
+    pub ending: Ending,
+    /// The tiers that were to catch up.
+    pub tiers: Vec<CaughtUp>,
+}
+
+impl CatchUpReport {
+    /// Returns how the command ends.
+    pub fn exit(&self) -> Exit {
+        self.ending.exit()
+    }
+}
+
+/// What a tier got.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CaughtUp {
+    /// Which tier.
+    pub tier: TierName,
+    /// The snapshots that were brought, the newest first.
+    pub brought: Vec<Brought>,
+    /// How many it still lacks.
+    pub lacks: usize,
+    /// Why it does.
+    pub trouble: Option<Trouble>,
+}
+
+impl CaughtUp {
+    fn ending(&self) -> Ending {
+        match &self.trouble {
+            Some(trouble) if self.brought.is_empty() => trouble.ending,
+            Some(_) => Ending::Incomplete,
+            None => Ending::Succeeded,
+        }
+    }
+}
+
+/// A snapshot that was brought to a tier.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Brought {
+    /// Of which asset.
+    pub asset: AssetName,
+    /// Up to when every change is in it.
+    pub captured: Timestamp,
+    /// Its id there.
+    pub snapshot: SnapshotId,
+    /// From which tier it came.
+    pub from: TierName,
+    /// How many packs were copied.
+    pub packs: u64,
+    /// How many bytes they have.
+    pub bytes: u64,
+}
+
+/// Brings these tiers up to date; all, if none is named.
+pub fn catch_up(
+    site: &Site,
+    tiers: &[TierName],
+    events: &dyn EventSink,
+    cancel: &Cancel,
+) -> Result<CatchUpReport, OpsError> {
+    for tier in tiers {
+        site.address(tier)?;
+    }
+    let all: BTreeSet<TierName> = site.plan().tiers().keys().cloned().collect();
+    let wanted: BTreeSet<_> =
+        all.iter().filter(|tier| tiers.is_empty() || tiers.contains(tier)).cloned().collect();
+    let open = OpenSite::open(site, &all, NewTiers::Leave, events, cancel)?;
+    let job = site.surroundings().new_job();
+    open.record(Body::JobStarted(JobStarted {
+        job,
+        command: "tiers catch-up".to_owned(),
+        assets: Vec::new(),
+    }))?;
+    let held = hold(&open, events, cancel);
+    let caught_up = carry(&open, &held, &wanted, job, events)?;
+    let ending = caught_up.iter().map(CaughtUp::ending).max().unwrap_or(Ending::Succeeded);
+    open.record(Body::JobEnded(JobEnded { job, ending }))?;
+    open.deliver()?;
+    Ok(CatchUpReport { schema: SCHEMA, site: site.name().clone(), job, ending, tiers: caught_up })
+}
+
+type Held = BTreeMap<TierName, Result<(lifeboat_repository::lock::LockGuard, Cancel), Trouble>>;
+
+/// Locks every tier that is open.
+fn hold(open: &OpenSite<'_>, events: &dyn EventSink, cancel: &Cancel) -> Held {
+    let hold = |tier: &OpenTier| {
+        let cancel = Cancel::part_of(&[cancel]);
+        let guard = open.begin_lock(tier, events, &cancel);
+        Ok((guard.map_err(|error| Trouble::of(&OpsError::from(error)))?, cancel))
+    };
+    open.open_tiers().map(|tier| (tier.named.name.clone(), hold(tier))).collect()
+}
+
+fn carry(
+    open: &OpenSite<'_>,
+    held: &Held,
+    wanted: &BTreeSet<TierName>,
+    job: JobId,
+    events: &dyn EventSink,
+) -> Result<Vec<CaughtUp>, OpsError> {
+    let lanes: Lanes<'_> = open
+        .open_tiers()
+        .filter_map(|tier| {
+            let (_, cancel) = held.get(&tier.named.name)?.as_ref().ok()?;
+            Some(Lane::new(tier, cancel))
+        })
+        .collect();
+    let mut missed = Missed::of(open, &lanes, wanted.iter().cloned())?;
+    for tier in wanted {
+        let trouble = match (open.tier(tier), held.get(tier)) {
+            (Err(trouble), _) => trouble,
+            (Ok(_), Some(Err(trouble))) => trouble.clone(),
+            _ => continue,
+        };
+        missed.fail(tier, trouble);
+    }
+    thread::scope(|scope| {
+        let mut traffic = lanes.open(scope, events, open.site().surroundings().clock.as_ref());
+        missed.begin(&mut traffic);
+        while let Some(delivered) = traffic.wait() {
+            let record = missed.take(delivered, job, &mut traffic, &|error| Trouble::of(error));
+            if let Some(record) = record {
+                open.record(Body::AssetBackedUp(record))?;
+                open.deliver()?;
+            }
+        }
+        Ok::<_, OpsError>(())
+    })?;
+    Ok(missed.report())
+}
+
+/// What tiers are to get that they missed, one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct Missed(BTreeMap<TierName, (VecDeque<Lacking>, CaughtUp)>);
+
+impl Missed {
+    /// Looks for what these tiers lack and one of the lanes' tiers holds.
+    pub(crate) fn of(
+        open: &OpenSite<'_>,
+        lanes: &Lanes<'_>,
+        tiers: impl Iterator<Item = TierName>,
+    ) -> Result<Self, OpsError> {
+        let (plan, now) = (open.site().plan(), open.site().surroundings().now());
+        let backlog = Backlog::load(open.catalog().view(), plan)?;
+        let mut present = Present::new();
+        for tier in open.open_tiers().filter(|tier| lanes.to(&tier.named.name).is_some()) {
+            // One that cannot be listed has nothing to give.
+            if let Ok(ids) = tier.repository.snapshot_ids() {
+                present.insert(tier.named.name.clone(), ids.into_iter().collect());
+            }
+        }
+        let missed = tiers.map(|tier| {
+            let lacking: VecDeque<_> = backlog.of_tier(plan, &tier, &present, now).into();
+            let (name, lacks) = (tier.clone(), lacking.len());
+            let none = CaughtUp { tier: name, brought: Vec::new(), lacks, trouble: None };
+            (tier, (lacking, none))
+        });
+        Ok(Self(missed.collect()))
+    }
+
+    /// Takes note that a tier gets nothing.
+    fn fail(&mut self, tier: &TierName, trouble: Trouble) {
+        if let Some((lacking, caught_up)) = self.0.get_mut(tier) {
+            lacking.clear();
+            caught_up.trouble.get_or_insert(trouble);
+        }
+    }
+
+    /// Orders for each tier what it gets first.
+    pub(crate) fn begin(&mut self, traffic: &mut Traffic<'_, '_>) {
+        for (tier, (lacking, _)) in &mut self.0 {
+            order_next(tier, lacking, traffic);
+        }
+    }
+
+    /// Takes what a tier got, and orders what it gets next; returns what is to be recorded.
+    ///
+    /// A tier that does not take something gets nothing more: it is asked again by the next run.
+    pub(crate) fn take(
+        &mut self,
+        delivered: Delivered,
+        job: JobId,
+        traffic: &mut Traffic<'_, '_>,
+        explain: &dyn Fn(&RepositoryError) -> Trouble,
+    ) -> Option<AssetBackedUp> {
+        let Delivered { what: Ordered::Missed(what), from, to, started, ended, copied } = delivered
+        else {
+            return None;
+        };
+        let (lacking, caught_up) = self.0.get_mut(&to)?;
+        let copied = match copied {
+            Ok(copied) => copied,
+            Err(error) => {
+                lacking.clear();
+                caught_up.trouble.get_or_insert(explain(&error));
+                return None;
+            }
+        };
+        caught_up.lacks -= 1;
+        order_next(&to, lacking, traffic);
+        let (snapshot, asset, captured) = (copied.snapshot, what.asset.clone(), what.captured);
+        let (packs, bytes) = (copied.packs, copied.bytes);
+        caught_up.brought.push(Brought { asset, captured, snapshot, from, packs, bytes });
+        Some(AssetBackedUp {
+            job,
+            snapshots: vec![TierSnapshot { tier: to.clone(), snapshot }],
+            bytes_read: 0,
+            bytes_stored: bytes,
+            skipped: Vec::new(),
+            stages: vec![StageOutcome {
+                stage: JobStage::Copy,
+                tier: Some(to),
+                ending: Ending::Succeeded,
+                message: None,
+                hint: None,
+                started,
+                ended,
+            }],
+            ..what.body
+        })
+    }
+
+    /// Returns what each tier got.
+    pub(crate) fn report(self) -> Vec<CaughtUp> {
+        self.0.into_values().map(|(_, caught_up)| caught_up).collect()
+    }
+}
+
+fn order_next(tier: &TierName, lacking: &mut VecDeque<Lacking>, traffic: &mut Traffic<'_, '_>) {
+    let Some(next) = lacking.pop_front() else { return };
+    let lanes = traffic.lanes();
+    let is_here = |name: &TierName| lanes.to(name).is_some_and(Lane::is_here);
+    // What is here is read for nothing.
+    let nearest = next.on.iter().min_by_key(|(name, _)| !is_here(name));
+    let Some((from, snapshot)) = nearest.map(|(name, id)| (name.clone(), *id)) else { return };
+    traffic.order(Ordered::Missed(Box::new(next)), &from, tier, snapshot);
+}

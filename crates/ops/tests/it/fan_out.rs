@@ -1,0 +1,256 @@
+//! Several tiers at once: an asset is read once, a tier that is down or slow delays only itself, and
+//! gets later what it missed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lifeboat_model::{Cancel, Exit, Outcome, Silent};
+use lifeboat_ops::Site;
+use lifeboat_ops::catch_up::{CatchUpReport, catch_up};
+use lifeboat_ops::ending::Ending;
+use lifeboat_ops::status::status;
+use lifeboat_ops::verification::{Share, VerifyOptions, verify};
+use lifeboat_tiers::counting::Traffic;
+use lifeboat_tiers::fault::{Fault, FaultTier, Moment, Operation, Rule, Target};
+use lifeboat_tiers::{CountingTier, MemoryTier, ObjectPrefix, Tier};
+
+use crate::ground::{Ground, back_up, messages, stages};
+
+const ON_THREE: &str = r#"
+[assets.settings]
+kind = "files"
+paths = ["HOME/settings"]
+[assets.media]
+kind = "files"
+paths = ["HOME/media"]
+rpo = "24h"
+[tiers.cloud]
+url = "file://HOME/cloud"
+[tiers.disk]
+url = "file://HOME/disk"
+[tiers.vault]
+url = "file://HOME/vault"
+[schedules.daily]
+cron = "0 2 * * *"
+assets = ["media", "settings"]
+to = ["cloud", "disk", "vault"]
+"#;
+
+/// A site with a disk and two tiers that are far away, and may be told to fail.
+struct Three {
+    ground: Ground,
+    cloud: Arc<FaultTier>,
+    vault: Arc<FaultTier>,
+}
+
+impl Three {
+    fn new() -> Self {
+        let ground = Ground::new();
+        ground.write("media/a", noise(3 << 20, 1));
+        ground.write("settings/b", "b");
+        let far = || Arc::new(FaultTier::new(Arc::new(MemoryTier::new())));
+        Self { ground, cloud: far(), vault: far() }
+    }
+
+    fn site(&self) -> Site {
+        let site = self.ground.site(ON_THREE);
+        let site = site.with_tier("cloud".parse().unwrap(), self.cloud.clone());
+        site.with_tier("vault".parse().unwrap(), self.vault.clone())
+    }
+
+    fn verify_all(&self) {
+        let options = VerifyOptions { tiers: Vec::new(), share: Share::All };
+        let verified = verify(&self.site(), &options, &Silent, &Cancel::new()).unwrap();
+        assert_eq!(verified.outcome, Outcome::Passed, "{verified:#?}");
+    }
+
+    fn snapshots(&self) -> Vec<usize> {
+        let tiers = status(&self.site()).unwrap().tiers;
+        tiers.iter().map(|tier| tier.snapshots.unwrap()).collect()
+    }
+
+    fn catch_up(&self) -> CatchUpReport {
+        catch_up(&self.site(), &[], &Silent, &Cancel::new()).unwrap()
+    }
+}
+
+/// Returns bytes that cannot be compressed.
+fn noise(length: usize, seed: u32) -> Vec<u8> {
+    let mut state = seed | 1;
+    let step = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state.to_le_bytes()[0]
+    };
+    std::iter::repeat_with(step).take(length).collect()
+}
+
+fn repo(folder: &str) -> ObjectPrefix {
+    format!("repo/{folder}").parse().unwrap()
+}
+
+#[test]
+fn an_asset_is_read_once_and_a_tier_of_this_machine_leads() {
+    let three = Three::new();
+    let report = back_up(&three.site()).unwrap();
+    assert_eq!(report.ending, Ending::Succeeded, "{report:#?}");
+    for asset in ["media", "settings"] {
+        let mut ended = stages(&report, asset);
+        assert_eq!(ended.remove(0), "store disk done");
+        ended.sort();
+        assert_eq!(ended, ["copy cloud done", "copy vault done"]);
+    }
+    let ids: Vec<_> = report.assets[0].snapshots.iter().map(|on| on.snapshot).collect();
+    assert!(ids.len() == 3 && ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    three.verify_all();
+}
+
+#[test]
+fn a_tier_that_dies_midway_keeps_no_other_and_catches_up_with_the_next_backup() {
+    let three = Three::new();
+    back_up(&three.site()).unwrap();
+    three.ground.pass(3600);
+    three.ground.write("media/c", noise(1 << 20, 3));
+    three.cloud.add(
+        Rule::new(Target::Only(Operation::Put), Fault::Fail(Moment::Before)).below(repo("data")),
+    );
+    let report = back_up(&three.site()).unwrap();
+    let ended = stages(&report, "media");
+    assert!(ended.contains(&"copy cloud failed".to_owned()), "{ended:?}");
+    assert!(ended.contains(&"copy vault done".to_owned()), "{ended:?}");
+    assert!(messages(&report)[0].contains("put repo/data"), "{:?}", messages(&report));
+    let media = &status(&three.site()).unwrap().assets[0];
+    let behind: Vec<_> = media.tiers.iter().map(|on| on.behind).collect();
+    assert_eq!(behind, [1, 0, 0]);
+
+    three.cloud.heal();
+    three.ground.pass(3600);
+    let report = back_up(&three.site()).unwrap();
+    assert_eq!(report.ending, Ending::Succeeded, "{:?}", messages(&report));
+    let [cloud] = &report.caught_up[..] else { panic!("{:?}", report.caught_up) };
+    assert_eq!((cloud.tier.as_str(), cloud.lacks), ("cloud", 0));
+    assert_eq!(three.snapshots(), [6, 6, 6]);
+    assert!(
+        status(&three.site())
+            .unwrap()
+            .assets
+            .iter()
+            .all(|a| a.tiers.iter().all(|on| on.behind == 0))
+    );
+    three.verify_all();
+}
+
+#[test]
+fn a_slow_tier_delays_only_itself() {
+    let three = Three::new();
+    back_up(&three.site()).unwrap();
+    three.ground.pass(3600);
+    three.ground.write("media/c", noise(1 << 20, 3));
+    three.ground.write("settings/d", "d");
+    // It takes a minute for each object of the repository; the clock stands still for nobody else.
+    let slow = FaultTier::new(three.cloud.clone()).with_clock(three.ground.clock.clone()).with(
+        Rule::new(Target::Only(Operation::Put), Fault::Slow(Duration::from_mins(1)))
+            .below(repo("data")),
+    );
+    let site = three.site().with_tier("cloud".parse().unwrap(), Arc::new(slow));
+    let report = back_up(&site).unwrap();
+    assert_eq!(report.ending, Ending::Succeeded, "{:?}", messages(&report));
+    assert_eq!(three.snapshots(), [4, 4, 4]);
+}
+
+#[test]
+fn what_was_missed_is_copied_when_asked_and_once() {
+    let three = Three::new();
+    back_up(&three.site()).unwrap();
+    three.vault.add(Rule::new(Target::Any, Fault::Fail(Moment::Before)));
+    for number in 0..3 {
+        three.ground.pass(3600);
+        three.ground.write(&format!("media/{number}"), noise(300_000, 7 + number));
+        let report = back_up(&three.site()).unwrap();
+        assert_eq!(report.ending, Ending::Failed);
+    }
+    assert_eq!(three.catch_up().exit(), Exit::Failed, "it is down still");
+    three.vault.heal();
+    let report = three.catch_up();
+    assert_eq!(report.exit(), Exit::Done, "{report:#?}");
+    let vault = report.tiers.iter().find(|tier| tier.tier.as_str() == "vault");
+    let vault = vault.unwrap();
+    assert_eq!((vault.brought.len(), vault.lacks), (6, 0), "{vault:#?}");
+    assert!(vault.brought.iter().all(|brought| brought.from.as_str() == "disk"));
+    assert_eq!(three.snapshots(), [8, 8, 8]);
+    three.verify_all();
+    let again = three.catch_up();
+    assert!(again.tiers.iter().all(|tier| tier.brought.is_empty() && tier.lacks == 0));
+}
+
+#[test]
+fn a_catch_up_that_is_killed_goes_on_and_sends_nothing_twice() {
+    for kill_at in [3, 5, 7, 9, 12] {
+        let three = Three::new();
+        back_up(&three.site()).unwrap();
+        three.vault.add(Rule::new(Target::Any, Fault::Fail(Moment::Before)));
+        for number in 0..2 {
+            three.ground.pass(3600);
+            three.ground.write(&format!("media/{number}"), noise(300_000, 7 + number));
+            back_up(&three.site()).unwrap();
+        }
+        three.vault.heal();
+        three.vault.add(Rule::kill_at_write(kill_at, Moment::After));
+        let before = three.vault.asked().len();
+        drop(catch_up(&three.site(), &[], &Silent, &Cancel::new()));
+        assert!(three.vault.is_dead(), "at {kill_at}");
+        three.vault.heal();
+        // A killed process keeps no lock for long.
+        three.ground.pass(3600);
+        let report = three.catch_up();
+        assert_eq!(report.exit(), Exit::Done, "{report:#?}");
+        assert_eq!(three.snapshots(), [6, 6, 6]);
+        let asked = three.vault.asked().split_off(before);
+        let puts = asked.into_iter().filter(|a| a.operation == Operation::Put);
+        let mut packs: Vec<_> = puts.map(|a| a.path).filter(|p| p.contains("/data/")).collect();
+        let all = packs.len();
+        packs.sort();
+        packs.dedup();
+        // But for the pack at which it died, which the tier may try again.
+        assert!(packs.len() + 1 >= all, "{all} puts of {} packs", packs.len());
+        three.verify_all();
+    }
+}
+
+#[test]
+fn what_was_removed_from_a_tier_is_not_brought_back() {
+    let three = Three::new();
+    back_up(&three.site()).unwrap();
+    three.ground.pass(3600);
+    back_up(&three.site()).unwrap();
+    let listed = three.vault.asked();
+    let snapshot =
+        listed.iter().rfind(|a| a.operation == Operation::Put && a.path.contains("snapshots/"));
+    let path = snapshot.unwrap().path.parse().unwrap();
+    three.ground.surroundings.runtime.block_on(three.vault.delete(&path)).unwrap();
+    assert!(three.catch_up().tiers.iter().all(|tier| tier.brought.is_empty()));
+}
+
+#[test]
+fn many_small_files_make_few_requests_on_each_tier() {
+    let ground = Ground::new();
+    for number in 0..3000 {
+        ground.write(&format!("media/{}/{number}", number % 30), format!("file {number}"));
+    }
+    ground.write("settings/b", "b");
+    let far = || Arc::new(CountingTier::new(Arc::new(MemoryTier::new())));
+    let (cloud, vault) = (far(), far());
+    let site = ground.site(ON_THREE).with_tier("cloud".parse().unwrap(), cloud.clone());
+    let site = site.with_tier("vault".parse().unwrap(), vault.clone());
+    let report = back_up(&site).unwrap();
+    assert_eq!(report.ending, Ending::Succeeded, "{:?}", messages(&report));
+    for tier in [cloud, vault] {
+        let Traffic { puts, gets, heads, lists, deletes, .. } = tier.traffic();
+        assert!(
+            puts < 40 && gets < 60 && heads < 20 && lists < 40 && deletes < 5,
+            "{:?}",
+            tier.traffic()
+        );
+    }
+}
