@@ -71,15 +71,18 @@ pub enum ColorChoice {
 /// The headings of `lifeboat --help` and the commands below each; a test holds it complete.
 const GROUPS: [(&str, &[&str]); 6] = [
     ("Begin", &["init", "check", "plan", "key", "postgres"]),
-    ("Protect", &["backup", "status", "points", "verify", "retention", "wal", "catalog"]),
+    (
+        "Protect",
+        &["backup", "status", "points", "tiers", "verify", "retention", "wal", "catalog"],
+    ),
     ("Bring back", &["restore"]),
     ("Plumbing", &["repo"]),
     ("This program", &["completions", "man"]),
     (
         "Not built yet (exit 5)",
         &[
-            "query", "undelete", "test", "drill", "recover", "incident", "tiers", "forecast",
-            "evidence", "notify", "serve", "install",
+            "query", "undelete", "test", "drill", "recover", "incident", "forecast", "evidence",
+            "notify", "serve", "install",
         ],
     ),
 ];

@@ -15,6 +15,7 @@ mod repo;
 mod restore;
 mod retention;
 mod status;
+mod tiers;
 mod unbuilt;
 mod verify;
 mod wal;
@@ -45,6 +46,8 @@ pub enum Command {
     Status(status::Status),
     /// List the moments to which one can go back
     Points(points::Points),
+    /// Show the tiers: what each holds and lacks, its space and its lock; bring one up to date
+    Tiers(tiers::Tiers),
     /// Prove that copies are whole
     Verify(verify::Verify),
     /// Remove what the plan does not keep, show why the rest stays, and hold everything
@@ -91,6 +94,7 @@ impl Command {
             Self::Key(command) => command.run(session),
             Self::Status(command) => command.run(session),
             Self::Catalog(command) => command.run(session),
+            Self::Tiers(command) => command.run(session),
             Self::Wal(command) => command.run(session),
             Self::Postgres(command) => command.run(session),
             Self::Repo(command) => command.run(session),

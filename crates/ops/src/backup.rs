@@ -71,6 +71,7 @@ use crate::error::{OpsError, Trouble};
 use crate::holdings::Holdings;
 use crate::lock_keeping::keep_locks;
 use crate::point::{Role, roles};
+use crate::traffic::TierTraffic;
 use crate::verification::{Share, TierVerification, verify_tier};
 use crate::wire::Site;
 use crate::wire::open::{NewTiers, OpenSite, OpenTier};
@@ -135,6 +136,8 @@ pub struct BackupJobReport {
     pub caught_up: Vec<CaughtUp>,
     /// What happened to the catalog on each tier, where something was put there.
     pub catalog: Vec<TierSync>,
+    /// What each tier was asked for, and what that costs.
+    pub traffic: Vec<TierTraffic>,
     #[serde(skip)]
     exits: BTreeSet<u8>,
 }
@@ -211,6 +214,18 @@ impl AssetReport {
         }
     }
 
+    /// Adds how a stage ended.
+    fn note(
+        &mut self,
+        (stage, tier): (JobStage, Option<&TierName>),
+        (started, ended): (Timestamp, Timestamp),
+        result: Result<(), Trouble>,
+    ) {
+        let trouble = result.err();
+        self.exits.extend(trouble.as_ref().map(|trouble| trouble.exit));
+        self.stages.push(outcome((stage, tier), (started, ended), trouble));
+    }
+
     fn worst(&self) -> Ending {
         self.stages.iter().map(|stage| stage.ending).max().unwrap_or(Ending::Failed)
     }
@@ -243,6 +258,7 @@ pub fn backup(
     cancel: &Cancel,
 ) -> Result<BackupJobReport, OpsError> {
     let options = &options.filled_in(site)?;
+    let before = site.traffic();
     let assets = in_order(site, &options.assets)?;
     let mut tiers: BTreeSet<TierName> = options.to.iter().cloned().collect();
     for asset in &assets {
@@ -304,6 +320,7 @@ pub fn backup(
         locks,
         verifications,
         caught_up,
+        traffic: TierTraffic::since(site, &before),
         catalog,
         exits,
     })
@@ -387,19 +404,6 @@ impl Job<'_> {
         (started, self.now())
     }
 
-    /// Adds how a stage ended.
-    fn note(
-        &self,
-        report: &mut AssetReport,
-        (stage, tier): (JobStage, Option<&TierName>),
-        (started, ended): (Timestamp, Timestamp),
-        result: Result<(), Trouble>,
-    ) {
-        let trouble = result.err();
-        report.exits.extend(trouble.as_ref().map(|trouble| trouble.exit));
-        report.stages.push(outcome((stage, tier), (started, ended), trouble));
-    }
-
     /// Opens a lane to each tier that is held.
     fn lanes(&self) -> impl Iterator<Item = Lane<'_>> {
         self.open.open_tiers().filter_map(|tier| {
@@ -449,7 +453,7 @@ impl Job<'_> {
             TierSnapshot { tier: to.clone(), snapshot: copied.snapshot }
         });
         let bytes_stored = copied.as_ref().map_or(0, |copied| copied.bytes);
-        self.note(report, (JobStage::Copy, Some(&to)), (started, ended), copied.map(drop));
+        report.note((JobStage::Copy, Some(&to)), (started, ended), copied.map(drop));
         let record = AssetBackedUp {
             snapshots: on.into_iter().collect(),
             bytes_read: 0,
@@ -510,7 +514,7 @@ impl Job<'_> {
         match self.site().tiers_of(name, &self.options.to) {
             Err(error) => {
                 let trouble = Err(Trouble::of(&error));
-                self.note(&mut report, (JobStage::Store, None), self.since(started), trouble);
+                report.note((JobStage::Store, None), self.since(started), trouble);
             }
             Ok(tiers) => {
                 if self.run_before(asset, &mut report) {
@@ -540,7 +544,7 @@ impl Job<'_> {
                 Ok(tier) => usable.push(tier),
                 Err(trouble) => {
                     let now = self.since(self.now());
-                    self.note(report, (JobStage::Copy, Some(name)), now, Err(trouble));
+                    report.note((JobStage::Copy, Some(name)), now, Err(trouble));
                 }
             }
         }
@@ -578,7 +582,7 @@ impl Job<'_> {
             let stored = self.capture(asset, tier, &followers, report);
             let gives_way = matches!(stored, Err(CaptureTrouble::Tier(_)));
             let stage = (JobStage::Store, Some(&tier.named.name));
-            self.note(report, stage, self.since(started), stored.map_err(Trouble::from));
+            report.note(stage, self.since(started), stored.map_err(Trouble::from));
             if !gives_way {
                 return Some((tier, others));
             }
@@ -596,7 +600,7 @@ impl Job<'_> {
                 exit: Exit::Failed.code(),
             };
             let now = self.since(self.now());
-            self.note(report, (JobStage::Copy, Some(tier)), now, Err(trouble));
+            report.note((JobStage::Copy, Some(tier)), now, Err(trouble));
         }
     }
 
@@ -622,7 +626,7 @@ impl Job<'_> {
                 let kept = keep_locks(self.open, tier, self.id, self.events, cancel);
                 kept.map(drop).map_err(|error| Trouble::of(&error))
             });
-            outcomes.push(self.outcome((JobStage::Lock, Some(name)), started, kept.err()));
+            outcomes.push(outcome((JobStage::Lock, Some(name)), self.since(started), kept.err()));
         }
         outcomes
     }

@@ -28,6 +28,8 @@ pub mod status;
 pub mod step_order;
 pub mod surroundings;
 pub mod tier_mark;
+pub mod tier_state;
+pub mod traffic;
 pub mod verification;
 pub mod wal;
 pub mod wire;

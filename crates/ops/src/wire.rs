@@ -9,14 +9,15 @@ pub mod repositories;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lifeboat_model::{AssetName, Cancel, SiteName, TierName};
 use lifeboat_plan::plan::asset::{Asset, AssetKind, Postgres};
 use lifeboat_plan::value::address::TierUrl;
 use lifeboat_plan::{Checked, Plan, SourceFile};
 use lifeboat_postgres::{ClientEnvironment, Conninfo};
-use lifeboat_tiers::{LocalTier, Throttle, Tier, TierError, steady};
+use lifeboat_tiers::counting::Traffic;
+use lifeboat_tiers::{CountingTier, LocalTier, Throttle, Tier, TierError, steady};
 
 use crate::error::{OpsError, Trouble};
 use crate::named_tier::NamedTier;
@@ -33,8 +34,14 @@ pub struct Site {
     surroundings: Surroundings,
     key: Option<RecoveryKey>,
     elsewhere: BTreeMap<TierName, Arc<dyn Tier>>,
+    throttle: Throttle,
+    /// What passes between this process and each tier; clones count together.
+    counted: Arc<Mutex<Counted>>,
     call: Call,
 }
+
+/// The tiers that were gone to; one may be gone to several times.
+type Counted = Vec<(TierName, Arc<CountingTier>)>;
 
 /// How somebody else runs this program with this plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,10 +92,10 @@ impl Vacancy {
     }
 
     /// Makes the place, where there is none yet.
-    fn occupy(self, surroundings: &Surroundings) -> Result<NamedTier, TierError> {
+    fn occupy(self, site: &Site) -> Result<NamedTier, TierError> {
         let tier: Arc<dyn Tier> = match self.place {
             Place::Empty(tier) => tier,
-            Place::Nothing(path) => steadied(Arc::new(LocalTier::create(&path)?), surroundings),
+            Place::Nothing(path) => site.steady(&self.name, Arc::new(LocalTier::create(&path)?)),
         };
         Ok(NamedTier { name: self.name, tier })
     }
@@ -105,7 +112,16 @@ impl Site {
         let Checked { plan, sources, .. } = checked;
         let path = sources.first().map(|source| source.path.clone()).unwrap_or_default();
         let call = Call { program: "lifeboat".to_owned(), plan: path };
-        Self { plan, sources, surroundings, key: None, elsewhere: BTreeMap::new(), call }
+        Self {
+            plan,
+            sources,
+            surroundings,
+            key: None,
+            elsewhere: BTreeMap::new(),
+            throttle: Throttle::default(),
+            counted: Arc::default(),
+            call,
+        }
     }
 
     /// Is run like this by others.
@@ -144,6 +160,36 @@ impl Site {
     /// Tells whether a tier is found elsewhere than where the plan says.
     pub fn is_elsewhere(&self, name: &TierName) -> bool {
         self.elsewhere.contains_key(name)
+    }
+
+    /// Holds what goes to each tier and comes from it to a rate.
+    #[must_use]
+    pub fn with_throttle(mut self, throttle: Throttle) -> Self {
+        self.throttle = throttle;
+        self
+    }
+
+    /// Counts what a tier is asked for, holds it to the rate, and lets it try again what may pass.
+    fn steady(&self, name: &TierName, tier: Arc<dyn Tier>) -> Arc<dyn Tier> {
+        let Surroundings { clock, cancel, .. } = &self.surroundings;
+        let counted = Arc::new(CountingTier::new(tier));
+        self.counters().push((name.clone(), Arc::clone(&counted)));
+        steady(counted, clock, self.throttle, cancel)
+    }
+
+    fn counters(&self) -> MutexGuard<'_, Counted> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns what each tier was asked for since this plan was loaded; a request that was tried again
+    /// counts each time.
+    pub fn traffic(&self) -> BTreeMap<TierName, Traffic> {
+        let mut all: BTreeMap<TierName, Traffic> = BTreeMap::new();
+        for (name, counted) in self.counters().iter() {
+            let sum = all.entry(name.clone()).or_default();
+            *sum = sum.plus(counted.traffic());
+        }
+        all
     }
 
     /// Returns the plan.
@@ -269,7 +315,7 @@ impl Site {
                 }
             },
         };
-        let tier = steadied(tier, &self.surroundings);
+        let tier = self.steady(name, tier);
         let mark = self.surroundings.runtime.block_on(TierMark::read(tier.as_ref()))?;
         let Some(mark) = mark else {
             let place = Place::Empty(tier);

@@ -23,6 +23,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lifeboat_model::{Cancel, Classify, PackId};
+use lifeboat_tiers::TierError;
 
 use crate::blob::{BLOB_LENGTH_MAX, BlobKind, SealedBlob};
 use crate::error::{Defect, RepositoryError};
@@ -206,9 +207,14 @@ impl<'a, S: State> PackWriter<'a, S> {
         }
         let before = stored - packs.len() as u64;
         let is_due = before.div_ceil(STORED_FOR_ONE_READ) != stored.div_ceil(STORED_FOR_ONE_READ);
-        match packs.first().filter(|_| is_due && self.read_back == ReadBack::Sample) {
-            Some(pack) => self.repository.load_raw(&pack.id).map(drop),
-            None => Ok(()),
+        let Some(pack) = packs.first().filter(|_| is_due && self.read_back == ReadBack::Sample)
+        else {
+            return Ok(());
+        };
+        match self.repository.load_raw(&pack.id) {
+            // Waking it takes hours: its size has to do.
+            Err(RepositoryError::Tier(TierError::Cold { .. })) => Ok(()),
+            read => read.map(drop),
         }
     }
 

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use lifeboat_model::{Capabilities, Timestamp};
+use serde::Serialize;
 
 use crate::warmth::Need;
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
 };
 
 /// How many operations were asked for, and the bytes of those that succeeded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Traffic {
     /// Calls of [`Tier::put`].
     pub puts: u64,
@@ -34,6 +35,40 @@ pub struct Traffic {
     pub written_bytes: u64,
     /// Bytes that were read.
     pub read_bytes: u64,
+}
+
+impl Traffic {
+    /// Returns what passed in both.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            puts: self.puts + other.puts,
+            gets: self.gets + other.gets,
+            heads: self.heads + other.heads,
+            lists: self.lists + other.lists,
+            deletes: self.deletes + other.deletes,
+            protects: self.protects + other.protects,
+            thaws: self.thaws + other.thaws,
+            written_bytes: self.written_bytes + other.written_bytes,
+            read_bytes: self.read_bytes + other.read_bytes,
+        }
+    }
+
+    /// Returns what passed since `before`.
+    #[must_use]
+    pub const fn since(self, before: Self) -> Self {
+        Self {
+            puts: self.puts - before.puts,
+            gets: self.gets - before.gets,
+            heads: self.heads - before.heads,
+            lists: self.lists - before.lists,
+            deletes: self.deletes - before.deletes,
+            protects: self.protects - before.protects,
+            thaws: self.thaws - before.thaws,
+            written_bytes: self.written_bytes - before.written_bytes,
+            read_bytes: self.read_bytes - before.read_bytes,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -128,6 +163,24 @@ impl Tier for CountingTier {
         let body = self.inner.get(path, range).await?;
         add(&self.counters.read_bytes, body.len() as u64);
         Ok(body)
+    }
+
+    fn reads_here(&self) -> bool {
+        self.inner.reads_here()
+    }
+
+    fn get_here(
+        &self,
+        path: &ObjectPath,
+        range: ReadRange,
+        buffer: &mut Vec<u8>,
+    ) -> Option<Result<(), TierError>> {
+        let read = self.inner.get_here(path, range, buffer)?;
+        add(&self.counters.gets, 1);
+        if read.is_ok() {
+            add(&self.counters.read_bytes, buffer.len() as u64);
+        }
+        Some(read)
     }
 
     async fn head(&self, path: &ObjectPath) -> Result<ObjectMeta, TierError> {

@@ -59,6 +59,14 @@ impl Answer for Done {
         for verified in &report.verifications {
             render::write_verification(verified, page)?;
         }
+        for tier in &report.caught_up {
+            let (word, count) = (page.paint.strong("caught up"), tier.brought.len());
+            write!(page, "{word}: {} got {count} snapshots that it had missed", tier.tier)?;
+            match &tier.trouble {
+                Some(trouble) => writeln!(page, ", and lacks {}: {}", tier.lacks, trouble.message)?,
+                None => writeln!(page)?,
+            }
+        }
         for tier in &report.catalog {
             if let Some(error) = &tier.error {
                 let word = page.paint.warning("catalog");

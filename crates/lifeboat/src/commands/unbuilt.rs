@@ -27,8 +27,6 @@ pub enum Unbuilt {
     Recover(Anything),
     /// Declare, note, acknowledge, close and review incidents
     Incident(Anything),
-    /// Show the tiers: what lies on each, its locks and its costs
-    Tiers(Anything),
     /// Predict when tiers are full and what they will cost
     Forecast(Anything),
     /// Show and verify signed statements of drills and restore tests
@@ -50,7 +48,6 @@ impl Unbuilt {
             Self::Drill(_) => ("drill", "drills of whole scenarios"),
             Self::Recover(_) => ("recover", "recovery by runbook"),
             Self::Incident(_) => ("incident", "incidents and escalation"),
-            Self::Tiers(_) => ("tiers", "object stores, retention and object lock"),
             Self::Forecast(_) => ("forecast", "forecasts of growth and costs"),
             Self::Evidence(_) => ("evidence", "signed evidence of drills"),
             Self::Notify(_) => ("notify", "notifications"),

@@ -26,6 +26,7 @@ mod streams;
 mod succession;
 mod targets;
 mod terminal;
+mod tiers;
 mod trouble;
 mod verified;
 mod wal;

@@ -89,7 +89,7 @@ impl Job<'_> {
             message: format!("the hook `{name}` failed: {}", trouble.message),
             ..trouble
         });
-        self.note(report, (stage, None), self.since(started), ran);
+        report.note((stage, None), self.since(started), ran);
         succeeded
     }
 }

@@ -353,7 +353,7 @@ impl Opening<'_> {
             return Err(OpsError::NoElderTier { tier: vacancy.name });
         }
         let surroundings = self.site.surroundings();
-        let named = vacancy.occupy(surroundings)?;
+        let named = vacancy.occupy(self.site)?;
         let verifier = self.key.public_halves().verifier.to_string();
         let mark = TierMark::new(self.site.name().clone(), verifier);
         surroundings.runtime.block_on(mark.write(named.tier.as_ref()))?;

@@ -9,9 +9,11 @@ use lifeboat_ops::Site;
 use lifeboat_ops::catch_up::{CatchUpReport, catch_up};
 use lifeboat_ops::ending::Ending;
 use lifeboat_ops::status::status;
+use lifeboat_ops::tier_state::{Lag, Pending, tiers_report};
 use lifeboat_ops::verification::{Share, VerifyOptions, verify};
 use lifeboat_tiers::counting::Traffic;
 use lifeboat_tiers::fault::{Fault, FaultTier, Moment, Operation, Rule, Target};
+use lifeboat_tiers::protection::Protection;
 use lifeboat_tiers::{CountingTier, MemoryTier, ObjectPrefix, Tier};
 
 use crate::ground::{Ground, back_up, messages, stages};
@@ -120,6 +122,19 @@ fn a_tier_that_dies_midway_keeps_no_other_and_catches_up_with_the_next_backup() 
     assert!(ended.contains(&"copy cloud failed".to_owned()), "{ended:?}");
     assert!(ended.contains(&"copy vault done".to_owned()), "{ended:?}");
     assert!(messages(&report)[0].contains("put repo/data"), "{:?}", messages(&report));
+    let states = tiers_report(&three.site()).unwrap().tiers;
+    let lag = |tier: usize| {
+        states[tier].assets.iter().find(|a| a.asset.as_str() == "media").unwrap().lag.unwrap()
+    };
+    assert_eq!((lag(0).points, lag(0).seconds), (1, Some(3600)));
+    assert!(lag(0).bytes > 1 << 20, "{:?}", lag(0));
+    assert_eq!(
+        (lag(1), lag(2)),
+        (Lag { seconds: Some(0), ..Lag::default() }, Lag { seconds: Some(0), ..Lag::default() })
+    );
+    let pending: Vec<_> = states.iter().map(|tier| tier.pending.unwrap().snapshots).collect();
+    assert_eq!(pending[1..], [0, 0]);
+    assert!(pending[0] >= 1, "{pending:?}");
     let media = &status(&three.site()).unwrap().assets[0];
     let behind: Vec<_> = media.tiers.iter().map(|on| on.behind).collect();
     assert_eq!(behind, [1, 0, 0]);
@@ -219,6 +234,33 @@ fn a_catch_up_that_is_killed_goes_on_and_sends_nothing_twice() {
 }
 
 #[test]
+fn a_tier_tells_its_lock_its_space_and_what_is_on_its_way() {
+    let ground = Ground::new();
+    ground.write("media/a", noise(200_000, 5));
+    ground.write("settings/b", "b");
+    let plan = ON_THREE
+        .replace("url = \"file://HOME/vault\"", "url = \"s3://vault/shop\"\nlock = \"30d\"");
+    let vault = Arc::new(FaultTier::new(Arc::new(MemoryTier::new())));
+    let site = ground.site(&plan).with_tier("vault".parse().unwrap(), vault.clone());
+    let fresh = tiers_report(&site).unwrap();
+    assert!(fresh.tiers.iter().all(|tier| tier.trouble.is_some() && tier.space.is_none()));
+    assert_eq!(fresh.tiers[2].lock.outcome, Some(Outcome::CouldNotVerify));
+    back_up(&site).unwrap();
+    let report = tiers_report(&site).unwrap();
+    assert!(!report.has_trouble());
+    for tier in &report.tiers {
+        let space = tier.space.unwrap();
+        assert!(space.repository > 200_000 && space.catalog > 0 && space.other > 0, "{space:?}");
+        assert_eq!(space.free.is_some(), tier.tier.as_str() != "vault");
+        assert_eq!(tier.pending.unwrap(), Pending::default());
+    }
+    // A store that could lock and did not has not locked.
+    let lock = &report.tiers[2].lock;
+    assert_eq!((lock.outcome, lock.found), (Some(Outcome::Failed), Some(Protection::None)));
+    assert!(report.has_weak_lock() && report.tiers[0].lock.outcome.is_none());
+}
+
+#[test]
 fn what_was_removed_from_a_tier_is_not_brought_back() {
     let three = Three::new();
     back_up(&three.site()).unwrap();
@@ -245,6 +287,10 @@ fn many_small_files_make_few_requests_on_each_tier() {
     let site = site.with_tier("vault".parse().unwrap(), vault.clone());
     let report = back_up(&site).unwrap();
     assert_eq!(report.ending, Ending::Succeeded, "{:?}", messages(&report));
+    let told: Vec<_> = report.traffic.iter().map(|on| (on.tier.as_str(), on.traffic)).collect();
+    assert_eq!(told[0], ("cloud", cloud.traffic()));
+    assert_eq!(told[2], ("vault", vault.traffic()));
+    assert!(told[1].0 == "disk" && told[1].1.puts > 5, "{told:?}");
     for tier in [cloud, vault] {
         let Traffic { puts, gets, heads, lists, deletes, .. } = tier.traffic();
         assert!(

@@ -14,7 +14,6 @@ use lifeboat_repository::copy::{CopyReport, copy_snapshot};
 use lifeboat_repository::follower::{Follower, Sent};
 use lifeboat_repository::key::{KdfParameters, KeyOrigin};
 use lifeboat_repository::{Indexed, InitOptions, OpenOptions, Repository};
-use lifeboat_tiers::counting::Traffic;
 use lifeboat_tiers::fault::{Fault, FaultTier, Moment, Operation, Rule, Target};
 use lifeboat_tiers::{CountingTier, MemoryTier, ObjectPrefix, Tier};
 
@@ -110,18 +109,6 @@ fn fill(site: &Site, mebibytes: usize) {
     }
 }
 
-fn since(before: Traffic, after: Traffic) -> Traffic {
-    Traffic {
-        puts: after.puts - before.puts,
-        gets: after.gets - before.gets,
-        heads: after.heads - before.heads,
-        lists: after.lists - before.lists,
-        deletes: after.deletes - before.deletes,
-        written_bytes: after.written_bytes - before.written_bytes,
-        read_bytes: after.read_bytes - before.read_bytes,
-    }
-}
-
 #[test]
 fn what_a_follower_was_sent_is_neither_copied_nor_looked_for() {
     let site = Site::new();
@@ -136,7 +123,7 @@ fn what_a_follower_was_sent_is_neither_copied_nor_looked_for() {
     let Sent { packs, passed_over, .. } = follower.sent();
     assert!(packs > 10 && passed_over == 0, "{:?}", follower.sent());
     assert_eq!(copied.unwrap().packs, 0);
-    let asked = since(before, counted.traffic());
+    let asked = counted.traffic().since(before);
     // Every pack, an index file and the snapshot.
     assert_eq!(asked.puts, packs + 2);
     // A pack, an index file and the snapshot are read back; sizes are told by one listing.

@@ -1,0 +1,173 @@
+//! `lifeboat tiers`: what each tier holds and lacks, and bringing one up to date.
+
+mod catch_up;
+
+use std::fmt::{self, Write as _};
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use lifeboat_model::{ByteSize, Exit, Outcome};
+use lifeboat_ops::tier_state::{self, AssetThere, Lock, Pending, TierState, TiersReport};
+use lifeboat_tiers::protection::Protection;
+use serde::Serialize;
+
+use crate::failure::Failure;
+use crate::render::{Answer, Cell, Page, Table, Tone, time};
+use crate::session::Session;
+
+/// The arguments of `lifeboat tiers`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Tiers {
+    #[command(subcommand)]
+    command: Option<Below>,
+}
+
+/// The commands of `lifeboat tiers`.
+#[derive(Debug, Subcommand)]
+enum Below {
+    /// Copy to tiers what they missed from one that holds it
+    CatchUp(catch_up::CatchUp),
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Shown(TiersReport);
+
+impl Answer for Shown {
+    const SCHEMA: &'static str = "lifeboat.tiers/1";
+
+    fn write(&self, page: &mut Page) -> fmt::Result {
+        let Self(report) = self;
+        page.table(&tiers(report));
+        writeln!(page)?;
+        page.table(&assets(report));
+        for tier in &report.tiers {
+            if let Some(trouble) = &tier.trouble {
+                let word = page.paint.bad("not reached");
+                writeln!(page, "{word}: {}: {}", tier.tier, trouble.message)?;
+            }
+            if let Some(message) = &tier.lock.message {
+                let word = match tier.lock.outcome {
+                    Some(Outcome::Failed) => page.paint.bad("not locked"),
+                    _ => page.paint.warning("lock could not be verified"),
+                };
+                writeln!(page, "{word}: {}: {message}", tier.tier)?;
+            }
+        }
+        let late = |tier: &&TierState| tier.pending.is_some_and(|pending| pending.snapshots > 0);
+        match report.tiers.iter().find(late) {
+            Some(tier) => writeln!(page, "\nnext: lifeboat tiers catch-up {}", tier.tier),
+            None => Ok(()),
+        }
+    }
+}
+
+fn dash() -> Cell {
+    Cell::new("-", Tone::Aside)
+}
+
+fn bytes(bytes: u64) -> Cell {
+    ByteSize(bytes).to_string().into()
+}
+
+fn tiers(report: &TiersReport) -> Table {
+    let mut table = Table::new([
+        "Tier",
+        "Reached",
+        ">Repository",
+        ">WAL",
+        ">Catalog",
+        ">Free",
+        "Lock",
+        "Pending",
+        "Address",
+    ]);
+    for tier in &report.tiers {
+        let reached = match tier.trouble {
+            None => Cell::new("yes", Tone::Good),
+            Some(_) => Cell::new("no", Tone::Bad),
+        };
+        let space = |part: fn(&tier_state::Space) -> u64| {
+            tier.space.as_ref().map_or_else(dash, |space| bytes(part(space)))
+        };
+        table.row([
+            tier.tier.to_string().into(),
+            reached,
+            space(|space| space.repository),
+            space(|space| space.wal),
+            space(|space| space.catalog),
+            tier.space.and_then(|space| space.free).map_or_else(dash, bytes),
+            lock(&tier.lock),
+            pending(tier.pending),
+            tier.address.as_str().into(),
+        ]);
+    }
+    table
+}
+
+fn lock(lock: &Lock) -> Cell {
+    match (lock.outcome, lock.found) {
+        (Some(Outcome::CouldNotVerify), _) => Cell::new("could not verify", Tone::Warning),
+        (_, Some(Protection::Locked { until, .. })) => {
+            Cell::new(format!("until {}", time::instant(until)), Tone::Good)
+        }
+        (Some(Outcome::Failed), _) => Cell::new("missing", Tone::Bad),
+        _ => Cell::new("none", Tone::Aside),
+    }
+}
+
+fn pending(pending: Option<Pending>) -> Cell {
+    let Some(Pending { snapshots, records, wal_files, .. }) = pending else { return dash() };
+    let counts = [(snapshots, "snapshots"), (records, "records"), (wal_files, "WAL files")];
+    let some = counts.into_iter().filter(|(count, _)| *count > 0);
+    let words: Vec<_> = some.map(|(count, what)| format!("{count} {what}")).collect();
+    if words.is_empty() {
+        Cell::new("nothing", Tone::Good)
+    } else {
+        Cell::new(words.join(", "), Tone::Warning)
+    }
+}
+
+fn assets(report: &TiersReport) -> Table {
+    let mut table =
+        Table::new(["Asset", "Tier", "Newest", ">Points behind", ">Bytes behind", ">Time behind"]);
+    let mut rows: Vec<_> = report
+        .tiers
+        .iter()
+        .flat_map(|tier| tier.assets.iter().map(move |asset| (&asset.asset, &tier.tier, asset)))
+        .collect();
+    rows.sort_by_key(|(asset, tier, _)| (*asset, *tier));
+    for (asset, tier, AssetThere { captured, lag, .. }) in rows {
+        let points = lag.map_or_else(dash, |lag| match lag.points {
+            0 => Cell::new("0", Tone::Good),
+            points => Cell::new(points.to_string(), Tone::Warning),
+        });
+        let seconds = lag.and_then(|lag| lag.seconds).map(Duration::from_secs);
+        table.row([
+            asset.to_string().into(),
+            tier.to_string().into(),
+            captured.map_or_else(dash, |when| time::instant(when).into()),
+            points,
+            lag.map_or_else(dash, |lag| bytes(lag.bytes)),
+            seconds.map_or_else(dash, |lag| time::duration(lag).into()),
+        ]);
+    }
+    table
+}
+
+impl Tiers {
+    /// Shows the tiers; ends with 4 when one could not be looked at, with 1 when one lacks its lock.
+    pub fn run(self, session: &Session) -> Result<Exit, Failure> {
+        if let Some(Below::CatchUp(command)) = self.command {
+            return command.run(session);
+        }
+        let report = tier_state::tiers_report(&session.site()?)?;
+        let exit = match (report.has_weak_lock(), report.has_trouble()) {
+            (true, _) => Exit::Failed,
+            (false, true) => Exit::CouldNotVerify,
+            (false, false) => Exit::Done,
+        };
+        session.end(&Shown(report), exit)
+    }
+}

@@ -1,0 +1,78 @@
+//! `tiers` and `tiers catch-up`: what a tier missed while it was away.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::environment::Environment;
+
+/// A site with media on two tiers, backed up once.
+fn site() -> Environment {
+    let environment = Environment::new();
+    environment.write("media/a", "a");
+    let path = format!("media={}", environment.path("media").display());
+    let tier = |name: &str| format!("{name}={}", environment.path(name).display());
+    let (near, far) = (tier("near"), tier("far"));
+    let words = [
+        "init",
+        "--no-discovery",
+        "--confirm-later",
+        "--site",
+        "shop",
+        "--tier",
+        &near,
+        "--tier",
+        &far,
+        "--asset-path",
+        &path,
+    ];
+    environment.run(words).success();
+    environment.run(["backup"]).success();
+    environment
+}
+
+fn tier<'r>(report: &'r Value, name: &str) -> &'r Value {
+    let tiers = report["tiers"].as_array().unwrap();
+    tiers.iter().find(|tier| tier["tier"] == name).unwrap()
+}
+
+#[expect(clippy::disallowed_methods, reason = "nothing here has to survive a crash")]
+fn rename(environment: &Environment, from: &str, to: &str) {
+    fs::rename(environment.path(from), environment.path(to)).unwrap();
+}
+
+#[test]
+fn a_tier_that_was_away_is_shown_behind_and_catches_up_when_asked() {
+    let environment = site();
+    let text = environment.run(["tiers"]).success();
+    assert!(text.contains("nothing") && text.contains("near") && text.contains("far"), "{text}");
+    rename(&environment, "far", "away");
+    environment.write("media/b", "b");
+    assert_eq!(environment.run(["backup"]).code(), 10);
+    let away = environment.run(["tiers", "--json"]);
+    assert_eq!(away.code(), 4, "{away}");
+    assert!(tier(&away.json(), "far")["trouble"]["message"].is_string());
+    rename(&environment, "away", "far");
+
+    let behind = environment.run(["tiers", "--json"]).json();
+    assert_eq!(behind["schema"], "lifeboat.tiers/1");
+    let far = tier(&behind, "far");
+    assert_eq!(
+        (&far["assets"][0]["lag"]["points"], &far["pending"]["snapshots"]),
+        (&1.into(), &1.into())
+    );
+    let text = environment.run(["tiers"]).success();
+    assert!(text.contains("next: lifeboat tiers catch-up far"), "{text}");
+
+    let ended = environment.run(["tiers", "catch-up", "far", "--limit-upload", "100000", "--json"]);
+    assert_eq!(ended.code(), 0, "{ended}");
+    let report = ended.json();
+    assert_eq!(report["schema"], "lifeboat.tiers.catch-up/1");
+    assert_eq!(tier(&report, "far")["brought"][0]["from"], "near");
+    let level = environment.run(["tiers", "--json"]).json();
+    assert_eq!(tier(&level, "far")["assets"], tier(&level, "near")["assets"]);
+    assert_eq!(tier(&level, "far")["pending"]["snapshots"], 0);
+    let again = environment.run(["tiers", "catch-up"]).success();
+    assert!(again.contains("far: lacks nothing"), "{again}");
+    environment.run(["tiers", "catch-up", "nowhere"]).failure(2);
+}

@@ -1,0 +1,369 @@
+//! What each tier of a site holds and lacks: its points, how far it is behind the best one, its space,
+//! its lock, and what is still on its way there.
+//!
+//! Nothing is written and no key is needed: one listing of each tier, and what was recorded, tell all of it.
+//! All tiers are looked at at the same time, so that one that does not answer is waited for once.
+
+use std::collections::BTreeSet;
+use std::thread;
+use std::time::Duration;
+
+use futures::TryStreamExt as _;
+use lifeboat_model::{AssetName, Outcome, SiteName, SnapshotId, TierName, Timestamp};
+use lifeboat_plan::plan::asset::WalMode;
+use lifeboat_plan::value::duration::Span;
+use lifeboat_postgres::archive::{ArchivedFile, SystemId};
+use lifeboat_postgres::wal::WalFileName;
+use lifeboat_tiers::protection::Protection;
+use lifeboat_tiers::{ObjectMeta, ObjectPath, ObjectPrefix, Tier, TierError};
+use serde::Serialize;
+
+use crate::backlog::{Backlog, Present};
+use crate::catalog::view::View;
+use crate::error::{OpsError, Trouble};
+use crate::state::State;
+use crate::status::history::History;
+use crate::wire::{Reached, Site};
+
+/// The version of [`TiersReport`] as JSON.
+pub const SCHEMA: u32 = 1;
+
+/// How the tiers of a site stand.
+#[derive(Debug, Serialize)]
+pub struct TiersReport {
+    /// The version of this document.
+    pub schema: u32,
+    /// Which site.
+    pub site: SiteName,
+    /// When it was looked.
+    pub now: Timestamp,
+    /// The tiers, in the plan's order.
+    pub tiers: Vec<TierState>,
+}
+
+/// How one tier stands.
+#[derive(Debug, Serialize)]
+pub struct TierState {
+    /// Which tier.
+    pub tier: TierName,
+    /// Where it is.
+    pub address: String,
+    /// Why it could not be looked at.
+    pub trouble: Option<Trouble>,
+    /// The assets that the plan sends there.
+    pub assets: Vec<AssetThere>,
+    /// What lies there; absent if it could not be looked at.
+    pub space: Option<Space>,
+    /// How what lies there is kept from being deleted.
+    pub lock: Lock,
+    /// What it is to get still; absent if it could not be looked at.
+    pub pending: Option<Pending>,
+}
+
+/// An asset on a tier.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct AssetThere {
+    /// Which asset.
+    pub asset: AssetName,
+    /// Up to when its newest capture there has every change.
+    pub captured: Option<Timestamp>,
+    /// The snapshot of that.
+    pub snapshot: Option<SnapshotId>,
+    /// How far it is behind the best tier; absent if this one could not be looked at.
+    pub lag: Option<Lag>,
+}
+
+/// How far a tier is behind the best one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Lag {
+    /// How many captures.
+    pub points: usize,
+    /// What storing those took, in bytes.
+    pub bytes: u64,
+    /// From its newest capture to the newest of all, in seconds; absent if it has none.
+    pub seconds: Option<u64>,
+}
+
+/// How much lies on a tier, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Space {
+    /// The repository.
+    pub repository: u64,
+    /// The archived write-ahead log.
+    pub wal: u64,
+    /// The catalog.
+    pub catalog: u64,
+    /// Plans, the mark, and whatever else.
+    pub other: u64,
+    /// How many objects that is.
+    pub objects: u64,
+    /// What is free, on a tier of this machine.
+    pub free: Option<u64>,
+}
+
+/// How a tier keeps what lies there from being deleted.
+#[derive(Debug, Serialize)]
+pub struct Lock {
+    /// For how long the plan wants it, in seconds.
+    pub declared_s: Option<u64>,
+    /// Whether what was read back is what the plan wants; nothing where it wants none.
+    pub outcome: Option<Outcome>,
+    /// What the store says of the newest snapshot and the newest pack: of the one that is locked less.
+    pub found: Option<Protection>,
+    /// Why nothing could be read back, or is not as declared.
+    pub message: Option<String>,
+}
+
+/// What a tier is to get still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Pending {
+    /// Snapshots that it missed.
+    pub snapshots: usize,
+    /// What storing those took, in bytes.
+    pub bytes: u64,
+    /// Records of the catalog.
+    pub records: usize,
+    /// Files of the write-ahead log that other tiers hold.
+    pub wal_files: usize,
+}
+
+impl TiersReport {
+    /// Tells whether a tier could not be looked at.
+    pub fn has_trouble(&self) -> bool {
+        self.tiers.iter().any(|tier| tier.trouble.is_some())
+    }
+
+    /// Tells whether a lock is not as the plan wants it.
+    pub fn has_weak_lock(&self) -> bool {
+        self.tiers.iter().any(|tier| tier.lock.outcome == Some(Outcome::Failed))
+    }
+}
+
+/// What was found on a tier.
+struct Found {
+    objects: Vec<ObjectMeta>,
+    protection: Result<Option<Protection>, TierError>,
+}
+
+/// Looks at all tiers of a site.
+pub fn tiers_report(site: &Site) -> Result<TiersReport, OpsError> {
+    let surroundings = site.surroundings();
+    let view = View::open(&State::open(&surroundings.state_directory)?.view_path())?;
+    let (backlog, history) =
+        (Backlog::load(&view, site.plan())?, History::load(&view, site.plan())?);
+    let names: Vec<&TierName> = site.plan().tiers().keys().collect();
+    let looked: Vec<Result<Found, Trouble>> = thread::scope(|scope| {
+        let history = &history;
+        let look = |name| scope.spawn(move || look(site, name, history));
+        let looks: Vec<_> = names.iter().copied().map(look).collect();
+        looks.into_iter().map(|look| look.join().expect("looking does not panic")).collect()
+    });
+    let records: BTreeSet<ObjectPath> =
+        view.all()?.iter().map(crate::catalog::record::Record::path).collect();
+    let facts = Facts {
+        site,
+        backlog,
+        records,
+        now: surroundings.now(),
+        tiers: names.into_iter().zip(looked).collect(),
+    };
+    let tiers = facts.tiers.iter().map(|(name, found)| facts.state(name, found));
+    let tiers = tiers.collect::<Result<_, _>>()?;
+    Ok(TiersReport { schema: SCHEMA, site: site.name().clone(), now: facts.now, tiers })
+}
+
+/// Goes to a tier and lists all of it.
+fn look(site: &Site, name: &TierName, history: &History) -> Result<Found, Trouble> {
+    let tier = match site.reach(name) {
+        Reached::Ready(named) => named.tier,
+        Reached::Trouble(trouble) => return Err(trouble),
+        Reached::Vacant(vacancy) => {
+            let (tier, address) = (name.clone(), vacancy.address().to_owned());
+            let lost = history.adopted.contains(&(tier.clone(), address.clone()));
+            let error = if lost {
+                OpsError::TierLost { tier, address }
+            } else {
+                OpsError::TierNew { tier, address }
+            };
+            return Err(Trouble::of(&error));
+        }
+    };
+    let found = async {
+        let objects: Vec<_> = tier.list(&ObjectPrefix::ALL).try_collect().await?;
+        let protection = protection(tier.as_ref(), &objects).await;
+        Ok(Found { objects, protection })
+    };
+    let found: Result<_, TierError> = site.surroundings().runtime.block_on(found);
+    found.map_err(|error| Trouble::of(&error))
+}
+
+/// Reads back how the newest snapshot and the newest pack are locked; of the two, the weaker lock.
+async fn protection(
+    tier: &dyn Tier,
+    objects: &[ObjectMeta],
+) -> Result<Option<Protection>, TierError> {
+    let mut weakest: Option<Protection> = None;
+    for folder in ["repo/snapshots/", "repo/data/"] {
+        let stored = objects.iter().filter(|meta| meta.path.as_str().starts_with(folder));
+        let Some(newest) = stored.max_by_key(|meta| meta.modified) else { continue };
+        let found = tier.protection(&newest.path).await?;
+        weakest = match (weakest, found) {
+            (Some(Protection::Locked { until, .. }), found) if !found.lasts_until(until) => {
+                Some(found)
+            }
+            (None, found) => Some(found),
+            (weaker, _) => weaker,
+        };
+    }
+    Ok(weakest)
+}
+
+/// What was found on all tiers, and what was recorded.
+struct Facts<'a> {
+    site: &'a Site,
+    backlog: Backlog,
+    records: BTreeSet<ObjectPath>,
+    now: Timestamp,
+    tiers: Vec<(&'a TierName, Result<Found, Trouble>)>,
+}
+
+impl Facts<'_> {
+    fn present(&self) -> Present {
+        let found =
+            self.tiers.iter().filter_map(|(name, found)| Some((name, found.as_ref().ok()?)));
+        found.map(|(name, found)| ((*name).clone(), found.snapshots())).collect()
+    }
+
+    fn state(
+        &self,
+        name: &TierName,
+        found: &Result<Found, Trouble>,
+    ) -> Result<TierState, OpsError> {
+        let (plan, present) = (self.site.plan(), self.present());
+        let assets = plan.assets().keys().filter(|asset| plan.tiers_of(asset).contains(name));
+        let there = found.as_ref().ok();
+        Ok(TierState {
+            tier: name.clone(),
+            address: self.site.address(name)?,
+            trouble: found.as_ref().err().cloned(),
+            assets: assets.map(|asset| self.asset(asset, name, &present)).collect(),
+            space: there.map(|found| Space { free: self.free(name), ..found.space() }),
+            lock: self.lock(name, there),
+            pending: there.map(|found| self.pending(name, found, &present)),
+        })
+    }
+
+    fn asset(&self, asset: &AssetName, tier: &TierName, present: &Present) -> AssetThere {
+        let newest = self.backlog.newest(asset, tier, present);
+        let lag = present.contains_key(tier).then(|| {
+            let ahead = self.backlog.ahead(asset, tier, present);
+            let seconds = |best: Timestamp| {
+                let (captured, _) = newest?;
+                Duration::try_from(best.duration_since(captured)).ok().map(|lag| lag.as_secs())
+            };
+            Lag {
+                points: ahead.len(),
+                bytes: ahead.iter().map(|lacking| lacking.bytes).sum(),
+                seconds: match ahead.first() {
+                    Some(best) => seconds(best.captured),
+                    None => newest.map(|_| 0),
+                },
+            }
+        });
+        AssetThere {
+            asset: asset.clone(),
+            captured: newest.map(|(captured, _)| captured),
+            snapshot: newest.map(|(_, snapshot)| snapshot),
+            lag,
+        }
+    }
+
+    fn free(&self, name: &TierName) -> Option<u64> {
+        let tier = self.site.plan().tiers().get(name)?;
+        let folder = tier.url.folder().filter(|_| !self.site.is_elsewhere(name))?;
+        let room = rustix::fs::statvfs(folder.as_path()).ok()?;
+        Some(room.f_bavail.saturating_mul(room.f_frsize))
+    }
+
+    fn lock(&self, name: &TierName, found: Option<&Found>) -> Lock {
+        let declared =
+            self.site.plan().tiers().get(name).and_then(|tier| tier.lock).map(Span::duration);
+        let protection = match found.map(|found| &found.protection) {
+            None => Err("the tier could not be looked at".to_owned()),
+            Some(Err(error)) => Err(crate::error::explain(error)),
+            Some(Ok(None)) => Err("nothing is stored there yet".to_owned()),
+            Some(Ok(Some(protection))) => Ok(*protection),
+        };
+        let outcome = declared.map(|_| match protection {
+            Err(_) => Outcome::CouldNotVerify,
+            Ok(protection) if protection.lasts_until(self.now) => Outcome::Passed,
+            Ok(_) => Outcome::Failed,
+        });
+        let message = match (&protection, outcome) {
+            (Err(why), Some(_)) => Some(why.clone()),
+            (Ok(_), Some(Outcome::Failed)) => {
+                Some("what lies there can be deleted, though the plan wants it locked".to_owned())
+            }
+            _ => None,
+        };
+        let declared_s = declared.map(|declared| declared.as_secs());
+        Lock { declared_s, outcome, found: protection.ok(), message }
+    }
+
+    fn pending(&self, name: &TierName, found: &Found, present: &Present) -> Pending {
+        let missed = self.backlog.of_tier(self.site.plan(), name, present, self.now);
+        let missed: Vec<_> = missed
+            .into_iter()
+            .filter(|lacking| {
+                let mut there = lacking.on.values();
+                !there.any(|id| present.get(name).is_some_and(|ids| ids.contains(id)))
+            })
+            .collect();
+        let own: BTreeSet<&ObjectPath> = found.objects.iter().map(|meta| &meta.path).collect();
+        Pending {
+            snapshots: missed.len(),
+            bytes: missed.iter().map(|lacking| lacking.bytes).sum(),
+            records: self.records.iter().filter(|record| !own.contains(record)).count(),
+            wal_files: self.wal_files(name, found),
+        }
+    }
+
+    /// Counts the files of the log that other tiers hold and that this one is to hold as well.
+    fn wal_files(&self, name: &TierName, found: &Found) -> usize {
+        let logs = self.site.databases().filter(|(_, database)| {
+            database.wal.mode != WalMode::None && database.wal.to.contains(name)
+        });
+        let sources: BTreeSet<&TierName> = logs.flat_map(|(_, db)| &db.wal.to).collect();
+        let others = self.tiers.iter().filter(|(other, _)| sources.contains(*other));
+        let others = others.filter_map(|(_, found)| found.as_ref().ok());
+        let all: BTreeSet<_> = others.flat_map(Found::wal).collect();
+        all.difference(&found.wal().collect()).count()
+    }
+}
+
+impl Found {
+    fn snapshots(&self) -> BTreeSet<SnapshotId> {
+        let paths = self.objects.iter().map(|meta| &meta.path);
+        let snapshots = paths.filter(|path| path.as_str().starts_with("repo/snapshots/"));
+        snapshots.filter_map(|path| path.file_name().parse().ok()).collect()
+    }
+
+    fn wal(&self) -> impl Iterator<Item = (SystemId, WalFileName)> + '_ {
+        let files = self.objects.iter().filter_map(|meta| ArchivedFile::parse(&meta.path));
+        files.map(|file| (file.system, file.file))
+    }
+
+    fn space(&self) -> Space {
+        let mut space = Space { objects: self.objects.len() as u64, ..Space::default() };
+        for ObjectMeta { path, size, .. } in &self.objects {
+            let folder = path.as_str().split('/').next();
+            *match folder {
+                Some("repo") => &mut space.repository,
+                Some("wal") => &mut space.wal,
+                Some("catalog") => &mut space.catalog,
+                _ => &mut space.other,
+            } += size;
+        }
+        space
+    }
+}
