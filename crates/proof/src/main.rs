@@ -13,7 +13,7 @@ use clap::{Parser, Subcommand};
 use lifeboat_model::Secret;
 use lifeboat_proof::durability::{Life, RecordWork, survive, work_on_records};
 use lifeboat_proof::flips::{Bit, Specimen};
-use lifeboat_proof::simulation::{Tally, Telling, simulate};
+use lifeboat_proof::simulation::{Scene, Tally, Telling, simulate};
 
 /// Try to break the repository
 #[derive(Debug, Parser)]
@@ -75,7 +75,9 @@ fn main() -> ExitCode {
         Proof::Flips { bit } => flips(bit, jobs),
         Proof::Durability { seeds, first } => cut_power(first..first + seeds, jobs),
         Proof::Records { work, directory } => keep_records(&work, &directory),
-        Proof::Simulate { seed: Some(seed), .. } => replay(seed),
+        Proof::Simulate { seed: Some(seed), .. } => {
+            Scene::ALL.map(|scene| replay(scene, seed)).into_iter().all(|is_well| is_well)
+        }
         Proof::Simulate { seeds, first, first_only, seed: None } => {
             let go_on = if first_only { GoOn::UntilOneIsWrong } else { GoOn::ToTheEnd };
             simulate_all(first..first + seeds, go_on, jobs)
@@ -99,14 +101,14 @@ fn flips(bit: Option<usize>, jobs: usize) -> bool {
     failures.is_empty()
 }
 
-/// Runs one simulation and prints all of it.
+/// Runs one simulation of a seed and prints all of it.
 #[expect(clippy::print_stdout, reason = "a binary that a developer runs and reads")]
-fn replay(seed: u64) -> bool {
-    match simulate(seed, Telling::Full) {
+fn replay(scene: Scene, seed: u64) -> bool {
+    match simulate(scene, seed, Telling::Full) {
         Ok(story) => {
             println!("{}", story.tally);
             println!(
-                "seed {seed}: all is well; {:?}, {} operations",
+                "seed {seed} ({scene:?}): all is well; {:?}, {} operations",
                 story.remains, story.operations
             );
             true
@@ -115,7 +117,7 @@ fn replay(seed: u64) -> bool {
             for line in &broken.trace {
                 println!("{line}");
             }
-            println!("seed {seed}: {}", broken.what);
+            println!("seed {seed} ({scene:?}): {}", broken.what);
             false
         }
     }
@@ -142,15 +144,17 @@ fn simulate_all(seeds: Range<u64>, go_on: GoOn, jobs: usize) -> bool {
             if seed >= seeds.end || is_enough {
                 break;
             }
-            match simulate(seed, Telling::Brief) {
-                Ok(story) => {
-                    operations.fetch_add(story.operations, Ordering::Relaxed);
-                    tally.lock().unwrap_or_else(PoisonError::into_inner).add(&story.tally);
-                }
-                Err(broken) => {
-                    wrong.fetch_add(1, Ordering::Relaxed);
-                    println!("seed {seed}: {}", broken.what);
-                    println!("    make simulate SEED={seed} tells what happened");
+            for scene in Scene::ALL {
+                match simulate(scene, seed, Telling::Brief) {
+                    Ok(story) => {
+                        operations.fetch_add(story.operations, Ordering::Relaxed);
+                        tally.lock().unwrap_or_else(PoisonError::into_inner).add(&story.tally);
+                    }
+                    Err(broken) => {
+                        wrong.fetch_add(1, Ordering::Relaxed);
+                        println!("seed {seed} ({scene:?}): {}", broken.what);
+                        println!("    make simulate SEED={seed} tells what happened");
+                    }
                 }
             }
         }

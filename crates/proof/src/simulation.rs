@@ -1,5 +1,5 @@
-//! Simulations of a repository in use: several writers on two disks, with everything that goes
-//! wrong decided by one number.
+//! Simulations of a repository in use: several writers on two disks, or on three tiers at once, with
+//! everything that goes wrong decided by one number.
 //!
 //! [`simulate`] runs one seed: tasks of the real code in a simulated world ([`world`]), a plain map of
 //! what ought to be beside it ([`model`]), and at the end, when the weather is calm again, the
@@ -15,6 +15,7 @@
 //! - Nothing that a snapshot needs is ever removed: each time somebody forgot, pruned or repaired,
 //!   well or not, everything that can be seen is whole.
 //! - The last prune leaves nothing that nobody needs.
+//! - Once all tiers are back and caught up, each has what nobody asked to forget anywhere.
 //! - What a failing disk loses at the end is named, costs only what it held, and can be repaired.
 //! - No error is of a sort that nothing of what happened explains.
 //!
@@ -28,6 +29,7 @@ mod model;
 mod reader;
 mod tally;
 mod tasks;
+mod tiers;
 mod verdict;
 mod weather;
 mod world;
@@ -87,6 +89,15 @@ pub struct Broken {
     pub trace: Vec<String>,
 }
 
+/// What is simulated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scene {
+    /// Writers on two disks.
+    Disks,
+    /// A site whose backups go to three tiers at once, any of which may be down.
+    Tiers,
+}
+
 /// Whether what happens is kept in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Telling {
@@ -97,16 +108,16 @@ pub enum Telling {
 }
 
 /// Runs the simulation of a seed.
-pub fn simulate(seed: u64, telling: Telling) -> Result<Story, Broken> {
+pub fn simulate(scene: Scene, seed: u64, telling: Telling) -> Result<Story, Broken> {
     let mut rng = StdRng::seed_from_u64(seed);
-    let weather = Weather::draw(&mut rng);
+    let weather = scene.weather(&mut rng);
     let actors = rng.random_range(1..=ACTORS_MAX);
     let tasks = rng.random_range(2..=TASKS_MAX);
     let world = Arc::new(World::new(rng.random(), actors, weather));
     if telling == Telling::Full {
         world.lock().trace.lines = Some(vec![format!("{weather:?}")]);
     }
-    let stage = Stage { world, ..Stage::new(seed, draw_keys(&mut rng)) };
+    let stage = Stage { world, ..Stage::new(scene, scene.own(seed), scene.draw_keys(&mut rng)) };
     let verdict = verdict::prepare(&stage, &mut rng)
         .and_then(|()| live(&stage, actors, tasks))
         .and_then(|()| verdict::judge(&stage, &mut rng));
@@ -120,11 +131,42 @@ pub fn simulate(seed: u64, telling: Telling) -> Result<Story, Broken> {
     }
 }
 
-/// Draws a key for each repository, in half of all simulations the same.
-fn draw_keys(rng: &mut StdRng) -> Keys {
-    let first: [u8; 64] = std::array::from_fn(|_| rng.random());
-    let second = if rng.random() { first } else { std::array::from_fn(|_| rng.random()) };
-    [first, second]
+impl Scene {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Disks, Self::Tiers];
+
+    /// Returns a seed that no other scene has, and that is another one if its halves change places.
+    const fn own(self, seed: u64) -> u64 {
+        match self {
+            Self::Disks => seed,
+            Self::Tiers => seed ^ (1 << 62),
+        }
+    }
+
+    /// Returns how many disks have a repository.
+    const fn disks(self) -> usize {
+        match self {
+            Self::Disks => 2,
+            Self::Tiers => 3,
+        }
+    }
+
+    fn weather(self, rng: &mut StdRng) -> Weather {
+        let weather = Weather::draw(rng);
+        match self {
+            Self::Disks => weather,
+            Self::Tiers => tiers::weather(weather, rng),
+        }
+    }
+
+    /// Draws a key for each repository: on two disks in half of all simulations the same, on the tiers of a
+    /// site always.
+    fn draw_keys(self, rng: &mut StdRng) -> Keys {
+        let first: [u8; 64] = std::array::from_fn(|_| rng.random());
+        let is_same = self == Self::Tiers || rng.random();
+        let second = if is_same { first } else { std::array::from_fn(|_| rng.random()) };
+        [first, second, first]
+    }
 }
 
 /// Lets all actors live their lives.

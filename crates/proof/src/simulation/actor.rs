@@ -11,14 +11,15 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 
-use super::disk::Process;
+use super::Scene;
+use super::disk::{DISKS_MAX, DiskId, Process};
 use super::model::{Model, SKEW_SECONDS};
 use super::tasks::{Run, Task};
 use super::weather::Weather;
 use super::world::{ActorId, Wish, World};
 
-/// The bytes of both repositories' master keys.
-pub(crate) type Keys = [[u8; 64]; 2];
+/// The bytes of the repositories' master keys.
+pub(crate) type Keys = [[u8; 64]; DISKS_MAX];
 
 /// A process with this number exists on every machine.
 const LIVING_PID: i32 = 1;
@@ -59,13 +60,19 @@ pub(crate) struct Stage {
     pub(crate) world: Arc<World>,
     pub(crate) model: Mutex<Model>,
     pub(crate) keys: Keys,
+    pub(crate) scene: Scene,
 }
 
 impl Stage {
     /// Makes a stage on which nothing was done yet, in a world without anybody.
-    pub(crate) fn new(seed: u64, keys: Keys) -> Self {
+    pub(crate) fn new(scene: Scene, seed: u64, keys: Keys) -> Self {
         let world = Arc::new(World::new(0, 0, Weather::CALM));
-        Self { seed, world, model: Mutex::default(), keys }
+        Self { seed, world, model: Mutex::default(), keys, scene }
+    }
+
+    /// Returns the disks that have a repository.
+    pub(crate) fn disks(&self) -> impl Iterator<Item = DiskId> + use<> {
+        (0..self.scene.disks()).map(DiskId)
     }
 
     pub(crate) fn model(&self) -> MutexGuard<'_, Model> {
@@ -95,7 +102,7 @@ impl<'s> Actor<'s> {
     pub(crate) fn live(&mut self, tasks: usize) -> Result<(), String> {
         let mut result = Ok(());
         for _ in 0..tasks {
-            let task = Task::draw(&mut self.rng);
+            let task = Task::draw(self.stage.scene, &mut self.rng);
             result = result.and_then(|()| self.perform(task).map(drop));
         }
         self.stage.world.end(self.id);

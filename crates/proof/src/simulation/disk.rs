@@ -23,6 +23,12 @@ use super::world::{ActorId, State, Wish, World};
 /// How long a listing lags at most: less than whoever writes a lock waits before he looks again.
 const LAG_MAX_MS: u64 = 190;
 
+/// How many disks there are at most.
+pub(crate) const DISKS_MAX: usize = 3;
+
+/// For how long a disk is down that goes down, in seconds: for some requests, or for a task or two.
+const DOWN_SECONDS: std::ops::RangeInclusive<u64> = 1..=120;
+
 /// For how many writes a full disk stays full.
 const FULL_WRITES: u32 = 6;
 
@@ -59,6 +65,8 @@ pub(crate) struct Disk {
     ghosts: BTreeMap<ObjectPath, Ghost>,
     /// How many more writes find it full.
     full: u32,
+    /// Until when it does not answer; but for reads of packs, which take no turn and so know no time.
+    down: Option<Timestamp>,
     /// What was left half-written under its own name.
     pub(crate) torn: BTreeSet<ObjectPath>,
 }
@@ -81,9 +89,14 @@ impl Disk {
         }
     }
 
-    /// Frees space.
+    /// Frees space, and lets it answer again.
     pub(crate) const fn free(&mut self) {
         self.full = 0;
+        self.down = None;
+    }
+
+    fn is_down(&self, now: Timestamp) -> bool {
+        self.down.is_some_and(|until| now < until)
     }
 }
 
@@ -101,7 +114,7 @@ pub(crate) struct Process {
     dead: AtomicBool,
     guards: Mutex<Vec<Arc<LockGuard>>>,
     /// When it last wrote a lock, on each disk.
-    pub(crate) locked: Mutex<[Timestamp; 2]>,
+    pub(crate) locked: Mutex<[Timestamp; DISKS_MAX]>,
     ticked: Mutex<Option<Timestamp>>,
 }
 
@@ -115,7 +128,7 @@ impl Process {
             has_changed: AtomicBool::new(false),
             dead: AtomicBool::new(false),
             guards: Mutex::default(),
-            locked: Mutex::new([Timestamp::MIN; 2]),
+            locked: Mutex::new([Timestamp::MIN; DISKS_MAX]),
             ticked: Mutex::default(),
         }
     }
@@ -335,12 +348,22 @@ impl SimTier {
 
     fn draw(&self, state: &mut State, request: &Request<'_>) -> Fault {
         let weather = state.weather;
+        let now = state.now;
+        // Asked only where it may be, so that the others go as they always went.
+        if weather.down_per_mille > 0 && state.rng.random_ratio(weather.down_per_mille, 1000) {
+            let seconds = state.rng.random_range(DOWN_SECONDS);
+            state.disks[self.disk.0].down = now.saturating_add(Duration::from_secs(seconds)).ok();
+            state.tally.note(Deed::TierDown);
+        }
         if request.is_write() {
             let write = self.process.writes.fetch_add(1, Ordering::SeqCst) + 1;
             if self.process.killed_at == Some(write) {
                 let moments = [Fault::KilledBefore, Fault::KilledAfter, Fault::KilledWithin];
                 return moments[state.rng.random_range(0..moments.len())];
             }
+        }
+        if state.disks[self.disk.0].is_down(now) {
+            return Fault::Lost;
         }
         if matches!(request, Request::Put(..)) {
             let strikes = state.rng.random_ratio(weather.full_per_mille, 1000);

@@ -9,7 +9,7 @@ use lifeboat_repository::lock::{LockGuard, LockKind};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 
-use super::disk::{DiskId, Process};
+use super::disk::{DISKS_MAX, DiskId, Process};
 use super::reader::{Files, Reading};
 
 /// How far clocks are apart at most, in seconds: one runs ahead and another behind.
@@ -21,12 +21,12 @@ const CONTENTS: u32 = 24;
 /// How many files a backup is given at most; enough to fill several packs.
 const FILES_MAX: usize = 6;
 
-/// What ought to be on both disks.
+/// What ought to be on all disks.
 #[derive(Debug, Default)]
 pub(crate) struct Model {
     /// What each backup that was ever begun was given, by the tag of its snapshot.
     pub(crate) given: BTreeMap<String, Files>,
-    pub(crate) disks: [Expected; 2],
+    pub(crate) disks: [Expected; DISKS_MAX],
 }
 
 /// What ought to be on one disk.

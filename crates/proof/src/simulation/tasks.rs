@@ -34,13 +34,14 @@ use super::model::draw_files;
 use super::reader::{self, Files};
 use super::tally::Deed;
 use super::weather::{Listing, Torn};
+use super::{Scene, tiers};
 use crate::place;
 
 /// How long a command waits for another's lock.
 const PATIENCE: Duration = Duration::from_secs(45);
 
 /// What packs of data are filled to, in bytes: little, so that a backup fills several.
-const PACK_SIZES: std::ops::RangeInclusive<u64> = 1000..=5000;
+pub(super) const PACK_SIZES: std::ops::RangeInclusive<u64> = 1000..=5000;
 
 /// How many snapshots are copied at once at most.
 const COPIED_MAX: usize = 4;
@@ -52,6 +53,10 @@ pub(crate) enum Task {
     Backup(DiskId),
     /// Copy from the first disk to the second.
     Copy(Extent),
+    /// Back something up to all disks at once; this one leads.
+    FanOut(DiskId),
+    /// Copy to a disk what it missed.
+    CatchUp(DiskId),
     /// Check a disk and read all of it, beside others or, as stock restic does, alone.
     Check(DiskId, LockKind),
     /// Read a snapshot.
@@ -95,7 +100,10 @@ pub(crate) enum Thoroughness {
 
 impl Task {
     /// Draws what an actor is asked to do next.
-    pub(crate) fn draw(rng: &mut StdRng) -> Self {
+    pub(crate) fn draw(scene: Scene, rng: &mut StdRng) -> Self {
+        if scene == Scene::Tiers {
+            return tiers::draw(rng);
+        }
         let (first, second) = (DiskId(0), DiskId(1));
         let tasks = [
             (Self::Backup(first), 24),
@@ -126,15 +134,20 @@ impl Task {
             | Self::RepairIndex(disk)
             | Self::RepairPacks(disk)
             | Self::RepairSnapshots(disk) => Some(disk),
-            Self::Backup(_) | Self::Copy(_) | Self::Check(..) | Self::Read(_) => None,
+            Self::Backup(_)
+            | Self::Copy(_)
+            | Self::FanOut(_)
+            | Self::CatchUp(_)
+            | Self::Check(..)
+            | Self::Read(_) => None,
         }
     }
 
     /// Returns as what it is counted that it was killed midway.
     const fn killed(self) -> Option<Deed> {
         match self {
-            Self::Backup(_) => Some(Deed::BackupKilled),
-            Self::Copy(_) => Some(Deed::CopyKilled),
+            Self::Backup(_) | Self::FanOut(_) => Some(Deed::BackupKilled),
+            Self::Copy(_) | Self::CatchUp(_) => Some(Deed::CopyKilled),
             Self::Forget(_, Data::Stays) => Some(Deed::ForgetKilled),
             Self::Forget(_, Data::Goes) | Self::Prune(..) => Some(Deed::PruneKilled),
             Self::RepairIndex(_) | Self::RepairPacks(_) | Self::RepairSnapshots(_) => {
@@ -147,7 +160,9 @@ impl Task {
     /// Returns as what it is counted that its lock was lost.
     const fn lost(self) -> Option<Deed> {
         match self {
-            Self::Backup(_) | Self::Copy(_) => Some(Deed::WriterLostLock),
+            Self::Backup(_) | Self::Copy(_) | Self::FanOut(_) | Self::CatchUp(_) => {
+                Some(Deed::WriterLostLock)
+            }
             Self::Forget(..)
             | Self::Prune(..)
             | Self::RepairIndex(_)
@@ -237,6 +252,8 @@ impl Run<'_> {
         let done = match task {
             Task::Backup(disk) => self.back_up(disk, rng),
             Task::Copy(extent) => self.copy(extent, rng),
+            Task::FanOut(leader) => self.fan_out(leader, rng),
+            Task::CatchUp(disk) => self.catch_up(disk),
             Task::Check(disk, kind) => self.check(disk, kind),
             Task::Read(disk) => self.read(disk, rng),
             Task::Forget(disk, data) => self.forget(disk, data, rng),
@@ -334,7 +351,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn acknowledge(&self, disk: DiskId, snapshot: SnapshotId, tag: &str) {
+    pub(super) fn acknowledge(&self, disk: DiskId, snapshot: SnapshotId, tag: &str) {
         let was_lost = self.was_lost();
         let expected = &mut self.stage.model().disks[disk.0];
         expected.acknowledged.insert(snapshot, tag.to_owned());
@@ -578,7 +595,9 @@ impl Run<'_> {
         };
         let is_weather = match kind {
             ErrorKind::Unavailable => {
-                weather.fails_per_mille > 0 || self.process.is_dead() || self.was_lost()
+                weather.fails_per_mille + weather.down_per_mille > 0
+                    || self.process.is_dead()
+                    || self.was_lost()
             }
             ErrorKind::Denied => weather.full_per_mille > 0,
             // Somebody else's lock, or what a dead process left of his.

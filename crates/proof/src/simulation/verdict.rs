@@ -13,7 +13,6 @@ use lifeboat_tiers::ObjectPath;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 
-use super::Remains;
 use super::actor::{Actor, Stage};
 use super::disk::{DiskId, Process, SimTier};
 use super::reader::{self, Reading};
@@ -22,10 +21,8 @@ use super::tasks::{Task, Thoroughness};
 use super::weather::Weather;
 use super::world::{ActorId, World};
 use super::wreck;
+use super::{Remains, Scene, tiers};
 use crate::place;
-
-/// Both disks.
-const DISKS: [DiskId; 2] = [DiskId(0), DiskId(1)];
 
 /// How many backups there are at most when a simulation begins.
 const BEFORE_MAX: usize = 4;
@@ -37,9 +34,12 @@ const NIGHT: Duration = Duration::from_hours(2);
 pub(super) fn prepare(stage: &Stage, rng: &mut StdRng) -> Result<(), String> {
     let world = Arc::new(World::new(0, 1, Weather::CALM));
     // A seed of its own, so that nobody does later what was done here.
-    let calm =
-        Stage { seed: stage.seed.rotate_left(32), world, ..Stage::new(stage.seed, stage.keys) };
-    for disk in DISKS {
+    let calm = Stage {
+        seed: stage.seed.rotate_left(32),
+        world,
+        ..Stage::new(stage.scene, stage.seed, stage.keys)
+    };
+    for disk in stage.disks() {
         let process = Arc::new(Process::new(ActorId(0), None));
         let store = place::store(Arc::new(SimTier::new(&calm.world, &process, disk)));
         let key = MasterKey::from_bytes(&stage.keys[disk.0]);
@@ -48,7 +48,7 @@ pub(super) fn prepare(stage: &Stage, rng: &mut StdRng) -> Result<(), String> {
     calm.world.lock().trace.lines = stage.world.lock().trace.lines.take();
     let mut actor = Actor::new(&calm, ActorId(0));
     for _ in 0..rng.random_range(0..=BEFORE_MAX) {
-        actor.perform(Task::Backup(DISKS[0]))?;
+        actor.perform(Task::Backup(DiskId(0)))?;
     }
     let (mut before, mut after) = (calm.world.lock(), stage.world.lock());
     std::mem::swap(&mut before.disks, &mut after.disks);
@@ -62,10 +62,13 @@ pub(super) fn prepare(stage: &Stage, rng: &mut StdRng) -> Result<(), String> {
 /// Lets the night pass, looks at everything, makes sure that work goes on, and then wrecks a disk.
 pub(super) fn judge(stage: &Stage, rng: &mut StdRng) -> Result<Remains, String> {
     let calm = calm_down(stage);
+    if calm.scene == Scene::Tiers {
+        tiers::converge(&calm)?;
+    }
     let remains = go_on(&calm).and_then(|remains| {
         // Only what happens in bad weather counts, and what comes now.
         calm.world.lock().tally = Tally::default();
-        wreck::wreck_and_repair(&calm, DISKS[0], rng)?;
+        wreck::wreck_and_repair(&calm, DiskId(0), rng)?;
         Ok(remains)
     });
     let mut after = calm.world.lock();
@@ -81,7 +84,7 @@ pub(super) fn judge(stage: &Stage, rng: &mut StdRng) -> Result<Remains, String> 
 /// Looks at everything, and makes sure that work goes on.
 fn go_on(calm: &Stage) -> Result<Remains, String> {
     let mut remains = Remains::default();
-    for disk in DISKS {
+    for disk in calm.disks() {
         clear_torn(calm, disk)?;
         let reading = look(calm, disk)?;
         remains.snapshots += reading.snapshots.len();
@@ -138,11 +141,12 @@ fn calm_down(stage: &Stage) -> Stage {
     drop((new, old));
     let model = std::mem::take(&mut *stage.model());
     // Another seed, so that nobody does again what was done before.
-    Stage { seed: !stage.seed, world: Arc::new(world), model: model.into(), keys: stage.keys }
+    let (keys, scene) = (stage.keys, stage.scene);
+    Stage { seed: !stage.seed, world: Arc::new(world), model: model.into(), keys, scene }
 }
 
 /// Removes by hand what a disk that lies left half-written; the check must have named it.
-fn clear_torn(stage: &Stage, disk: DiskId) -> Result<(), String> {
+pub(super) fn clear_torn(stage: &Stage, disk: DiskId) -> Result<(), String> {
     let torn = std::mem::take(&mut stage.world.lock().disks[disk.0].torn);
     if torn.is_empty() {
         return Ok(());
@@ -173,7 +177,7 @@ pub(super) fn named_damage(stage: &Stage, disk: DiskId) -> Result<Vec<String>, S
 }
 
 /// Reads a disk in both ways and holds it against what ought to be.
-fn look(stage: &Stage, disk: DiskId) -> Result<Reading, String> {
+pub(super) fn look(stage: &Stage, disk: DiskId) -> Result<Reading, String> {
     let reading = reader::read(&stage.world.lock().disks[disk.0].contents(), &stage.keys[disk.0]);
     if !reading.damage.is_empty() {
         return Err(format!("disk {}: {:?}", disk.0, reading.damage));

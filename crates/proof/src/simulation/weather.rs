@@ -11,6 +11,8 @@ pub(crate) struct Weather {
     pub(crate) fails_per_mille: u32,
     /// How often a disk is full for a while, in a thousand writes.
     pub(crate) full_per_mille: u32,
+    /// How often a disk goes down for a while, in a thousand requests.
+    pub(crate) down_per_mille: u32,
     /// How often something takes seconds or minutes, in a thousand.
     pub(crate) slow_per_mille: u32,
     /// How often the machine sleeps for most of an hour, in a thousand.
@@ -46,6 +48,7 @@ impl Weather {
     pub(crate) const CALM: Self = Self {
         fails_per_mille: 0,
         full_per_mille: 0,
+        down_per_mille: 0,
         slow_per_mille: 0,
         sleep_per_mille: 0,
         killed_per_mille: 0,
@@ -60,6 +63,7 @@ impl Weather {
         Self {
             fails_per_mille: pick(&[0, 0, 5, 20, 60]),
             full_per_mille: pick(&[0, 0, 0, 20]),
+            down_per_mille: 0,
             slow_per_mille: pick(&[0, 5, 30]),
             sleep_per_mille: pick(&[0, 0, 5, 20]),
             killed_per_mille: pick(&[0, 300, 700]),

@@ -1,4 +1,4 @@
-//! The world of a simulation: one clock, two disks, and whose turn it is.
+//! The world of a simulation: one clock, some disks, and whose turn it is.
 //!
 //! Whoever works in a simulated world is an actor with threads of its own, as the real code has
 //! them. Each time one of them asks a tier or sleeps, it comes here and waits for its turn; only
@@ -28,7 +28,7 @@ use lifeboat_model::Timestamp;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use super::disk::Disk;
+use super::disk::{DISKS_MAX, Disk};
 use super::tally::{Deed, Tally};
 use super::weather::Weather;
 
@@ -68,7 +68,7 @@ struct Actor {
 pub(crate) struct State {
     pub(crate) rng: StdRng,
     pub(crate) now: Timestamp,
-    pub(crate) disks: [Disk; 2],
+    pub(crate) disks: [Disk; DISKS_MAX],
     pub(crate) weather: Weather,
     pub(crate) trace: Trace,
     pub(crate) tally: Tally,
@@ -115,7 +115,7 @@ impl World {
         let state = State {
             rng: StdRng::seed_from_u64(seed),
             now: Timestamp::from_second(EPOCH_SECONDS).expect("it is in our time"),
-            disks: [Disk::default(), Disk::default()],
+            disks: std::array::from_fn(|_| Disk::default()),
             weather,
             trace: Trace::default(),
             tally: Tally::default(),
