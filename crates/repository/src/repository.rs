@@ -64,6 +64,8 @@ const HEADER_READ_LENGTH: u64 = 48 << 10;
 /// The byte that says that a document is compressed.
 const COMPRESSED: u8 = 2;
 
+mod read_back;
+
 mod sealed {
     use lifeboat_model::IndexId;
 
@@ -584,22 +586,6 @@ impl<S: State> Repository<S> {
         let id = self.save_document(&file.to_document())?;
         self.state.was_saved(id, file);
         Ok(id)
-    }
-
-    /// Stores an index file like [`Self::save_index`], and reads it back before anything in it is known.
-    pub(crate) fn save_index_and_read_it(
-        &self,
-        file: &IndexFile,
-    ) -> Result<IndexId, RepositoryError> {
-        let id = self.save_document(&file.to_document())?;
-        self.load_raw(&id)?;
-        self.state.was_saved(id, file);
-        Ok(id)
-    }
-
-    /// Returns how many packs the index lists that is loaded; none, if there is none.
-    pub(crate) fn packs_known(&self) -> usize {
-        self.state.packs_known()
     }
 
     /// Reads the header of a pack of `size` bytes.
