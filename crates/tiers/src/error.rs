@@ -4,6 +4,7 @@ use std::io;
 
 use lifeboat_model::{Capability, Classify, ErrorKind, Hint, Timestamp};
 
+use crate::refusal::Refusal;
 use crate::{ObjectPath, ReadRange};
 
 /// An operation on a tier failed.
@@ -57,6 +58,19 @@ pub enum TierError {
         /// What was attempted, like `write repo/config`.
         action: String,
         /// The system's word.
+        #[source]
+        source: io::Error,
+    },
+    /// A store in the network refuses, and will until somebody does something.
+    #[error("{tier} refused to {action}: {refusal}")]
+    Refused {
+        /// The tier's address.
+        tier: String,
+        /// What was attempted.
+        action: String,
+        /// Why.
+        refusal: Refusal,
+        /// The store's word.
         #[source]
         source: io::Error,
     },
@@ -128,6 +142,10 @@ impl TierError {
         Self::AlreadyExists { tier: tier.to_owned(), path: path.clone() }
     }
 
+    pub(crate) fn refused(tier: &str, action: String, refusal: Refusal, source: io::Error) -> Self {
+        Self::Refused { tier: tier.to_owned(), action, refusal, source }
+    }
+
     pub(crate) fn unsupported(tier: &str, capability: Capability) -> Self {
         Self::Unsupported { tier: tier.to_owned(), capability }
     }
@@ -161,6 +179,7 @@ impl Classify for TierError {
             Self::Denied { .. } | Self::Full { .. } | Self::Locked { .. } | Self::Cold { .. } => {
                 ErrorKind::Denied
             }
+            Self::Refused { refusal, .. } => refusal.kind(),
             Self::Unsupported { .. } => ErrorKind::Config,
             Self::Unavailable { .. } => ErrorKind::Unavailable,
             Self::GivenUp { .. } => ErrorKind::Cancelled,
@@ -178,6 +197,7 @@ impl Classify for TierError {
             Self::Denied { tier, .. } => {
                 Some(Hint::new(format!("check the owner, mode and mount options of {tier}")))
             }
+            Self::Refused { tier, refusal, .. } => Some(refusal.hint(tier)),
             Self::Full { tier, .. } => {
                 Some(Hint::new(format!("free space on {tier}, then run the command again")))
             }

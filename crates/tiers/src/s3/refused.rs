@@ -1,0 +1,330 @@
+//! What S3 says when it refuses, and which error of a tier that is.
+//!
+//! Source: Amazon S3 API Reference, "Error responses"; codes that begin with `XMinio` are MinIO's.
+
+use std::io;
+use std::time::Duration;
+
+use http::StatusCode;
+use lifeboat_model::{Capability, Timestamp};
+
+use super::answers::{self, AnswerError, ErrorAnswer};
+use crate::http::{Answer, HttpFailure};
+use crate::refusal::Refusal;
+use crate::{ObjectPath, TierError};
+
+/// Why a request to S3 did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum S3Failure {
+    /// There was no answer.
+    #[error(transparent)]
+    Http(#[from] HttpFailure),
+    /// The answer was no.
+    #[error("{0}")]
+    Refused(Box<Refused>),
+    /// The answer says something else than what was asked.
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
+    /// The body is not what the store was given.
+    #[error("the body came {came}")]
+    Altered {
+        /// How.
+        came: &'static str,
+    },
+    /// The request could not be signed.
+    #[error(transparent)]
+    Unsigned(#[from] reqsign_core::Error),
+}
+
+/// An answer that says no.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) status: StatusCode,
+    pub(super) code: String,
+    pub(super) message: String,
+    /// Where the bucket is.
+    region: Option<String>,
+    /// By how much this machine's clock is off.
+    clock_off: Option<Duration>,
+    /// What hides the object is the newest that there is of it.
+    pub(super) is_hidden: bool,
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.status.as_u16())?;
+        for part in [&self.code, &self.message] {
+            if !part.is_empty() {
+                write!(f, " {part}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Refused {
+    /// Reads an answer that says no; `now` is this machine's time.
+    pub(super) fn of(answer: &Answer, now: Timestamp) -> Self {
+        let said = ErrorAnswer::read(&answer.body);
+        let theirs = said
+            .server_time
+            .as_deref()
+            .and_then(|time| time.parse().ok())
+            .or_else(|| answers::header_time(&answer.headers, "date"));
+        let named = answer.header("x-amz-bucket-region").map(str::to_owned);
+        Self {
+            status: answer.status,
+            code: said.code,
+            message: said.message,
+            region: said.region.filter(|region| !region.is_empty()).or(named),
+            clock_off: theirs.map(|theirs: Timestamp| now.duration_since(theirs).unsigned_abs()),
+            is_hidden: answer.header("x-amz-delete-marker") == Some("true"),
+        }
+    }
+
+    /// Tells whether the object, or that version of it, is not there.
+    pub(super) fn is_absence(&self) -> bool {
+        match self.code.as_str() {
+            "" | "NoSuchKey" | "NoSuchVersion" => self.status == StatusCode::NOT_FOUND,
+            _ => false,
+        }
+    }
+
+    fn meaning(&self) -> Meaning {
+        use Meaning::{Absent, Cold, Exists, Full, Lockless, Passing};
+        let for_good = Meaning::Refusal;
+        match self.code.as_str() {
+            "NoSuchBucket" => for_good(Refusal::NoContainer),
+            "PreconditionFailed" => Exists,
+            "InvalidObjectState" => Cold,
+            "RequestTimeTooSkewed" | "RequestExpired" => {
+                for_good(Refusal::Clock { off: self.clock_off })
+            }
+            "InvalidAccessKeyId"
+            | "SignatureDoesNotMatch"
+            | "ExpiredToken"
+            | "InvalidToken"
+            | "TokenRefreshRequired"
+            | "InvalidSecurity" => for_good(Refusal::Credentials),
+            "PermanentRedirect"
+            | "TemporaryRedirect"
+            | "AuthorizationHeaderMalformed"
+            | "IllegalLocationConstraintException"
+                if self.region.is_some() || self.status.is_redirection() =>
+            {
+                for_good(Refusal::Region { right: self.region.clone() })
+            }
+            "QuotaExceeded" | "XMinioStorageFull" | "XMinioAdminBucketQuotaExceeded" => Full,
+            "ObjectLockConfigurationNotFoundError" => Lockless,
+            "InvalidRequest" if self.message.contains("Object Lock") => Lockless,
+            // What arrived is not what was sent, or not all of it; sent again it may.
+            "RequestTimeout"
+            | "BadDigest"
+            | "IncompleteBody"
+            | "XAmzContentSHA256Mismatch"
+            | "XAmzContentChecksumMismatch"
+            | "ConditionalRequestConflict"
+            | "OperationAborted"
+            | "SlowDown"
+            | "Throttling" => Passing,
+            _ if self.is_absence() => Absent,
+            _ => self.meaning_of_status(),
+        }
+    }
+
+    fn meaning_of_status(&self) -> Meaning {
+        match self.status {
+            StatusCode::UNAUTHORIZED => Meaning::Refusal(Refusal::Credentials),
+            StatusCode::FORBIDDEN => Meaning::Refusal(Refusal::NotAllowed),
+            StatusCode::PRECONDITION_FAILED => Meaning::Exists,
+            StatusCode::INSUFFICIENT_STORAGE => Meaning::Full,
+            StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT | StatusCode::TOO_MANY_REQUESTS => {
+                Meaning::Passing
+            }
+            status if status.is_redirection() => {
+                Meaning::Refusal(Refusal::Region { right: self.region.clone() })
+            }
+            StatusCode::NOT_IMPLEMENTED => Meaning::Refusal(Refusal::Unfit),
+            status if status.is_server_error() => Meaning::Passing,
+            _ => Meaning::Refusal(Refusal::Unfit),
+        }
+    }
+}
+
+/// What a refusal is to a tier.
+enum Meaning {
+    Absent,
+    Exists,
+    Cold,
+    Full,
+    Lockless,
+    Passing,
+    Refusal(Refusal),
+}
+
+/// What was asked of which object, for whoever reads the error.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Request<'a> {
+    /// The tier's address.
+    pub(super) tier: &'a str,
+    /// Like `write`.
+    pub(super) verb: &'static str,
+    /// The object, unless it is about the bucket.
+    pub(super) path: Option<&'a ObjectPath>,
+}
+
+impl Request<'_> {
+    fn action(self) -> String {
+        match self.path {
+            Some(path) => format!("{} {path}", self.verb),
+            None => self.verb.to_owned(),
+        }
+    }
+
+    /// Says of a tier why this did not succeed.
+    pub(super) fn failed(self, failure: S3Failure) -> TierError {
+        let tier = self.tier.to_owned();
+        let action = self.action();
+        match failure {
+            S3Failure::Http(failure) => failure.told(self.tier, action),
+            S3Failure::Answer(_) | S3Failure::Altered { .. } => {
+                TierError::Unavailable { tier, action, source: io::Error::other(failure) }
+            }
+            S3Failure::Unsigned(error) => self.unsigned(error),
+            S3Failure::Refused(refused) => self.refused(*refused),
+        }
+    }
+
+    /// A service that hands out credentials may be back soon; where there are none, there are none.
+    fn unsigned(self, error: reqsign_core::Error) -> TierError {
+        let source = || io::Error::other(error.to_string());
+        if error.is_retryable() {
+            let tier = self.tier.to_owned();
+            return TierError::Unavailable { tier, action: self.action(), source: source() };
+        }
+        TierError::refused(self.tier, self.action(), Refusal::NoCredentials, source())
+    }
+
+    fn refused(self, refused: Refused) -> TierError {
+        let tier = self.tier.to_owned();
+        let action = self.action();
+        let meaning = refused.meaning();
+        let source = io::Error::other(refused.to_string());
+        match (meaning, self.path) {
+            (Meaning::Absent, Some(path)) => TierError::not_found(&tier, path),
+            (Meaning::Exists, Some(path)) => TierError::already_exists(&tier, path),
+            (Meaning::Cold, Some(path)) => TierError::Cold { tier, path: path.clone() },
+            (Meaning::Full, _) => TierError::Full { tier, action, source },
+            (Meaning::Lockless, _) => TierError::unsupported(&tier, Capability::ObjectLock),
+            (Meaning::Passing, _) => TierError::Unavailable { tier, action, source },
+            (Meaning::Refusal(refusal), _) => TierError::refused(&tier, action, refusal, source),
+            (Meaning::Absent | Meaning::Exists | Meaning::Cold, None) => {
+                TierError::refused(&tier, action, Refusal::Unfit, source)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use http::HeaderMap;
+    use lifeboat_model::{Classify, ErrorKind};
+
+    fn answer(status: u16, body: &str) -> Answer {
+        Answer {
+            status: StatusCode::from_u16(status).unwrap(),
+            headers: HeaderMap::new(),
+            body: Bytes::from(body.to_owned()),
+        }
+    }
+
+    fn told_of(answer: &Answer) -> TierError {
+        let now: Timestamp = "2026-11-29T12:00:00Z".parse().unwrap();
+        let path = "repo/config".parse().unwrap();
+        let request = Request { tier: "s3://shop/p", verb: "read", path: Some(&path) };
+        request.failed(S3Failure::Refused(Box::new(Refused::of(answer, now))))
+    }
+
+    fn told(status: u16, body: &str) -> TierError {
+        told_of(&answer(status, body))
+    }
+
+    fn coded(status: u16, code: &str) -> TierError {
+        told(status, &format!("<Error><Code>{code}</Code><Message>text</Message></Error>"))
+    }
+
+    fn hint(error: &TierError) -> String {
+        error.hint().unwrap().to_string()
+    }
+
+    #[test]
+    fn another_region_is_named_with_the_right_one() {
+        // As S3 answers a request that is signed for another region.
+        let error = told(
+            400,
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>AuthorizationHeaderMalformed\
+             </Code><Message>The authorization header is malformed; the region 'us-east-1' is wrong; \
+             expecting 'eu-central-1'</Message><Region>eu-central-1</Region><RequestId>AF1</RequestId>\
+             <HostId>x=</HostId></Error>",
+        );
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(hint(&error).contains("AWS_REGION=eu-central-1"), "{}", hint(&error));
+        let mut moved = answer(301, "");
+        moved.headers.insert("x-amz-bucket-region", "eu-west-1".parse().unwrap());
+        assert!(told_of(&moved).to_string().ends_with("the bucket is in the region eu-west-1"));
+    }
+
+    #[test]
+    fn a_clock_that_is_off_is_told_by_how_much() {
+        let error = told(
+            403,
+            "<Error><Code>RequestTimeTooSkewed</Code><Message>The difference between the request time \
+             and the current time is too large.</Message><RequestTime>20261129T120000Z</RequestTime>\
+             <ServerTime>2026-11-29T14:30:00Z</ServerTime>\
+             <MaxAllowedSkewMilliseconds>900000</MaxAllowedSkewMilliseconds></Error>",
+        );
+        assert!(error.to_string().ends_with("off by 9000 seconds"), "{error}");
+        assert!(hint(&error).contains("timedatectl"));
+    }
+
+    #[test]
+    fn what_stays_is_told_from_what_passes() {
+        for (status, code, kind) in [
+            (404, "NoSuchKey", ErrorKind::NotFound),
+            (404, "NoSuchBucket", ErrorKind::NotFound),
+            (412, "PreconditionFailed", ErrorKind::Conflict),
+            (403, "AccessDenied", ErrorKind::Denied),
+            (403, "InvalidAccessKeyId", ErrorKind::Denied),
+            (403, "SignatureDoesNotMatch", ErrorKind::Denied),
+            (400, "ExpiredToken", ErrorKind::Denied),
+            (403, "InvalidObjectState", ErrorKind::Denied),
+            (403, "QuotaExceeded", ErrorKind::Denied),
+            (507, "XMinioStorageFull", ErrorKind::Denied),
+            (501, "NotImplemented", ErrorKind::Config),
+            (400, "InvalidArgument", ErrorKind::Config),
+            (400, "RequestTimeout", ErrorKind::Unavailable),
+            (400, "BadDigest", ErrorKind::Unavailable),
+            (409, "ConditionalRequestConflict", ErrorKind::Unavailable),
+            (500, "InternalError", ErrorKind::Unavailable),
+            (503, "SlowDown", ErrorKind::Unavailable),
+            (429, "", ErrorKind::Unavailable),
+            (502, "", ErrorKind::Unavailable),
+        ] {
+            let error = coded(status, code);
+            assert_eq!(error.kind(), kind, "{status} {code}: {error}");
+            assert!(error.to_string().contains("s3://shop/p"), "{error}");
+        }
+        assert!(matches!(coded(403, "InvalidObjectState"), TierError::Cold { .. }));
+        assert!(matches!(coded(403, "QuotaExceeded"), TierError::Full { .. }));
+        assert!(matches!(told(404, ""), TierError::NotFound { .. }));
+        assert!(matches!(told(403, "<html>a proxy"), TierError::Refused { .. }));
+    }
+
+    #[test]
+    fn a_missing_bucket_is_not_a_missing_object() {
+        let error = coded(404, "NoSuchBucket");
+        assert!(hint(&error).contains("aws s3 mb s3://shop;"), "{}", hint(&error));
+    }
+}

@@ -1,0 +1,242 @@
+//! What the AWS tools would use: from the plan, else the environment, else the profile's files.
+//!
+//! Source: AWS SDKs and Tools Reference Guide, "Shared config and credentials files", "Settings
+//! reference" (region, endpoint, profile, data integrity protections).
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ini::{Ini, Properties};
+use lifeboat_model::{Classify, ErrorKind, Hint};
+use reqsign_aws_v4::{Credential, DefaultCredentialProvider, StaticCredentialProvider};
+use reqsign_core::ProvideCredentialChain;
+
+use super::place::{ParseEndpointError, Place};
+use super::{Keys, S3Options};
+use crate::http::{Trust, TrustError};
+
+/// The region whose endpoint knows where every bucket is.
+const REGION_DEFAULT: &str = "us-east-1";
+
+/// A bucket cannot be spoken to as it is configured.
+#[derive(Debug, thiserror::Error)]
+pub enum S3OpenError {
+    /// The endpoint is none.
+    #[error(transparent)]
+    Endpoint(#[from] ParseEndpointError),
+    /// Encrypted connections cannot be made.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// A file of the AWS tools cannot be read.
+    #[error("{} cannot be read", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file of the AWS tools is not what they would read.
+    #[error("{} is not a file of profiles", path.display())]
+    BadFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: ini::ParseError,
+    },
+    /// The profile is in neither file.
+    #[error("there is no profile `{profile}`")]
+    NoProfile {
+        /// What was asked for.
+        profile: String,
+    },
+    /// The profile takes on a role, which is left to the AWS tools.
+    #[error("the profile `{profile}` takes on a role, which lifeboat does not do by itself")]
+    Role {
+        /// The profile.
+        profile: String,
+    },
+}
+
+impl Classify for S3OpenError {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Config
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        match self {
+            Self::Trust(error) => error.hint(),
+            Self::NoProfile { .. } => {
+                Some(Hint::new("see which there are: aws configure list-profiles"))
+            }
+            Self::Role { profile } => Some(Hint::new(format!(
+                "let another profile ask the AWS tools: write `credential_process = aws configure export-credentials --profile {profile}` below [profile lifeboat] in ~/.aws/config, and use the profile lifeboat"
+            ))),
+            Self::Endpoint(_) | Self::Unreadable { .. } | Self::BadFile { .. } => None,
+        }
+    }
+}
+
+/// One profile, as both files have it.
+#[derive(Debug, Default)]
+struct Profile {
+    name: String,
+    config: Properties,
+    credentials: Properties,
+}
+
+impl Profile {
+    fn get(&self, key: &str) -> Option<String> {
+        let text = self.credentials.get(key).or_else(|| self.config.get(key))?;
+        Some(text.to_owned()).filter(|text| !text.is_empty())
+    }
+
+    fn has_credentials(&self) -> bool {
+        ["aws_access_key_id", "credential_process", "sso_session", "sso_start_url"]
+            .iter()
+            .any(|key| self.get(key).is_some())
+    }
+}
+
+/// What requests are made with.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) place: Place,
+    pub(super) region: String,
+    pub(super) trust: Trust,
+    pub(super) sums: Sums,
+    /// Whether the store is AWS itself.
+    pub(super) is_vendor: bool,
+    profile: Option<String>,
+}
+
+/// When requests carry a sum beside what the signature covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sums {
+    /// Always.
+    WhenSupported,
+    /// Only where the store wants one, for stores that refuse what they do not know.
+    WhenRequired,
+}
+
+impl Settings {
+    /// Finds everything; reads the files of the profile.
+    pub(super) fn find(options: &S3Options) -> Result<Self, S3OpenError> {
+        let environment = Environment(&options.environment);
+        let chosen = options.profile.clone().or_else(|| environment.get("AWS_PROFILE"));
+        let profile = environment.profile(chosen.as_deref(), options.keys.is_some())?;
+        let region = options
+            .region
+            .clone()
+            .or_else(|| environment.first(&["AWS_REGION", "AWS_DEFAULT_REGION"]))
+            .or_else(|| profile.get("region"))
+            .unwrap_or_else(|| REGION_DEFAULT.to_owned());
+        let endpoint = options
+            .endpoint
+            .clone()
+            .or_else(|| environment.first(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]))
+            .or_else(|| profile.get("endpoint_url"));
+        let place = Place::new(
+            endpoint.as_deref(),
+            &region,
+            options.addressing,
+            &options.bucket,
+            &options.prefix,
+        )?;
+        let authorities = environment
+            .get("AWS_CA_BUNDLE")
+            .or_else(|| profile.get("ca_bundle"))
+            .or_else(|| environment.get("SSL_CERT_FILE"));
+        let calculation = environment
+            .get("AWS_REQUEST_CHECKSUM_CALCULATION")
+            .or_else(|| profile.get("request_checksum_calculation"));
+        let required = calculation.is_some_and(|word| word.eq_ignore_ascii_case("when_required"));
+        Ok(Self {
+            place,
+            region,
+            trust: authorities.map_or(Trust::System, |path| Trust::File(PathBuf::from(path))),
+            sums: if required { Sums::WhenRequired } else { Sums::WhenSupported },
+            is_vendor: endpoint.is_none_or(|endpoint| is_vendor(&endpoint)),
+            profile: chosen,
+        })
+    }
+
+    /// Returns where credentials are looked for, in this order.
+    pub(super) fn credentials(&self, options: &S3Options) -> ProvideCredentialChain<Credential> {
+        let chain = ProvideCredentialChain::new();
+        if let Some(Keys { id, secret }) = &options.keys {
+            return chain.push(StaticCredentialProvider::new(id.expose(), secret.expose()));
+        }
+        let mut known = DefaultCredentialProvider::builder();
+        if let Some(profile) = &self.profile {
+            known = known.with_profile(profile);
+        }
+        if options.profile.is_some() {
+            // Who names a profile in the plan does not mean whatever else is lying about.
+            known = known.no_env().no_web_identity().no_ecs().no_imds();
+        }
+        chain.push(known.build())
+    }
+}
+
+fn is_vendor(endpoint: &str) -> bool {
+    let host = endpoint.split_once("://").map_or(endpoint, |(_, host)| host);
+    let host = host.split(['/', ':']).next().unwrap_or(host);
+    host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn")
+}
+
+/// The environment variables, of which an empty one says nothing.
+struct Environment<'e>(&'e BTreeMap<String, String>);
+
+impl Environment<'_> {
+    fn get(&self, name: &str) -> Option<String> {
+        self.0.get(name).filter(|value| !value.is_empty()).cloned()
+    }
+
+    fn first(&self, names: &[&str]) -> Option<String> {
+        names.iter().find_map(|name| self.get(name))
+    }
+
+    /// Reads the chosen profile, or the default one, which need not be there.
+    fn profile(&self, chosen: Option<&str>, has_keys: bool) -> Result<Profile, S3OpenError> {
+        let name = chosen.unwrap_or("default");
+        let in_config = if name == "default" { name.to_owned() } else { format!("profile {name}") };
+        let config = self.section("AWS_CONFIG_FILE", "config", &in_config)?;
+        let credentials = self.section("AWS_SHARED_CREDENTIALS_FILE", "credentials", name)?;
+        if chosen.is_some() && config.is_none() && credentials.is_none() {
+            return Err(S3OpenError::NoProfile { profile: name.to_owned() });
+        }
+        let profile = Profile {
+            name: name.to_owned(),
+            config: config.unwrap_or_default(),
+            credentials: credentials.unwrap_or_default(),
+        };
+        let has_keys = has_keys || self.get("AWS_ACCESS_KEY_ID").is_some();
+        if profile.get("role_arn").is_some() && !profile.has_credentials() && !has_keys {
+            return Err(S3OpenError::Role { profile: profile.name });
+        }
+        Ok(profile)
+    }
+
+    fn section(
+        &self,
+        variable: &str,
+        file: &str,
+        section: &str,
+    ) -> Result<Option<Properties>, S3OpenError> {
+        let below_home = || Some(Path::new(&self.get("HOME")?).join(".aws").join(file));
+        let Some(path) = self.get(variable).map(PathBuf::from).or_else(below_home) else {
+            return Ok(None);
+        };
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(S3OpenError::Unreadable { path, source }),
+        };
+        let parsed =
+            Ini::load_from_str(&text).map_err(|source| S3OpenError::BadFile { path, source })?;
+        Ok(parsed.section(Some(section)).cloned())
+    }
+}
