@@ -1,6 +1,7 @@
 //! Test support: private PostgreSQL clusters, stock restic, file trees; for what stands beside the
 //! house only: tests, the benchmark, the demo.
 //!
+//! - [`emulators`] are servers that speak S3 and Azure Blob Storage, stopped when they are dropped.
 //! - [`interrupt::Interrupt`] hears Ctrl-C, so that whatever was made can be removed.
 //! - [`postgres::Cluster`] is a PostgreSQL server of one's own, stopped when it is dropped.
 //! - [`power::PowerDisk`] is a file system that forgets what was not synced when its power is cut.
@@ -9,7 +10,9 @@
 //!   lies in a directory, and names each difference between two captures.
 //! - [`unprivileged`] runs a test's body as a user who owns nothing.
 
+pub mod emulators;
 pub mod interrupt;
+mod needs;
 pub mod postgres;
 pub mod power;
 pub mod program;

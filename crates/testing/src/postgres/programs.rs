@@ -3,10 +3,9 @@
 //! The newer one comes from `dev/install-needs postgresql-18`, which pins its bytes; it has no client
 //! programs, so the system's are used with it (`psql` talks to newer servers, `pg_dump` does not).
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use nix::unistd::geteuid;
-
+use crate::needs;
 use crate::program::ProgramError;
 
 /// Which server.
@@ -27,7 +26,12 @@ impl Release {
     pub(super) fn programs(self) -> Result<PathBuf, ProgramError> {
         match self {
             Self::System => system(),
-            Self::Eighteen => unpacked("postgresql-18"),
+            Self::Eighteen => {
+                const REMEDY: &str = "dev/install-needs postgresql-18";
+                let mut initdb = needs::find("postgresql-18", "bin/initdb", REMEDY)?;
+                initdb.pop();
+                Ok(initdb)
+            }
         }
     }
 }
@@ -47,24 +51,5 @@ pub(super) fn system() -> Result<PathBuf, ProgramError> {
         .ok_or_else(|| ProgramError::Missing {
             program: "initdb".to_owned(),
             remedy: "apt-get install postgresql",
-        })
-}
-
-/// Finds what `dev/install-needs` unpacked.
-fn unpacked(name: &str) -> Result<PathBuf, ProgramError> {
-    let cache = if geteuid().is_root() {
-        Some(PathBuf::from("/var/cache"))
-    } else {
-        let named = std::env::var_os("XDG_CACHE_HOME").filter(|name| !name.is_empty());
-        named
-            .map(PathBuf::from)
-            .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))
-    };
-    cache
-        .map(|cache| cache.join("lifeboat-needs").join(name).join("bin"))
-        .filter(|bin| bin.join("initdb").is_file())
-        .ok_or_else(|| ProgramError::Missing {
-            program: name.to_owned(),
-            remedy: "dev/install-needs postgresql-18",
         })
 }

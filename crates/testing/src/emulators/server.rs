@@ -1,0 +1,129 @@
+//! A server that runs for as long as somebody holds it, on a port that the kernel chooses.
+
+use std::io::{BufRead as _, BufReader, Read};
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, Sender};
+
+use crate::program::{ProgramError, shown};
+
+/// Runs the server and, once nothing holds the input's other end any more, kills it with everything
+/// that it started: all are of one group. The kernel closes that end however its holder dies.
+const LIFELINE: &str = r#"
+exec 3<&0
+(read -r _ <&3; kill -KILL 0) >/dev/null 2>&1 &
+exec 3<&-
+"$@" </dev/null 2>&1 &
+wait "$!"
+exec >&-
+wait
+"#;
+
+/// What stands before the address in the line by which a server says that it listens.
+const LISTENS: &str = " on http://";
+
+/// A running server.
+#[derive(Debug)]
+pub(super) struct Server {
+    address: SocketAddr,
+    shell: Child,
+}
+
+impl Server {
+    /// Starts a server which says `… on http://ADDRESS` once it listens, and waits for that.
+    pub(super) fn start(command: &Command) -> Result<Self, ProgramError> {
+        let name = shown(command);
+        let fail = |source| ProgramError::Run { program: name.clone(), source };
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", LIFELINE, "lifeline"]).arg(command.get_program());
+        shell.args(command.get_args()).process_group(0);
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        shell.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut shell = shell.spawn().map_err(fail)?;
+        let output = shell.stdout.take().expect("standard output was piped");
+        let (sender, receiver) = mpsc::channel();
+        std::thread::spawn(move || drain(output, &sender));
+        // From here on whatever fails stops it.
+        let mut server = Self { address: SocketAddr::from(([127, 0, 0, 1], 0)), shell };
+        server.address = listens(&name, &receiver)?;
+        Ok(server)
+    }
+
+    /// Returns where it listens.
+    pub(super) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.shell.stdin.take());
+        // Nobody is left to tell; a shell that cannot be waited for has ended already.
+        drop(self.shell.wait());
+    }
+}
+
+/// Reads what a server says to its end, so that it never waits for a reader.
+fn drain(output: impl Read, lines: &Sender<String>) {
+    for line in BufReader::new(output).split(b'\n') {
+        let Ok(line) = line else { return };
+        // Whoever started it stops listening as soon as it knows the address.
+        let _ = lines.send(String::from_utf8_lossy(&line).into_owned());
+    }
+}
+
+/// Waits for the address, or for the end of a server that could not start.
+fn listens(name: &str, lines: &Receiver<String>) -> Result<SocketAddr, ProgramError> {
+    let mut said = Vec::new();
+    for line in lines {
+        let address = line.split_once(LISTENS).map(|(_, address)| address.trim().parse());
+        if let Some(Ok(address)) = address {
+            return Ok(address);
+        }
+        said.push(line);
+    }
+    Err(ProgramError::Unexpected { program: name.to_owned(), message: said.join("\n") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn script(text: &str) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", text]);
+        command
+    }
+
+    #[test]
+    fn a_server_ends_with_whatever_it_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("child");
+        let text = format!(
+            "sleep 1000 & echo $! >{}; echo listens on http://127.0.0.1:7; wait",
+            file.display()
+        );
+        let server = Server::start(&script(&text)).unwrap();
+        assert_eq!(server.address().port(), 7);
+        let child = std::fs::read_to_string(file).unwrap();
+        let is_alive = || {
+            let line = std::fs::read(format!("/proc/{}/cmdline", child.trim()));
+            line.is_ok_and(|line| !line.is_empty())
+        };
+        assert!(is_alive());
+        drop(server);
+        assert!(!is_alive());
+    }
+
+    #[test]
+    fn a_server_that_cannot_start_is_told_with_its_words() {
+        let error = Server::start(&script("echo no room here >&2; exit 3")).unwrap_err();
+        assert!(error.to_string().contains("no room here"), "{error}");
+    }
+}
