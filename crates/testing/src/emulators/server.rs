@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::JoinHandle;
 
 use crate::program::{ProgramError, shown};
 
@@ -28,6 +29,8 @@ const LISTENS: &str = " on http://";
 pub(super) struct Server {
     address: SocketAddr,
     shell: Child,
+    /// Ends with the last process that holds the server's output.
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Server {
@@ -48,9 +51,9 @@ impl Server {
         let mut shell = shell.spawn().map_err(fail)?;
         let output = shell.stdout.take().expect("standard output was piped");
         let (sender, receiver) = mpsc::channel();
-        std::thread::spawn(move || drain(output, &sender));
+        let reader = Some(std::thread::spawn(move || drain(output, &sender)));
         // From here on whatever fails stops it.
-        let mut server = Self { address: SocketAddr::from(([127, 0, 0, 1], 0)), shell };
+        let mut server = Self { address: SocketAddr::from(([127, 0, 0, 1], 0)), shell, reader };
         server.address = listens(&name, &receiver)?;
         Ok(server)
     }
@@ -66,6 +69,8 @@ impl Drop for Server {
         drop(self.shell.stdin.take());
         // Nobody is left to tell; a shell that cannot be waited for has ended already.
         drop(self.shell.wait());
+        // The shell may end before the others that were killed with it.
+        drop(self.reader.take().map(JoinHandle::join));
     }
 }
 
