@@ -51,7 +51,7 @@ pub struct Patience {
 impl Default for Patience {
     /// Ten seconds for a connection, a minute of silence.
     fn default() -> Self {
-        Self { connect: Duration::from_secs(10), silence: Duration::from_secs(60) }
+        Self { connect: Duration::from_secs(10), silence: Duration::from_mins(1) }
     }
 }
 

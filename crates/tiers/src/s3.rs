@@ -19,31 +19,43 @@
 //! and with a lock a second kind of request that has to carry it, for objects that do not occur.
 
 mod answers;
+mod classes;
 mod client;
 mod context;
+mod listing;
+mod locks;
 mod place;
+mod reading;
 mod refused;
 mod settings;
+mod sum;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
-use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
-use http::{Method, StatusCode};
-use lifeboat_model::{Capabilities, Capability, Clock, Secret};
+use futures::future::{self, TryFutureExt as _};
+use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
+use http::Method;
+use lifeboat_model::{Capabilities, Capability, Clock, Secret, Timestamp};
 use reqsign_aws_v4::RequestSigner;
 use reqsign_core::Signer;
-use sha2::{Digest as _, Sha256};
 
-use self::answers::Page;
+use self::answers::{AnswerError, Entry};
 use self::client::{Call, S3Client};
-use self::refused::{Request, S3Failure};
+use self::reading::ReadFailure;
+use self::refused::Request;
 use self::settings::{Settings, Sums};
+use self::sum::{hex, sha256};
+use self::versions::DeleteFailure;
 use crate::http::{Answer, HttpClient, Patience};
-use crate::{ObjectMeta, ObjectPath, ObjectPrefix, Placement, PutMode, ReadRange, Tier, TierError};
+use crate::warmth::Need;
+use crate::{
+    LockMode, ObjectMeta, ObjectPath, ObjectPrefix, Placement, Protection, PutMode, ReadRange,
+    Tier, TierError, Warmth,
+};
 
 pub use place::{Addressing, ParseEndpointError};
 pub use settings::S3OpenError;
@@ -52,14 +64,6 @@ pub use settings::S3OpenError;
 ///
 /// Source: Amazon S3 User Guide, "Uploading objects": 5 GB.
 pub const OBJECT_BYTES_MAX: u64 = 5_000_000_000;
-
-/// How many objects one request lists: the most that S3 gives.
-const PAGE_OBJECTS: &str = "1000";
-
-/// From which size on a body is hashed beside the threads that talk to the network.
-const HASHED_HERE_BYTES_MAX: usize = 128 << 10;
-
-const SUM_HEADER: &str = "x-amz-checksum-sha256";
 
 /// The keys of whoever asks.
 #[derive(Debug, Clone)]
@@ -140,9 +144,9 @@ pub struct S3Tier {
 
 impl S3Tier {
     /// Prepares requests to a bucket, and sends none.
-    pub fn new(options: S3Options, clock: Arc<dyn Clock>) -> Result<Self, S3OpenError> {
-        let settings = Settings::find(&options)?;
-        let credentials = settings.credentials(&options);
+    pub fn new(options: &S3Options, clock: Arc<dyn Clock>) -> Result<Self, S3OpenError> {
+        let settings = Settings::find(options)?;
+        let credentials = settings.credentials(options);
         let context = context::context(&options.environment, &settings.trust)?;
         let signer = RequestSigner::new("s3", &settings.region);
         let address = match options.prefix.as_str() {
@@ -151,101 +155,80 @@ impl S3Tier {
         };
         Ok(Self {
             address,
-            capabilities: capabilities(&options, &settings),
-            client: S3Client {
-                http: HttpClient::new(&settings.trust, options.patience)?,
-                signer: Signer::new(context, credentials, signer),
-                place: settings.place,
+            capabilities: capabilities(options, &settings),
+            client: S3Client::new(
+                HttpClient::new(&settings.trust, options.patience)?,
+                Signer::new(context, credentials, signer),
+                settings.place,
                 clock,
-            },
+            ),
             sums: settings.sums,
             creation: options.creation,
             placement: options.placement,
         })
     }
 
-    fn call(&self, method: Method, path: &ObjectPath) -> Call {
-        Call::new(method, self.client.place.key(path.as_str()))
+    fn key(&self, path: &ObjectPath) -> String {
+        self.client.place.key(path.as_str())
     }
 
     fn request<'a>(&'a self, verb: &'static str, path: &'a ObjectPath) -> Request<'a> {
         Request { tier: &self.address, verb, path: Some(path) }
     }
 
-    async fn read(&self, path: &ObjectPath, range: ReadRange) -> Result<Bytes, ReadFailure> {
-        let Some(bytes) = header_of(range) else {
-            return self.read_nothing(path, range).await;
-        };
-        let call = match bytes.as_str() {
-            "" => self.call(Method::GET, path).header("x-amz-checksum-mode", "ENABLED"),
-            bytes => self.call(Method::GET, path).header("range", bytes),
-        };
-        let answer = match self.client.ask(call).await {
-            Err(S3Failure::Refused(refused))
-                if refused.status == StatusCode::RANGE_NOT_SATISFIABLE =>
-            {
-                return self.read_nothing(path, range).await;
-            }
-            other => other?,
-        };
-        let body = part_of(&answer, range)?;
-        if range == ReadRange::Full {
-            hold_against_sum(&answer).await?;
-        }
-        Ok(body)
+    /// Returns an object of a listing, unless no tier could have stored it: then it is somebody else's.
+    fn meta(&self, entry: &Entry) -> Option<ObjectMeta> {
+        let path = self.client.place.path_of(&entry.key)?.parse().ok()?;
+        Some(ObjectMeta { path, size: entry.size, modified: entry.last_modified })
     }
 
-    /// Reads where there is nothing to read, which no range of HTTP can say: of an empty object, or no
-    /// bytes, or beyond the end.
-    async fn read_nothing(
+    async fn store(
         &self,
         path: &ObjectPath,
-        range: ReadRange,
-    ) -> Result<Bytes, ReadFailure> {
-        let answer = self.client.ask(self.call(Method::HEAD, path)).await?;
-        let size = answers::length(&answer.headers).map_err(S3Failure::from)?;
-        match range.within(size) {
-            Some(within) if within.is_empty() => Ok(Bytes::new()),
-            Some(_) => Err(S3Failure::Altered { came: "with another size" }.into()),
-            None => Err(ReadFailure::OutOfRange { size }),
+        body: Bytes,
+        mode: PutMode,
+        need: Need,
+    ) -> Result<(), TierError> {
+        if mode == PutMode::Create && self.creation == Creation::LookFirst {
+            match self.head(path).await {
+                Ok(_) => return Err(TierError::already_exists(&self.address, path)),
+                Err(TierError::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
+        let call = self.put_call(path, body, mode, need).await;
+        let stored = self.client.ask(call).await;
+        stored.map(drop).map_err(|failure| self.request("write", path).failed(failure))
     }
 
-    async fn store(&self, path: &ObjectPath, body: Bytes, mode: PutMode) -> Result<(), S3Failure> {
+    async fn put_call(&self, path: &ObjectPath, body: Bytes, mode: PutMode, need: Need) -> Call {
         let sum = sha256(body.clone()).await;
-        let mut call = self
-            .call(Method::PUT, path)
+        let until = self.placement.locked_until(path, self.client.clock.now());
+        let lock = self.placement.lock.and_then(|rule| Some((rule.mode, until?)));
+        let mut call = Call::new(Method::PUT, self.key(path))
             .header("content-type", "application/octet-stream")
             .body(body, hex(&sum));
-        if self.sums == Sums::WhenSupported {
-            call = call.header(SUM_HEADER, BASE64_STANDARD.encode(sum));
+        // S3 takes no locked object without a sum.
+        if self.sums == Sums::WhenSupported || lock.is_some() {
+            call = sum::noted(call, &sum);
+        }
+        if let Some((mode, until)) = lock {
+            call = locks::lock(call, mode, until);
+        }
+        if let Some(class) = self.placement.access.and_then(classes::class)
+            && need == Need::InRecovery
+        {
+            call = call.header("x-amz-storage-class", class);
         }
         if mode == PutMode::Create && self.creation == Creation::Conditional {
             call = call.header("if-none-match", "*");
         }
-        self.client.ask(call).await.map(drop)
+        call
     }
 
-    async fn page(&self, prefix: &str, from: &[(&'static str, String)]) -> Result<Page, S3Failure> {
-        let mut call = Call::new(Method::GET, "")
-            .query("list-type", "2")
-            .query("encoding-type", "url")
-            .query("max-keys", PAGE_OBJECTS)
-            .query("prefix", prefix);
-        for (name, value) in from {
-            call = call.query(name, value);
-        }
-        let answer = self.client.ask(call).await?;
-        Ok(Page::of_objects(&answer.body)?)
-    }
-
-    fn metas(&self, page: Page) -> Vec<Result<ObjectMeta, TierError>> {
-        let known = page.objects.into_iter().filter_map(|entry| {
-            // What no tier could have stored is somebody else's.
-            let path = self.client.place.path_of(&entry.key)?.parse().ok()?;
-            Some(Ok(ObjectMeta { path, size: entry.size, modified: entry.last_modified }))
-        });
-        known.collect()
+    async fn look_at(&self, path: &ObjectPath) -> Result<Answer, TierError> {
+        let answer = self.client.ask_through(Call::new(Method::HEAD, self.key(path))).await;
+        answer.map_err(|failure| self.request("look at", path).failed(failure))
     }
 }
 
@@ -268,77 +251,6 @@ fn capabilities(options: &S3Options, settings: &Settings) -> Capabilities {
     capabilities
 }
 
-/// Why an object was not read.
-enum ReadFailure {
-    Failed(S3Failure),
-    OutOfRange { size: u64 },
-}
-
-impl From<S3Failure> for ReadFailure {
-    fn from(failure: S3Failure) -> Self {
-        Self::Failed(failure)
-    }
-}
-
-/// Returns the header that asks for a range, empty for everything; `None` if no header can say it.
-fn header_of(range: ReadRange) -> Option<String> {
-    match range {
-        ReadRange::Full => Some(String::new()),
-        ReadRange::Bounded { length: 0, .. } | ReadRange::Suffix(0) => None,
-        ReadRange::Bounded { offset, length } => {
-            let last = offset.checked_add(length - 1)?;
-            Some(format!("bytes={offset}-{last}"))
-        }
-        ReadRange::Suffix(length) => Some(format!("bytes=-{length}")),
-    }
-}
-
-/// Returns what was asked for; a store may answer with all of the object instead.
-fn part_of(answer: &Answer, range: ReadRange) -> Result<Bytes, ReadFailure> {
-    let body = &answer.body;
-    if answer.status == StatusCode::PARTIAL_CONTENT {
-        let size = answers::whole_size(&answer.headers).map_err(S3Failure::from)?;
-        let within = range.within(size).ok_or(ReadFailure::OutOfRange { size })?;
-        if within.end - within.start != body.len() as u64 {
-            return Err(S3Failure::Altered { came: "with another length" }.into());
-        }
-        return Ok(body.clone());
-    }
-    let size = body.len() as u64;
-    let within = range.within(size).ok_or(ReadFailure::OutOfRange { size })?;
-    let index = |at: u64| usize::try_from(at).expect("a body in memory has a size that fits");
-    Ok(body.slice(index(within.start)..index(within.end)))
-}
-
-/// Holds a whole body against the sum that the store noted when it was put, if it did. A sum of an
-/// upload in parts has the number of parts behind it and says nothing of the whole.
-async fn hold_against_sum(answer: &Answer) -> Result<(), S3Failure> {
-    let Some(noted) = answer.header(SUM_HEADER).filter(|sum| !sum.contains('-')) else {
-        return Ok(());
-    };
-    if BASE64_STANDARD.encode(sha256(answer.body.clone()).await) == noted {
-        return Ok(());
-    }
-    Err(S3Failure::Altered { came: "with another sum than the one that the store noted" })
-}
-
-async fn sha256(body: Bytes) -> [u8; 32] {
-    let sum = |body: &Bytes| Sha256::digest(body).into();
-    if body.len() <= HASHED_HERE_BYTES_MAX {
-        return sum(&body);
-    }
-    let hashed = tokio::task::spawn_blocking(move || sum(&body)).await;
-    hashed.expect("hashing does not panic, and who waits for it is not cancelled")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 #[async_trait]
 impl Tier for S3Tier {
     fn address(&self) -> &str {
@@ -350,19 +262,21 @@ impl Tier for S3Tier {
     }
 
     async fn put(&self, path: &ObjectPath, body: Bytes, mode: PutMode) -> Result<(), TierError> {
-        if mode == PutMode::Create && self.creation == Creation::LookFirst {
-            match self.head(path).await {
-                Ok(_) => return Err(TierError::already_exists(&self.address, path)),
-                Err(TierError::NotFound { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let stored = self.store(path, body, mode).await;
-        stored.map_err(|failure| self.request("write", path).failed(failure))
+        self.store(path, body, mode, Need::Soon).await
+    }
+
+    async fn put_cold(
+        &self,
+        path: &ObjectPath,
+        body: Bytes,
+        mode: PutMode,
+    ) -> Result<(), TierError> {
+        self.store(path, body, mode, Need::InRecovery).await
     }
 
     async fn get(&self, path: &ObjectPath, range: ReadRange) -> Result<Bytes, TierError> {
-        self.read(path, range).await.map_err(|failure| match failure {
+        let read = reading::read(&self.client, &self.key(path), range).await;
+        read.map_err(|failure| match failure {
             ReadFailure::Failed(failure) => self.request("read", path).failed(failure),
             ReadFailure::OutOfRange { size } => {
                 TierError::out_of_range(&self.address, path, range, size)
@@ -371,13 +285,11 @@ impl Tier for S3Tier {
     }
 
     async fn head(&self, path: &ObjectPath) -> Result<ObjectMeta, TierError> {
-        let found = async {
-            let answer = self.client.ask(self.call(Method::HEAD, path)).await?;
-            let size = answers::length(&answer.headers)?;
-            let modified = answers::modified(&answer.headers)?;
-            Ok(ObjectMeta { path: path.clone(), size, modified })
-        };
-        found.await.map_err(|failure| self.request("look at", path).failed(failure))
+        let answer = self.look_at(path).await?;
+        let told = |failure: AnswerError| self.request("look at", path).failed(failure.into());
+        let size = answers::length(&answer.headers).map_err(told)?;
+        let modified = answers::modified(&answer.headers).map_err(told)?;
+        Ok(ObjectMeta { path: path.clone(), size, modified })
     }
 
     fn list<'a>(&'a self, prefix: &ObjectPrefix) -> BoxStream<'a, Result<ObjectMeta, TierError>> {
@@ -385,27 +297,45 @@ impl Tier for S3Tier {
             Some(path) => self.client.place.key(&format!("{path}/")),
             None => self.client.place.key(""),
         };
-        let request = Request { tier: &self.address, verb: "list", path: None };
-        let first = Some(Vec::new());
-        stream::try_unfold(first, move |from| {
-            let below = below.clone();
-            async move {
-                let Some(from) = from else { return Ok(None) };
-                let page =
-                    self.page(&below, &from).await.map_err(|failure| request.failed(failure))?;
-                let next = page.next.clone();
-                Ok::<_, TierError>(Some((stream::iter(self.metas(page)), next)))
-            }
-        })
-        .try_flatten()
-        .boxed()
+        let listed = async move {
+            let listed = self.client.versioning().await?.listed();
+            Ok(listing::objects(&self.client, listed, below))
+        };
+        let request = Request { tier: &self.address, verb: "list its objects", path: None };
+        listed
+            .try_flatten_stream()
+            .map_err(move |failure| request.failed(failure))
+            .try_filter_map(|entry| future::ready(Ok(self.meta(&entry))))
+            .boxed()
     }
 
     async fn delete(&self, path: &ObjectPath) -> Result<(), TierError> {
-        match self.client.ask(self.call(Method::DELETE, path)).await {
-            Ok(_) => Ok(()),
-            Err(S3Failure::Refused(refused)) if refused.is_absence() => Ok(()),
-            Err(failure) => Err(self.request("delete", path).failed(failure)),
-        }
+        let deleted = versions::delete(&self.client, &self.key(path)).await;
+        deleted.map_err(|failure| match failure {
+            DeleteFailure::Failed(failure) => self.request("delete", path).failed(failure),
+            DeleteFailure::Locked { until } => {
+                TierError::Locked { tier: self.address.clone(), path: path.clone(), until }
+            }
+        })
+    }
+
+    async fn protection(&self, path: &ObjectPath) -> Result<Protection, TierError> {
+        let read = locks::read(&self.client, &self.key(path), None).await;
+        read.map_err(|failure| self.request("read the lock of", path).failed(failure))
+    }
+
+    async fn protect(&self, path: &ObjectPath, until: Timestamp) -> Result<(), TierError> {
+        let mode = self.placement.lock.map_or(LockMode::Governance, |rule| rule.mode);
+        let locked = locks::extend(&self.client, &self.key(path), mode, until).await;
+        locked.map_err(|failure| self.request("lock", path).failed(failure))
+    }
+
+    async fn warmth(&self, path: &ObjectPath) -> Result<Warmth, TierError> {
+        self.look_at(path).await.map(|answer| classes::warmth(&answer.headers))
+    }
+
+    async fn thaw(&self, path: &ObjectPath) -> Result<(), TierError> {
+        let asked = classes::thaw(&self.client, &self.key(path)).await;
+        asked.map_err(|failure| self.request("thaw", path).failed(failure))
     }
 }

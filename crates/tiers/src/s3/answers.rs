@@ -7,6 +7,7 @@ use jiff::fmt::rfc2822::DateTimeParser;
 use lifeboat_model::Timestamp;
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 /// An answer does not say what it should.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +75,11 @@ struct Versions {
     encoding_type: Option<String>,
 }
 
+/// Reads a document.
+pub(super) fn document<T: DeserializeOwned>(body: &[u8]) -> Result<T, AnswerError> {
+    Ok(quick_xml::de::from_reader(body)?)
+}
+
 /// One page of a listing.
 #[derive(Debug)]
 pub(super) struct Page {
@@ -88,7 +94,7 @@ pub(super) struct Page {
 impl Page {
     /// Reads a page of `ListObjectsV2`.
     pub(super) fn of_objects(body: &[u8]) -> Result<Self, AnswerError> {
-        let mut list: Objects = quick_xml::de::from_reader(body)?;
+        let mut list: Objects = document(body)?;
         unescape(list.encoding_type.as_deref(), &mut list.contents);
         let token = list.next_continuation_token.filter(|_| list.is_truncated);
         let next = token.map(|token| vec![("continuation-token", token)]);
@@ -97,7 +103,7 @@ impl Page {
 
     /// Reads a page of `ListObjectVersions`.
     pub(super) fn of_versions(body: &[u8]) -> Result<Self, AnswerError> {
-        let mut list: Versions = quick_xml::de::from_reader(body)?;
+        let mut list: Versions = document(body)?;
         let encoding = list.encoding_type.as_deref();
         unescape(encoding, &mut list.version);
         unescape(encoding, &mut list.delete_marker);

@@ -1,16 +1,20 @@
 //! Requests to one bucket: built, signed, sent, and their refusals read.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use http::header::{HeaderName, HeaderValue};
+use http::header::HeaderName;
 use http::{Method, Request};
 use lifeboat_model::Clock;
 use reqsign_aws_v4::Credential;
 use reqsign_core::Signer;
+use tokio::sync::OnceCell;
 
+use super::listing;
 use super::place::Place;
 use super::refused::{Refused, S3Failure};
+use super::versions::{self, Versioning};
 use crate::http::{Answer, HttpClient, HttpFailure};
 
 /// The header that says what the signature covers of the body.
@@ -71,13 +75,26 @@ impl Call {
 /// A bucket that can be asked.
 #[derive(Debug)]
 pub(super) struct S3Client {
-    pub(super) http: HttpClient,
-    pub(super) signer: Signer<Credential>,
+    http: HttpClient,
+    signer: Signer<Credential>,
     pub(super) place: Place,
     pub(super) clock: Arc<dyn Clock>,
+    versioning: OnceCell<Versioning>,
+    told_of_markers: AtomicBool,
 }
 
 impl S3Client {
+    /// A client that has sent nothing yet.
+    pub(super) fn new(
+        http: HttpClient,
+        signer: Signer<Credential>,
+        place: Place,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let (versioning, told_of_markers) = (OnceCell::new(), AtomicBool::new(false));
+        Self { http, signer, place, clock, versioning, told_of_markers }
+    }
+
     /// Sends a request and returns an answer that says yes.
     pub(super) async fn ask(&self, call: Call) -> Result<Answer, S3Failure> {
         let request = self.signed(call).await?;
@@ -88,6 +105,41 @@ impl S3Client {
         Err(S3Failure::Refused(Box::new(Refused::of(&answer, self.clock.now()))))
     }
 
+    /// Finds out once whether the bucket keeps versions.
+    pub(super) async fn versioning(&self) -> Result<Versioning, S3Failure> {
+        self.versioning.get_or_try_init(|| versions::ask(self)).await.copied()
+    }
+
+    /// Asks about an object; where somebody hid it behind a marker, about the newest version behind that.
+    pub(super) async fn ask_through(&self, call: Call) -> Result<Answer, S3Failure> {
+        let refused = match self.ask(call.clone()).await {
+            Err(S3Failure::Refused(refused)) if refused.is_hidden || refused.is_absence() => {
+                refused
+            }
+            other => return other,
+        };
+        // S3 says of a marker that it is one; other stores call the object absent.
+        if !refused.is_hidden && self.versioning().await? != Versioning::Kept {
+            return Err(S3Failure::Refused(refused));
+        }
+        let history = listing::history(self, &call.key).await?;
+        let Some(newest) = history.versions.into_iter().next() else {
+            return Err(S3Failure::Refused(refused));
+        };
+        self.tell_of_markers(&call.key);
+        self.ask(call.version(newest.as_deref())).await
+    }
+
+    fn tell_of_markers(&self, key: &str) {
+        if !self.told_of_markers.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                bucket = self.place.bucket(),
+                key,
+                "somebody hid objects behind delete markers; they are read nevertheless"
+            );
+        }
+    }
+
     async fn signed(&self, call: Call) -> Result<Request<Bytes>, S3Failure> {
         let query: Vec<_> =
             call.query.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -96,10 +148,8 @@ impl S3Client {
         for (name, value) in call.headers {
             request = request.header(name, value);
         }
-        let sha256 = HeaderValue::try_from(call.sha256);
-        let request = request.body(call.body).map_err(|_| HttpFailure::Address)?;
-        let (mut parts, body) = request.into_parts();
-        parts.headers.insert(CONTENT_SHA256, sha256.map_err(|_| HttpFailure::Address)?);
+        let request = request.header(CONTENT_SHA256, call.sha256).body(call.body);
+        let (mut parts, body) = request.map_err(|_| HttpFailure::Address)?.into_parts();
         self.signer.sign(&mut parts, None).await?;
         Ok(Request::from_parts(parts, body))
     }

@@ -18,7 +18,7 @@ const PATIENCE: Patience =
     Patience { connect: Duration::from_secs(2), silence: Duration::from_secs(10) };
 
 /// How long a command that prints credentials may take; it may ask a service itself.
-const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
+const COMMAND_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Makes what the search may use.
 pub(super) fn context(

@@ -116,7 +116,9 @@ impl Refused {
             }
             "QuotaExceeded" | "XMinioStorageFull" | "XMinioAdminBucketQuotaExceeded" => Full,
             "ObjectLockConfigurationNotFoundError" => Lockless,
-            "InvalidRequest" if self.message.contains("Object Lock") => Lockless,
+            "InvalidRequest" if self.message.replace(' ', "").contains("ObjectLockConf") => {
+                Lockless
+            }
             // What arrived is not what was sent, or not all of it; sent again it may.
             "RequestTimeout"
             | "BadDigest"
@@ -190,13 +192,13 @@ impl Request<'_> {
             S3Failure::Answer(_) | S3Failure::Altered { .. } => {
                 TierError::Unavailable { tier, action, source: io::Error::other(failure) }
             }
-            S3Failure::Unsigned(error) => self.unsigned(error),
-            S3Failure::Refused(refused) => self.refused(*refused),
+            S3Failure::Unsigned(error) => self.unsigned(&error),
+            S3Failure::Refused(refused) => self.refused(&refused),
         }
     }
 
     /// A service that hands out credentials may be back soon; where there are none, there are none.
-    fn unsigned(self, error: reqsign_core::Error) -> TierError {
+    fn unsigned(self, error: &reqsign_core::Error) -> TierError {
         let source = || io::Error::other(error.to_string());
         if error.is_retryable() {
             let tier = self.tier.to_owned();
@@ -205,7 +207,7 @@ impl Request<'_> {
         TierError::refused(self.tier, self.action(), Refusal::NoCredentials, source())
     }
 
-    fn refused(self, refused: Refused) -> TierError {
+    fn refused(self, refused: &Refused) -> TierError {
         let tier = self.tier.to_owned();
         let action = self.action();
         let meaning = refused.meaning();
