@@ -71,10 +71,7 @@ pub enum ColorChoice {
 /// The headings of `lifeboat --help` and the commands below each; a test holds it complete.
 const GROUPS: [(&str, &[&str]); 6] = [
     ("Begin", &["init", "check", "plan", "key", "postgres"]),
-    (
-        "Protect",
-        &["backup", "status", "points", "tiers", "verify", "retention", "wal", "catalog"],
-    ),
+    ("Protect", &["backup", "status", "points", "tiers", "verify", "retention", "wal", "catalog"]),
     ("Bring back", &["restore"]),
     ("Plumbing", &["repo"]),
     ("This program", &["completions", "man"]),

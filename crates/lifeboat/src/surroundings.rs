@@ -48,6 +48,14 @@ impl Process {
         })
     }
 
+    /// Returns the environment variables that are text.
+    pub fn text_variables(&self) -> BTreeMap<String, String> {
+        let text = |(name, value): (&OsString, &OsString)| {
+            Some((name.to_str()?.to_owned(), value.to_str()?.to_owned()))
+        };
+        self.environment.iter().filter_map(text).collect()
+    }
+
     /// Chooses the colours of standard output and standard error.
     pub fn paints(&self, choice: ColorChoice) -> (Paint, Paint) {
         let when = |terminal: bool| {
@@ -71,14 +79,11 @@ impl Process {
         (clock, cancel): (Arc<dyn Clock>, Cancel),
         runtime: Handle,
     ) -> Surroundings {
-        let text = |(name, value): (&OsString, &OsString)| {
-            Some((name.to_str()?.to_owned(), value.to_str()?.to_owned()))
-        };
         let directory = |unit: &str, xdg: &str, system: &str, home: &str| {
             self.own_directory(unit, xdg, system, home).join(site.as_str())
         };
         Surroundings {
-            environment: self.environment.iter().filter_map(text).collect(),
+            environment: self.text_variables(),
             credentials_directory: self.variable("CREDENTIALS_DIRECTORY").map(PathBuf::from),
             state_directory: directory(
                 "STATE_DIRECTORY",

@@ -1,13 +1,12 @@
 //! Starting from nothing: a tier's address and the recovery key lead to the plan and the data.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use futures::TryStreamExt as _;
 use lifeboat_model::{Cancel, PlanId, RepositoryId, Silent, TierName};
 use lifeboat_plan::{Facts, SourceFile, load};
-use lifeboat_tiers::{LocalTier, Tier, TierError};
+use lifeboat_tiers::{Tier, TierError};
 
 use crate::catalog::body::Body;
 use crate::catalog::record::Record;
@@ -18,22 +17,17 @@ use crate::plan_archive::ArchivedPlan;
 use crate::recovery_key::RecoveryKey;
 use crate::surroundings::Surroundings;
 use crate::tier_mark::TierMark;
+use crate::wire::addresses::{Address, Outside};
 use crate::wire::{Site, repositories, steadied};
 
-/// Opens the tier at an address, like `file:///mnt/backups` or `/mnt/backups`.
-pub fn open_address(address: &str) -> Result<Arc<dyn Tier>, OpsError> {
-    let path = match address.split_once("://") {
-        Some(("file", path)) => path,
-        Some(("s3" | "azure" | "sftp", _)) => {
-            return Err(OpsError::NotBuilt { what: format!("reaching {address}") });
+/// Opens the tier at an address, like `file:///mnt/backups`, `/mnt/backups` or `s3://bucket/prefix`.
+pub fn open_address(address: &str, outside: Outside<'_>) -> Result<Arc<dyn Tier>, OpsError> {
+    match Address::parse(address)? {
+        Address::Directory(path) if !path.starts_with('/') => {
+            Err(OpsError::BadAddress { address: address.to_owned() })
         }
-        Some(_) => return Err(OpsError::BadAddress { address: address.to_owned() }),
-        None => address,
-    };
-    if !path.starts_with('/') {
-        return Err(OpsError::BadAddress { address: address.to_owned() });
+        place => place.open(outside),
     }
-    Ok(Arc::new(LocalTier::open(Path::new(path))?))
 }
 
 /// Reads whose tier it is that somebody wants to restore from.

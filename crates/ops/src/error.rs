@@ -17,6 +17,7 @@ use lifeboat_repository::RepositoryError;
 use lifeboat_repository::backup::BackupError;
 use lifeboat_repository::source::ExcludeError;
 use lifeboat_tiers::TierError;
+use lifeboat_tiers::s3::S3OpenError;
 use serde::Serialize;
 
 use crate::catalog::CatalogError;
@@ -62,6 +63,9 @@ pub enum OpsError {
     /// A tier failed.
     #[error(transparent)]
     Tier(#[from] TierError),
+    /// A bucket cannot be spoken to as it is configured.
+    #[error(transparent)]
+    S3(#[from] S3OpenError),
     /// PostgreSQL failed.
     #[error(transparent)]
     Postgres(#[from] PostgresError),
@@ -316,6 +320,7 @@ impl OpsError {
             Self::Repository(error) => Some(error),
             Self::Backup(error) => Some(error),
             Self::Tier(error) => Some(error),
+            Self::S3(error) => Some(error),
             Self::Postgres(error) => Some(error),
             Self::DumpedTable(error) => Some(error),
             Self::Sandbox(error) => Some(error),
@@ -450,7 +455,9 @@ impl Classify for OpsError {
             Self::AppendOnly { tier } => format!(
                 "run `lifeboat retention run {tier}` on a machine whose credentials may delete; docs/append-only.md says which"
             ),
-            Self::BadAddress { .. } => "give an address like file:///mnt/backups".to_owned(),
+            Self::BadAddress { .. } => {
+                "give an address like file:///mnt/backups or s3://bucket/prefix".to_owned()
+            }
             _ => return None,
         };
         Some(Hint::new(text))

@@ -3,6 +3,7 @@
 //! A [`Site`] is a plan and its surroundings and has done no I/O yet. [`Site::reach`] goes to a
 //! tier, [`open::OpenSite`] opens everything that a command which writes needs.
 
+pub mod addresses;
 pub mod audit;
 pub mod open;
 pub mod repositories;
@@ -13,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lifeboat_model::{AssetName, Cancel, SiteName, TierName};
 use lifeboat_plan::plan::asset::{Asset, AssetKind, Postgres};
+use lifeboat_plan::plan::tier::Tier as PlannedTier;
 use lifeboat_plan::value::address::TierUrl;
 use lifeboat_plan::{Checked, Plan, SourceFile};
 use lifeboat_postgres::{ClientEnvironment, Conninfo};
@@ -275,12 +277,15 @@ impl Site {
         Ok(tiers)
     }
 
-    fn url(&self, name: &TierName) -> Result<&TierUrl, OpsError> {
-        let tier = self.plan.tiers().get(name);
-        tier.map(|tier| &tier.url).ok_or_else(|| OpsError::NoTier {
+    fn planned(&self, name: &TierName) -> Result<&PlannedTier, OpsError> {
+        self.plan.tiers().get(name).ok_or_else(|| OpsError::NoTier {
             tier: name.clone(),
             known: self.plan.tiers().keys().cloned().collect(),
         })
+    }
+
+    fn url(&self, name: &TierName) -> Result<&TierUrl, OpsError> {
+        self.planned(name).map(|tier| &tier.url)
     }
 
     /// Returns where a tier is, without secrets.
@@ -309,7 +314,11 @@ impl Site {
                     }
                     Err(error) => return Err(error.into()),
                 },
-                TierUrl::S3 { .. } | TierUrl::Azure { .. } => {
+                TierUrl::S3 { bucket, prefix } => {
+                    let tier = self.planned(name)?;
+                    Arc::new(addresses::open_s3(tier, (bucket, prefix), &self.surroundings)?)
+                }
+                TierUrl::Azure { .. } => {
                     let what = format!("tier `{name}` at {address}: reaching such a store");
                     return Err(OpsError::NotBuilt { what });
                 }

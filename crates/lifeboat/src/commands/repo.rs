@@ -24,14 +24,16 @@ mod unreadable;
 
 use std::ffi::OsString;
 use std::num::NonZeroU64;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use lifeboat_model::Exit;
+use lifeboat_ops::OpsError;
+use lifeboat_ops::wire::addresses::{Address, Outside};
 use lifeboat_repository::lock::{LockGuard, LockKind, LockOptions, LockOwner};
 use lifeboat_repository::{OpenOptions, Repository, RepositoryError, Store};
-use lifeboat_tiers::{LocalTier, ObjectPrefix, Throttle, TierError, steady};
+use lifeboat_tiers::{ObjectPrefix, Refusal, Throttle, Tier, TierError, steady};
 
 use crate::failure::{CommandError, Failure};
 use crate::session::Session;
@@ -146,7 +148,7 @@ impl From<bool> for Run {
 /// Where a repository is and what opens it.
 #[derive(Debug, Args)]
 pub struct Access {
-    /// The repository: a path, or an address like `file:///srv/backups`
+    /// The repository: a path, or an address like `file:///srv/backups` or `s3://bucket/prefix`
     #[arg(value_name = "REPOSITORY")]
     pub address: String,
     /// Read the password from the first line of this file
@@ -274,57 +276,46 @@ impl Access {
 
     /// Opens the repository with its password, without a lock and without the cache.
     pub fn open_without_lock(&self, session: &Session) -> Result<Repository, Failure> {
-        let tier = LocalTier::open(&self.directory()?).map_err(|error| match error {
-            TierError::Missing { tier } => {
-                Failure::from(CommandError::NoRepository { address: tier })
-            }
-            error => error.into(),
-        })?;
+        let tier = self.place(session, Address::open)?;
         let password = password::find(self, Purpose::Open, session)?;
         Ok(Repository::open(self.store(tier, session), &password, &OpenOptions::default())?)
     }
 
     /// Makes the directory of a new repository, if it is not there.
     fn create_store(&self, session: &Session) -> Result<Store, Failure> {
-        Ok(self.store(LocalTier::create(&self.directory()?)?, session))
+        Ok(self.store(self.place(session, Address::create)?, session))
+    }
+
+    /// Goes to where the address leads.
+    fn place(
+        &self,
+        session: &Session,
+        go: impl FnOnce(&Address, Outside<'_>) -> Result<Arc<dyn Tier>, OpsError>,
+    ) -> Result<Arc<dyn Tier>, Failure> {
+        let environment = session.process.text_variables();
+        let outside = Outside { environment: &environment, clock: &session.clock };
+        go(&Address::parse(&self.address)?, outside).map_err(|error| match error {
+            OpsError::Tier(TierError::Missing { tier }) => {
+                CommandError::NoRepository { address: tier }.into()
+            }
+            error => error.into(),
+        })
     }
 
     /// What may pass is tried again, and nothing passes faster than told.
-    fn store(&self, tier: LocalTier, session: &Session) -> Store {
-        let tier = steady(Arc::new(tier), &session.clock, self.bandwidth.into(), &session.cancel);
+    fn store(&self, tier: Arc<dyn Tier>, session: &Session) -> Store {
+        let tier = steady(tier, &session.clock, self.bandwidth.into(), &session.cancel);
         Store::new(tier, session.runtime.clone(), ObjectPrefix::ALL)
-    }
-
-    /// Returns the directory that the address names.
-    fn directory(&self) -> Result<PathBuf, CommandError> {
-        let (scheme, rest) = self.address.split_once(':').unwrap_or(("", &self.address));
-        match scheme {
-            // `local:` is restic's spelling.
-            "local" => Ok(PathBuf::from(rest)),
-            "file" => match rest.strip_prefix("//") {
-                Some(path) if path.starts_with('/') => Ok(PathBuf::from(path)),
-                _ => Err(CommandError::usage(
-                    format!("`{}` is not an address", self.address),
-                    "write `file:///` and the path from the root, or the path alone",
-                )),
-            },
-            "s3" | "azure" | "b2" | "gs" | "rest" | "rclone" | "sftp" | "swift" => {
-                Err(CommandError::NotBuilt {
-                    command: "repo on an object store",
-                    feature: "object stores, retention and object lock",
-                })
-            }
-            _ => Ok(Path::new(&self.address).to_owned()),
-        }
     }
 }
 
 /// Says of a lock that may not be written what to do about that.
 fn unlocked(error: RepositoryError) -> Failure {
     match error {
-        RepositoryError::Tier(error @ TierError::Denied { .. }) => {
-            CommandError::Unlockable(error).into()
-        }
+        RepositoryError::Tier(
+            error @ (TierError::Denied { .. }
+            | TierError::Refused { refusal: Refusal::NotAllowed, .. }),
+        ) => CommandError::Unlockable(error).into(),
         error => error.into(),
     }
 }
@@ -341,31 +332,6 @@ fn use_cache(repository: &mut Repository, session: &Session) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn directory(address: &str) -> Result<PathBuf, CommandError> {
-        Access {
-            address: address.to_owned(),
-            password_file: None,
-            password_command: None,
-            no_lock: false,
-            no_cache: false,
-            bandwidth: Bandwidth::default(),
-        }
-        .directory()
-    }
-
-    #[test]
-    fn paths_and_file_addresses_name_directories() {
-        for (address, path) in [
-            ("/srv/restic", "/srv/restic"),
-            ("backups", "backups"),
-            ("file:///srv/restic", "/srv/restic"),
-            ("local:/srv/restic", "/srv/restic"),
-            ("odd:name", "odd:name"),
-        ] {
-            assert_eq!(directory(address).unwrap(), Path::new(path), "{address}");
-        }
-    }
 
     #[test]
     fn rates_are_kib_a_second_and_nothing_is_no_limit() {
@@ -389,12 +355,5 @@ mod tests {
         let denied = unlocked(TierError::Denied { tier, action, source }.into());
         assert!(denied.error().hint().unwrap().to_string().contains("--no-lock"));
         assert_eq!(denied.exit(), Exit::Failed);
-    }
-
-    #[test]
-    fn other_addresses_are_refused_by_what_they_are() {
-        use lifeboat_model::Classify;
-        assert_eq!(directory("file://host/srv").unwrap_err().exit(), Exit::Usage);
-        assert_eq!(directory("s3:bucket").unwrap_err().exit(), Exit::NotBuilt);
     }
 }

@@ -17,6 +17,7 @@ use lifeboat_ops::restore::{
     self, DatabaseReport, Destination, RestoreJobReport, RestoreOptions, RestorePreview,
     RestoredTable,
 };
+use lifeboat_ops::wire::addresses::Outside;
 use lifeboat_ops::{OpsError, Site};
 use serde::Serialize;
 
@@ -227,7 +228,9 @@ impl Restore {
 
     /// Finds the site whose tier is at an address.
     fn find(&self, address: &str, session: &Session) -> Result<FoundSite, Failure> {
-        let tier = bare_machine::open_address(address)?;
+        let environment = session.process.text_variables();
+        let outside = Outside { environment: &environment, clock: &session.clock };
+        let tier = bare_machine::open_address(address, outside)?;
         let mark = session.runtime.block_on(bare_machine::read_mark(tier.as_ref()))?;
         let surroundings = session.surroundings(&mark.site);
         let key = match &self.key_file {

@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod book;
+mod bucket;
 mod capture;
 mod damage;
 mod debian;

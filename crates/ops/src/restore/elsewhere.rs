@@ -8,7 +8,7 @@ use lifeboat_postgres::PostgresError;
 use lifeboat_repository::RepositoryError;
 
 use super::{Chosen, Destination, Done, RestoreOptions};
-use crate::catalog::body::{AssetBackedUp, Body};
+use crate::catalog::body::{Body, TierSnapshot};
 use crate::catalog::view::Wanted;
 use crate::error::OpsError;
 use crate::wire::open::OpenSite;
@@ -65,18 +65,16 @@ fn other_tier(open: &OpenSite<'_>, chosen: &Chosen<'_>) -> Option<TierName> {
     let wanted = Wanted { kind: "asset-backed-up", asset, tier: None, good_only: false };
     // A view that cannot be read costs the hint, not what the restore has to tell.
     let records = open.catalog().view().latest(wanted, u32::MAX).ok()?;
-    let body = records.iter().find_map(|record| match record.body() {
-        Body::AssetBackedUp(body) if was_stored(body, chosen) => Some(body),
+    let stored = records.iter().filter_map(|record| match record.body() {
+        Body::AssetBackedUp(body) => Some(&body.snapshots),
         _ => None,
-    })?;
+    });
     let known = open.site().plan().tiers();
-    let others = body.snapshots.iter().map(|there| &there.tier);
-    others.filter(|tier| **tier != preview.tier).find(|tier| known.contains_key(*tier)).cloned()
-}
-
-fn was_stored(body: &AssetBackedUp, chosen: &Chosen<'_>) -> bool {
-    let preview = &chosen.preview;
-    body.snapshots
-        .iter()
-        .any(|there| there.tier == preview.tier && there.snapshot == preview.snapshot)
+    // A copy keeps the id of what it is a copy of.
+    let is_other = |there: &&TierSnapshot| {
+        there.snapshot == preview.snapshot
+            && there.tier != preview.tier
+            && known.contains_key(&there.tier)
+    };
+    stored.flatten().find(is_other).map(|there| there.tier.clone())
 }

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lifeboat_model::{Cancel, EventSink, TierName};
 use lifeboat_repository::lock::{LockGuard, LockKind, LockOptions, LockOwner};
 use lifeboat_repository::{Indexed, Repository, RepositoryError};
-use lifeboat_tiers::TierError;
+use lifeboat_tiers::{Refusal, TierError};
 
 use super::{Reached, Site, Vacancy, repositories};
 use crate::catalog::body::{Body, JobEnded, PlanAdopted, TierAdopted};
@@ -199,7 +199,10 @@ impl<'s> OpenSite<'s> {
     ) -> Result<Option<LockGuard>, OpsError> {
         match self.lock(tier, LockKind::Shared, events, cancel) {
             Ok(held) => Ok(Some(held)),
-            Err(RepositoryError::Tier(error @ TierError::Denied { .. })) => {
+            Err(RepositoryError::Tier(
+                error @ (TierError::Denied { .. }
+                | TierError::Refused { refusal: Refusal::NotAllowed, .. }),
+            )) => {
                 let error: &dyn std::error::Error = &error;
                 tracing::warn!(error, tier = %tier.named.name, "It is read without a lock.");
                 Ok(None)

@@ -132,7 +132,7 @@ fn somebody_elses_folder_is_not_written_to() {
 fn what_is_not_built_says_so_and_the_rest_goes_on() {
     let ground = Ground::new();
     ground.write("media/a", "a");
-    let plan = MEDIA_ON_TWO.replace("file://HOME/second", "s3://shop-backups");
+    let plan = MEDIA_ON_TWO.replace("file://HOME/second", "azure://shop/backups");
     let site = ground.site(&plan);
     let report = back_up(&site).unwrap();
     assert_eq!(stages(&report, "media"), ["copy secondary not built yet", "store primary done"]);

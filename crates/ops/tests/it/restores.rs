@@ -10,6 +10,7 @@ use lifeboat_ops::bare_machine::{FoundSite, find_site, open_address, read_mark};
 use lifeboat_ops::ending::Ending;
 use lifeboat_ops::point::At;
 use lifeboat_ops::restore::{Destination, RestoreOptions, only_database, preview, restore};
+use lifeboat_ops::wire::addresses::Outside;
 use lifeboat_testing::tree::{Aspect, Sample, capture};
 use lifeboat_tiers::Tier;
 use lifeboat_tiers::fault::{Fault, FaultTier, Moment, Rule, Target};
@@ -149,6 +150,11 @@ fn the_second_tier_serves_when_the_first_is_gone() {
     assert!(!ground.path("first").exists(), "a tier that is lost is not made anew");
 }
 
+fn outside(ground: &Ground) -> Outside<'_> {
+    let surroundings = &ground.surroundings;
+    Outside { environment: &surroundings.environment, clock: &surroundings.clock }
+}
+
 #[test]
 fn a_bare_machine_needs_a_tier_and_the_key_alone() {
     let ground = Ground::new();
@@ -160,7 +166,7 @@ fn a_bare_machine_needs_a_tier_and_the_key_alone() {
     let mut copy = std::process::Command::new("cp");
     assert!(copy.arg("-a").arg(ground.path("second")).arg(&moved).status().unwrap().success());
     drop(ground);
-    let tier = open_address(&format!("file://{}", moved.display())).unwrap();
+    let tier = open_address(&format!("file://{}", moved.display()), outside(&bare)).unwrap();
     let FoundSite { site, tier: name } =
         find_site(&tier, &bare.key, bare.surroundings.clone(), &Cancel::new()).unwrap();
     assert_eq!(name.as_str(), "secondary");
@@ -178,7 +184,8 @@ fn the_repository_inside_of_a_tier_is_told_from_a_tier() {
     ground.write("media/a.txt", "kept");
     back_up(&ground.site(MEDIA_ON_TWO)).unwrap();
     let mark = |name: &str| {
-        let tier = open_address(&format!("file://{}", ground.path(name).display())).unwrap();
+        let address = format!("file://{}", ground.path(name).display());
+        let tier = open_address(&address, outside(&ground)).unwrap();
         ground.surroundings.runtime.block_on(read_mark(tier.as_ref()))
     };
     assert_eq!(mark("first").unwrap().site.as_str(), "shop");

@@ -18,12 +18,20 @@ table! {
         lock: Option<Span>,
         /// This host's credentials can add copies and delete none; `lifeboat check` tries to.
         append_only: bool = false,
+        /// Who may lift a lock before its date.
+        lock_mode: LockMode = LockMode::Compliance,
         /// The access tier that copies are moved to.
         access: Option<AccessTier>,
         /// The address of the store's API, if it is not the vendor's.
         endpoint: Option<String>,
         /// The store's region.
         region: Option<String>,
+        /// The bucket's name stands in the path of addresses (true) or before the host (false); without
+        /// it as most stores of that kind want it.
+        path_style: Option<bool>,
+        /// The store creates an object only where there is none, whoever else tries at the same time; false
+        /// for a store that does not know conditions.
+        conditional_put: bool = true,
         /// The profile of the vendor's own tools whose credentials are taken.
         profile: Option<String>,
         /// The S3 access key's id.
@@ -45,6 +53,16 @@ impl Tier {
     pub fn locked_for(&self) -> Option<Duration> {
         let lock = self.lock?.duration();
         Some(lock.saturating_add((lock / SLACK_DIVISOR).max(SLACK_MIN)))
+    }
+}
+
+words! {
+    /// Who may lift a lock before its date.
+    pub enum LockMode {
+        /// Whoever holds a permission of its own for it.
+        Governance = "governance",
+        /// Nobody, the owner of the account included.
+        Compliance = "compliance",
     }
 }
 
@@ -122,6 +140,9 @@ mod tests {
             keep: Keep::default(),
             lock: Some(lock.parse().unwrap()),
             append_only: false,
+            lock_mode: LockMode::Compliance,
+            path_style: None,
+            conditional_put: true,
             access: None,
             endpoint: None,
             region: None,

@@ -1,0 +1,206 @@
+//! From the address of a tier to the tier: what the plan adds to it, and what the environment says.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use lifeboat_model::{Cancel, Clock};
+use lifeboat_plan::plan::tier::{AccessTier, LockMode, Tier as PlannedTier};
+use lifeboat_plan::value::address::TierUrl;
+use lifeboat_tiers::s3::{Addressing, Creation, Keys, S3Options};
+use lifeboat_tiers::{AccessClass, LocalTier, LockRule, Placement, S3Tier, Tier, TierError};
+
+use crate::error::OpsError;
+use crate::secret;
+use crate::surroundings::Surroundings;
+
+/// What whoever names a place by its address alone knows of the world.
+#[derive(Debug, Clone, Copy)]
+pub struct Outside<'a> {
+    /// The process's environment variables.
+    pub environment: &'a BTreeMap<String, String>,
+    /// Where time comes from.
+    pub clock: &'a Arc<dyn Clock>,
+}
+
+/// A place that is named by its address alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// A directory of this machine.
+    Directory(String),
+    /// A bucket, at an endpoint or wherever the environment says.
+    S3 {
+        /// The store's address, if it was given.
+        endpoint: Option<String>,
+        /// The bucket.
+        bucket: String,
+        /// What stands before every object's path.
+        prefix: String,
+    },
+}
+
+impl Address {
+    /// Reads an address: a path, `local:` and a path, `file://` and a path from the root, `s3://` with
+    /// bucket and prefix, or restic's `s3:` with endpoint, bucket and prefix.
+    pub fn parse(text: &str) -> Result<Self, OpsError> {
+        let bad = || OpsError::BadAddress { address: text.to_owned() };
+        let Some((scheme, rest)) = text.split_once(':') else {
+            return Ok(Self::Directory(text.to_owned()));
+        };
+        match scheme {
+            "local" => Ok(Self::Directory(rest.to_owned())),
+            "file" => match rest.strip_prefix("//") {
+                Some(path) if path.starts_with('/') => Ok(Self::Directory(path.to_owned())),
+                _ => Err(bad()),
+            },
+            "s3" if !rest.starts_with("//") => Self::as_restic_writes(rest).ok_or_else(bad),
+            "s3" => match text.parse() {
+                Ok(TierUrl::S3 { bucket, prefix }) => {
+                    Ok(Self::S3 { endpoint: None, bucket, prefix })
+                }
+                _ => Err(bad()),
+            },
+            "azure" | "b2" | "gs" | "rest" | "rclone" | "sftp" | "swift" => {
+                Err(OpsError::NotBuilt { what: format!("reaching {scheme}: addresses") })
+            }
+            _ if rest.starts_with("//") => Err(bad()),
+            _ => Ok(Self::Directory(text.to_owned())),
+        }
+    }
+
+    /// Reads `http://host:9000/bucket/prefix` or `host/bucket/prefix`.
+    fn as_restic_writes(text: &str) -> Option<Self> {
+        let (scheme, rest) = match text.split_once("://") {
+            Some((scheme, rest)) => (format!("{scheme}://"), rest),
+            None => (String::new(), text),
+        };
+        let (host, place) = rest.split_once('/')?;
+        let TierUrl::S3 { bucket, prefix } = format!("s3://{place}").parse().ok()? else {
+            return None;
+        };
+        (!host.is_empty()).then(|| Self::S3 {
+            endpoint: Some(format!("{scheme}{host}")),
+            bucket,
+            prefix,
+        })
+    }
+
+    /// Opens what is there.
+    pub fn open(&self, outside: Outside<'_>) -> Result<Arc<dyn Tier>, OpsError> {
+        self.reach(outside, LocalTier::open)
+    }
+
+    /// Opens what is there; a directory that is not is made, a bucket never.
+    pub fn create(&self, outside: Outside<'_>) -> Result<Arc<dyn Tier>, OpsError> {
+        self.reach(outside, LocalTier::create)
+    }
+
+    fn reach(
+        &self,
+        outside: Outside<'_>,
+        local: impl FnOnce(&Path) -> Result<LocalTier, TierError>,
+    ) -> Result<Arc<dyn Tier>, OpsError> {
+        match self {
+            Self::Directory(path) => Ok(Arc::new(local(Path::new(path))?)),
+            Self::S3 { endpoint, bucket, prefix } => {
+                let mut options = S3Options::new(bucket, prefix);
+                options.endpoint.clone_from(endpoint);
+                options.environment.clone_from(outside.environment);
+                Ok(Arc::new(S3Tier::new(&options, Arc::clone(outside.clock))?))
+            }
+        }
+    }
+}
+
+/// Opens a bucket as the plan describes it.
+pub(super) fn open_s3(
+    tier: &PlannedTier,
+    (bucket, prefix): (&str, &str),
+    surroundings: &Surroundings,
+) -> Result<S3Tier, OpsError> {
+    let cancel = &surroundings.cancel;
+    let options = S3Options {
+        endpoint: tier.endpoint.clone(),
+        region: tier.region.clone(),
+        addressing: tier
+            .path_style
+            .map(|in_path| if in_path { Addressing::Path } else { Addressing::Host }),
+        profile: tier.profile.clone(),
+        keys: keys(tier, surroundings, cancel)?,
+        creation: if tier.conditional_put { Creation::Conditional } else { Creation::LookFirst },
+        placement: placement(tier),
+        environment: surroundings.environment.clone(),
+        ..S3Options::new(bucket, prefix)
+    };
+    Ok(S3Tier::new(&options, Arc::clone(&surroundings.clock))?)
+}
+
+fn keys(
+    tier: &PlannedTier,
+    surroundings: &Surroundings,
+    cancel: &Cancel,
+) -> Result<Option<Keys>, OpsError> {
+    let (Some(id), Some(secret)) = (&tier.access_key_id, &tier.secret_access_key) else {
+        return Ok(None);
+    };
+    let id = secret::resolve(id, surroundings, cancel)?;
+    let secret = secret::resolve(secret, surroundings, cancel)?;
+    Ok(Some(Keys { id, secret }))
+}
+
+/// Returns how a vendor's tier stores what the plan sends there.
+fn placement(tier: &PlannedTier) -> Placement {
+    let mode = match tier.lock_mode {
+        LockMode::Governance => lifeboat_tiers::LockMode::Governance,
+        LockMode::Compliance => lifeboat_tiers::LockMode::Compliance,
+    };
+    let access = tier.access.map(|access| match access {
+        AccessTier::Hot => AccessClass::Hot,
+        AccessTier::Cool => AccessClass::Cool,
+        AccessTier::Cold => AccessClass::Cold,
+        AccessTier::Archive => AccessClass::Archive,
+    });
+    Placement { lock: tier.locked_for().map(|keep| LockRule { mode, keep }), access }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory(path: &str) -> Address {
+        Address::Directory(path.to_owned())
+    }
+
+    fn s3(endpoint: Option<&str>, bucket: &str, prefix: &str) -> Address {
+        let endpoint = endpoint.map(str::to_owned);
+        Address::S3 { endpoint, bucket: bucket.to_owned(), prefix: prefix.to_owned() }
+    }
+
+    #[test]
+    fn every_spelling_is_understood() {
+        for (text, address) in [
+            ("/srv/a", directory("/srv/a")),
+            ("srv", directory("srv")),
+            ("a:b", directory("a:b")),
+            ("local:srv", directory("srv")),
+            ("file:///srv/a", directory("/srv/a")),
+            ("s3://bucket", s3(None, "bucket", "")),
+            ("s3://bucket/a/b", s3(None, "bucket", "a/b")),
+            ("s3:http://127.0.0.1:9000/bucket/a", s3(Some("http://127.0.0.1:9000"), "bucket", "a")),
+            ("s3:s3.example.org/bucket", s3(Some("s3.example.org"), "bucket", "")),
+        ] {
+            assert_eq!(Address::parse(text).unwrap(), address, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_and_what_is_not_there_yet_is_told() {
+        for bad in ["file://host/srv", "s3://", "s3://B", "s3:bucket", "s3:/bucket", "ftp://host/a"]
+        {
+            let error = Address::parse(bad).unwrap_err();
+            assert!(matches!(error, OpsError::BadAddress { .. }), "{bad}: {error}");
+        }
+        let error = Address::parse("azure://account/container").unwrap_err();
+        assert!(matches!(error, OpsError::NotBuilt { .. }), "{error}");
+    }
+}
