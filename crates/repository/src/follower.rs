@@ -9,7 +9,7 @@
 //! # Invariants
 //!
 //! - A pack is listed here after it is durable here, and after its size was confirmed; as with every
-//!   [`PackWriter`](crate::packing::PackWriter).
+//!   [`PackWriter`].
 //! - [`Follower::offer`] does not wait for the tier.
 //! - All of the followers of a backup have its leader's master key: a pack is the same bytes everywhere.
 //! - The caller holds a shared lock on the follower's repository.
