@@ -14,9 +14,10 @@
 //!
 //! # Limits
 //!
-//! Objects are put with a single request, of at most [`OBJECT_BYTES_MAX`]; a pack has some 16 MiB. An
-//! upload in parts would bring uploads that were left half done, which cost money until somebody looks,
-//! and with a lock a second kind of request that has to carry it, for objects that do not occur.
+//! Objects are put with a single request, which the store refuses above 5 GB (Amazon S3 User Guide,
+//! "Uploading objects"); a pack has some 16 MiB. An upload in parts would bring uploads that were left half
+//! done, which cost money until somebody looks, and with a lock a second kind of request that has to
+//! carry it, for objects that do not occur.
 
 mod answers;
 mod classes;
@@ -59,11 +60,6 @@ use crate::{
 
 pub use place::{Addressing, ParseEndpointError};
 pub use settings::S3OpenError;
-
-/// The largest object that a single request may put.
-///
-/// Source: Amazon S3 User Guide, "Uploading objects": 5 GB.
-pub const OBJECT_BYTES_MAX: u64 = 5_000_000_000;
 
 /// The keys of whoever asks.
 #[derive(Debug, Clone)]

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lifeboat_model::{Cancel, Exit, Outcome, Silent};
+use futures::StreamExt as _;
+use lifeboat_model::clock::Sleep;
+use lifeboat_model::{Cancel, Clock, Exit, Outcome, Silent, Timestamp};
 use lifeboat_ops::Site;
 use lifeboat_ops::catch_up::{CatchUpReport, catch_up};
 use lifeboat_ops::ending::Ending;
@@ -156,6 +158,27 @@ fn a_tier_that_dies_midway_keeps_no_other_and_catches_up_with_the_next_backup() 
     three.verify_all();
 }
 
+/// A clock on which any wait lasts until the vault has so many snapshots.
+#[derive(Debug)]
+struct UntilLevel {
+    vault: Arc<FaultTier>,
+    snapshots: usize,
+}
+
+impl Clock for UntilLevel {
+    fn now(&self) -> Timestamp {
+        Timestamp::UNIX_EPOCH
+    }
+
+    fn sleep(&self, _duration: Duration) -> Sleep<'_> {
+        Box::pin(async {
+            while self.vault.list(&repo("snapshots")).count().await < self.snapshots {
+                tokio::task::yield_now().await;
+            }
+        })
+    }
+}
+
 #[test]
 fn a_slow_tier_delays_only_itself() {
     let three = Three::new();
@@ -163,8 +186,9 @@ fn a_slow_tier_delays_only_itself() {
     three.ground.pass(3600);
     three.ground.write("media/c", noise(1 << 20, 3));
     three.ground.write("settings/d", "d");
-    // It takes a minute for each object of the repository; the clock stands still for nobody else.
-    let slow = FaultTier::new(three.cloud.clone()).with_clock(three.ground.clock.clone()).with(
+    // Nothing gets through to it before the other one has everything: who waited for it would wait forever.
+    let until = Arc::new(UntilLevel { vault: three.vault.clone(), snapshots: 4 });
+    let slow = FaultTier::new(three.cloud.clone()).with_clock(until).with(
         Rule::new(Target::Only(Operation::Put), Fault::Slow(Duration::from_mins(1)))
             .below(repo("data")),
     );
