@@ -11,7 +11,8 @@ use serde::Serialize;
 
 use super::{Recovery, RecoveryOptions, Start};
 use crate::error::OpsError;
-use crate::wal::serve::{ServeOptions, Service, serve};
+use crate::wal::WalError;
+use crate::wal::serve::{LogService, ServeOptions, Service};
 
 /// A server that was started and waited for.
 #[derive(Debug, Clone, Serialize)]
@@ -58,18 +59,17 @@ impl Recovery<'_> {
             directory: data.to_owned(),
             spool: self.site.surroundings().cache_directory.join("wal"),
         };
+        // The socket is there before the server is: it asks at once, and without root's key nobody else.
+        let service = told(LogService::bind(self.site, &self.options.asset, &options, &served));
         thread::scope(|scope| {
-            let serving = scope.spawn(|| serve(self.site, &self.options.asset, &options, &served));
+            let serving = service.map(|service| scope.spawn(|| service.run()));
             let started = programs
                 .start(data, &manifest.limits)
                 .map_err(OpsError::from)
                 .and_then(|server| self.wait(&server, &environment));
             served.cancel();
             // Who replays has told what was wrong with the log; what is left is the end of serving it.
-            if let Ok(Err(error)) = serving.join() {
-                let error: &dyn std::error::Error = &error;
-                tracing::warn!(error, "The log could not be served.");
-            }
+            serving.and_then(|serving| serving.join().ok()).and_then(told);
             started
         })
     }
@@ -101,6 +101,15 @@ impl Recovery<'_> {
             is_promoted: progress.is_promoted,
         })
     }
+}
+
+/// Warns that the log is not served: a server whose user has the key fetches it alone.
+pub(super) fn told<T>(served: Result<T, WalError>) -> Option<T> {
+    let warned = served.inspect_err(|error| {
+        let error: &dyn std::error::Error = error;
+        tracing::warn!(error, "The log could not be served.");
+    });
+    warned.ok()
 }
 
 /// Returns where the log is served for a data directory.

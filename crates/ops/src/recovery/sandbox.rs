@@ -63,7 +63,7 @@ use super::{
 use crate::error::OpsError;
 use crate::surroundings::uuid_v7;
 use crate::wal::WalError;
-use crate::wal::serve::{ServeOptions, Service, serve};
+use crate::wal::serve::{LogService, ServeOptions, Service};
 use crate::wire::{Site, client_environment};
 
 pub use self::place::SandboxError;
@@ -331,16 +331,16 @@ struct ServedLog {
 
 impl ServedLog {
     fn begin(site: &Site, options: &SandboxOptions, place: &Place) -> Self {
-        let (site, asset, cancel) = (site.clone(), options.asset.clone(), Cancel::new());
-        let options = ServeOptions {
+        let cancel = Cancel::new();
+        let serving = ServeOptions {
             service: Service::Fetching,
             socket: log_socket(place),
             directory: place.path(DATA),
             spool: place.path("spool"),
         };
-        let served = cancel.clone();
-        let thread = std::thread::spawn(move || serve(&site, &asset, &options, &served));
-        Self { cancel, thread: Some(thread) }
+        let service = running::told(LogService::bind(site, &options.asset, &serving, &cancel));
+        let thread = service.map(|service| std::thread::spawn(move || service.run()));
+        Self { cancel, thread }
     }
 }
 
@@ -348,10 +348,7 @@ impl Drop for ServedLog {
     fn drop(&mut self) {
         self.cancel.cancel();
         // Who replayed has told what was wrong with the log; what is left is the end of serving it.
-        if let Some(Ok(Err(error))) = self.thread.take().map(JoinHandle::join) {
-            let error: &dyn std::error::Error = &error;
-            tracing::warn!(error, "The log could not be served.");
-        }
+        self.thread.take().and_then(|thread| thread.join().ok()).and_then(running::told);
     }
 }
 

@@ -17,9 +17,11 @@
 //! twice, and whoever asks does the work himself until somebody serves again.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -94,56 +96,83 @@ pub struct ServeOptions {
     pub spool: PathBuf,
 }
 
-/// Serves the log of an asset until `cancel` is set.
-pub fn serve(
-    site: &Site,
-    asset: &AssetName,
-    options: &ServeOptions,
-    cancel: &Cancel,
-) -> Result<(), WalError> {
-    let failed = |action, path: &Path| {
-        let path = path.to_owned();
-        move |source| WalError::Archive(ArchiveError::Io { action, path, source })
-    };
-    let directory = fs::canonicalize(&options.directory);
-    let directory = directory.map_err(failed("find", &options.directory))?;
-    let cluster = Cluster::at(&directory)?;
-    let spool = Spool::open(&options.spool)
-        .inspect_err(|error| tracing::warn!(%error, "Nothing is fetched ahead: there is no spool."))
-        .ok();
-    let runtime = site.surroundings().runtime.clone();
-    let server = Arc::new(Server {
-        site: site.clone(),
-        asset: asset.clone(),
-        directory,
-        cluster,
-        service: options.service,
-        spool,
-        cancel: cancel.clone(),
-        opener: OnceLock::new(),
-        shipments: Mutex::default(),
-        fetches: Mutex::default(),
-        shipping: Semaphore::new(AT_ONCE_MAX),
-        fetching: Semaphore::new(AT_ONCE_MAX),
-        handed_over: Notify::new(),
-        resting_until: Mutex::new(Timestamp::MIN),
-        is_behind: AtomicBool::new(false),
-    });
-    runtime.block_on(async {
-        let listener = bind(&options.socket).map_err(failed("serve on", &options.socket))?;
-        let archiving = (options.service == Service::Both).then(|| {
-            let ahead = tokio::spawn(Arc::clone(&server).ship_ahead());
-            [ahead, tokio::spawn(Arc::clone(&server).catch_up_behind())]
+/// The log of an asset on its socket: whoever asks from now on is heard, and answered as soon as it
+/// [runs](Self::run).
+pub struct LogService {
+    server: Arc<Server>,
+    listener: StdUnixListener,
+    socket: PathBuf,
+}
+
+impl fmt::Debug for LogService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogService").field("socket", &self.socket).finish_non_exhaustive()
+    }
+}
+
+impl LogService {
+    /// Takes the socket; the service ends when `cancel` is set.
+    pub fn bind(
+        site: &Site,
+        asset: &AssetName,
+        options: &ServeOptions,
+        cancel: &Cancel,
+    ) -> Result<Self, WalError> {
+        let directory = fs::canonicalize(&options.directory);
+        let directory = directory.map_err(failed("find", &options.directory))?;
+        let cluster = Cluster::at(&directory)?;
+        let spool = Spool::open(&options.spool);
+        let spool = spool
+            .inspect_err(|error| {
+                tracing::warn!(%error, "Nothing is fetched ahead: there is no spool.");
+            })
+            .ok();
+        let server = Arc::new(Server {
+            site: site.clone(),
+            asset: asset.clone(),
+            directory,
+            cluster,
+            service: options.service,
+            spool,
+            cancel: cancel.clone(),
+            opener: OnceLock::new(),
+            shipments: Mutex::default(),
+            fetches: Mutex::default(),
+            shipping: Semaphore::new(AT_ONCE_MAX),
+            fetching: Semaphore::new(AT_ONCE_MAX),
+            handed_over: Notify::new(),
+            resting_until: Mutex::new(Timestamp::MIN),
+            is_behind: AtomicBool::new(false),
         });
-        server.listen(&listener).await;
-        archiving.iter().flatten().for_each(tokio::task::JoinHandle::abort);
-        drop(fs::remove_file(&options.socket));
-        Ok(())
-    })
+        let listener = bind(&options.socket).map_err(failed("serve on", &options.socket))?;
+        Ok(Self { server, listener, socket: options.socket.clone() })
+    }
+
+    /// Answers until the end.
+    pub fn run(self) -> Result<(), WalError> {
+        let Self { server, listener, socket } = self;
+        let runtime = server.site.surroundings().runtime.clone();
+        runtime.block_on(async {
+            let listener = UnixListener::from_std(listener).map_err(failed("serve on", &socket))?;
+            let archiving = (server.service == Service::Both).then(|| {
+                let ahead = tokio::spawn(Arc::clone(&server).ship_ahead());
+                [ahead, tokio::spawn(Arc::clone(&server).catch_up_behind())]
+            });
+            server.listen(&listener).await;
+            archiving.iter().flatten().for_each(tokio::task::JoinHandle::abort);
+            drop(fs::remove_file(&socket));
+            Ok(())
+        })
+    }
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> WalError {
+    let path = path.to_owned();
+    move |source| WalError::Archive(ArchiveError::Io { action, path, source })
 }
 
 /// Takes the socket's name, also from one that is dead.
-fn bind(socket: &Path) -> io::Result<UnixListener> {
+fn bind(socket: &Path) -> io::Result<StdUnixListener> {
     if let Some(directory) = socket.parent() {
         durable::create_directories(directory, 0o755)?;
     }
@@ -154,7 +183,8 @@ fn bind(socket: &Path) -> io::Result<UnixListener> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let listener = UnixListener::bind(socket)?;
+    let listener = StdUnixListener::bind(socket)?;
+    listener.set_nonblocking(true)?;
     // Anybody may knock; who it is decides.
     fs::set_permissions(socket, fs::Permissions::from_mode(0o666))?;
     Ok(listener)

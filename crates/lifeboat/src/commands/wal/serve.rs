@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use lifeboat_model::{AssetName, Exit};
 use lifeboat_ops::wal::WalLog;
-use lifeboat_ops::wal::serve::{ServeOptions, Service, serve};
+use lifeboat_ops::wal::serve::{LogService, ServeOptions, Service};
 
 use super::SOCKET;
 use crate::failure::Failure;
@@ -42,7 +42,7 @@ impl Serve {
         };
         let socket = options.socket.display();
         session.screen.remark(&format!("serving the log of `{asset}` on {socket}"));
-        serve(&site, &asset, &options, &session.cancel)?;
+        LogService::bind(&site, &asset, &options, &session.cancel)?.run()?;
         Ok(Exit::Done)
     }
 }
