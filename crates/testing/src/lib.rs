@@ -3,6 +3,7 @@
 //!
 //! - [`emulators`] are servers that speak S3 and Azure Blob Storage, stopped when they are dropped.
 //! - [`interrupt::Interrupt`] hears Ctrl-C, so that whatever was made can be removed.
+//! - [`line::Line`] is a proxy in front of a server, with delay, cuts, altered bytes, silence and storms.
 //! - [`postgres::Cluster`] is a PostgreSQL server of one's own, stopped when it is dropped.
 //! - [`power::PowerDisk`] is a file system that forgets what was not synced when its power is cut.
 //! - [`restic::Restic`] runs the stock `restic` on a repository.
@@ -12,6 +13,7 @@
 
 pub mod emulators;
 pub mod interrupt;
+pub mod line;
 mod needs;
 pub mod postgres;
 pub mod power;
