@@ -6,6 +6,7 @@
 //! - [`line::Line`] is a proxy in front of a server, with delay, cuts, altered bytes, silence and storms.
 //! - [`postgres::Cluster`] is a PostgreSQL server of one's own, stopped when it is dropped.
 //! - [`power::PowerDisk`] is a file system that forgets what was not synced when its power is cut.
+//! - [`recorded::Recorded`] is a server that plays exchanges from a script, where no emulator knows them.
 //! - [`restic::Restic`] runs the stock `restic` on a repository.
 //! - [`tree`] makes a directory tree with everything a Linux file system can hold, captures what
 //!   lies in a directory, and names each difference between two captures.
@@ -18,6 +19,7 @@ mod needs;
 pub mod postgres;
 pub mod power;
 pub mod program;
+pub mod recorded;
 pub mod restic;
 pub mod tree;
 pub mod unprivileged;

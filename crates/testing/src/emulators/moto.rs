@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::process::Command;
 
-use super::request::Request;
+use super::request::{Request, quoted};
 use super::server::Server;
 use crate::needs;
 use crate::program::ProgramError;
@@ -129,18 +129,6 @@ impl Moto {
         let request = Request { method, target: target.to_owned(), headers, body };
         request.send(self.address())
     }
-}
-
-/// Writes a form's value: every byte that is not plainly harmless by its number.
-fn quoted(value: &str) -> String {
-    value.bytes().fold(String::new(), |mut text, byte| {
-        if byte.is_ascii_alphanumeric() {
-            text.push(char::from(byte));
-        } else {
-            write!(text, "%{byte:02X}").expect("a string takes whatever is written");
-        }
-        text
-    })
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! One request to a server of this machine, for what a test prepares there.
 
+use std::fmt::Write as _;
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
@@ -49,4 +50,16 @@ impl Request<'_> {
         stream.read_to_end(&mut answer)?;
         Ok(String::from_utf8_lossy(&answer).into_owned())
     }
+}
+
+/// Writes a value of a form or of a query: every byte that is not plainly harmless by its number.
+pub(super) fn quoted(value: &str) -> String {
+    value.bytes().fold(String::new(), |mut text, byte| {
+        if byte.is_ascii_alphanumeric() {
+            text.push(char::from(byte));
+        } else {
+            write!(text, "%{byte:02X}").expect("a string takes whatever is written");
+        }
+        text
+    })
 }
