@@ -10,7 +10,11 @@
 //! takes altogether is not bounded, since lines may be slow. What the kernel has taken counts as
 //! moved: a line must carry its buffer, at most some four megabytes, within that silence.
 
+pub(crate) mod address;
+pub(crate) mod answers;
 pub mod failure;
+pub(crate) mod ranges;
+pub(crate) mod sums;
 pub mod trust;
 
 use std::collections::VecDeque;
@@ -26,6 +30,7 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use reqwest::redirect::Policy;
 
+pub use address::ParseEndpointError;
 pub use failure::HttpFailure;
 pub use trust::{Trust, TrustError};
 

@@ -4,10 +4,12 @@
 //! [`durable`] is here as well, the one way in which any crate writes a file that must survive; and
 //! [`envelope`], what everything outside a tier's repository is sealed in.
 
+pub mod azure;
 pub mod conformance;
 pub mod counting;
 pub mod durable;
 pub mod envelope;
+mod environment;
 pub mod error;
 pub mod fault;
 pub mod http;
@@ -17,12 +19,14 @@ pub mod path;
 pub mod placement;
 pub mod protection;
 pub mod refusal;
+mod request;
 pub mod retry;
 pub mod s3;
 pub mod throttle;
 pub mod tier;
 pub mod warmth;
 
+pub use azure::AzureTier;
 pub use counting::CountingTier;
 pub use error::TierError;
 pub use fault::FaultTier;

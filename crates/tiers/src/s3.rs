@@ -44,21 +44,22 @@ use lifeboat_model::{Capabilities, Capability, Clock, Secret, Timestamp};
 use reqsign_aws_v4::RequestSigner;
 use reqsign_core::Signer;
 
-use self::answers::{AnswerError, Entry};
+use self::answers::Entry;
 use self::client::{Call, S3Client};
 use self::reading::ReadFailure;
-use self::refused::Request;
 use self::settings::{Settings, Sums};
 use self::sum::{hex, sha256};
 use self::versions::DeleteFailure;
+use crate::http::answers::{AnswerError, length, modified};
 use crate::http::{Answer, HttpClient, Patience};
+use crate::request::Request;
 use crate::warmth::Need;
 use crate::{
     LockMode, ObjectMeta, ObjectPath, ObjectPrefix, Placement, Protection, PutMode, ReadRange,
     Tier, TierError, Warmth,
 };
 
-pub use place::{Addressing, ParseEndpointError};
+pub use place::Addressing;
 pub use settings::S3OpenError;
 
 /// The keys of whoever asks.
@@ -165,7 +166,7 @@ impl S3Tier {
     }
 
     fn key(&self, path: &ObjectPath) -> String {
-        self.client.place.key(path.as_str())
+        self.client.place.prefix.key(path.as_str())
     }
 
     fn request<'a>(&'a self, verb: &'static str, path: &'a ObjectPath) -> Request<'a> {
@@ -174,7 +175,7 @@ impl S3Tier {
 
     /// Returns an object of a listing, unless no tier could have stored it: then it is somebody else's.
     fn meta(&self, entry: &Entry) -> Option<ObjectMeta> {
-        let path = self.client.place.path_of(&entry.key)?.parse().ok()?;
+        let path = self.client.place.prefix.path_of(&entry.key)?.parse().ok()?;
         Some(ObjectMeta { path, size: entry.size, modified: entry.last_modified })
     }
 
@@ -283,15 +284,15 @@ impl Tier for S3Tier {
     async fn head(&self, path: &ObjectPath) -> Result<ObjectMeta, TierError> {
         let answer = self.look_at(path).await?;
         let told = |failure: AnswerError| self.request("look at", path).failed(failure.into());
-        let size = answers::length(&answer.headers).map_err(told)?;
-        let modified = answers::modified(&answer.headers).map_err(told)?;
+        let size = length(&answer.headers).map_err(told)?;
+        let modified = modified(&answer.headers).map_err(told)?;
         Ok(ObjectMeta { path: path.clone(), size, modified })
     }
 
     fn list<'a>(&'a self, prefix: &ObjectPrefix) -> BoxStream<'a, Result<ObjectMeta, TierError>> {
         let below = match prefix.path() {
-            Some(path) => self.client.place.key(&format!("{path}/")),
-            None => self.client.place.key(""),
+            Some(path) => self.client.place.prefix.key(&format!("{path}/")),
+            None => self.client.place.prefix.key(""),
         };
         let listed = async move {
             let listed = self.client.versioning().await?.listed();

@@ -64,7 +64,7 @@ impl Classify for TrustError {
     fn hint(&self) -> Option<Hint> {
         match self {
             Self::Unreadable { path, .. } | Self::NoAuthority { path } => Some(Hint::new(format!(
-                "see what it holds: openssl x509 -noout -subject -in {}; it is named in AWS_CA_BUNDLE or SSL_CERT_FILE",
+                "see what it holds: openssl x509 -noout -subject -in {}; it is named in AWS_CA_BUNDLE, REQUESTS_CA_BUNDLE or SSL_CERT_FILE",
                 path.display()
             ))),
             Self::Tls { .. } | Self::Client { .. } => None,

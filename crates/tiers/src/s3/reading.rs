@@ -4,12 +4,12 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
 use http::{Method, StatusCode};
 
-use super::answers;
 use super::client::{Call, S3Client};
 use super::refused::S3Failure;
 use super::sum::{SUM_HEADER, sha256};
 use crate::ReadRange;
-use crate::http::Answer;
+use crate::http::ranges::{Asked, PartError, asked, part_of};
+use crate::http::{Answer, answers};
 
 /// Why an object was not read.
 pub(super) enum ReadFailure {
@@ -20,6 +20,16 @@ pub(super) enum ReadFailure {
 impl From<S3Failure> for ReadFailure {
     fn from(failure: S3Failure) -> Self {
         Self::Failed(failure)
+    }
+}
+
+impl From<PartError> for ReadFailure {
+    fn from(error: PartError) -> Self {
+        match error {
+            PartError::OutOfRange { size } => Self::OutOfRange { size },
+            PartError::Length => S3Failure::Altered { came: "with another length" }.into(),
+            PartError::Answer(error) => S3Failure::Answer(error).into(),
+        }
     }
 }
 
@@ -62,43 +72,6 @@ async fn read_nothing(
     }
 }
 
-/// What the header `range` can say of a range.
-#[derive(Debug, PartialEq, Eq)]
-enum Asked {
-    Everything,
-    Bytes(String),
-    Nothing,
-}
-
-fn asked(range: ReadRange) -> Asked {
-    match range {
-        ReadRange::Full => Asked::Everything,
-        ReadRange::Bounded { length: 0, .. } | ReadRange::Suffix(0) => Asked::Nothing,
-        ReadRange::Bounded { offset, length } => match offset.checked_add(length - 1) {
-            Some(last) => Asked::Bytes(format!("bytes={offset}-{last}")),
-            None => Asked::Nothing,
-        },
-        ReadRange::Suffix(length) => Asked::Bytes(format!("bytes=-{length}")),
-    }
-}
-
-/// Returns what was asked for; a store may answer with all of the object instead.
-fn part_of(answer: &Answer, range: ReadRange) -> Result<Bytes, ReadFailure> {
-    let body = &answer.body;
-    if answer.status == StatusCode::PARTIAL_CONTENT {
-        let size = answers::whole_size(&answer.headers).map_err(S3Failure::from)?;
-        let within = range.within(size).ok_or(ReadFailure::OutOfRange { size })?;
-        if within.end - within.start != body.len() as u64 {
-            return Err(S3Failure::Altered { came: "with another length" }.into());
-        }
-        return Ok(body.clone());
-    }
-    let size = body.len() as u64;
-    let within = range.within(size).ok_or(ReadFailure::OutOfRange { size })?;
-    let index = |at: u64| usize::try_from(at).expect("a body in memory has a size that fits");
-    Ok(body.slice(index(within.start)..index(within.end)))
-}
-
 /// Holds a whole body against the sum that the store noted when it was put, if it did. A sum of an
 /// upload in parts has the number of parts behind it and says nothing of the whole.
 async fn hold_against_sum(answer: &Answer) -> Result<(), S3Failure> {
@@ -116,51 +89,20 @@ mod tests {
     use super::*;
     use http::HeaderMap;
 
-    fn answer(status: u16, headers: &[(&'static str, &'static str)], body: &'static str) -> Answer {
-        let mut map = HeaderMap::new();
-        for (name, value) in headers {
-            map.insert(*name, value.parse().unwrap());
-        }
-        let status = StatusCode::from_u16(status).unwrap();
-        Answer { status, headers: map, body: Bytes::from_static(body.as_bytes()) }
-    }
-
-    #[test]
-    fn ranges_are_said_as_http_says_them() {
-        let bytes = |text: &str| Asked::Bytes(text.to_owned());
-        let bounded = |offset, length| asked(ReadRange::Bounded { offset, length });
-        assert_eq!(asked(ReadRange::Full), Asked::Everything);
-        assert_eq!(bounded(3, 4), bytes("bytes=3-6"));
-        assert_eq!(bounded(u64::MAX, 1), bytes(&format!("bytes={0}-{0}", u64::MAX)));
-        assert_eq!(asked(ReadRange::Suffix(5)), bytes("bytes=-5"));
-        for nothing in [bounded(3, 0), bounded(u64::MAX, 2), asked(ReadRange::Suffix(0))] {
-            assert_eq!(nothing, Asked::Nothing);
-        }
-    }
-
-    #[test]
-    fn what_is_missing_at_the_end_is_noticed() {
-        let range = ReadRange::Bounded { offset: 5, length: 3 };
-        let part = |headers, body| part_of(&answer(206, headers, body), range);
-        let good: &[_] = &[("content-range", "bytes 5-7/10")];
-        assert_eq!(part(good, "567").ok().unwrap(), "567");
-        let short = part(good, "56");
-        assert!(matches!(short, Err(ReadFailure::Failed(S3Failure::Altered { .. }))));
-        let end = part(&[("content-range", "bytes 5-6/7")], "56");
-        assert!(matches!(end, Err(ReadFailure::OutOfRange { size: 7 })));
-        assert!(matches!(part(&[], "567"), Err(ReadFailure::Failed(S3Failure::Answer(_)))));
-        let whole = part_of(&answer(200, &[], "0123456789"), range);
-        assert_eq!(whole.ok().unwrap(), "567", "a store may ignore the range");
+    fn answer(sum: &str, body: &'static str) -> Answer {
+        let mut headers = HeaderMap::new();
+        headers.insert(SUM_HEADER, sum.parse().unwrap());
+        Answer { status: StatusCode::OK, headers, body: Bytes::from_static(body.as_bytes()) }
     }
 
     #[tokio::test]
     async fn a_body_is_held_against_the_stores_sum() {
         let noted = "LCa0a2j/xo/5m0U8HTBBNBNCLXBkg7+g+YpeiGJm564=";
-        let good = answer(200, &[(SUM_HEADER, noted)], "foo");
+        let good = answer(noted, "foo");
         assert!(hold_against_sum(&good).await.is_ok());
-        let altered = hold_against_sum(&answer(200, &[(SUM_HEADER, noted)], "bar")).await;
+        let altered = hold_against_sum(&answer(noted, "bar")).await;
         assert!(matches!(altered, Err(S3Failure::Altered { .. })), "{altered:?}");
-        let parts = answer(200, &[(SUM_HEADER, "LCa0a2j/xo/5m0U8HTBBNBNC=-3")], "bar");
+        let parts = answer("LCa0a2j/xo/5m0U8HTBBNBNC=-3", "bar");
         assert!(hold_against_sum(&parts).await.is_ok());
     }
 }

@@ -2,16 +2,17 @@
 //!
 //! Source: Amazon S3 API Reference, "Error responses"; codes that begin with `XMinio` are MinIO's.
 
-use std::io;
 use std::time::Duration;
 
 use http::StatusCode;
-use lifeboat_model::{Capability, Timestamp};
+use lifeboat_model::Timestamp;
 
-use super::answers::{self, AnswerError, ErrorAnswer};
+use super::answers::ErrorAnswer;
+use crate::TierError;
+use crate::http::answers::{self, AnswerError};
 use crate::http::{Answer, HttpFailure};
 use crate::refusal::Refusal;
-use crate::{ObjectPath, TierError};
+use crate::request::{Meaning, Request};
 
 /// Why a request to S3 did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -153,77 +154,25 @@ impl Refused {
     }
 }
 
-/// What a refusal is to a tier.
-enum Meaning {
-    Absent,
-    Exists,
-    Cold,
-    Full,
-    Lockless,
-    Passing,
-    Refusal(Refusal),
-}
-
-/// What was asked of which object, for whoever reads the error.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Request<'a> {
-    /// The tier's address.
-    pub(super) tier: &'a str,
-    /// Like `write`.
-    pub(super) verb: &'static str,
-    /// The object, unless it is about the bucket.
-    pub(super) path: Option<&'a ObjectPath>,
-}
-
 impl Request<'_> {
-    fn action(self) -> String {
-        match self.path {
-            Some(path) => format!("{} {path}", self.verb),
-            None => self.verb.to_owned(),
-        }
-    }
-
     /// Says of a tier why this did not succeed.
     pub(super) fn failed(self, failure: S3Failure) -> TierError {
-        let tier = self.tier.to_owned();
-        let action = self.action();
         match failure {
-            S3Failure::Http(failure) => failure.told(self.tier, action),
-            S3Failure::Answer(_) | S3Failure::Altered { .. } => {
-                TierError::Unavailable { tier, action, source: io::Error::other(failure) }
-            }
+            S3Failure::Http(failure) => failure.told(self.tier, self.action()),
+            S3Failure::Answer(_) | S3Failure::Altered { .. } => self.unusable(failure),
             S3Failure::Unsigned(error) => self.unsigned(&error),
-            S3Failure::Refused(refused) => self.refused(&refused),
+            S3Failure::Refused(refused) => self.refused(refused.meaning(), refused.to_string()),
         }
     }
 
     /// A service that hands out credentials may be back soon; where there are none, there are none.
     fn unsigned(self, error: &reqsign_core::Error) -> TierError {
-        let source = || io::Error::other(error.to_string());
-        if error.is_retryable() {
-            let tier = self.tier.to_owned();
-            return TierError::Unavailable { tier, action: self.action(), source: source() };
-        }
-        TierError::refused(self.tier, self.action(), Refusal::NoCredentials, source())
-    }
-
-    fn refused(self, refused: &Refused) -> TierError {
-        let tier = self.tier.to_owned();
-        let action = self.action();
-        let meaning = refused.meaning();
-        let source = io::Error::other(refused.to_string());
-        match (meaning, self.path) {
-            (Meaning::Absent, Some(path)) => TierError::not_found(&tier, path),
-            (Meaning::Exists, Some(path)) => TierError::already_exists(&tier, path),
-            (Meaning::Cold, Some(path)) => TierError::Cold { tier, path: path.clone() },
-            (Meaning::Full, _) => TierError::Full { tier, action, source },
-            (Meaning::Lockless, _) => TierError::unsupported(&tier, Capability::ObjectLock),
-            (Meaning::Passing, _) => TierError::Unavailable { tier, action, source },
-            (Meaning::Refusal(refusal), _) => TierError::refused(&tier, action, refusal, source),
-            (Meaning::Absent | Meaning::Exists | Meaning::Cold, None) => {
-                TierError::refused(&tier, action, Refusal::Unfit, source)
-            }
-        }
+        let meaning = if error.is_retryable() {
+            Meaning::Passing
+        } else {
+            Meaning::Refusal(Refusal::NoCredentials)
+        };
+        self.refused(meaning, error.to_string())
     }
 }
 

@@ -3,7 +3,6 @@
 //! Source: AWS SDKs and Tools Reference Guide, "Shared config and credentials files", "Settings
 //! reference" (region, endpoint, profile, data integrity protections).
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -12,9 +11,10 @@ use lifeboat_model::{Classify, ErrorKind, Hint};
 use reqsign_aws_v4::{Credential, DefaultCredentialProvider, StaticCredentialProvider};
 use reqsign_core::ProvideCredentialChain;
 
-use super::place::{ParseEndpointError, Place};
+use super::place::Place;
 use super::{Keys, S3Options};
-use crate::http::{Trust, TrustError};
+use crate::environment::Environment;
+use crate::http::{ParseEndpointError, Trust, TrustError};
 
 /// The region whose endpoint knows where every bucket is.
 const REGION_DEFAULT: &str = "us-east-1";
@@ -187,18 +187,7 @@ fn is_vendor(endpoint: &str) -> bool {
     host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn")
 }
 
-/// The environment variables, of which an empty one says nothing.
-struct Environment<'e>(&'e BTreeMap<String, String>);
-
 impl Environment<'_> {
-    fn get(&self, name: &str) -> Option<String> {
-        self.0.get(name).filter(|value| !value.is_empty()).cloned()
-    }
-
-    fn first(&self, names: &[&str]) -> Option<String> {
-        names.iter().find_map(|name| self.get(name))
-    }
-
     /// Reads the chosen profile, or the default one, which need not be there.
     fn profile(&self, chosen: Option<&str>, has_keys: bool) -> Result<Profile, S3OpenError> {
         let name = chosen.unwrap_or("default");

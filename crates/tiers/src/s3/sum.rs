@@ -6,23 +6,16 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use super::client::Call;
+use crate::http::sums::summed;
 
 /// The header with the sum in Base64.
 ///
 /// Source: Amazon S3 User Guide, "Checking object integrity in Amazon S3".
 pub(super) const SUM_HEADER: &str = "x-amz-checksum-sha256";
 
-/// From which size on a body is summed beside the threads that talk to the network.
-const SUMMED_HERE_BYTES_MAX: usize = 128 << 10;
-
 /// Sums a body up.
 pub(super) async fn sha256(body: Bytes) -> [u8; 32] {
-    let sum = |body: &Bytes| Sha256::digest(body).into();
-    if body.len() <= SUMMED_HERE_BYTES_MAX {
-        return sum(&body);
-    }
-    let summed = tokio::task::spawn_blocking(move || sum(&body)).await;
-    summed.expect("summing does not panic, and a runtime that ends waits for it")
+    summed(body, |body| Sha256::digest(body).into()).await
 }
 
 /// Asks the store to hold the body against a sum and to note it beside the object.

@@ -9,6 +9,7 @@ use super::listing::{self, Listed};
 use super::locks;
 use super::refused::{Refused, S3Failure};
 use crate::Protection;
+use crate::http::answers::document;
 
 /// Whether a bucket keeps versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +32,7 @@ struct VersioningAnswer {
 pub(super) async fn ask(client: &S3Client) -> Result<Versioning, S3Failure> {
     match client.ask(Call::new(Method::GET, "").query("versioning", "")).await {
         Ok(answer) => {
-            let said: VersioningAnswer = super::answers::document(&answer.body)?;
+            let said: VersioningAnswer = document(&answer.body)?;
             Ok(if said.status.is_some() { Versioning::Kept } else { Versioning::None })
         }
         Err(S3Failure::Refused(refused)) => match refused.status {

@@ -1,0 +1,113 @@
+//! Which addresses a store, its containers and its objects have.
+
+use http::Uri;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// What signatures want unescaped, everything else escaped.
+///
+/// Source: Amazon S3 API Reference, "Signature Calculations for the Authorization Header", `UriEncode`;
+/// Azure takes whatever stands in the address, as it stands there.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+const ESCAPED_IN_KEYS: &AsciiSet = &ESCAPED.remove(b'/');
+
+/// An endpoint is not an address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{endpoint}` is not the address of a store: expected https://HOST or http://HOST:PORT")]
+pub struct ParseEndpointError {
+    endpoint: String,
+}
+
+/// Where a store is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Endpoint<'e> {
+    /// `https` or `http`.
+    pub(crate) scheme: &'e str,
+    /// The host, with whatever stands behind it, but without a slash at the end.
+    pub(crate) host: &'e str,
+}
+
+impl<'e> Endpoint<'e> {
+    /// Reads an endpoint.
+    ///
+    /// Without a scheme it is spoken to encrypted; `http://` has to be written out.
+    pub(crate) fn parse(text: &'e str) -> Result<Self, ParseEndpointError> {
+        let bad = || ParseEndpointError { endpoint: text.to_owned() };
+        let (scheme, host) = text.split_once("://").unwrap_or(("https", text));
+        let host = host.trim_end_matches('/');
+        if !matches!(scheme, "https" | "http") || host.contains(['@', '?', '#']) {
+            return Err(bad());
+        }
+        let address = format!("{scheme}://{host}/");
+        address.parse::<Uri>().ok().filter(|uri| uri.host().is_some()).ok_or_else(bad)?;
+        Ok(Self { scheme, host })
+    }
+}
+
+/// What stands before the path of every object of a tier; may be empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KeyPrefix(String);
+
+impl KeyPrefix {
+    /// Takes a prefix without a slash at its end.
+    pub(crate) fn new(prefix: &str) -> Self {
+        Self(prefix.to_owned())
+    }
+
+    /// Returns the key under which a path of the tier lies.
+    pub(crate) fn key(&self, path: &str) -> String {
+        match (self.0.as_str(), path) {
+            ("", path) => path.to_owned(),
+            (prefix, path) => format!("{prefix}/{path}"),
+        }
+    }
+
+    /// Returns what a key is called in the tier, unless it lies outside.
+    pub(crate) fn path_of<'k>(&self, key: &'k str) -> Option<&'k str> {
+        match self.0.as_str() {
+            "" => Some(key),
+            prefix => key.strip_prefix(prefix)?.strip_prefix('/'),
+        }
+    }
+}
+
+/// Writes a key as it stands in an address.
+pub(crate) fn escaped(key: &str) -> String {
+    utf8_percent_encode(key, ESCAPED_IN_KEYS).to_string()
+}
+
+/// Writes the query of an address, with the mark that begins it.
+pub(crate) fn query<'q>(query: impl IntoIterator<Item = (&'q str, &'q str)>) -> String {
+    let mut text = String::new();
+    for (name, value) in query {
+        text.push(if text.is_empty() { '?' } else { '&' });
+        text.push_str(name);
+        text.push('=');
+        text.extend(utf8_percent_encode(value, ESCAPED));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_and_paths_are_each_others_inverse() {
+        assert_eq!(KeyPrefix::new("").key("a"), "a");
+        assert_eq!(KeyPrefix::new("").path_of("a"), Some("a"));
+        let below = KeyPrefix::new("p/q");
+        assert_eq!(below.key("a"), "p/q/a");
+        assert_eq!(below.path_of("p/q/a"), Some("a"));
+        assert_eq!(below.path_of("p/qa"), None);
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for bad in ["ftp://host", "https://", "http://a b", "https://user:hunter2@host", ""] {
+            assert!(Endpoint::parse(bad).is_err(), "{bad}");
+        }
+        let good = Endpoint::parse("store.example.org/account/").unwrap();
+        assert_eq!(good, Endpoint { scheme: "https", host: "store.example.org/account" });
+    }
+}
