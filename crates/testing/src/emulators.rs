@@ -20,7 +20,7 @@
 mod azurite;
 mod moto;
 mod request;
-mod server;
+pub(crate) mod server;
 
 pub use azurite::Azurite;
 pub use moto::{Bucket, Credentials, Moto};

@@ -8,6 +8,7 @@
 //! - [`power::PowerDisk`] is a file system that forgets what was not synced when its power is cut.
 //! - [`recorded::Recorded`] is a server that plays exchanges from a script, where no emulator knows them.
 //! - [`restic::Restic`] runs the stock `restic` on a repository.
+//! - [`sshd::Sshd`] is OpenSSH's server with keys of its own, stopped when it is dropped.
 //! - [`tree`] makes a directory tree with everything a Linux file system can hold, captures what
 //!   lies in a directory, and names each difference between two captures.
 //! - [`unprivileged`] runs a test's body as a user who owns nothing.
@@ -21,5 +22,6 @@ pub mod power;
 pub mod program;
 pub mod recorded;
 pub mod restic;
+pub mod sshd;
 pub mod tree;
 pub mod unprivileged;

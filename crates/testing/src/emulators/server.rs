@@ -21,12 +21,9 @@ exec >&-
 wait
 "#;
 
-/// What stands before the address in the line by which a server says that it listens.
-const LISTENS: &str = " on http://";
-
 /// A running server.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(crate) struct Server {
     address: SocketAddr,
     shell: Child,
     /// Ends with the last process that holds the server's output.
@@ -34,8 +31,8 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Starts a server which says `… on http://ADDRESS` once it listens, and waits for that.
-    pub(super) fn start(command: &Command) -> Result<Self, ProgramError> {
+    /// Starts a server which says where it listens, as [`address_in`] understands it, and waits for that.
+    pub(crate) fn start(command: &Command) -> Result<Self, ProgramError> {
         let name = shown(command);
         let fail = |source| ProgramError::Run { program: name.clone(), source };
         let mut shell = Command::new("/bin/sh");
@@ -59,7 +56,7 @@ impl Server {
     }
 
     /// Returns where it listens.
-    pub(super) const fn address(&self) -> SocketAddr {
+    pub(crate) const fn address(&self) -> SocketAddr {
         self.address
     }
 }
@@ -87,13 +84,22 @@ fn drain(output: impl Read, lines: &Sender<String>) {
 fn listens(name: &str, lines: &Receiver<String>) -> Result<SocketAddr, ProgramError> {
     let mut said = Vec::new();
     for line in lines {
-        let address = line.split_once(LISTENS).map(|(_, address)| address.trim().parse());
-        if let Some(Ok(address)) = address {
+        if let Some(address) = address_in(&line) {
             return Ok(address);
         }
         said.push(line);
     }
     Err(ProgramError::Unexpected { program: name.to_owned(), message: said.join("\n") })
+}
+
+/// Reads `… on http://ADDRESS`, and what OpenSSH says: `Server listening on IP port PORT.`
+fn address_in(line: &str) -> Option<SocketAddr> {
+    if let Some((_, address)) = line.split_once(" on http://") {
+        return address.trim().parse().ok();
+    }
+    let (_, rest) = line.split_once("Server listening on ")?;
+    let (ip, port) = rest.trim().trim_end_matches('.').split_once(" port ")?;
+    Some(SocketAddr::new(ip.parse().ok()?, port.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -124,6 +130,19 @@ mod tests {
         assert!(is_alive());
         drop(server);
         assert!(!is_alive());
+    }
+
+    #[test]
+    fn every_way_of_saying_where_is_understood() {
+        let address = Some(SocketAddr::from(([127, 0, 0, 1], 7)));
+        for line in [
+            " * Running on http://127.0.0.1:7",
+            "Azurite Blob service successfully listens on http://127.0.0.1:7",
+            "Server listening on 127.0.0.1 port 7.\r",
+        ] {
+            assert_eq!(address_in(line), address, "{line}");
+        }
+        assert_eq!(address_in("Bind to port 7 on 127.0.0.1 failed"), None);
     }
 
     #[test]
