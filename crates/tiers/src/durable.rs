@@ -87,6 +87,12 @@ pub fn sync_directory(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Returns a name for an unfinished write that nobody else has.
+pub(crate) fn temporary_name() -> String {
+    let number: u64 = rand::random();
+    format!("{TEMPORARY_PREFIX}{number:016x}{TEMPORARY_SUFFIX}")
+}
+
 /// Tells whether a file of this name is an unfinished write.
 pub fn is_temporary(name: &str) -> bool {
     name.starts_with(TEMPORARY_PREFIX) && name.ends_with(TEMPORARY_SUFFIX)
@@ -110,6 +116,26 @@ pub(crate) fn parent(path: &Path) -> io::Result<&Path> {
     }
 }
 
+/// The permission bits of what is written.
+///
+/// The group gets in where it gets into the root, so that a tier that several users share (restic
+/// does the same) stays shared. Nobody else ever does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Modes {
+    pub(crate) object: u32,
+    pub(crate) directory: u32,
+}
+
+impl Modes {
+    pub(crate) const fn below(root_mode: u32) -> Self {
+        if root_mode & 0o050 == 0o050 {
+            Self { object: 0o440, directory: 0o750 | (root_mode & 0o2020) }
+        } else {
+            Self { object: 0o400, directory: 0o700 }
+        }
+    }
+}
+
 /// A file under a temporary name; removed when dropped before it took its real one.
 #[derive(Debug)]
 pub(crate) struct Temporary {
@@ -121,9 +147,7 @@ pub(crate) struct Temporary {
 impl Temporary {
     /// Creates an empty one in the directory of `target`.
     pub(crate) fn beside(target: &Path) -> io::Result<Self> {
-        let number: u64 = rand::random();
-        let name = format!("{TEMPORARY_PREFIX}{number:016x}{TEMPORARY_SUFFIX}");
-        let path = parent(target)?.join(name);
+        let path = parent(target)?.join(temporary_name());
         let file = OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(&path)?;
         Ok(Self { file, path, is_named: false })
     }

@@ -19,7 +19,6 @@ pub mod trust;
 
 use std::collections::VecDeque;
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -30,6 +29,9 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use reqwest::redirect::Policy;
 
+use crate::patience::unless_silent;
+
+pub use crate::patience::Patience;
 pub use address::ParseEndpointError;
 pub use failure::HttpFailure;
 pub use trust::{Trust, TrustError};
@@ -43,22 +45,6 @@ const RESERVED_BYTES_MAX: u64 = 32 << 20;
 /// How long idle connections are kept: less than the shortest time after which a store or a balancer
 /// in front of it closes them (S3: about twenty seconds), so that requests seldom meet a closed one.
 const IDLE_MAX: Duration = Duration::from_secs(15);
-
-/// How long a store may keep a request waiting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
-    /// For a connection.
-    pub connect: Duration,
-    /// While nothing moves in either direction.
-    pub silence: Duration,
-}
-
-impl Default for Patience {
-    /// Ten seconds for a connection, a minute of silence.
-    fn default() -> Self {
-        Self { connect: Duration::from_secs(10), silence: Duration::from_mins(1) }
-    }
-}
 
 /// What a store answered, whatever its status.
 #[derive(Debug, Clone)]
@@ -104,8 +90,11 @@ impl HttpClient {
     /// Sends a request and reads all of its answer.
     pub async fn send(&self, request: Request<Bytes>) -> Result<Answer, HttpFailure> {
         let moved = Arc::new(AtomicU64::new(0));
-        let exchange = pin!(self.exchange(request, &moved));
-        unless_silent(self.patience.silence, &moved, exchange).await
+        let silence = self.patience.silence;
+        let exchange = self.exchange(request, &moved);
+        unless_silent(silence, &moved, exchange)
+            .await
+            .unwrap_or(Err(HttpFailure::Silent { silence }))
     }
 
     async fn exchange(
@@ -126,25 +115,6 @@ impl HttpClient {
             body.extend_from_slice(&chunk);
         }
         Ok(Answer { status, headers, body: body.freeze() })
-    }
-}
-
-/// Waits for `work` as long as `moved` goes on growing.
-async fn unless_silent<T>(
-    silence: Duration,
-    moved: &AtomicU64,
-    mut work: impl Future<Output = Result<T, HttpFailure>> + Unpin,
-) -> Result<T, HttpFailure> {
-    let mut seen = moved.load(Ordering::Relaxed);
-    loop {
-        if let Ok(done) = tokio::time::timeout(silence, &mut work).await {
-            return done;
-        }
-        let now = moved.load(Ordering::Relaxed);
-        if now == seen {
-            return Err(HttpFailure::Silent { silence });
-        }
-        seen = now;
     }
 }
 

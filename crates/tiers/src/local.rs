@@ -17,12 +17,11 @@
 //!
 //! `list` does not follow symbolic links to directories, except in the prefix itself.
 
-use std::collections::HashSet;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -33,15 +32,12 @@ use rustix::fs::{FsWord, OFlags};
 use rustix::io::Errno;
 use tokio::sync::mpsc;
 
-use crate::durable::{self, Temporary, errno, is_absent};
+use crate::durable::{self, Modes, Temporary, errno, is_absent};
+use crate::prepared::Prepared;
 use crate::{ObjectMeta, ObjectPath, ObjectPrefix, PutMode, ReadRange, Tier, TierError};
 
 /// How many listed objects wait for whoever reads the stream, about a quarter of a megabyte.
 const LISTED_WAITING_MAX: usize = 1024;
-
-/// How many directories are remembered as prepared; beyond it they are prepared again, which costs
-/// a few syncs. A repository has 256 and a handful.
-const PREPARED_MAX: usize = 4096;
 
 /// A directory as a tier.
 #[derive(Debug, Clone)]
@@ -54,8 +50,7 @@ struct Inner {
     identity: Identity,
     modes: Modes,
     capabilities: Capabilities,
-    /// Directories that this process made durable and swept.
-    prepared: Mutex<HashSet<PathBuf>>,
+    prepared: Prepared,
 }
 
 /// Which directory on which file system; another mount under the same path has another one.
@@ -68,26 +63,6 @@ struct Identity {
 impl Identity {
     fn of(meta: &Metadata) -> Self {
         Self { device: meta.dev(), inode: meta.ino() }
-    }
-}
-
-/// The permission bits of what is written.
-///
-/// The group gets in where it gets into the root, so that a tier that several users share (restic
-/// does the same) stays shared. Nobody else ever does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Modes {
-    object: u32,
-    directory: u32,
-}
-
-impl Modes {
-    const fn below(root_mode: u32) -> Self {
-        if root_mode & 0o050 == 0o050 {
-            Self { object: 0o440, directory: 0o750 | (root_mode & 0o2020) }
-        } else {
-            Self { object: 0o400, directory: 0o700 }
-        }
     }
 }
 
@@ -108,7 +83,7 @@ impl LocalTier {
             address,
             identity: Identity::of(&meta),
             modes: Modes::below(meta.mode()),
-            prepared: Mutex::default(),
+            prepared: Prepared::default(),
         })))
     }
 
@@ -242,7 +217,7 @@ impl Inner {
     /// Creates a temporary file beside `target`, preparing the directory on its first use.
     fn temporary(&self, target: &Path) -> io::Result<Temporary> {
         let directory = durable::parent(target)?;
-        if self.is_prepared(directory) {
+        if self.prepared.contains(directory) {
             match Temporary::beside(target) {
                 // Somebody removed the directory since.
                 Err(error) if is_absent(&error) => {}
@@ -254,16 +229,8 @@ impl Inner {
         if let Err(error) = file.sweep_leftovers() {
             tracing::debug!(path = %directory.display(), %error, "leftovers could not be looked for");
         }
-        let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
-        if prepared.len() >= PREPARED_MAX {
-            prepared.clear();
-        }
-        prepared.insert(directory.to_owned());
+        self.prepared.insert(directory);
         Ok(file)
-    }
-
-    fn is_prepared(&self, directory: &Path) -> bool {
-        self.prepared.lock().unwrap_or_else(PoisonError::into_inner).contains(directory)
     }
 
     /// Makes `directory` and those between it and the root durably; never the root itself.

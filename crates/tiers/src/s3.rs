@@ -55,8 +55,8 @@ use crate::http::{Answer, HttpClient, Patience};
 use crate::request::Request;
 use crate::warmth::Need;
 use crate::{
-    LockMode, ObjectMeta, ObjectPath, ObjectPrefix, Placement, Protection, PutMode, ReadRange,
-    Tier, TierError, Warmth,
+    Creation, LockMode, ObjectMeta, ObjectPath, ObjectPrefix, Placement, Protection, PutMode,
+    ReadRange, Tier, TierError, Warmth,
 };
 
 pub use place::Addressing;
@@ -69,17 +69,6 @@ pub struct Keys {
     pub id: Secret,
     /// The access key's secret.
     pub secret: Secret,
-}
-
-/// How an object is created only where there is none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Creation {
-    /// The store decides, so that of two that try one succeeds.
-    #[default]
-    Conditional,
-    /// It is looked first, for stores that do not know conditions; two that try at once may both
-    /// succeed, and the tier does not say that it can do better.
-    LookFirst,
 }
 
 /// Where a bucket is and how it is spoken to. What is not given is found as the AWS tools find it.

@@ -20,6 +20,17 @@ pub enum PutMode {
     Create,
 }
 
+/// How an object is created only where there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Creation {
+    /// The store decides, so that of two that try one succeeds.
+    #[default]
+    Conditional,
+    /// It is looked first, for stores that do not know conditions; two that try at once may both
+    /// succeed, and the tier does not say that it can do better.
+    LookFirst,
+}
+
 /// Which bytes of an object are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadRange {

@@ -13,10 +13,10 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use lifeboat_model::{Capability, Classify, Clock as _, ErrorKind, SystemClock};
 use lifeboat_testing::emulators::{Bucket, Credentials, Moto};
-use lifeboat_tiers::s3::{Creation, S3Options};
+use lifeboat_tiers::s3::S3Options;
 use lifeboat_tiers::{
-    AccessClass, LockMode, LockRule, ObjectPath, ObjectPrefix, Placement, Protection, PutMode,
-    ReadRange, S3Tier, Tier, TierError, Warmth, conformance,
+    AccessClass, Creation, LockMode, LockRule, ObjectPath, ObjectPrefix, Placement, Protection,
+    PutMode, ReadRange, S3Tier, Tier, TierError, Warmth, conformance,
 };
 
 const DAY: Duration = Duration::from_hours(24);

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use lifeboat_model::{Cancel, Clock};
 use lifeboat_plan::plan::tier::{AccessTier, LockMode, Tier as PlannedTier};
 use lifeboat_plan::value::address::TierUrl;
-use lifeboat_tiers::s3::{Addressing, Creation, Keys, S3Options};
-use lifeboat_tiers::{AccessClass, LocalTier, LockRule, Placement, S3Tier, Tier, TierError};
+use lifeboat_tiers::s3::{Addressing, Keys, S3Options};
+use lifeboat_tiers::{
+    AccessClass, Creation, LocalTier, LockRule, Placement, S3Tier, Tier, TierError,
+};
 
 use crate::error::OpsError;
 use crate::secret;
