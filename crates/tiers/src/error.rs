@@ -188,6 +188,9 @@ impl Classify for TierError {
 
     fn hint(&self) -> Option<Hint> {
         match self {
+            Self::Missing { tier } if tier.starts_with("sftp:") => Some(Hint::new(format!(
+                "mount it on its server, or make the directory there if the tier is new; lifeboat makes none, since an empty one in the place of {tier} would hide a loss"
+            ))),
             Self::Missing { tier } => Some(Hint::new(format!(
                 "mount or create {tier}; lifeboat does not create a tier that was there before, since an empty one in its place would hide the loss"
             ))),
@@ -198,6 +201,11 @@ impl Classify for TierError {
                 Some(Hint::new(format!("check the owner, mode and mount options of {tier}")))
             }
             Self::Refused { tier, refusal, .. } => Some(refusal.hint(tier)),
+            Self::Unsupported { tier, capability: Capability::ConditionalPut } => {
+                Some(Hint::new(format!(
+                    "write conditional_put = false for {tier} in the plan, and let only one host write there"
+                )))
+            }
             Self::Full { tier, .. } => {
                 Some(Hint::new(format!("free space on {tier}, then run the command again")))
             }

@@ -32,6 +32,14 @@ pub enum Refusal {
     Certificate,
     /// The store does not understand the request.
     Unfit,
+    /// Nobody has said yet that the host's key is the right one.
+    HostUnknown,
+    /// The host has another key than it had.
+    HostChanged,
+    /// The server does not let in who comes.
+    Login,
+    /// The program that speaks to such servers is not there.
+    NoClient,
 }
 
 impl Refusal {
@@ -39,12 +47,18 @@ impl Refusal {
     pub const fn kind(&self) -> ErrorKind {
         match self {
             Self::NoContainer => ErrorKind::NotFound,
-            Self::Credentials | Self::Expired | Self::NotAllowed | Self::Certificate => {
-                ErrorKind::Denied
-            }
-            Self::NoCredentials | Self::Region { .. } | Self::Clock { .. } | Self::Unfit => {
-                ErrorKind::Config
-            }
+            Self::Credentials
+            | Self::Expired
+            | Self::NotAllowed
+            | Self::Certificate
+            | Self::HostUnknown
+            | Self::HostChanged
+            | Self::Login => ErrorKind::Denied,
+            Self::NoCredentials
+            | Self::Region { .. }
+            | Self::Clock { .. }
+            | Self::Unfit
+            | Self::NoClient => ErrorKind::Config,
         }
     }
 
@@ -53,6 +67,7 @@ impl Refusal {
         let by_vendor = match tier.split_once("://") {
             Some(("s3", place)) => self.hint_at_aws(place),
             Some(("azure", place)) => self.hint_at_azure(place),
+            Some(("sftp", _)) => self.hint_at_server(tier),
             _ => None,
         };
         Hint::new(by_vendor.unwrap_or_else(|| self.hint_anywhere(tier)))
@@ -72,6 +87,9 @@ impl Refusal {
             Self::Clock { .. } => "set this machine's clock: timedatectl set-ntp true".to_owned(),
             Self::Certificate => trusted("SSL_CERT_FILE"),
             Self::Unfit => format!("see whether the endpoint of {tier} is right for this store"),
+            Self::HostUnknown | Self::HostChanged | Self::Login | Self::NoClient => {
+                format!("see whether {tier} can be reached by hand")
+            }
         }
     }
 
@@ -85,7 +103,7 @@ impl Refusal {
             Self::Region { right: None } => format!("write the bucket's region for the tier in the plan, or set AWS_REGION; this tells it: aws s3api get-bucket-location --bucket {bucket}"),
             Self::Certificate => trusted("AWS_CA_BUNDLE"),
             Self::Unfit => "see whether endpoint, region and path_style of the tier are right for this store".to_owned(),
-            Self::NotAllowed | Self::Clock { .. } => return None,
+            _ => return None,
         })
     }
 
@@ -104,6 +122,29 @@ impl Refusal {
     }
 }
 
+impl Refusal {
+    fn hint_at_server(&self, tier: &str) -> Option<String> {
+        Some(match self {
+            Self::Unfit => format!("see whether its server offers files at all: {}", trial(tier)),
+            Self::HostUnknown => format!(
+                "compare the key's fingerprint with what the server's keeper tells you, then accept it, as the user that lifeboat runs as: ssh {}",
+                login(tier)
+            ),
+            Self::HostChanged => format!(
+                "find out why before you go on: somebody may stand in between. If the server was set up anew, forget its old key and accept the new one: ssh-keygen -R {}",
+                known_as(tier)
+            ),
+            Self::Login => format!(
+                "put a key there that this user's ssh finds without asking: ssh-copy-id {}; then this has to work: {}",
+                login(tier),
+                trial(tier)
+            ),
+            Self::NoClient => "install it: apt-get install openssh-client".to_owned(),
+            _ => return None,
+        })
+    }
+}
+
 fn created(command: &str) -> String {
     format!(
         "create it where copies are to be: {command}; lifeboat makes none, since an empty one in its place would hide a loss"
@@ -114,6 +155,37 @@ fn trusted(variable: &str) -> String {
     format!(
         "if the store has a certificate of your own authority, name the file with the authority: {variable}=/path/to/ca.pem"
     )
+}
+
+/// Returns who logs in where, as ssh's programs take it after their options.
+fn login(tier: &str) -> String {
+    let (host, port) = host_and_port(tier);
+    let host = host.replace(['[', ']'], "");
+    port.map_or_else(|| host.clone(), |port| format!("-p {port} {host}"))
+}
+
+/// Returns a command that asks a server for nothing, as lifeboat would.
+fn trial(tier: &str) -> String {
+    let (host, port) = host_and_port(tier);
+    let port = port.map(|port| format!(" -P {port}")).unwrap_or_default();
+    format!("sftp -b /dev/null{port} {host}")
+}
+
+/// Returns the name under which known_hosts has a host.
+fn known_as(tier: &str) -> String {
+    let (host, port) = host_and_port(tier);
+    let host = host.rsplit('@').next().unwrap_or(host).replace(['[', ']'], "");
+    port.map_or_else(|| host.clone(), |port| format!("'[{host}]:{port}'"))
+}
+
+/// Splits `sftp://user@host:port/path`.
+fn host_and_port(tier: &str) -> (&str, Option<&str>) {
+    let place = tier.split_once("://").map_or(tier, |(_, place)| place);
+    let login = place.split('/').next().unwrap_or(place);
+    match login.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (login, None),
+    }
 }
 
 impl fmt::Display for Refusal {
@@ -131,7 +203,31 @@ impl fmt::Display for Refusal {
             }
             Self::Clock { off: None } => f.write_str("this machine's clock is off"),
             Self::Certificate => f.write_str("it could not prove that it is the store"),
+            Self::HostUnknown => f.write_str("its host key is not known"),
+            Self::HostChanged => f.write_str("its host key is not the one that it had"),
+            Self::Login => f.write_str("the login was refused"),
+            Self::NoClient => f.write_str("there is no program that speaks to it"),
             Self::Unfit => f.write_str("it does not understand what is asked"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_to_do_about_a_server_can_be_typed_as_it_stands() {
+        let told = |refusal: Refusal, tier: &str| refusal.hint(tier).to_string();
+        let plain = "sftp://u@backup/srv";
+        let ported = "sftp://u@[::1]:2222/~/srv";
+        assert!(told(Refusal::HostUnknown, plain).ends_with(": ssh u@backup"));
+        assert!(told(Refusal::HostUnknown, ported).ends_with(": ssh -p 2222 u@::1"));
+        assert!(told(Refusal::HostChanged, plain).ends_with(": ssh-keygen -R backup"));
+        assert!(told(Refusal::HostChanged, ported).ends_with(": ssh-keygen -R '[::1]:2222'"));
+        let login = told(Refusal::Login, ported);
+        assert!(login.contains("ssh-copy-id -p 2222 u@::1;"), "{login}");
+        assert!(login.ends_with(": sftp -b /dev/null -P 2222 u@[::1]"), "{login}");
+        assert!(told(Refusal::Unfit, "sftp://[::1]/x").ends_with(" [::1]"));
     }
 }
