@@ -456,7 +456,7 @@ impl Classify for OpsError {
                 "run `lifeboat retention run {tier}` on a machine whose credentials may delete; docs/append-only.md says which"
             ),
             Self::BadAddress { .. } => {
-                "give an address like file:///mnt/backups or s3://bucket/prefix".to_owned()
+                "give an address like file:///mnt/backups, s3://bucket/prefix or sftp://user@host/path".to_owned()
             }
             _ => return None,
         };

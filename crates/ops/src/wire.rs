@@ -318,6 +318,10 @@ impl Site {
                     let tier = self.planned(name)?;
                     Arc::new(addresses::open_s3(tier, (bucket, prefix), &self.surroundings)?)
                 }
+                TierUrl::Sftp(place) => {
+                    let tier = self.planned(name)?;
+                    Arc::new(addresses::open_sftp(tier, place, &self.surroundings))
+                }
                 TierUrl::Azure { .. } => {
                     let what = format!("tier `{name}` at {address}: reaching such a store");
                     return Err(OpsError::NotBuilt { what });

@@ -22,6 +22,7 @@ mod repo;
 mod retention;
 mod sandbox;
 mod selection;
+mod server;
 mod setup;
 mod streams;
 mod succession;

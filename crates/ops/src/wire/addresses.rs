@@ -1,15 +1,18 @@
 //! From the address of a tier to the tier: what the plan adds to it, and what the environment says.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 use std::path::Path;
 use std::sync::Arc;
 
 use lifeboat_model::{Cancel, Clock};
 use lifeboat_plan::plan::tier::{AccessTier, LockMode, Tier as PlannedTier};
 use lifeboat_plan::value::address::TierUrl;
+use lifeboat_plan::value::sftp_place::SftpPlace;
 use lifeboat_tiers::s3::{Addressing, Keys, S3Options};
+use lifeboat_tiers::sftp::SftpOptions;
 use lifeboat_tiers::{
-    AccessClass, Creation, LocalTier, LockRule, Placement, S3Tier, Tier, TierError,
+    AccessClass, Creation, LocalTier, LockRule, Placement, S3Tier, SftpTier, Tier, TierError,
 };
 
 use crate::error::OpsError;
@@ -39,11 +42,14 @@ pub enum Address {
         /// What stands before every object's path.
         prefix: String,
     },
+    /// A directory of a server.
+    Sftp(SftpPlace),
 }
 
 impl Address {
     /// Reads an address: a path, `local:` and a path, `file://` and a path from the root, `s3://` with
-    /// bucket and prefix, or restic's `s3:` with endpoint, bucket and prefix.
+    /// bucket and prefix, restic's `s3:` with endpoint, bucket and prefix, `sftp://` with host and path, or
+    /// restic's `sftp:user@host:path`.
     pub fn parse(text: &str) -> Result<Self, OpsError> {
         let bad = || OpsError::BadAddress { address: text.to_owned() };
         let Some((scheme, rest)) = text.split_once(':') else {
@@ -62,7 +68,16 @@ impl Address {
                 }
                 _ => Err(bad()),
             },
-            "azure" | "b2" | "gs" | "rest" | "rclone" | "sftp" | "swift" => {
+            "sftp" => {
+                let place = match rest.strip_prefix("//") {
+                    Some(place) => place.parse().ok(),
+                    None => rest
+                        .split_once(':')
+                        .and_then(|(host, path)| SftpPlace::new(host, path).ok()),
+                };
+                place.map(Self::Sftp).ok_or_else(bad)
+            }
+            "azure" | "b2" | "gs" | "rest" | "rclone" | "swift" => {
                 Err(OpsError::NotBuilt { what: format!("reaching {scheme}: addresses") })
             }
             _ if rest.starts_with("//") => Err(bad()),
@@ -92,7 +107,7 @@ impl Address {
         self.reach(outside, LocalTier::open)
     }
 
-    /// Opens what is there; a directory that is not is made, a bucket never.
+    /// Opens what is there; a directory that is not is made, a bucket or one of a server never.
     pub fn create(&self, outside: Outside<'_>) -> Result<Arc<dyn Tier>, OpsError> {
         self.reach(outside, LocalTier::create)
     }
@@ -110,6 +125,7 @@ impl Address {
                 options.environment.clone_from(outside.environment);
                 Ok(Arc::new(S3Tier::new(&options, Arc::clone(outside.clock))?))
             }
+            Self::Sftp(place) => Ok(Arc::new(SftpTier::new(sftp(place, outside.environment)))),
         }
     }
 }
@@ -129,12 +145,37 @@ pub(super) fn open_s3(
             .map(|in_path| if in_path { Addressing::Path } else { Addressing::Host }),
         profile: tier.profile.clone(),
         keys: keys(tier, surroundings, cancel)?,
-        creation: if tier.conditional_put { Creation::Conditional } else { Creation::LookFirst },
+        creation: creation(tier),
         placement: placement(tier),
         environment: surroundings.environment.clone(),
         ..S3Options::new(bucket, prefix)
     };
     Ok(S3Tier::new(&options, Arc::clone(&surroundings.clock))?)
+}
+
+/// Opens a directory of a server as the plan describes it.
+pub(super) fn open_sftp(
+    tier: &PlannedTier,
+    place: &SftpPlace,
+    surroundings: &Surroundings,
+) -> SftpTier {
+    SftpTier::new(SftpOptions {
+        creation: creation(tier),
+        ..sftp(place, &surroundings.environment)
+    })
+}
+
+fn sftp(place: &SftpPlace, environment: &BTreeMap<String, String>) -> SftpOptions {
+    SftpOptions {
+        user: place.user.clone(),
+        port: place.port.map(NonZeroU16::get),
+        environment: environment.clone(),
+        ..SftpOptions::new(&place.host, &place.path)
+    }
+}
+
+const fn creation(tier: &PlannedTier) -> Creation {
+    if tier.conditional_put { Creation::Conditional } else { Creation::LookFirst }
 }
 
 fn keys(
@@ -178,6 +219,10 @@ mod tests {
         Address::S3 { endpoint, bucket: bucket.to_owned(), prefix: prefix.to_owned() }
     }
 
+    fn sftp(login: &str, path: &str) -> Address {
+        Address::Sftp(SftpPlace::new(login, path).unwrap())
+    }
+
     #[test]
     fn every_spelling_is_understood() {
         for (text, address) in [
@@ -190,6 +235,10 @@ mod tests {
             ("s3://bucket/a/b", s3(None, "bucket", "a/b")),
             ("s3:http://127.0.0.1:9000/bucket/a", s3(Some("http://127.0.0.1:9000"), "bucket", "a")),
             ("s3:s3.example.org/bucket", s3(Some("s3.example.org"), "bucket", "")),
+            ("sftp://u@host:23/srv/a", sftp("u@host:23", "/srv/a")),
+            ("sftp://u@host//srv/a", sftp("u@host", "/srv/a")),
+            ("sftp:u@host:/srv/a", sftp("u@host", "/srv/a")),
+            ("sftp:host:a", sftp("host", "a")),
         ] {
             assert_eq!(Address::parse(text).unwrap(), address, "{text}");
         }
@@ -197,8 +246,17 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused_and_what_is_not_there_yet_is_told() {
-        for bad in ["file://host/srv", "s3://", "s3://B", "s3:bucket", "s3:/bucket", "ftp://host/a"]
-        {
+        for bad in [
+            "file://host/srv",
+            "s3://",
+            "s3://B",
+            "s3:bucket",
+            "s3:/bucket",
+            "ftp://host/a",
+            "sftp:host",
+            "sftp://host",
+            "sftp://u:p@host/a",
+        ] {
             let error = Address::parse(bad).unwrap_err();
             assert!(matches!(error, OpsError::BadAddress { .. }), "{bad}: {error}");
         }

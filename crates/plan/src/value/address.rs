@@ -1,9 +1,11 @@
-//! Where a tier is: `file:///var/backups`, `s3://bucket/prefix`, `azure://account/container`.
+//! Where a tier is: `file:///var/backups`, `s3://bucket/prefix`, `azure://account/container`,
+//! `sftp://user@host/path`.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::value::path::HostPath;
+use crate::value::sftp_place::{ParseSftpPlaceError, SftpPlace};
 use crate::value::text_value;
 
 /// The address of a tier.
@@ -27,6 +29,8 @@ pub enum TierUrl {
         /// Put before every object's name; may be empty.
         prefix: String,
     },
+    /// A directory of a server that is reached by SSH.
+    Sftp(SftpPlace),
 }
 
 /// A text is not the address of a tier.
@@ -34,7 +38,7 @@ pub enum TierUrl {
 pub enum ParseTierUrlError {
     /// No scheme that is known.
     #[error(
-        "this is not the address of a tier: expected file:///path, s3://bucket or azure://account/container"
+        "this is not the address of a tier: expected file:///path, s3://bucket, azure://account/container or sftp://host/path"
     )]
     Scheme,
     /// A path that cannot be used.
@@ -42,6 +46,9 @@ pub enum ParseTierUrlError {
         "a file address is `file://` and an absolute path without `..`, like file:///var/backups"
     )]
     Path,
+    /// A server's directory that cannot be one.
+    #[error(transparent)]
+    Sftp(#[from] ParseSftpPlaceError),
     /// User information in the address.
     #[error("an address holds no user and no password: leave out what stands before `@`")]
     Credentials,
@@ -74,7 +81,7 @@ impl TierUrl {
     pub fn folder(&self) -> Option<&HostPath> {
         match self {
             Self::File(path) => Some(path),
-            Self::S3 { .. } | Self::Azure { .. } => None,
+            Self::S3 { .. } | Self::Azure { .. } | Self::Sftp(_) => None,
         }
     }
 }
@@ -86,6 +93,9 @@ impl FromStr for TierUrl {
         let (scheme, rest) = text.split_once("://").ok_or(ParseTierUrlError::Scheme)?;
         if scheme == "file" {
             return rest.parse().map(Self::File).map_err(|_| ParseTierUrlError::Path);
+        }
+        if scheme == "sftp" {
+            return Ok(Self::Sftp(rest.parse()?));
         }
         if rest.contains('@') {
             return Err(ParseTierUrlError::Credentials);
@@ -143,14 +153,15 @@ impl fmt::Display for TierUrl {
                 write!(f, "azure://{account}/{container}")?;
                 with_prefix(f, prefix)
             }
+            Self::Sftp(place) => write!(f, "sftp://{place}"),
         }
     }
 }
 
 text_value! {
     TierUrl: "bad-address", {
-        "pattern": "^(file|s3|azure)://",
-        "examples": ["file:///var/backups/site", "s3://bucket", "azure://account/container"]
+        "pattern": "^(file|s3|azure|sftp)://",
+        "examples": ["file:///var/backups/site", "s3://bucket", "azure://account/container", "sftp://user@host/path"]
     };
 }
 
@@ -166,6 +177,7 @@ mod tests {
             "s3://techit-backups/a/b",
             "azure://account/techit-offsite",
             "azure://account/techit-offsite/x",
+            "sftp://backup.example.org/srv/techit",
         ] {
             assert_eq!(text.parse::<TierUrl>().unwrap().to_string(), text);
         }
@@ -185,6 +197,7 @@ mod tests {
             "s3://bucket//x",
             "azure://account",
             "s3://user:hunter2@bucket",
+            "sftp://user:hunter2@host/srv",
         ] {
             let error = bad.parse::<TierUrl>().unwrap_err();
             assert!(!error.to_string().contains("hunter2"), "{error}");

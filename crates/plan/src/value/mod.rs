@@ -18,6 +18,7 @@ pub mod percent;
 pub mod period;
 pub mod secret;
 pub mod selection;
+pub mod sftp_place;
 pub mod template;
 
 /// Makes a plan value of types that implement `FromStr` and `Display`.
