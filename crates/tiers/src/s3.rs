@@ -5,7 +5,8 @@
 //! - An object is one key of the bucket, put with one request: the store has it whole or not at all.
 //! - What is deleted is gone with all its versions. This tier never leaves a marker that hides an object,
 //!   so a marker is always somebody else's doing, and reading looks through it (ADR 0031).
-//! - Requests are signed with the body's SHA-256, so that the store takes no body that was altered.
+//! - Requests are signed with the body's SHA-256, so that the store takes no body that was altered. What is named
+//!   by its sum is not summed up again (ADR 0035).
 //!
 //! # Crash consistency
 //!
@@ -29,6 +30,7 @@ mod place;
 mod reading;
 mod refused;
 mod settings;
+mod spread;
 mod sum;
 mod versions;
 
@@ -188,7 +190,10 @@ impl S3Tier {
     }
 
     async fn put_call(&self, path: &ObjectPath, body: Bytes, mode: PutMode, need: Need) -> Call {
-        let sum = sha256(body.clone()).await;
+        let sum = match sum::named(path) {
+            Some(named) => named,
+            None => sha256(body.clone()).await,
+        };
         let until = self.placement.locked_until(path, self.client.clock.now());
         let lock = self.placement.lock.and_then(|rule| Some((rule.mode, until?)));
         let mut call = Call::new(Method::PUT, self.key(path))
@@ -284,8 +289,13 @@ impl Tier for S3Tier {
             None => self.client.place.prefix.key(""),
         };
         let listed = async move {
-            let listed = self.client.versioning().await?.listed();
-            Ok(listing::objects(&self.client, listed, below))
+            let begun = listing::begin(&self.client, &below).await?;
+            let (listed, prefix) = (begun.0, below.clone());
+            let ask = move |from: listing::From| {
+                let prefix = prefix.clone();
+                async move { listing::page(&self.client, listed, &prefix, &from).await }
+            };
+            Ok(listing::objects(ask, begun, &below))
         };
         let request = Request { tier: &self.address, verb: "list its objects", path: None };
         listed

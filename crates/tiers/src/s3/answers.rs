@@ -75,6 +75,12 @@ pub(super) struct Page {
 }
 
 impl Page {
+    /// Returns the last name on it.
+    pub(super) fn last_key(&self) -> Option<&str> {
+        let last = [self.objects.last(), self.markers.last()].into_iter().flatten();
+        last.map(|entry| entry.key.as_str()).max()
+    }
+
     /// Reads a page of `ListObjectsV2`.
     pub(super) fn of_objects(body: &[u8]) -> Result<Self, AnswerError> {
         let mut list: Objects = document(body)?;

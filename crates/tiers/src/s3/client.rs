@@ -110,6 +110,11 @@ impl S3Client {
         self.versioning.get_or_try_init(|| versions::ask(self)).await.copied()
     }
 
+    /// Returns whether the bucket keeps versions, if that was found out.
+    pub(super) fn known_versioning(&self) -> Option<Versioning> {
+        self.versioning.get().copied()
+    }
+
     /// Asks about an object; where somebody hid it behind a marker, about the newest version behind that.
     pub(super) async fn ask_through(&self, call: Call) -> Result<Answer, S3Failure> {
         let refused = match self.ask(call.clone()).await {

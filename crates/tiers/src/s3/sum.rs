@@ -6,6 +6,7 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use super::client::Call;
+use crate::ObjectPath;
 use crate::http::sums::summed;
 
 /// The header with the sum in Base64.
@@ -16,6 +17,27 @@ pub(super) const SUM_HEADER: &str = "x-amz-checksum-sha256";
 /// Sums a body up.
 pub(super) async fn sha256(body: Bytes) -> [u8; 32] {
     summed(body, |body| Sha256::digest(body).into()).await
+}
+
+/// Returns the SHA-256 that an object's name says its body has: 64 digits are one wherever the tier's layout
+/// has them, in the repository (restic `doc/design.rst`, "Repository Layout").
+///
+/// What was damaged after it was named is so refused by the store, instead of stored under a sum of the damage.
+pub(super) fn named(path: &ObjectPath) -> Option<[u8; 32]> {
+    let name = path.file_name().as_bytes();
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let mut sum = [0; 32];
+    if name.len() != 2 * sum.len() {
+        return None;
+    }
+    for (byte, digits) in sum.iter_mut().zip(name.chunks_exact(2)) {
+        *byte = digit(digits[0])? << 4 | digit(digits[1])?;
+    }
+    Some(sum)
 }
 
 /// Asks the store to hold the body against a sum and to note it beside the object.
@@ -33,4 +55,19 @@ pub(super) fn hex(sum: &[u8; 32]) -> String {
         _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_name_of_64_digits_is_a_sum_and_no_other_is() {
+        let sum = sha256(Bytes::from_static(b"foo")).await;
+        let named = |name: &str| named(&format!("repo/data/2c/{name}").parse().unwrap());
+        assert_eq!(named(&hex(&sum)), Some(sum));
+        for other in [&hex(&sum)[1..], &format!("{}.age", hex(&sum)), &hex(&sum).to_uppercase()] {
+            assert_eq!(named(other), None, "{other}");
+        }
+    }
 }
