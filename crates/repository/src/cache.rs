@@ -110,6 +110,11 @@ impl Cache {
         None
     }
 
+    /// Tells whether a file seems to be there.
+    pub(crate) fn has(&self, kind: CacheKind, name: &[u8; 32]) -> bool {
+        self.path(kind, name).exists()
+    }
+
     /// Keeps a file; if that fails, the next reader fetches it again.
     pub fn put(&self, kind: CacheKind, name: &[u8; 32], bytes: &[u8]) {
         let fits = u64::try_from(bytes.len()).is_ok_and(|length| length <= FILE_SIZE_MAX);

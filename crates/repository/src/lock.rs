@@ -2,7 +2,8 @@
 //!
 //! [`LockGuard::acquire`] takes one; it is refreshed until the guard is dropped, which releases it.
 //! [`LockGuard::begin`] takes a shared one for work that begins with reading, and does not wait until it is
-//! certain that nobody else was quicker.
+//! certain that nobody else was quicker. [`LockGuard::announce`] takes one for work that shows what it reads
+//! and does nothing else, and never makes that certain.
 //!
 //! | beside → | backup, copy into | restore, list, check | prune, rewrite |
 //! |---|---|---|---|
@@ -158,6 +159,26 @@ impl LockGuard {
         }
         let state = locks.claim()?;
         Ok(Self::keep(locks, state, SETTLE))
+    }
+
+    /// Takes a shared lock for work that shows what it reads and does nothing else: it is looked for others
+    /// while the lock is written, and not again.
+    ///
+    /// Who takes an exclusive lock at the same moment may not be seen, and may not see this one. What he removes
+    /// is then missed by whoever reads, and nobody is told anything wrong.
+    ///
+    /// # Errors
+    ///
+    /// [`RepositoryError::Locked`] if another lock stands in the way already.
+    pub fn announce<S: State>(
+        repository: &Repository<S>,
+        owner: LockOwner,
+        clock: &Arc<dyn Clock>,
+        cancel: &Cancel,
+    ) -> Result<Self, RepositoryError> {
+        let locks = Locks::of(repository, (LockKind::Shared, owner), clock, cancel);
+        let state = locks.announce()?;
+        Ok(Self::keep(locks, state, TICK))
     }
 
     /// Holds a lock; its thread looks at it for the first time after `pause`.
@@ -375,6 +396,29 @@ impl Locks {
         // Not before: a write may take long, and nobody sees what is not written.
         let claim = Claim::Open(self.clock.now());
         Ok(LockState { id, refreshed, lost_after: None, claim })
+    }
+
+    /// Writes a lock while it is looked for others, and takes it back if one stands in the way.
+    fn announce(&self) -> Result<LockState, RepositoryError> {
+        let refreshed = self.clock.now();
+        if self.store.requests(2) < 2 {
+            self.refuse_conflicts(None)?;
+            let id = self.write(refreshed)?;
+            return Ok(LockState { id, refreshed, lost_after: None, claim: Claim::Certain });
+        }
+        let (written, free) = std::thread::scope(|scope| {
+            let writing = scope.spawn(|| self.write(refreshed));
+            let free = self.refuse_conflicts(None);
+            let written = writing.join();
+            (written.unwrap_or_else(|panic| std::panic::resume_unwind(panic)), free)
+        });
+        let id = written?;
+        if let Err(error) = free {
+            // If this fails, the lock goes stale with this process.
+            let _ = self.store.delete(&id);
+            return Err(error);
+        }
+        Ok(LockState { id, refreshed, lost_after: None, claim: Claim::Certain })
     }
 
     /// Removes a lock whose holder is gone. Where nothing may be deleted it stays, in nobody's way but

@@ -42,7 +42,7 @@ use sha2::{Digest, Sha256};
 use crate::blob::{BlobKind, BlobLocation, BlobOpener, LONG, LongBlob};
 use crate::cache::{Cache, CacheKind};
 use crate::compress::{compress_document, decompress_document};
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
 use crate::crypto::MasterKey;
 use crate::error::{Corruption, Defect, RepositoryError, StoredObject};
 use crate::index::{self, Index, IndexFile, IndexReader, Origin};
@@ -53,6 +53,7 @@ use crate::snapshot::Snapshot;
 use crate::store::{FileId, FileKind, ListedFile, Store};
 use crate::tree::Tree;
 use crate::tree_packs::TreePacks;
+use crate::walk::read_each;
 
 /// How many key files are tried; as restic does.
 pub const KEY_FILES_MAX: usize = 20;
@@ -61,10 +62,31 @@ pub const KEY_FILES_MAX: usize = 20;
 /// of 64 KiB on average, so that most headers take one read.
 const HEADER_READ_LENGTH: u64 = 48 << 10;
 
+/// How many directories of one pack are read alone from a tier that is here before all of it is: a part is
+/// read for little.
+const ALONE_HERE: usize = 1;
+
+/// How many directories of one pack are read alone from a tier that is far, by who looks for one path: as
+/// deep as most paths are. What takes more of a pack shall not wait for each of them.
+const ALONE_FAR: usize = 8;
+
+/// Whether the directories that lie beside one are wanted as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Neighbours {
+    /// They are asked for next.
+    Wanted,
+    /// Most of them are not: whoever asks is on the way to some path.
+    Passed,
+}
+
 /// The byte that says that a document is compressed.
 const COMPRESSED: u8 = 2;
 
 mod read_back;
+mod unlock;
+
+pub(crate) use unlock::read_key_file;
+use unlock::unlock;
 
 mod sealed {
     use lifeboat_model::IndexId;
@@ -199,11 +221,13 @@ impl Repository<Open> {
         password: &Secret,
         options: &OpenOptions,
     ) -> Result<Self, RepositoryError> {
-        let Some(sealed_config) = store.get_config()? else {
+        let (config, keys) = store.get_config_and_list::<KeyId>()?;
+        let Some(sealed_config) = config else {
             refuse_lost_config(&store)?;
             return Err(RepositoryError::NoRepository { address: store.address().to_owned() });
         };
-        let (key, key_id, config) = unlock(&store, password, options, &sealed_config)?;
+        let keys = keys.into_iter().map(|file| file.id).collect();
+        let (key, key_id, config) = unlock(&store, password, (options, keys), &sealed_config)?;
         Ok(Self { store, key, key_id, config, cache: None, state: Open(()) })
     }
 
@@ -314,82 +338,18 @@ fn corrupt(store: &Store, object: StoredObject, defect: impl Into<Defect>) -> Re
     Box::new(Corruption { address, object, defect: defect.into() }).into()
 }
 
-/// Finds the key file that the password opens and whose master key opens the config.
-///
-/// A key file that cannot be used is passed over, since another one may be whole.
-fn unlock(
-    store: &Store,
-    password: &Secret,
-    options: &OpenOptions,
-    sealed_config: &[u8],
-) -> Result<(MasterKey, KeyId, Config), RepositoryError> {
-    let (files, unusable) = usable_key_files(store, options)?;
-    let mut failure = None;
-    for (id, file) in &files {
-        let key = match file.open(password) {
-            Ok(None) => continue,
-            Ok(Some(key)) => key,
-            Err(error) => {
-                failure = Some(corrupt(store, StoredObject::Key(*id), error));
-                continue;
-            }
-        };
-        match key.open(sealed_config) {
-            Ok(document) => {
-                let config = Config::parse(&document).map_err(|error| match error {
-                    ConfigError::Version { version } => {
-                        let address = store.address().to_owned();
-                        RepositoryError::UnsupportedVersion { address, version }
-                    }
-                    error => corrupt(store, StoredObject::Config, error),
-                })?;
-                return Ok((key, *id, config));
-            }
-            Err(error) => failure = Some(corrupt(store, StoredObject::Config, error)),
-        }
-    }
-    let unusable = unusable.filter(|_| files.is_empty());
-    Err(failure.or(unusable).unwrap_or_else(|| RepositoryError::WrongKey {
-        address: store.address().to_owned(),
-        tried: files.len(),
-    }))
-}
-
-/// Key files in the order in which they are tried, and why one of the others cannot be.
-type KeyFiles = (Vec<(KeyId, KeyFile)>, Option<RepositoryError>);
-
-fn usable_key_files(store: &Store, options: &OpenOptions) -> Result<KeyFiles, RepositoryError> {
-    let mut ids: Vec<KeyId> = store.list()?.into_iter().map(|file| file.id).collect();
-    ids.sort_by_key(|id| Some(*id) != options.key_hint);
-    ids.truncate(KEY_FILES_MAX);
-    let mut files = Vec::new();
-    let mut unusable = None;
-    for id in ids {
-        match read_key_file(store, id) {
-            Ok(file) => files.push((id, file)),
-            Err(error @ (RepositoryError::UnusableKey { .. } | RepositoryError::Corrupt(_))) => {
-                tracing::warn!(key = id.to_hex(), "passing over a key file that cannot be used");
-                unusable = Some(error);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    files.sort_by_key(|(id, file)| (Some(*id) != options.key_hint, file.parameters().work()));
-    Ok((files, unusable))
-}
-
-pub(crate) fn read_key_file(store: &Store, id: KeyId) -> Result<KeyFile, RepositoryError> {
-    let bytes = get_verified(store, &id)?;
-    KeyFile::parse(&bytes).map_err(|source| RepositoryError::UnusableKey {
-        address: store.address().to_owned(),
-        key: id.to_hex(),
-        source,
-    })
-}
-
 /// Reads a file and holds its bytes against its name.
 fn get_verified<I: FileId>(store: &Store, id: &I) -> Result<Bytes, RepositoryError> {
-    let bytes = match store.get(id) {
+    verified(store, id, store.get(id))
+}
+
+/// Holds the bytes that were read of a file against its name.
+fn verified<I: FileId>(
+    store: &Store,
+    id: &I,
+    read: Result<Bytes, TierError>,
+) -> Result<Bytes, RepositoryError> {
+    let bytes = match read {
         Ok(bytes) => bytes,
         Err(TierError::NotFound { .. }) => {
             return Err(corrupt(store, id.object(), Defect::Missing));
@@ -543,8 +503,9 @@ impl<S: State> Repository<S> {
     pub fn readable_snapshots(&self) -> Result<ReadableSnapshots, RepositoryError> {
         let ids = self.snapshot_ids()?;
         let mut found = ReadableSnapshots::default();
-        for id in &ids {
-            match self.snapshot(id) {
+        let read = read_each(self, &ids, |_, id| self.snapshot(id));
+        for (id, snapshot) in ids.iter().zip(read) {
+            match snapshot {
                 Ok(snapshot) => found.snapshots.push((*id, snapshot)),
                 Err(error @ RepositoryError::Corrupt(_)) => found.damaged.push(error),
                 Err(error) => return Err(error),
@@ -739,12 +700,22 @@ impl Repository<Indexed> {
         kind: BlobKind,
         id: &BlobId,
     ) -> Result<Bytes, RepositoryError> {
+        self.read_blob_among(Neighbours::Wanted, opener, kind, id)
+    }
+
+    fn read_blob_among(
+        &self,
+        neighbours: Neighbours,
+        opener: &mut BlobOpener<'_>,
+        kind: BlobKind,
+        id: &BlobId,
+    ) -> Result<Bytes, RepositoryError> {
         let locations: Vec<BlobLocation> = self.index().locations(kind, id).collect();
         let mut result =
             Err(self.corrupt(StoredObject::Blob { kind, id: *id, at: None }, Defect::NotIndexed));
         for location in &locations {
             if kind == BlobKind::Tree
-                && let Some(plaintext) = self.read_from_whole_pack(opener, id, location)
+                && let Some(plaintext) = self.read_from_whole_pack(neighbours, opener, id, location)
             {
                 return Ok(plaintext);
             }
@@ -760,6 +731,7 @@ impl Repository<Indexed> {
     /// goes wrong, the directory alone is read from the tier instead.
     fn read_from_whole_pack(
         &self,
+        neighbours: Neighbours,
         opener: &mut BlobOpener<'_>,
         id: &BlobId,
         location: &BlobLocation,
@@ -768,12 +740,13 @@ impl Repository<Indexed> {
         let pack = &location.pack;
         let bytes = if self.store.reads_here() {
             // What lies here is read as fast as its copy in the cache; the directory has its own hash.
-            packs.get_again(pack, || self.store.get(pack).ok())?
+            packs.get_after(ALONE_HERE, pack, || self.store.get(pack).ok())?
         } else {
             let cache = self.cache.as_ref()?;
-            let fetch = || self.load_raw(pack);
-            packs.get(pack, || {
-                cache.read_through(CacheKind::TreePack, pack.as_bytes(), fetch).ok()
+            let (kind, name) = (CacheKind::TreePack, pack.as_bytes());
+            let is_near = neighbours == Neighbours::Wanted || cache.has(kind, name);
+            packs.get_after(if is_near { 0 } else { ALONE_FAR }, pack, || {
+                cache.read_through(kind, name, || self.load_raw(pack)).ok()
             })?
         };
         let begin = location.offset as usize;
@@ -792,7 +765,17 @@ impl Repository<Indexed> {
         opener: &mut BlobOpener<'_>,
         id: &BlobId,
     ) -> Result<Tree, RepositoryError> {
-        let document = self.read_blob_with(opener, BlobKind::Tree, id)?;
+        self.tree_among(Neighbours::Wanted, opener, id)
+    }
+
+    /// Reads a directory like [`Repository::tree_with`].
+    pub(crate) fn tree_among(
+        &self,
+        neighbours: Neighbours,
+        opener: &mut BlobOpener<'_>,
+        id: &BlobId,
+    ) -> Result<Tree, RepositoryError> {
+        let document = self.read_blob_among(neighbours, opener, BlobKind::Tree, id)?;
         let at = self.locate(BlobKind::Tree, id).map(|location| (location.pack, location.offset));
         Tree::parse(&document)
             .map_err(|e| self.corrupt(StoredObject::Blob { kind: BlobKind::Tree, id: *id, at }, e))

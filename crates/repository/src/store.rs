@@ -23,13 +23,16 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt, future, stream};
 use lifeboat_model::{IndexId, KeyId, LockId, PackId, SnapshotId};
 use lifeboat_tiers::{ObjectPath, ObjectPrefix, PutMode, ReadRange, Tier, TierError};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::error::StoredObject;
+
+/// How many small files are read at once from a tier that is far: as many as key files are tried.
+const GETS_AT_ONCE: usize = 20;
 
 /// What sort of file it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -226,8 +229,36 @@ impl Store {
         Ok(self.runtime.block_on(self.tier.head(&self.path(id)))?.size)
     }
 
+    /// Reads whole files, several at once from a tier that is far; the results come in the order of the ids.
+    pub fn get_each<I: FileId>(&self, ids: &[I]) -> Vec<Result<Bytes, TierError>> {
+        let at_once = if self.reads_here() { 1 } else { self.requests(GETS_AT_ONCE) };
+        let get = |id: &I| {
+            let path = self.path(id);
+            async move { self.tier.get(&path, ReadRange::Full).await }
+        };
+        let got = stream::iter(ids.iter().map(get).collect::<Vec<_>>()).buffered(at_once);
+        self.runtime.block_on(got.collect())
+    }
+
+    /// Reads the config, if there is one, and lists all files of a kind: at the same time from a tier that
+    /// is far.
+    pub fn get_config_and_list<I: FileId>(
+        &self,
+    ) -> Result<(Option<Bytes>, Vec<ListedFile<I>>), TierError> {
+        if self.reads_here() || self.requests(2) < 2 {
+            return Ok((self.get_config()?, self.list()?));
+        }
+        let both = future::join(self.config(), self.files());
+        let (config, files) = self.runtime.block_on(both);
+        Ok((config?, files?))
+    }
+
     /// Lists all files of a kind, in the order of their ids.
     pub fn list<I: FileId>(&self) -> Result<Vec<ListedFile<I>>, TierError> {
+        self.runtime.block_on(self.files())
+    }
+
+    async fn files<I: FileId>(&self) -> Result<Vec<ListedFile<I>>, TierError> {
         let prefix = ObjectPrefix::from(self.join(I::KIND.folder()));
         let listing = self.tier.list(&prefix).try_filter_map(|meta| {
             let id = parse_file_name(meta.path.file_name()).map(I::from_bytes);
@@ -235,7 +266,7 @@ impl Store {
             let listed = id.filter(|id| self.path(id) == meta.path);
             std::future::ready(Ok(listed.map(|id| ListedFile { id, size: meta.size })))
         });
-        let mut files: Vec<ListedFile<I>> = self.runtime.block_on(listing.try_collect())?;
+        let mut files: Vec<ListedFile<I>> = listing.try_collect().await?;
         files.sort_unstable();
         Ok(files)
     }
@@ -247,7 +278,11 @@ impl Store {
 
     /// Reads the config, if there is one.
     pub fn get_config(&self) -> Result<Option<Bytes>, TierError> {
-        match self.runtime.block_on(self.tier.get(&self.join("config"), ReadRange::Full)) {
+        self.runtime.block_on(self.config())
+    }
+
+    async fn config(&self) -> Result<Option<Bytes>, TierError> {
+        match self.tier.get(&self.join("config"), ReadRange::Full).await {
             Ok(bytes) => Ok(Some(bytes)),
             Err(TierError::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),

@@ -22,7 +22,7 @@ use crate::blob::{BlobKind, BlobLocation, BlobOpener, LONG, LongBlob};
 use crate::error::{Defect, RepositoryError, StoredObject};
 use crate::index::Index;
 use crate::node::{Node, NodeKind};
-use crate::repository::{Indexed, Repository, State};
+use crate::repository::{Indexed, Neighbours, Repository, State};
 use crate::tree::{Tree, TreeError, visit_nodes};
 
 /// How many threads read directories from a tier that is far: each mostly waits for it.
@@ -264,6 +264,7 @@ pub(crate) fn read_each<S: State, T: Sync, R: Send>(
 /// Reads a directory with a worker's own opener; one that is not long may come from the cache.
 pub(crate) fn read_cached(
     repository: &Repository<Indexed>,
+    neighbours: Neighbours,
     opener: &mut BlobOpener<'_>,
     id: &BlobId,
 ) -> Result<Directory, RepositoryError> {
@@ -271,7 +272,7 @@ pub(crate) fn read_cached(
     if place.is_some_and(|place| place.plaintext_length() > LONG) {
         return read_tree(repository, &repository.index(), opener, id);
     }
-    repository.tree_with(opener, id).map(Directory::Tree)
+    repository.tree_among(neighbours, opener, id).map(Directory::Tree)
 }
 
 /// Reads a directory from the first place where it is whole, never from a cache.

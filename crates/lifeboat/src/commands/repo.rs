@@ -227,6 +227,20 @@ impl Access {
         Ok((repository, lock))
     }
 
+    /// Opens it like [`Access::open`] for work that shows what it reads and does nothing else.
+    pub fn look(&self, session: &Session) -> Result<(Repository, Option<LockGuard>), Failure> {
+        let mut repository = self.open_without_lock(session)?;
+        let announce = || {
+            let (owner, clock) = (LockOwner::this_process(), &session.clock);
+            LockGuard::announce(&repository, owner, clock, &session.cancel)
+        };
+        let lock = (!self.no_lock).then(announce).transpose().map_err(unlocked)?;
+        if !self.no_cache {
+            use_cache(&mut repository, session);
+        }
+        Ok((repository, lock))
+    }
+
     /// Opens the repository and, unless told otherwise, takes a lock of this kind.
     fn open_locked(
         &self,

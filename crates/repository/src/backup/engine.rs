@@ -17,7 +17,7 @@ use super::assemble::{After, Completed, Directory, Known, Part, Slot, Traces};
 use super::before::{self, ParentTree};
 use super::fingerprint::Fingerprint;
 use super::fingerprint::file::{Fingerprints, Row};
-use super::sink::{PACKS_WAITING, Shelf, Sink, UPLOADS};
+use super::sink::{PACKS_WAITING, Shelf, Sink, uploads};
 use super::stream::Streams;
 use super::tally::Tally;
 use super::walk::DirectoryJob;
@@ -100,10 +100,11 @@ pub(super) fn run(
     let work = Work::new(cancel);
     let shelf = Shelf::new((setting.repository, setting.followers), &work, clock, setting.profile);
     let (packs, finished) = bounded(PACKS_WAITING);
-    let made = thread::scope(|uploads| {
-        for _ in 0..setting.repository.store().requests(UPLOADS) {
+    let made = thread::scope(|threads| {
+        let store = setting.repository.store();
+        for _ in 0..store.requests(uploads(store, setting.pack_size)) {
             let finished = finished.clone();
-            uploads.spawn(|| {
+            threads.spawn(|| {
                 let finished = finished;
                 match setting.packs {
                     Packs::Stored => shelf.store_all(&finished),

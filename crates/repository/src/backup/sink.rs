@@ -27,6 +27,7 @@ use crate::orphans::Orphans;
 use crate::pack::{FinishedPack, PackBuilder};
 use crate::profile::{Activity, Meter, Profile};
 use crate::repository::{Indexed, Repository};
+use crate::store::Store;
 
 /// The size of a pack of directories, in bytes: restic keeps whole such packs in its cache when it
 /// wants one directory.
@@ -39,9 +40,24 @@ const OPEN_DATA_PACKS_MAX: usize = 16;
 /// How many packs of directories are filled at once: workers seal into them only now and then.
 const OPEN_TREE_PACKS_MAX: usize = 2;
 
-/// How many packs are being stored at once: one that the tier makes durable and one that is on its
-/// way there.
-pub(super) const UPLOADS: usize = 2;
+/// How many packs are being stored at once on a tier of this machine: one that the tier makes durable and
+/// one that is on its way there.
+const UPLOADS_HERE: usize = 2;
+
+/// How many packs are on their way at once to a tier that is far, as with restic's `connections`: at a
+/// round trip of 50 ms one connection carries a pack of 16 MiB in little less than twice that time.
+const UPLOADS_FAR: usize = 5;
+
+/// How many bytes of packs may be on their way at once to a tier that is far, unless two packs have more.
+const UPLOAD_BYTES_MAX: usize = 80 << 20;
+
+/// Returns how many packs of a size are stored at once.
+pub(super) fn uploads(store: &Store, pack_size: usize) -> usize {
+    if store.reads_here() {
+        return UPLOADS_HERE;
+    }
+    (UPLOAD_BYTES_MAX / pack_size.max(1)).clamp(UPLOADS_HERE, UPLOADS_FAR)
+}
 
 /// Finished packs that wait for an upload: one, so that a worker that finished a pack can go on.
 pub(super) const PACKS_WAITING: usize = 1;

@@ -14,6 +14,10 @@ use crate::index::document::{PackEntry, visit_packs};
 use crate::repository::read_document;
 use crate::store::Store;
 
+/// How many workers read index files from a tier that is far at least: each mostly waits, and holds one
+/// as it was opened, some 12 MB.
+const WORKERS_FAR: usize = 4;
+
 /// Where index files are read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
@@ -60,7 +64,8 @@ impl IndexReader {
         })
     }
 
-    /// Reads index files with as many workers as there are processors. Each begins with `begin`, takes
+    /// Reads index files with as many workers as there are processors, or more where they wait for a tier
+    /// that is far. Each begins with `begin`, takes
     /// every pack with `take` and is told how reading every file ended.
     ///
     /// Fails with the first failure that it is told in turn; the others stop then.
@@ -85,7 +90,8 @@ impl IndexReader {
             Ok(worker)
         };
         let processors = available_parallelism().map_or(1, NonZeroUsize::get);
-        let workers = self.store.requests(processors).min(files.len());
+        let wanted = if self.store.reads_here() { processors } else { processors.max(WORKERS_FAR) };
+        let workers = self.store.requests(wanted).min(files.len());
         if workers <= 1 {
             return Ok(vec![work()?]);
         }

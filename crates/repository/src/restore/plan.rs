@@ -19,7 +19,7 @@ use crate::check::explain;
 use crate::error::RepositoryError;
 use crate::listing::path_components;
 use crate::node::{Node, NodeKind};
-use crate::repository::{Indexed, Repository};
+use crate::repository::{Indexed, Neighbours, Repository};
 use crate::snapshot::Snapshot;
 use crate::walk::{Directory, batches, not_a_tree, read_cached, read_each};
 
@@ -192,7 +192,11 @@ impl<'r> Planner<'r> {
             for batch in batches(&repository.index(), &level, |visit| visit.tree) {
                 cancel.check()?;
                 let trees = read_each(repository, batch, |opener, visit: &Visit| {
-                    read_cached(repository, opener, &visit.tree)
+                    let neighbours = match visit.within {
+                        Within::Selected => Neighbours::Wanted,
+                        Within::Searched => Neighbours::Passed,
+                    };
+                    read_cached(repository, neighbours, opener, &visit.tree)
                 });
                 for (visit, tree) in batch.iter().zip(trees) {
                     self.look_into(visit, tree, depth, &mut next)?;

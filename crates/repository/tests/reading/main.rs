@@ -7,6 +7,7 @@ mod again;
 mod cache;
 mod check;
 mod copy;
+mod frugal;
 mod inspect;
 mod keys;
 mod lock;

@@ -97,7 +97,7 @@ impl Answer for Compared {
 impl Diff {
     /// Compares the snapshots; 3 if a directory could not be read.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
-        let (repository, lock) = self.access.open(session)?;
+        let (repository, lock) = self.access.look(session)?;
         let filter = self.choice.filter();
         let (before, first) = repository.choose(&self.before, &filter)?;
         let (after, second) = repository.choose(&self.after, &filter)?;

@@ -162,7 +162,7 @@ impl Shown {
 impl Find {
     /// Looks into the snapshots, the newest first; 3 if a directory could not be read.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
-        let (repository, lock) = self.access.open(session)?;
+        let (repository, lock) = self.access.look(session)?;
         let mut chosen = repository.choose_directories(&self.names, &self.choice.filter())?;
         chosen.sort_by_key(|(id, snapshot, _)| (std::cmp::Reverse(snapshot.time), *id));
         let repository = repository.load_index(&session.cancel, &*session.events())?;

@@ -73,7 +73,7 @@ impl List {
         // A lock of its own would be among those that it lists.
         let (repository, lock) = match self.kind {
             Kind::Locks => (self.access.open_without_lock(session)?, None),
-            _ => self.access.open(session)?,
+            _ => self.access.look(session)?,
         };
         let objects = match self.kind {
             Kind::Snapshots => files::<SnapshotId>(&repository)?,

@@ -129,7 +129,7 @@ impl Entry {
 impl Ls {
     /// Lists the entries in the order of the tree.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
-        let (repository, lock) = self.access.open(session)?;
+        let (repository, lock) = self.access.look(session)?;
         let (id, snapshot) = repository.choose(&self.snapshot, &self.choice.filter())?;
         let repository = repository.load_index(&session.cancel, &*session.events())?;
         let snapshot = repository.enter(snapshot, &self.snapshot.directory)?;

@@ -127,7 +127,7 @@ impl Listed {
 impl Snapshots {
     /// Lists the snapshots, the oldest first.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
-        let (repository, lock) = self.access.open(session)?;
+        let (repository, lock) = self.access.look(session)?;
         let mut chosen = repository.choose_all(&self.names, &self.choice.filter())?;
         super::end_lock(lock)?;
         chosen.sort_by_key(|(id, snapshot)| (snapshot.time, *id));

@@ -118,7 +118,7 @@ impl Answer for Counted {
 impl Stats {
     /// Counts; 3 if a directory could not be read.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
-        let (repository, lock) = self.access.open(session)?;
+        let (repository, lock) = self.access.look(session)?;
         let chosen = repository.choose_directories(&self.names, &self.choice.filter())?;
         let repository = repository.load_index(&session.cancel, &*session.events())?;
         let snapshots = chosen.len();
