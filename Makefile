@@ -25,7 +25,7 @@ BENCH := $(CARGO) run --release --locked --quiet --package lifeboat-bench --bin 
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help test lint demo bench bench-postgres scale docs ledger simulate durability mutants flips fuzz deny
+.PHONY: help test lint demo bench bench-postgres bench-s3 scale docs ledger simulate durability mutants flips fuzz deny
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -60,6 +60,12 @@ bench-postgres: ## measure beside pgBackRest on a server of pgbench's; some ten 
 	dev/install-needs build postgresql pgbackrest
 	$(CARGO) build --release --locked --package lifeboat --package lifeboat-bench
 	$(BENCH) postgres --below $(BENCH_DIR) --scale $(BENCH_SCALE) --runs $(BENCH_RUNS) --seed $(BENCH_SEED) \
+	  $(if $(WORK),--work $(WORK)) $(if $(PUBLISH),--publish $(PUBLISH))
+
+bench-s3: ## measure beside restic on a store of S3, near and 50 ms away; some three minutes, 6 GB of memory
+	dev/install-needs build restic s3-server
+	$(CARGO) build --release --locked --package lifeboat --package lifeboat-bench
+	$(BENCH) s3 --below $(BENCH_DIR) --scale $(BENCH_SCALE) --runs $(BENCH_RUNS) --seed $(BENCH_SEED) \
 	  $(if $(WORK),--work $(WORK)) $(if $(PUBLISH),--publish $(PUBLISH))
 
 scale: ## measure how time and memory grow with blobs and files; some ten minutes, 14 GB of memory

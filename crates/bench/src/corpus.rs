@@ -9,7 +9,7 @@ pub mod database;
 pub mod history;
 pub mod media;
 pub mod mixed;
-mod random;
+pub(crate) mod random;
 
 use std::path::PathBuf;
 

@@ -8,6 +8,7 @@ use lifeboat_repository::RepositoryError;
 use lifeboat_testing::interrupt::Interrupted;
 use lifeboat_testing::program::ProgramError;
 use lifeboat_tiers::TierError;
+use lifeboat_tiers::s3::S3OpenError;
 
 /// A measurement failed.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +89,9 @@ pub enum BenchError {
     /// The directory of a repository could not be made.
     #[error("cannot make a repository")]
     Tier(#[from] TierError),
+    /// The store cannot be spoken to.
+    #[error("cannot speak to the store")]
+    Store(#[from] S3OpenError),
     /// A tier could not be given its site's mark.
     #[error("cannot mark a tier")]
     Mark(#[source] Box<lifeboat_ops::error::OpsError>),

@@ -6,6 +6,7 @@
 //!   took, [`work`] what is wanted of lifeboat.
 //! - [`scale`] does the same works on ever larger repositories and directories.
 //! - [`postgres`] lets lifeboat race against pgBackRest: base backups, restores, the write-ahead log.
+//! - [`s3`] lets it race against restic on a store of S3, near and far.
 //! - [`report`] writes it all down, [`chart`] draws it.
 //!
 //! Nothing here passes or fails on a time: a number is published with its machine and its spread, and
@@ -22,5 +23,6 @@ pub mod postgres;
 pub mod race;
 pub mod racer;
 pub mod report;
+pub mod s3;
 pub mod scale;
 pub mod work;

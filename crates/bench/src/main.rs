@@ -1,4 +1,4 @@
-//! `lifeboat-bench`: what `make bench` and `make scale` run.
+//! `lifeboat-bench`: what `make bench`, its kin and `make scale` run.
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -18,6 +18,8 @@ use lifeboat_bench::postgres::contest::{self, Contest};
 use lifeboat_bench::race::{Race, Rules, cache};
 use lifeboat_bench::racer::{PASSWORD, Racer};
 use lifeboat_bench::report::{RESTIC_SETTINGS, Report, Setting, plot, publish, tables, write};
+use lifeboat_bench::s3;
+use lifeboat_bench::s3::course::{self, Course};
 use lifeboat_bench::scale::growth::{self, Growth};
 use lifeboat_bench::scale::step::{self, Step};
 use lifeboat_bench::scale::{Growing, Sizes};
@@ -47,6 +49,8 @@ enum Command {
     Works,
     /// Let lifeboat and pgBackRest back up a server of pgbench's, restore it, and archive its log
     Postgres(PostgresArguments),
+    /// Let lifeboat and restic back up to a store of S3, near and far, and look for little in much
+    S3(S3Arguments),
     /// Do the same works on ever larger repositories and directories
     Scale(ScaleArguments),
     /// Load an index, do something with it and write down what was seen
@@ -124,6 +128,35 @@ struct PostgresArguments {
     publish: Option<PathBuf>,
 }
 
+/// The arguments of `lifeboat-bench s3`.
+#[derive(Debug, clap::Args)]
+struct S3Arguments {
+    /// Make everything in a directory below this one, which should be in memory
+    #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
+    below: PathBuf,
+    /// Measure this share of the full size
+    #[arg(long, default_value_t = 1.0, value_parser = parse_scale)]
+    scale: f64,
+    /// Let each program do each work this many times
+    #[arg(long, default_value_t = 3, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    runs: usize,
+    /// Make the media from this number
+    #[arg(long, default_value_t = 20_260_101)]
+    seed: u64,
+    /// Measure only these works, separated by commas [default: all]
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    work: Vec<s3::work::Work>,
+    /// The `lifeboat` program; without it, the one beside this program
+    #[arg(long, value_name = "FILE")]
+    lifeboat: Option<PathBuf>,
+    /// Write bench-s3.json, bench-s3.md and bench-s3.svg into this directory
+    #[arg(long, value_name = "DIR", default_value = "target/bench")]
+    out: PathBuf,
+    /// Put the results into the page object-stores-performance.md in this directory, too
+    #[arg(long, value_name = "DIR")]
+    publish: Option<PathBuf>,
+}
+
 /// The arguments of `lifeboat-bench scale`.
 #[derive(Debug, clap::Args)]
 struct ScaleArguments {
@@ -157,6 +190,7 @@ fn main() -> ExitCode {
         Command::Race(arguments) => race(&arguments),
         Command::Works => works(),
         Command::Postgres(arguments) => contest(&arguments),
+        Command::S3(arguments) => on_s3(&arguments),
         Command::Scale(arguments) => scale(&arguments),
         Command::Step { step, place, out } => look(step, &place, &out),
         Command::Launch { words } => launch(&words, io::stdout()).map_err(system("run a program")),
@@ -257,6 +291,55 @@ fn deliver_contest(
     write(&out.join("bench-postgres.svg"), &postgres::report::plot(report))?;
     if let Some(docs) = &arguments.publish {
         postgres::report::publish(report, docs)?;
+    }
+    print(&tables)
+}
+
+fn on_s3(arguments: &S3Arguments) -> Result<(), BenchError> {
+    let is_whole = arguments.work.is_empty() && arguments.scale >= 1.0;
+    if arguments.publish.is_some() && !is_whole {
+        return Err(BenchError::NotWhole);
+    }
+    let interrupt = Interrupt::listen().map_err(system("listen for Ctrl-C"))?;
+    let itself = std::env::current_exe().map_err(system("find this program"))?;
+    let lifeboat = arguments.lifeboat.clone().unwrap_or_else(|| itself.with_file_name("lifeboat"));
+    let setting = s3::report::Setting {
+        date: SystemClock.now(),
+        machine: Machine::look(&arguments.below),
+        versions: vec![version(&lifeboat, "--version")?, version(Path::new("restic"), "version")?],
+        scale: arguments.scale,
+        seed: arguments.seed,
+        runs: arguments.runs,
+    };
+    let all = s3::work::Work::ALL.to_vec();
+    let rules = course::Rules {
+        recipe: Recipe { seed: arguments.seed, scale: arguments.scale },
+        runs: arguments.runs,
+        works: if arguments.work.is_empty() { all } else { arguments.work.clone() },
+        cores: setting.machine.cores,
+        lifeboat: std::path::absolute(&lifeboat).map_err(system("find lifeboat"))?,
+    };
+    let needed = rules.needed_bytes();
+    say(&format!("this needs {} below {}", ByteSize(needed), arguments.below.display()));
+    let place = Place::make(&arguments.below, needed)?;
+    let mut environment = environment(&place)?;
+    environment.extend(s3::store::environment());
+    let launcher = Launcher::new(itself, place.join("log"), environment, interrupt.clone());
+    let results = Course::new(&rules, &place, &launcher, &interrupt, say).hold()?;
+    drop(place);
+    deliver_course(&s3::report::Report::new(setting, results), arguments)
+}
+
+fn deliver_course(report: &s3::report::Report, arguments: &S3Arguments) -> Result<(), BenchError> {
+    let out = &arguments.out;
+    fs::create_dir_all(out).map_err(file("make", out))?;
+    let json = serde_json::to_string_pretty(report).expect("a report has names for keys");
+    let tables = s3::report::tables(report);
+    write(&out.join("bench-s3.json"), &json)?;
+    write(&out.join("bench-s3.md"), &tables)?;
+    write(&out.join("bench-s3.svg"), &s3::report::plot(report))?;
+    if let Some(docs) = &arguments.publish {
+        s3::report::publish(report, docs)?;
     }
     print(&tables)
 }

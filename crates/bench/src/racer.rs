@@ -8,8 +8,9 @@ use lifeboat_repository::key::{KdfParameters, KeyOrigin};
 use lifeboat_repository::polynomial::Polynomial;
 use lifeboat_repository::{InitOptions, Repository, Store};
 use lifeboat_testing::restic::Restic;
-use lifeboat_tiers::{LocalTier, ObjectPrefix};
+use lifeboat_tiers::{LocalTier, ObjectPrefix, Tier};
 use serde::Serialize;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::ceiling::walk;
 use crate::failure::{BenchError, file, system};
@@ -120,15 +121,18 @@ fn keep(kept: u64) -> [String; 2] {
     ["--keep-last".to_owned(), kept.to_string()]
 }
 
-/// Makes an empty repository.
+/// Makes an empty repository in a directory.
 ///
 /// Both racers get the same: the key file asks for the same work, that of a recovery key, and the
 /// polynomial is the same, so that nobody is ahead because of what `init` chose.
 pub fn init(path: &Path) -> Result<(), BenchError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build();
-    let runtime = runtime.map_err(system("start a runtime"))?;
-    let tier = LocalTier::create(path)?;
-    let store = Store::new(Arc::new(tier), runtime.handle().clone(), ObjectPrefix::ALL);
+    init_on(Arc::new(LocalTier::create(path)?))
+}
+
+/// Makes an empty repository like [`init`], wherever it is.
+pub fn init_on(tier: Arc<dyn Tier>) -> Result<(), BenchError> {
+    let runtime = runtime()?;
+    let store = Store::new(tier, runtime.handle().clone(), ObjectPrefix::ALL);
     let options = InitOptions {
         password: &Secret::new(PASSWORD),
         kdf: KdfParameters::RECOVERY_KEY,
@@ -142,6 +146,12 @@ pub fn init(path: &Path) -> Result<(), BenchError> {
     };
     Repository::init(store, &options)?;
     Ok(())
+}
+
+/// Returns a runtime for what is prepared on a tier.
+pub fn runtime() -> Result<Runtime, BenchError> {
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(1).enable_all().build().map_err(system("start a runtime"))
 }
 
 /// Returns restic on a repository, to prepare and to judge; nothing of this is timed.

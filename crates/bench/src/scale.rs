@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use lifeboat_testing::interrupt::Interrupt;
 use serde::Serialize;
 
+use self::blobs::Packing;
 use self::files::Shape;
 use self::step::{Seen, Step};
 use crate::ceiling::walk;
@@ -148,7 +149,7 @@ impl<'a> Growing<'a> {
     fn index(&mut self, size: u64) -> Result<(), BenchError> {
         (self.say)(&format!("making: an index of {size} blobs"));
         self.begin()?;
-        blobs::make(&self.repository(), size, self.interrupt)?;
+        blobs::make(&self.repository(), size, Packing::SMALL, self.interrupt)?;
         let subject = (Subject::Blobs, size);
         for (work, step) in [
             ("make", Step::Load),

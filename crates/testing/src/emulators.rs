@@ -20,7 +20,9 @@
 mod azurite;
 mod moto;
 mod request;
+mod s3_files;
 pub(crate) mod server;
 
 pub use azurite::Azurite;
 pub use moto::{Bucket, Credentials, Moto};
+pub use s3_files::S3Files;

@@ -57,6 +57,13 @@ impl Random {
         (-2.0 * a.ln()).sqrt() * (std::f64::consts::TAU * b).cos()
     }
 
+    /// Returns bytes that nothing can compress.
+    pub fn bytes(&mut self, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        self.0.fill_bytes(&mut bytes);
+        bytes
+    }
+
     /// Writes a file that nothing can compress.
     pub fn write_noise(&mut self, path: &Path, length: u64) -> io::Result<()> {
         self.write(path, length, |random, block| random.0.fill_bytes(block))

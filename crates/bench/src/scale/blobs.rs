@@ -1,5 +1,5 @@
 //! A repository of any number of blobs: what lists them and refers to them is real and sealed, and the
-//! packs of data are as long as they should be, but hold nothing.
+//! packs of data are as long as they should be, but hold nothing; but for one file, that can be restored.
 //!
 //! Whatever reads index files, directories and sizes does on it what it would do on terabytes. Ids are
 //! the hashes of numbers, so that anybody can look up the thousandth blob.
@@ -22,7 +22,8 @@ use lifeboat_testing::interrupt::Interrupt;
 use lifeboat_tiers::{LocalTier, ObjectPrefix};
 use tokio::runtime::Runtime;
 
-use crate::failure::{BenchError, file, system};
+use crate::corpus::random::Random;
+use crate::failure::{BenchError, file};
 use crate::racer::{self, PASSWORD};
 
 /// How many files lie in a directory.
@@ -31,14 +32,28 @@ const FILES: u64 = 500;
 /// How many blobs a file has.
 const BLOBS_PER_FILE: u64 = 8;
 
-/// How many blobs a pack holds: 16 MiB, with blobs of this length.
-const BLOBS_PER_PACK: u64 = 40;
+/// How blobs lie in packs of 16 MiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packing {
+    /// How many blobs a pack holds; whole packs make up a directory.
+    pub blobs_per_pack: u64,
+    /// How long a blob is as it is stored.
+    pub blob_length: u32,
+}
 
-/// How long a blob is as it is stored.
-const BLOB_LENGTH: u32 = 400 << 10;
+impl Packing {
+    /// Blobs of small files.
+    pub const SMALL: Self = Self { blobs_per_pack: 40, blob_length: 400 << 10 };
+
+    /// Blobs as long as those of large files are on average.
+    pub const LARGE: Self = Self { blobs_per_pack: 16, blob_length: 1 << 20 };
+}
 
 /// How many blobs belong to one directory; packs do not reach over its end.
 pub const BLOBS_PER_DIRECTORY: u64 = FILES * BLOBS_PER_FILE;
+
+/// The one file that can be restored, in both snapshots.
+pub const REAL_FILE: &str = "/00000000/IMG_0000.jpg";
 
 /// How full a pack of directories gets.
 const TREE_PACK_LENGTH: usize = 4 << 20;
@@ -69,19 +84,18 @@ pub fn open(path: &Path, runtime: &Runtime) -> Result<Repository<Open>, BenchErr
     Ok(Repository::open(store, &Secret::new(PASSWORD), &OpenOptions::default())?)
 }
 
-/// Returns a runtime for one repository.
-pub fn runtime() -> Result<Runtime, BenchError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build();
-    runtime.map_err(system("start a runtime"))
-}
-
 /// Makes a repository with `blobs` blobs of data, rounded up to whole directories, and two
-/// snapshots; the later one lacks some of the directories.
-pub fn make(path: &Path, blobs: u64, interrupt: &Interrupt) -> Result<RepositoryId, BenchError> {
+/// snapshots; the later one lacks some of the directories. All content is there of [`REAL_FILE`] alone.
+pub fn make(
+    path: &Path,
+    blobs: u64,
+    packing: Packing,
+    interrupt: &Interrupt,
+) -> Result<RepositoryId, BenchError> {
     racer::init(path)?;
-    let runtime = runtime()?;
+    let runtime = racer::runtime()?;
     let repository = open(path, &runtime)?;
-    let mut synthesis = Synthesis::new(path, &repository)?;
+    let mut synthesis = Synthesis::new(path, &repository, packing)?;
     let directories = rounded(blobs) / BLOBS_PER_DIRECTORY;
     let mut trees = Vec::new();
     for number in 0..directories {
@@ -104,33 +118,40 @@ pub fn make(path: &Path, blobs: u64, interrupt: &Interrupt) -> Result<Repository
 struct Synthesis<'r> {
     path: &'r Path,
     repository: &'r Repository<Open>,
+    packing: Packing,
     sealer: BlobSealer<'r>,
     trees: PackBuilder,
     listing: IndexFile,
 }
 
 impl<'r> Synthesis<'r> {
-    fn new(path: &'r Path, repository: &'r Repository<Open>) -> Result<Self, BenchError> {
+    fn new(
+        path: &'r Path,
+        repository: &'r Repository<Open>,
+        packing: Packing,
+    ) -> Result<Self, BenchError> {
         for bucket in 0..=u8::MAX {
             let bucket = path.join(format!("data/{bucket:02x}"));
             fs::create_dir_all(&bucket).map_err(file("make", &bucket))?;
         }
         let sealer = BlobSealer::new(repository.key(), Compression::Fastest);
         let (trees, listing) = (PackBuilder::default(), IndexFile::default());
-        Ok(Self { path, repository, sealer, trees, listing })
+        Ok(Self { path, repository, packing, sealer, trees, listing })
     }
 
     /// Makes a directory and the packs of its files.
     fn directory(&mut self, number: u64) -> Result<BlobId, BenchError> {
         let first = number * BLOBS_PER_DIRECTORY;
-        for pack in 0..BLOBS_PER_DIRECTORY / BLOBS_PER_PACK {
-            self.pack(first + pack * BLOBS_PER_PACK)?;
+        for pack in 0..BLOBS_PER_DIRECTORY / self.packing.blobs_per_pack {
+            self.pack(first + pack * self.packing.blobs_per_pack)?;
         }
+        let mut real = if number == 0 { Some(self.real_content()?) } else { None };
         let mut tree = TreeWriter::new();
         for file in 0..FILES {
             let first = first + file * BLOBS_PER_FILE;
-            let content = (first..first + BLOBS_PER_FILE).map(id_of).collect();
-            let size = BLOBS_PER_FILE * u64::from(plaintext_length());
+            let hollow = || (first..first + BLOBS_PER_FILE).map(id_of).collect();
+            let content = real.take().unwrap_or_else(hollow);
+            let size = BLOBS_PER_FILE * u64::from(self.plaintext_length());
             let kind = NodeKind::File { size, content };
             let name = format!("IMG_{file:04}.jpg").into();
             let node = Node { name, kind, metadata: metadata(0o100_644, first) };
@@ -139,14 +160,32 @@ impl<'r> Synthesis<'r> {
         self.tree(&tree.finish())
     }
 
+    /// Stores the content of the one file that has some, in a pack of its own.
+    fn real_content(&mut self) -> Result<Vec<BlobId>, BenchError> {
+        let (mut pack, mut ids) = (PackBuilder::default(), Vec::new());
+        for number in 0..BLOBS_PER_FILE {
+            let mut noise = Random::of(u64::MAX, number);
+            let content = noise.bytes(self.plaintext_length() as usize);
+            let id = blob_id(&content);
+            let sealed = self.sealer.seal(BlobKind::Data, id, &content)?;
+            pack.add(&sealed).expect("an empty pack has room for a file");
+            ids.push(id);
+        }
+        let pack = pack.finish(self.repository.key());
+        self.repository.save_pack(&pack)?;
+        self.list(PackEntry::from(&pack))?;
+        Ok(ids)
+    }
+
     /// Makes a pack of data: a hole as long as it should be, under a name of its own.
     fn pack(&mut self, first: u64) -> Result<(), BenchError> {
-        let blobs: Vec<_> = (0..BLOBS_PER_PACK)
+        let Packing { blobs_per_pack, blob_length } = self.packing;
+        let blobs: Vec<_> = (0..blobs_per_pack)
             .map(|number| PackedBlob {
                 kind: BlobKind::Data,
                 id: id_of(first + number),
-                offset: u32::try_from(number).expect("there are few") * BLOB_LENGTH,
-                length: BLOB_LENGTH,
+                offset: u32::try_from(number).expect("there are few") * blob_length,
+                length: blob_length,
                 uncompressed_length: None,
             })
             .collect();
@@ -192,7 +231,9 @@ impl<'r> Synthesis<'r> {
 
     fn list(&mut self, pack: PackEntry) -> Result<(), BenchError> {
         self.listing.packs.push(pack);
-        if self.listing.packs.len() as u64 * BLOBS_PER_PACK >= BLOBS_PER_FILE_MAX as u64 {
+        if self.listing.packs.len() as u64 * self.packing.blobs_per_pack
+            >= BLOBS_PER_FILE_MAX as u64
+        {
             self.end_listing()?;
         }
         Ok(())
@@ -204,15 +245,15 @@ impl<'r> Synthesis<'r> {
         Ok(())
     }
 
+    /// Returns the length of a blob before it was sealed.
+    fn plaintext_length(&self) -> u32 {
+        lifeboat_repository::blob::plaintext_length(self.packing.blob_length, None)
+    }
+
     fn finish(mut self) -> Result<(), BenchError> {
         self.end_trees()?;
         self.end_listing()
     }
-}
-
-/// Returns the length of a blob before it was sealed.
-fn plaintext_length() -> u32 {
-    lifeboat_repository::blob::plaintext_length(BLOB_LENGTH, None)
 }
 
 fn metadata(mode: u32, inode: u64) -> Metadata {
@@ -235,13 +276,15 @@ fn metadata(mode: u32, inode: u64) -> Metadata {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+
     use super::*;
 
     #[test]
     fn restic_finds_nothing_amiss_in_what_is_made() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("repository");
-        make(&path, 20 * BLOBS_PER_DIRECTORY, &Interrupt::default()).unwrap();
+        make(&path, 20 * BLOBS_PER_DIRECTORY, Packing::SMALL, &Interrupt::default()).unwrap();
         let restic = racer::restic(&path);
         // Without reading data, of which there is none: index files, sizes of packs, directories.
         restic.run(["check"]).unwrap();
@@ -249,6 +292,12 @@ mod tests {
         let entries = restic.ls("latest").unwrap();
         let files = entries.iter().filter(|entry| entry["type"] == "file").count() as u64;
         assert_eq!(files, 18 * FILES, "a tenth of 20 directories is gone");
+        let target = directory.path().join("target");
+        let arguments = ["restore", "latest", "--include", REAL_FILE, "--target"];
+        restic.run(arguments.map(OsStr::new).into_iter().chain([target.as_os_str()])).unwrap();
+        let restored = fs::metadata(target.join(&REAL_FILE[1..])).unwrap();
+        let expected = lifeboat_repository::blob::plaintext_length(400 << 10, None);
+        assert_eq!(restored.len(), BLOBS_PER_FILE * u64::from(expected));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::blobs;
 use crate::failure::BenchError;
 use crate::machine::own_memory;
+use crate::racer;
 
 /// How many blobs that are there are looked up, and as many that are not.
 const LOOKED_UP: u64 = 200_000;
@@ -70,7 +71,7 @@ pub struct Seen {
 
 /// Does a step and says what was seen; fails if the index does not answer as it should.
 pub fn perform(step: Step, place: &Place) -> Result<Seen, BenchError> {
-    let runtime = blobs::runtime()?;
+    let runtime = racer::runtime()?;
     let mut repository = blobs::open(&place.repository, &runtime)?;
     repository.use_cache(&place.cache).map_err(crate::failure::file("open", &place.cache))?;
     let watch = Instant::now();
