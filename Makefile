@@ -25,7 +25,7 @@ BENCH := $(CARGO) run --release --locked --quiet --package lifeboat-bench --bin 
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help test lint demo bench bench-postgres bench-s3 scale docs ledger simulate durability mutants flips fuzz deny
+.PHONY: help test lint demo bench bench-postgres bench-s3 bench-schedule scale docs ledger kills simulate durability mutants flips fuzz deny
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -68,6 +68,9 @@ bench-s3: ## measure beside restic on a store of S3, near and 50 ms away; some t
 	$(BENCH) s3 --below $(BENCH_DIR) --scale $(BENCH_SCALE) --runs $(BENCH_RUNS) --seed $(BENCH_SEED) \
 	  $(if $(WORK),--work $(WORK)) $(if $(PUBLISH),--publish $(PUBLISH))
 
+bench-schedule: ## measure how long the next runs of 10,000 schedules take; a minute to build
+	$(CARGO) run --release --locked --quiet --package lifeboat-ops --example next_runs
+
 scale: ## measure how time and memory grow with blobs and files; some ten minutes, 14 GB of memory
 	dev/install-needs build
 	$(CARGO) build --release --locked --package lifeboat --package lifeboat-bench
@@ -88,6 +91,10 @@ ledger: ## recover real servers to ten random times after each kind of trouble, 
 	dev/install-needs build postgresql postgresql-18 cargo-nextest
 	LIFEBOAT_LEDGER_SEEDS=$(if $(filter file,$(origin SEEDS)),1,$(SEEDS)) $(if $(SEED),LIFEBOAT_LEDGER_SEED=$(SEED)) \
 	  $(CARGO) nextest run --profile ledger --locked --package lifeboat --run-ignored only --success-output immediate ledger::
+
+kills: ## kill the daemon at any moment a hundred times; some three minutes
+	dev/install-needs build restic cargo-nextest
+	LIFEBOAT_KILLS=100 $(CARGO) nextest run --locked --package lifeboat --test cli daemon_that_is_killed
 
 simulate: ## simulate SEEDS repositories in use with faults, or replay the one of SEED
 	dev/install-needs build

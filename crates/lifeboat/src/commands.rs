@@ -5,15 +5,19 @@ mod catalog;
 mod check;
 mod completions;
 mod init;
+mod jobs;
 mod key;
 mod man;
+mod pause;
 mod plan;
 mod points;
 mod postgres;
 mod query;
+mod reload;
 mod repo;
 mod restore;
 mod retention;
+mod serve;
 mod status;
 mod tiers;
 mod unbuilt;
@@ -66,6 +70,16 @@ pub enum Command {
     /// Set a PostgreSQL server up so that it can be backed up, and take that back
     #[command(subcommand)]
     Postgres(postgres::Postgres),
+    /// Run the plan by itself: the daemon
+    Serve(serve::Serve),
+    /// Show what the daemon does, did and will do; let it do something now, and stop it
+    Jobs(jobs::Jobs),
+    /// Let the daemon begin nothing for a while
+    Pause(pause::Pause),
+    /// End a pause before its time
+    Resume(pause::Resume),
+    /// Let the daemon read the plan anew
+    Reload(reload::Reload),
     /// Work on any restic repository by address and password, without a plan
     #[command(subcommand, long_about = repo::LONG_ABOUT)]
     Repo(Box<repo::Repo>),
@@ -97,6 +111,11 @@ impl Command {
             Self::Tiers(command) => command.run(session),
             Self::Wal(command) => command.run(session),
             Self::Postgres(command) => command.run(session),
+            Self::Serve(command) => command.run(session),
+            Self::Jobs(command) => command.run(session),
+            Self::Pause(command) => command.run(session),
+            Self::Resume(command) => command.run(session),
+            Self::Reload(command) => command.run(session),
             Self::Repo(command) => command.run(session),
             Self::Completions(command) => command.run(),
             Self::Man(command) => command.run(session),

@@ -60,6 +60,22 @@ pub enum CommandError {
         /// Why.
         message: String,
     },
+    /// No daemon runs that could be asked.
+    #[error("no daemon runs for `{site}`")]
+    NoDaemon {
+        /// For which site.
+        site: String,
+    },
+    /// The daemon did not do it.
+    #[error("the daemon: {message}")]
+    Daemon {
+        /// Why.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+        /// How the command ends.
+        exit: Exit,
+    },
     /// The arguments contradict each other or the situation.
     #[error("{message}")]
     Usage {
@@ -170,7 +186,9 @@ impl Classify for CommandError {
             Self::NoPlan { .. } | Self::PlanFile { .. } => ErrorKind::Config,
             Self::NoRepository { .. } => ErrorKind::NotFound,
             Self::PasswordCommand { .. } | Self::Unlockable(_) => ErrorKind::Denied,
-            Self::Served { .. } => ErrorKind::Unavailable,
+            Self::Served { .. } | Self::NoDaemon { .. } | Self::Daemon { .. } => {
+                ErrorKind::Unavailable
+            }
             Self::Document(_) => ErrorKind::Bug,
             Self::File { source, .. } | Self::System { source, .. } => match source.kind() {
                 std::io::ErrorKind::NotFound => ErrorKind::NotFound,
@@ -185,13 +203,17 @@ impl Classify for CommandError {
         match self {
             Self::NotBuilt { .. } => Exit::NotBuilt,
             Self::NoRepository { .. } => Exit::NoRepository,
+            Self::Daemon { exit, .. } => *exit,
             _ => self.kind().exit(),
         }
     }
 
     fn hint(&self) -> Option<Hint> {
         let text = match self {
-            Self::Usage { hint, .. } | Self::Unconfirmed { hint, .. } => hint.clone(),
+            Self::Usage { hint, .. }
+            | Self::Unconfirmed { hint, .. }
+            | Self::Daemon { hint: Some(hint), .. } => hint.clone(),
+            Self::NoDaemon { .. } => "start it with `lifeboat serve`".to_owned(),
             Self::PlanFile { source, .. }
                 if source.kind() == std::io::ErrorKind::PermissionDenied =>
             {

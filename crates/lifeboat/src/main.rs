@@ -5,6 +5,7 @@
 
 mod arguments;
 mod commands;
+mod daemon;
 mod failure;
 mod interrupt;
 mod logging;

@@ -85,9 +85,28 @@ pub enum Exit {
 }
 
 impl Exit {
+    const ALL: [Self; 11] = [
+        Self::Done,
+        Self::Failed,
+        Self::Usage,
+        Self::Incomplete,
+        Self::CouldNotVerify,
+        Self::NotBuilt,
+        Self::NoRepository,
+        Self::Locked,
+        Self::WrongKey,
+        Self::Cancelled,
+        Self::StopServer,
+    ];
+
     /// Returns the number that the process ends with.
     pub const fn code(self) -> u8 {
         self as u8
+    }
+
+    /// Returns what a process says that ended with this number, if lifeboat's ends with it.
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|exit| exit.code() == code)
     }
 }
 
@@ -157,5 +176,7 @@ mod tests {
         assert_eq!(Exit::Locked.code(), 11);
         assert_eq!(Exit::Cancelled.code(), 130);
         assert_eq!(Exit::StopServer.code(), 255);
+        assert_eq!(Exit::from_code(11), Some(Exit::Locked));
+        assert_eq!(Exit::from_code(99), None);
     }
 }

@@ -3,12 +3,12 @@
 use std::fmt::{self, Debug};
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::lsn::Lsn;
 
 /// A part of an operation that progresses on its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
     /// Reading and storing what is backed up.
@@ -48,7 +48,7 @@ impl fmt::Display for Stage {
 }
 
 /// An amount of work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Work {
     /// Files, packs or whatever the stage counts.
     pub items: u64,
@@ -57,7 +57,7 @@ pub struct Work {
 }
 
 /// Something that happened in a running operation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
     /// A stage began; `total` is what is known of its size.

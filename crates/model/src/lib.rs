@@ -26,7 +26,9 @@ pub use id::{BlobId, IndexId, JobId, KeyId, LockId, PackId, PlanId, RecordId, Re
 pub use id::{SnapshotId, WriterId};
 pub use jiff::Timestamp;
 pub use lsn::Lsn;
-pub use name::{AssetName, ChannelName, CheckName, ClassName, ContactName, DrillName};
+pub use name::{
+    AssetName, BlackoutName, ChannelName, CheckName, ClassName, ContactName, DrillName,
+};
 pub use name::{RestoreTestName, ScenarioName, ScheduleName, ServiceName, SiteName, StepName};
 pub use name::{TierName, VendorName};
 pub use outcome::Outcome;

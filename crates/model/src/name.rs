@@ -87,6 +87,8 @@ define_name! {
     ServiceName is "a service";
     /// The name of a schedule of backups.
     ScheduleName is "a schedule";
+    /// The name of a blackout: hours in which nothing is begun.
+    BlackoutName is "a blackout";
     /// The name of a restore test.
     RestoreTestName is "a restore test";
     /// The name of a drill.

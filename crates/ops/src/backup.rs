@@ -272,7 +272,7 @@ pub fn backup(
     let open = OpenSite::open(site, &tiers, NewTiers::SetUp, events, cancel)?;
     Holdings::of_open(&open)?.record_missing(&open)?;
     let surroundings = site.surroundings();
-    let (job, started) = (surroundings.new_job(), surroundings.now());
+    let (job, started) = (site.new_job(), surroundings.now());
     open.record(Body::JobStarted(JobStarted {
         job,
         command: "backup".to_owned(),

@@ -230,7 +230,7 @@ pub fn retention(
 }
 
 fn begin(open: &OpenSite<'_>) -> Result<JobId, OpsError> {
-    let job = open.site().surroundings().new_job();
+    let job = open.site().new_job();
     let (command, assets) = ("retention".to_owned(), Vec::new());
     open.record(Body::JobStarted(JobStarted { job, command, assets }))?;
     Ok(job)

@@ -3,6 +3,8 @@
 //! ```text
 //! version           the version of this layout, written first
 //! lock              held by the process that writes here
+//! daemon            held by the daemon, as long as it runs
+//! jobs.sqlite       what is to be done, what runs, and what became of what was done
 //! writer.json       who this host is among the writers of the catalog
 //! catalog.sqlite    the local view of the catalog
 //! outbox/           records that are not on every tier yet
@@ -64,6 +66,12 @@ pub enum StateError {
         /// The state directory.
         path: PathBuf,
     },
+    /// Another daemon runs the plan here.
+    #[error("a daemon runs with the state in {} already", path.display())]
+    Served {
+        /// The state directory.
+        path: PathBuf,
+    },
 }
 
 impl Classify for StateError {
@@ -73,14 +81,14 @@ impl Classify for StateError {
                 ErrorKind::Denied
             }
             Self::Io { .. } => ErrorKind::Unavailable,
-            Self::Newer { .. } | Self::Locked { .. } => ErrorKind::Conflict,
+            Self::Newer { .. } | Self::Locked { .. } | Self::Served { .. } => ErrorKind::Conflict,
             Self::Damaged { .. } => ErrorKind::Corrupt,
         }
     }
 
     fn exit(&self) -> Exit {
         match self {
-            Self::Locked { .. } => Exit::Locked,
+            Self::Locked { .. } | Self::Served { .. } => Exit::Locked,
             other => other.kind().exit(),
         }
     }
@@ -93,6 +101,9 @@ impl Classify for StateError {
                 "move the state directory away: `lifeboat catalog rebuild` fills a new one from the tiers"
             }
             Self::Locked { .. } => "wait for it to end; its lock goes when its process does",
+            Self::Served { .. } => {
+                "ask it with `lifeboat jobs`; one daemon serves a state directory"
+            }
         };
         Some(Hint::new(text))
     }
@@ -135,17 +146,57 @@ impl State {
         self.directory.join("catalog.sqlite")
     }
 
+    fn outbox(&self) -> PathBuf {
+        self.directory.join("outbox")
+    }
+
+    /// Counts the records that are not on every tier yet.
+    pub fn undelivered(&self) -> Result<usize, StateError> {
+        let outbox = self.outbox();
+        match fs::read_dir(&outbox) {
+            Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(source) => Err(failed("list", &outbox)(source)),
+            Ok(entries) => {
+                let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+                Ok(names.filter(|name| !durable::is_temporary(name)).count())
+            }
+        }
+    }
+
+    /// Returns where the journal of jobs lies.
+    pub fn journal_path(&self) -> PathBuf {
+        self.directory.join("jobs.sqlite")
+    }
+
+    /// Returns where the daemon listens that serves this state, unless it is told otherwise.
+    pub fn socket_path(&self) -> PathBuf {
+        self.directory.join("lifeboat.sock")
+    }
+
     /// Takes the lock, without waiting for whoever holds it.
     pub fn lock(&self) -> Result<StateLock, StateError> {
-        let path = self.directory.join("lock");
+        let file = self.hold("lock", |path| StateError::Locked { path })?;
+        Ok(StateLock { state: self.clone(), _file: file })
+    }
+
+    /// Takes the lock that makes this process the only daemon here.
+    pub fn lock_daemon(&self) -> Result<DaemonLock, StateError> {
+        let file = self.hold("daemon", |path| StateError::Served { path })?;
+        Ok(DaemonLock { _file: file })
+    }
+
+    fn hold(
+        &self,
+        name: &str,
+        held: impl FnOnce(PathBuf) -> StateError,
+    ) -> Result<File, StateError> {
+        let path = self.directory.join(name);
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false).mode(PRIVATE_FILE);
         let file = options.open(&path).map_err(failed("open", &path))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(StateLock { state: self.clone(), _file: file }),
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                Err(StateError::Locked { path: self.directory.clone() })
-            }
+            Ok(()) => Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(held(self.directory.clone())),
             Err(errno) => Err(failed("lock", &path)(errno.into())),
         }
     }
@@ -170,6 +221,12 @@ fn read_small(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
     let mut bytes = Vec::new();
     file.take(FILE_SIZE_MAX).read_to_end(&mut bytes).map_err(failed("read", path))?;
     Ok(Some(bytes))
+}
+
+/// The right to run a plan with a state directory; given back when dropped, also by a kill.
+#[derive(Debug)]
+pub struct DaemonLock {
+    _file: File,
 }
 
 /// The right to write to a state directory; given back when dropped, also by a kill.
@@ -222,7 +279,7 @@ impl StateLock {
     }
 
     fn outbox(&self) -> PathBuf {
-        self.state.directory.join("outbox")
+        self.state.outbox()
     }
 
     /// Keeps a record until it is on every tier; from then on it counts as written.
@@ -297,6 +354,19 @@ mod tests {
         assert_eq!(state.lock().unwrap_err().exit(), Exit::Locked);
         drop(held);
         assert!(state.lock().is_ok());
+    }
+
+    #[test]
+    fn two_daemons_never_serve_one_state() {
+        let home = tempfile::tempdir().unwrap();
+        let state = State::open(home.path()).unwrap();
+        let held = state.lock_daemon().unwrap();
+        let error = state.lock_daemon().unwrap_err();
+        assert!(matches!(error, StateError::Served { .. }), "{error}");
+        assert_eq!(error.exit(), Exit::Locked);
+        assert!(state.lock().is_ok(), "others may work beside it");
+        drop(held);
+        assert!(state.lock_daemon().is_ok());
     }
 
     #[test]

@@ -125,7 +125,7 @@ pub fn verify(
     let wanted = |tier: &&TierName| options.tiers.is_empty() || options.tiers.contains(tier);
     let tiers: BTreeSet<TierName> = all.filter(wanted).cloned().collect();
     let open = OpenSite::open(site, &tiers, NewTiers::Leave, events, cancel)?;
-    let job = site.surroundings().new_job();
+    let job = site.new_job();
     open.record(Body::JobStarted(JobStarted {
         job,
         command: "verify".to_owned(),

@@ -12,12 +12,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lifeboat_model::{AssetName, Cancel, SiteName, TierName};
+use lifeboat_model::{AssetName, Cancel, JobId, SiteName, TierName};
 use lifeboat_plan::plan::asset::{Asset, AssetKind, Postgres};
 use lifeboat_plan::plan::tier::Tier as PlannedTier;
 use lifeboat_plan::value::address::TierUrl;
 use lifeboat_plan::{Checked, Plan, SourceFile};
-use lifeboat_postgres::{ClientEnvironment, Conninfo};
+use lifeboat_postgres::{ClientEnvironment, Conninfo, Server};
 use lifeboat_tiers::counting::Traffic;
 use lifeboat_tiers::{CountingTier, LocalTier, Throttle, Tier, TierError, steady};
 
@@ -40,6 +40,7 @@ pub struct Site {
     /// What passes between this process and each tier; clones count together.
     counted: Arc<Mutex<Counted>>,
     call: Call,
+    job: Option<JobId>,
 }
 
 /// The tiers that were gone to; one may be gone to several times.
@@ -123,7 +124,20 @@ impl Site {
             throttle: Throttle::default(),
             counted: Arc::default(),
             call,
+            job: None,
         }
+    }
+
+    /// Is worked on by this job, which somebody keeps a journal of.
+    #[must_use]
+    pub const fn for_job(mut self, job: JobId) -> Self {
+        self.job = Some(job);
+        self
+    }
+
+    /// Returns the id of the job that begins now.
+    pub(crate) fn new_job(&self) -> JobId {
+        self.job.unwrap_or_else(|| self.surroundings.new_job())
     }
 
     /// Is run like this by others.
@@ -359,6 +373,27 @@ impl Site {
             conninfo = conninfo.with_password(password);
         }
         Ok((conninfo, environment))
+    }
+
+    /// Asks a server where its data is: on its own host, which need not be this one.
+    pub(crate) fn data_directory_of(
+        &self,
+        postgres: &Postgres,
+        cancel: &Cancel,
+    ) -> Option<PathBuf> {
+        let asked = self.connection(postgres, cancel).and_then(|(conninfo, around)| {
+            self.surroundings.runtime.block_on(async {
+                let server = Server::connect_without_database(&conninfo, &around).await?;
+                Ok(server.facts().await?.data_directory)
+            })
+        });
+        asked
+            .unwrap_or_else(|error| {
+                let error: &dyn std::error::Error = &error;
+                tracing::debug!(error, "A server does not tell where its data is.");
+                None
+            })
+            .map(PathBuf::from)
     }
 
     /// Returns the plan's databases.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use lifeboat_model::{
-    AssetName, ChannelName, CheckName, ClassName, ContactName, DrillName, RestoreTestName,
-    ScenarioName, ScheduleName, ServiceName, TierName, VendorName,
+    AssetName, BlackoutName, ChannelName, CheckName, ClassName, ContactName, DrillName,
+    RestoreTestName, ScenarioName, ScheduleName, ServiceName, TierName, VendorName,
 };
 use serde_json::{Value as Json, json};
 
@@ -17,7 +17,7 @@ use crate::plan::people::{Channel, Contact, Escalation, Vendor};
 use crate::plan::scenario::Scenario;
 use crate::plan::service::{Class, Service};
 use crate::plan::tier::Tier;
-use crate::plan::timetable::{Drill, RestoreTest, Schedule, Verification};
+use crate::plan::timetable::{Blackout, Drill, RestoreTest, Retention, Schedule, Verification};
 use crate::table::table;
 
 table! {
@@ -39,6 +39,10 @@ table! {
         tiers: BTreeMap<TierName, Tier>,
         /// When what is backed up.
         schedules: BTreeMap<ScheduleName, Schedule>,
+        /// When what is not kept is removed.
+        retention: Retention = Retention::default(),
+        /// Hours in which nothing is begun.
+        blackouts: BTreeMap<BlackoutName, Blackout>,
         /// How copies are proven to be whole.
         verification: Verification = Verification::default(),
         /// The questions.

@@ -31,7 +31,45 @@ impl Timetable {
     pub fn next_after(&self, now: Timestamp) -> Option<Timestamp> {
         next_after(&self.cron, self.zone.rules(), now)
     }
+
+    /// Returns the last time up to `now`, itself included; `None` if there is none after `since`.
+    pub fn last_until(&self, now: Timestamp, since: Timestamp) -> Option<Timestamp> {
+        // Looked for further and further back, since only what comes next can be computed.
+        let mut back = FIRST_LOOK_BACK;
+        loop {
+            let from = now.saturating_sub(back).unwrap_or(Timestamp::MIN).max(since);
+            let mut found = self.next_after(from).filter(|first| *first <= now);
+            while let Some(later) = found.and_then(|at| self.next_after(at)).filter(|at| *at <= now)
+            {
+                found = Some(later);
+            }
+            if found.is_some() || from <= since {
+                return found;
+            }
+            back = back.saturating_mul(2);
+        }
+    }
+
+    /// Returns the end of the hours that begin at these times and last so long, if `now` lies in them.
+    ///
+    /// Hours that begin before others end make one stretch; one without an end within the horizon ends at the
+    /// end of time.
+    pub fn covered_until(&self, lasts: Duration, now: Timestamp) -> Option<Timestamp> {
+        let earliest = now.saturating_sub(lasts).unwrap_or(Timestamp::MIN);
+        let mut begun = self.last_until(now, earliest)?;
+        for _ in 0..RUNS_MAX {
+            let end = begun.saturating_add(lasts).unwrap_or(Timestamp::MAX);
+            match self.next_after(begun).filter(|next| *next <= end) {
+                Some(next) => begun = next,
+                None => return (end > now).then_some(end),
+            }
+        }
+        Some(Timestamp::MAX)
+    }
 }
+
+/// How far back the last run is looked for at first.
+const FIRST_LOOK_BACK: Duration = Duration::from_mins(1);
 
 /// Returns the first time after `now` at which `cron` is due on the clock of `zone`.
 pub fn next_after(cron: &Cron, zone: &TimeZone, now: Timestamp) -> Option<Timestamp> {
@@ -196,6 +234,51 @@ mod tests {
         assert_eq!(hours(&[timetable("0 2 * * *", "UTC"), timetable("0 14 * * *", "UTC")]), 12);
         assert_eq!(hours(&[timetable("0 12 * * *", "Europe/Berlin")]), 25);
         assert_eq!(longest_interval(&[], from), None);
+    }
+
+    #[test]
+    fn the_last_run_is_the_one_before_the_next() {
+        let last = |cron: &str, now: &str, since: &str| {
+            let (now, since) = (now.parse().unwrap(), since.parse().unwrap());
+            timetable(cron, "Europe/Berlin").last_until(now, since).map(|at| at.to_string())
+        };
+        let some = |text: &str| Some(text.to_owned());
+        let long_ago = "2020-01-01T00:00:00Z";
+        assert_eq!(
+            last("0 2 * * *", "2026-07-01T00:00:00Z", long_ago),
+            some("2026-07-01T00:00:00Z")
+        );
+        assert_eq!(
+            last("0 2 * * *", "2026-06-30T23:59:59Z", long_ago),
+            some("2026-06-30T00:00:00Z")
+        );
+        assert_eq!(
+            last("0 4 29 2 *", "2027-06-01T00:00:00Z", long_ago),
+            some("2024-02-29T03:00:00Z")
+        );
+        assert_eq!(last("0 4 1 1 *", "2026-06-01T00:00:00Z", "2026-01-01T03:00:00Z"), None);
+        assert_eq!(
+            last("* * * * *", "2026-06-01T00:00:30Z", "2026-05-01T00:00:00Z"),
+            some("2026-06-01T00:00:00Z")
+        );
+    }
+
+    #[test]
+    fn hours_that_touch_are_one_stretch() {
+        let covered = |cron: &str, hours: u64, now: &str| {
+            let lasts = Duration::from_hours(hours);
+            timetable(cron, "UTC")
+                .covered_until(lasts, now.parse().unwrap())
+                .map(|at| at.to_string())
+        };
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(covered("0 8 * * *", 2, "2026-06-01T08:00:00Z"), some("2026-06-01T10:00:00Z"));
+        assert_eq!(covered("0 8 * * *", 2, "2026-06-01T09:59:59Z"), some("2026-06-01T10:00:00Z"));
+        assert_eq!(covered("0 8 * * *", 2, "2026-06-01T10:00:00Z"), None);
+        assert_eq!(covered("0 8 * * *", 2, "2026-06-01T07:59:59Z"), None);
+        assert_eq!(covered("0 8,9 * * *", 1, "2026-06-01T08:30:00Z"), some("2026-06-01T10:00:00Z"));
+        let end = Timestamp::MAX.to_string();
+        assert_eq!(covered("0 * * * *", 1, "2026-06-01T08:30:00Z"), Some(end), "it never ends");
     }
 
     #[test]

@@ -1,4 +1,6 @@
-//! `lifeboat backup`: back up now.
+//! `lifeboat backup`: back up now, here or by the daemon that runs the plan.
+
+mod handed;
 
 use std::fmt::{self, Write as _};
 use std::time::Duration;
@@ -158,6 +160,9 @@ impl Backup {
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
         let site = session.site()?;
         let options = BackupOptions { assets: self.assets, to: self.to, schedule: self.schedule };
+        if let Some(exit) = handed::hand_over(&site, &options, session)? {
+            return Ok(exit);
+        }
         let report = backup::backup(&site, &options, &*session.events(), &session.cancel)?;
         let exit = report.exit();
         session.end(&Done(report), exit)

@@ -33,8 +33,6 @@ pub enum Unbuilt {
     Evidence(Anything),
     /// Send a notification through the channels of the plan
     Notify(Anything),
-    /// Run the daemon: schedules, dashboard and HTTP API
-    Serve(Anything),
     /// Install the systemd unit of the daemon
     Install(Anything),
 }
@@ -51,8 +49,7 @@ impl Unbuilt {
             Self::Forecast(_) => ("forecast", "forecasts of growth and costs"),
             Self::Evidence(_) => ("evidence", "signed evidence of drills"),
             Self::Notify(_) => ("notify", "notifications"),
-            Self::Serve(_) => ("serve", "the daemon and its dashboard"),
-            Self::Install(_) => ("install", "the daemon and its dashboard"),
+            Self::Install(_) => ("install", "the service of the daemon"),
         };
         CommandError::NotBuilt { command, feature }
     }

@@ -5,6 +5,7 @@
 mod book;
 mod bucket;
 mod capture;
+mod daemon;
 mod damage;
 mod debian;
 mod environment;

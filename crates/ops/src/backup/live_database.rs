@@ -7,8 +7,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use lifeboat_plan::plan::asset::{FileSet, Postgres};
-use lifeboat_postgres::{Server, running};
+use lifeboat_plan::plan::asset::FileSet;
+use lifeboat_postgres::running;
 
 use super::Job;
 use super::remark::Remark;
@@ -34,26 +34,12 @@ impl Job<'_> {
 
     fn find_live_directories(&self) -> BTreeSet<PathBuf> {
         let shown = running::data_directories(Path::new("/")).into_iter();
-        let told = self.site().databases().filter_map(|(_, postgres)| self.ask(postgres));
+        let told = self
+            .site()
+            .databases()
+            .filter_map(|(_, postgres)| self.site().data_directory_of(postgres, self.cancel));
         let directories = shown.chain(told.filter(|told| running::may_be_in_use(told)));
         directories.map(|found| found.canonicalize().unwrap_or(found)).collect()
-    }
-
-    /// Asks a server where its data is; on its own host, which need not be this one.
-    fn ask(&self, postgres: &Postgres) -> Option<PathBuf> {
-        let asked = self.site().connection(postgres, self.cancel).and_then(|(conninfo, around)| {
-            self.site().surroundings().runtime.block_on(async {
-                let server = Server::connect_without_database(&conninfo, &around).await?;
-                Ok(server.facts().await?.data_directory)
-            })
-        });
-        asked
-            .unwrap_or_else(|error| {
-                let error: &dyn std::error::Error = &error;
-                tracing::debug!(error, "A server does not tell where its data is.");
-                None
-            })
-            .map(PathBuf::from)
     }
 }
 

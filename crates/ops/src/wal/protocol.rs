@@ -19,6 +19,9 @@ pub const VERSION: u32 = 1;
 /// As long as a line may be: a path has at most 4096 bytes, a message some thousand.
 const LINE_LENGTH_MAX: u64 = 32 << 10;
 
+/// As long as a line may be that holds the report of a job, which names all that went wrong.
+const REPORT_LENGTH_MAX: u64 = 64 << 20;
+
 /// As many bytes as may follow: the largest segment.
 const BODY_LENGTH_MAX: u64 = 1 << 30;
 
@@ -89,12 +92,35 @@ pub async fn say<T: Serialize>(
     stream.write_all(&line).await
 }
 
+/// Answers a question that needs no more than a word.
+pub async fn reply(
+    stream: &mut (impl AsyncWrite + Unpin),
+    verdict: Verdict,
+) -> std::io::Result<()> {
+    say(stream, &Reply { version: VERSION, verdict }).await?;
+    stream.shutdown().await
+}
+
 /// Reads a line.
 pub async fn hear<T: for<'de> Deserialize<'de>>(
     stream: &mut (impl AsyncBufRead + Unpin),
 ) -> std::io::Result<T> {
+    hear_up_to(LINE_LENGTH_MAX, stream).await
+}
+
+/// Reads a line that may hold a report.
+pub async fn hear_long<T: for<'de> Deserialize<'de>>(
+    stream: &mut (impl AsyncBufRead + Unpin),
+) -> std::io::Result<T> {
+    hear_up_to(REPORT_LENGTH_MAX, stream).await
+}
+
+async fn hear_up_to<T: for<'de> Deserialize<'de>>(
+    longest: u64,
+    stream: &mut (impl AsyncBufRead + Unpin),
+) -> std::io::Result<T> {
     let mut line = Vec::new();
-    (&mut *stream).take(LINE_LENGTH_MAX).read_until(b'\n', &mut line).await?;
+    (&mut *stream).take(longest).read_until(b'\n', &mut line).await?;
     if line.pop() != Some(b'\n') {
         return Err(malformed("it ends within a line, or the line is too long"));
     }

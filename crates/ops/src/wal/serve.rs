@@ -99,7 +99,7 @@ pub struct ServeOptions {
 /// The log of an asset on its socket: whoever asks from now on is heard, and answered as soon as it
 /// [runs](Self::run).
 pub struct LogService {
-    server: Arc<Server>,
+    server: LogServer,
     listener: StdUnixListener,
     socket: PathBuf,
 }
@@ -118,21 +118,65 @@ impl LogService {
         options: &ServeOptions,
         cancel: &Cancel,
     ) -> Result<Self, WalError> {
-        let directory = fs::canonicalize(&options.directory);
-        let directory = directory.map_err(failed("find", &options.directory))?;
+        let places = (options.directory.as_path(), options.spool.as_path());
+        let server = LogServer::open(site, asset, options.service, places, cancel)?;
+        let listener = bind(&options.socket).map_err(failed("serve on", &options.socket))?;
+        Ok(Self { server, listener, socket: options.socket.clone() })
+    }
+
+    /// Answers until the end.
+    pub fn run(self) -> Result<(), WalError> {
+        let Self { server, listener, socket } = self;
+        let runtime = server.0.site.surroundings().runtime.clone();
+        let serving = server.begin(&runtime);
+        runtime.block_on(async {
+            let listener = UnixListener::from_std(listener).map_err(failed("serve on", &socket))?;
+            server.0.listen(&listener).await;
+            drop(serving);
+            drop(fs::remove_file(&socket));
+            Ok(())
+        })
+    }
+}
+
+/// The log of an asset, for whoever hears the questions about it.
+#[derive(Clone)]
+pub struct LogServer(Arc<Server>);
+
+/// As long as this lives, the log is shipped before it is asked for.
+#[derive(Debug)]
+pub struct Serving(Vec<tokio::task::JoinHandle<()>>);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+}
+
+impl LogServer {
+    /// Opens the log of the cluster in a directory, with a spool in another.
+    pub fn open(
+        site: &Site,
+        asset: &AssetName,
+        service: Service,
+        (directory, spool): (&Path, &Path),
+        cancel: &Cancel,
+    ) -> Result<Self, WalError> {
+        let found = fs::canonicalize(directory);
+        let directory = found.map_err(failed("find", directory))?;
         let cluster = Cluster::at(&directory)?;
-        let spool = Spool::open(&options.spool);
+        let spool = Spool::open(spool);
         let spool = spool
             .inspect_err(|error| {
                 tracing::warn!(%error, "Nothing is fetched ahead: there is no spool.");
             })
             .ok();
-        let server = Arc::new(Server {
+        Ok(Self(Arc::new(Server {
             site: site.clone(),
             asset: asset.clone(),
             directory,
             cluster,
-            service: options.service,
+            service,
             spool,
             cancel: cancel.clone(),
             opener: OnceLock::new(),
@@ -143,26 +187,31 @@ impl LogService {
             handed_over: Notify::new(),
             resting_until: Mutex::new(Timestamp::MIN),
             is_behind: AtomicBool::new(false),
-        });
-        let listener = bind(&options.socket).map_err(failed("serve on", &options.socket))?;
-        Ok(Self { server, listener, socket: options.socket.clone() })
+        })))
     }
 
-    /// Answers until the end.
-    pub fn run(self) -> Result<(), WalError> {
-        let Self { server, listener, socket } = self;
-        let runtime = server.site.surroundings().runtime.clone();
-        runtime.block_on(async {
-            let listener = UnixListener::from_std(listener).map_err(failed("serve on", &socket))?;
-            let archiving = (server.service == Service::Both).then(|| {
-                let ahead = tokio::spawn(Arc::clone(&server).ship_ahead());
-                [ahead, tokio::spawn(Arc::clone(&server).catch_up_behind())]
-            });
-            server.listen(&listener).await;
-            archiving.iter().flatten().for_each(tokio::task::JoinHandle::abort);
-            drop(fs::remove_file(&socket));
-            Ok(())
-        })
+    /// Begins to ship what is going to be handed over.
+    pub fn begin(&self, runtime: &tokio::runtime::Handle) -> Serving {
+        if self.0.service == Service::Fetching {
+            return Serving(Vec::new());
+        }
+        let ahead = runtime.spawn(Arc::clone(&self.0).ship_ahead());
+        Serving(vec![ahead, runtime.spawn(Arc::clone(&self.0).catch_up_behind())])
+    }
+
+    /// Tells whether it is the log of the cluster in a directory.
+    pub fn is_of(&self, directory: &Path) -> bool {
+        fs::canonicalize(directory).is_ok_and(|asked| asked == self.0.directory)
+    }
+
+    /// Answers a question that a user asked.
+    pub async fn answer(
+        &self,
+        question: Question,
+        uid: u32,
+        stream: &mut UnixStream,
+    ) -> io::Result<()> {
+        self.0.answer(question, uid, stream).await
     }
 }
 
@@ -172,7 +221,7 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> WalErr
 }
 
 /// Takes the socket's name, also from one that is dead.
-fn bind(socket: &Path) -> io::Result<StdUnixListener> {
+pub(crate) fn bind(socket: &Path) -> io::Result<StdUnixListener> {
     if let Some(directory) = socket.parent() {
         durable::create_directories(directory, 0o755)?;
     }
@@ -288,7 +337,15 @@ impl Server {
         let Either::Left((question, _)) = select(heard, self.clock().sleep(HEAR_MAX)).await else {
             return Err(io::Error::from(io::ErrorKind::TimedOut));
         };
-        let question = question?;
+        self.answer(question?, uid, stream.get_mut()).await
+    }
+
+    async fn answer(
+        self: &Arc<Self>,
+        question: Question,
+        uid: u32,
+        stream: &mut UnixStream,
+    ) -> io::Result<()> {
         let is_mine = question.version == VERSION
             && super::client::is_trusted(uid, &self.directory)
             && fs::canonicalize(&question.directory).is_ok_and(|asked| asked == self.directory);
@@ -301,11 +358,11 @@ impl Server {
             Wish::Push => self.push(question.file).await,
             Wish::Get => self.get(question.file).await,
         };
-        protocol::say(stream.get_mut(), &Reply { version: VERSION, verdict }).await?;
+        protocol::say(stream, &Reply { version: VERSION, verdict }).await?;
         if let Some(file) = body {
-            stream.get_mut().write_all(file.bytes()).await?;
+            stream.write_all(file.bytes()).await?;
         }
-        stream.get_mut().shutdown().await
+        stream.shutdown().await
     }
 
     async fn push(self: &Arc<Self>, file: WalFileName) -> (Verdict, Option<WalFile>) {

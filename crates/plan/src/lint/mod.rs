@@ -5,6 +5,7 @@
 //! nothing fills) only run when all of the plan could be read, since a table that was dropped for
 //! a typing mistake must not set off a second complaint.
 
+mod blackout;
 mod empty_list;
 mod escalation_order;
 mod estimate_beyond_rto;
@@ -115,7 +116,8 @@ impl Problem {
     }
 }
 
-const RULES: [Rule; 22] = [
+const RULES: [Rule; 23] = [
+    blackout::RULE,
     empty_list::RULE,
     escalation_order::RULE,
     estimate_beyond_rto::RULE,

@@ -22,6 +22,7 @@ enum Sort {
     Tier,
     Check,
     Class,
+    Schedule,
     Service,
     Scenario,
     Contact,
@@ -35,6 +36,7 @@ impl Sort {
             Self::Tier => "tier",
             Self::Check => "check",
             Self::Class => "class",
+            Self::Schedule => "schedule",
             Self::Service => "service",
             Self::Scenario => "scenario",
             Self::Contact => "contact",
@@ -48,6 +50,7 @@ impl Sort {
             Self::Tier => "tiers",
             Self::Check => "checks",
             Self::Class => "classes",
+            Self::Schedule => "schedules",
             Self::Service => "services",
             Self::Scenario => "scenarios",
             Self::Contact => "contacts",
@@ -145,6 +148,7 @@ fn known_names(document: &Document) -> BTreeMap<Sort, BTreeSet<String>> {
         (Sort::Tier, names(&document.tiers)),
         (Sort::Check, names(&document.checks)),
         (Sort::Class, names(&document.classes)),
+        (Sort::Schedule, names(&document.schedules)),
         (Sort::Service, names(&document.services)),
         (Sort::Scenario, names(&document.scenarios)),
         (Sort::Contact, names(&document.contacts)),
@@ -190,6 +194,9 @@ fn of_times(document: &Document, found: &mut References) {
         let path = place!["restore_tests", name];
         found.some(Sort::Asset, &test.assets, &path.then("assets"));
         found.each(Sort::Check, &test.checks, &path.then("checks"));
+    }
+    for (name, blackout) in &document.blackouts {
+        found.each(Sort::Schedule, &blackout.spare, &place!["blackouts", name, "spare"]);
     }
     for (name, drill) in &document.drills {
         found.one(Sort::Scenario, &drill.scenario, place!["drills", name, "scenario"]);

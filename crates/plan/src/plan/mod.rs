@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lifeboat_model::{
-    AssetName, ChannelName, CheckName, ClassName, ContactName, DrillName, PlanId, RestoreTestName,
-    ScenarioName, ScheduleName, ServiceName, SiteName, TierName, VendorName,
+    AssetName, BlackoutName, ChannelName, CheckName, ClassName, ContactName, DrillName, PlanId,
+    RestoreTestName, ScenarioName, ScheduleName, ServiceName, SiteName, TierName, VendorName,
 };
 use serde::{Serialize, Serializer};
 use serde_json::Value as Json;
@@ -34,7 +34,7 @@ use runbook::Runbook;
 use scenario::Scenario;
 use service::{Class, Service};
 use tier::Tier;
-use timetable::{Drill, RestoreTest, Schedule, Verification};
+use timetable::{Blackout, Drill, RestoreTest, Retention, Schedule, Verification};
 
 /// A plan without errors: every name in it leads somewhere.
 ///
@@ -73,6 +73,10 @@ sections! {
     tiers: BTreeMap<TierName, Tier>;
     /// When what is backed up.
     schedules: BTreeMap<ScheduleName, Schedule>;
+    /// When what is not kept is removed.
+    retention: Retention;
+    /// Hours in which nothing is begun.
+    blackouts: BTreeMap<BlackoutName, Blackout>;
     /// How copies are proven to be whole.
     verification: Verification;
     /// The questions.

@@ -1,6 +1,7 @@
-//! `[schedules]`, `[verification]`, `[restore_tests]`, `[drills]`: when things happen.
+//! `[schedules]`, `[retention]`, `[blackouts]`, `[verification]`, `[restore_tests]`, `[drills]`: when things
+//! happen, and when not.
 
-use lifeboat_model::{AssetName, CheckName, ScenarioName, TierName};
+use lifeboat_model::{AssetName, ByteSize, CheckName, ScenarioName, ScheduleName, TierName};
 
 use crate::plan::tier::Keep;
 use crate::schedule::Timetable;
@@ -26,6 +27,58 @@ table! {
         keep: Option<Keep>,
         /// How much the work gives way to other work of the machine.
         nice: Option<Niceness>,
+        /// How many bytes a second go to each tier at most.
+        bandwidth: Option<ByteSize>,
+        /// By how much it is put off at most, always by as much, so that not all sites begin at once.
+        jitter: Span = Span::default(),
+    }
+}
+
+crate::value::text_value! {
+    ByteSize: "bad-size", { "pattern": "^[0-9]+ *([KMGT]i?)?B$", "examples": ["64MiB", "500KB"] };
+}
+
+/// Daily, after the nightly backups of most plans.
+const RETENTION_CRON: &str = "45 4 * * *";
+
+table! {
+    /// When what the plan does not keep is removed from the tiers.
+    pub struct Retention {
+        /// When it is due.
+        cron: Cron = retention_cron(),
+        /// Whose clock it follows.
+        tz: Zone = Zone::UTC,
+        /// How much the work gives way to other work of the machine.
+        nice: Option<Niceness>,
+        /// By how much it is put off at most, always by as much.
+        jitter: Span = Span::default(),
+    }
+}
+
+fn retention_cron() -> Cron {
+    RETENTION_CRON.parse().expect("it is five fields")
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { cron: retention_cron(), tz: Zone::UTC, nice: None, jitter: Span::default() }
+    }
+}
+
+table! {
+    /// Hours in which nothing is begun; what was due then is made up for once when they are over. What
+    /// runs already goes on.
+    pub struct Blackout {
+        /// When it begins.
+        cron: Cron,
+        /// Whose clock it follows.
+        tz: Zone = Zone::UTC,
+        /// How long it lasts.
+        lasts: Span,
+        /// Why, for whoever asks what is held up.
+        why: Option<String>,
+        /// Schedules that are kept nevertheless.
+        spare: Vec<ScheduleName> = Vec::new(),
     }
 }
 
@@ -97,6 +150,8 @@ table! {
         cron: Cron,
         /// Whose clock it follows.
         tz: Zone = Zone::UTC,
+        /// By how much it is put off at most, always by as much.
+        jitter: Span = Span::default(),
         /// What is restored.
         assets: Selection<AssetName>,
         /// Which state of the past.
@@ -115,6 +170,8 @@ table! {
         cron: Cron,
         /// Whose clock it follows.
         tz: Zone = Zone::UTC,
+        /// By how much it is put off at most, always by as much.
+        jitter: Span = Span::default(),
         /// How long it may go on.
         window: Option<Span>,
     }
@@ -131,4 +188,4 @@ macro_rules! timetables {
     )*};
 }
 
-timetables! { Schedule RestoreTest Drill }
+timetables! { Schedule Retention Blackout RestoreTest Drill }

@@ -1,8 +1,9 @@
 //! The names of the model as values and keys of the plan.
 
 use lifeboat_model::{
-    AssetName, ChannelName, CheckName, ClassName, ContactName, DrillName, RestoreTestName,
-    ScenarioName, ScheduleName, ServiceName, SiteName, StepName, TierName, VendorName,
+    AssetName, BlackoutName, ChannelName, CheckName, ClassName, ContactName, DrillName,
+    RestoreTestName, ScenarioName, ScheduleName, ServiceName, SiteName, StepName, TierName,
+    VendorName,
 };
 
 use crate::decode::{NAME_PATTERN, Name};
@@ -16,6 +17,6 @@ macro_rules! names {
 }
 
 names! {
-    AssetName ChannelName CheckName ClassName ContactName DrillName RestoreTestName ScenarioName
+    AssetName BlackoutName ChannelName CheckName ClassName ContactName DrillName RestoreTestName ScenarioName
     ScheduleName ServiceName SiteName StepName TierName VendorName
 }

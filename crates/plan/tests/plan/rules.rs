@@ -57,6 +57,20 @@ fn what_is_followed_between_backups_meets_its_objective() {
 }
 
 #[test]
+fn a_blackout_that_never_ends() {
+    let hours = |lasts: &str| {
+        let spare = "why = \"office hours\"\nspare = [\"daily\"]";
+        small().plus(&format!(
+            "[blackouts.office]\ncron = \"0 8 * * *\"\nlasts = \"{lasts}\"\n{spare}\n"
+        ))
+    };
+    says(&hours("10h"), &[]);
+    says(&hours("24h"), &[("endless-blackout", "\"24h\"")]);
+    let misspelt = hours("10h").with("spare = [\"daily\"]", "spare = [\"dayly\"]");
+    says(&misspelt, &[("unknown-reference", "\"dayly\"")]);
+}
+
+#[test]
 fn services_that_need_each_other() {
     let services = "[classes]\nc = {}\n[services.a]\nclass = \"c\"\nneeds = [\"b\"]\n[services.b]\nclass = \"c\"\nneeds = [\"a\"]\n";
     says(&small().plus(services), &[("needs-circle", "[\"b\"]")]);

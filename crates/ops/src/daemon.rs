@@ -1,0 +1,548 @@
+//! The daemon: runs the plan by itself, job after job, until it is asked to stop.
+//!
+//! ```text
+//! step:  what ended is written down ── what is due is taken up ── what waits is begun ── wait
+//!           ▲                                                        │
+//!           └──────────────── threads, one a job, which call the operations
+//! ```
+//!
+//! Everything that decides is in [`crate::schedule`], everything that must not be forgotten in
+//! [`crate::jobs`], everything that is done in the operations. What is here only goes round. One job runs at
+//! a time: the state directory's lock makes any work the only one of its host, and a backup goes to all
+//! tiers at once by itself.
+//!
+//! # Invariants
+//!
+//! - The loop waits for no job: it goes on looking, answering and renewing leases.
+//! - A plan that does not hold never replaces one that does.
+//! - Nothing that goes wrong in a job, a panic included, ends the daemon.
+//!
+//! # Crash consistency
+//!
+//! See [`crate::jobs`]. A step that fails, as on a full disk, is done again; what ended is kept until it could
+//! be written down.
+//!
+//! # Limits
+//!
+//! A job that is asked to stop has [`STOP_WITHIN`]; one that takes longer is left to the end of the process,
+//! and is then lost and begun anew.
+
+pub mod client;
+mod conditions;
+pub mod control;
+pub mod execution;
+mod listeners;
+mod logs;
+pub mod report;
+mod socket;
+mod supervisor;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use lifeboat_model::{Cancel, Classify, ErrorKind, Exit, Hint, JobId, Timestamp};
+use tokio::sync::Notify;
+
+use self::execution::{Executor, Finished};
+use self::listeners::Listeners;
+use self::supervisor::Supervisor;
+use crate::ending::Ending;
+use crate::jobs::{Job, JobState, Journal, JournalError, Work};
+use crate::schedule::{Conditions, Due, Task, due, idle_for, next_runs, set_right};
+use crate::state::{DaemonLock, State, StateError};
+use crate::wal::WalError;
+use crate::wire::Site;
+
+/// How many jobs run at a time; see the module.
+const AT_ONCE: usize = 1;
+
+/// How often is looked around when nothing happens.
+const LOOK_EVERY: Duration = Duration::from_secs(20);
+
+/// How long is vouched for what runs: several looks.
+const LEASE: Duration = Duration::from_mins(2);
+
+/// How long a job waits for a command of this host that works with the state.
+const BUSY_WAIT: Duration = Duration::from_secs(10);
+
+/// How long what runs has to stop once it was asked to.
+pub const STOP_WITHIN: Duration = Duration::from_mins(1);
+
+/// How often is looked meanwhile whether it did.
+const STOP_LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// After how long the catalog is read again though nothing was done here: another host may have written.
+const CONDITIONS_FOR: Duration = Duration::from_mins(10);
+
+/// The daemon could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The state directory is not to be had.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The journal is not to be had.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A log cannot be served.
+    #[error(transparent)]
+    Wal(#[from] WalError),
+    /// Nobody can ask it anything.
+    #[error("cannot listen on {}", path.display())]
+    Socket {
+        /// The socket.
+        path: PathBuf,
+        /// The system's word.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl Classify for DaemonError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::State(error) => error.kind(),
+            Self::Journal(error) => error.kind(),
+            Self::Wal(error) => error.kind(),
+            Self::Socket { source, .. } => match source.kind() {
+                std::io::ErrorKind::AddrInUse => ErrorKind::Conflict,
+                std::io::ErrorKind::PermissionDenied => ErrorKind::Denied,
+                _ => ErrorKind::Unavailable,
+            },
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        match self {
+            Self::State(error) => error.exit(),
+            other => other.kind().exit(),
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        match self {
+            Self::State(error) => error.hint(),
+            Self::Journal(error) => error.hint(),
+            Self::Wal(error) => error.hint(),
+            Self::Socket { .. } => {
+                Some(Hint::new("name another one with --socket, or stop who listens there"))
+            }
+        }
+    }
+}
+
+/// Reads the plan anew; an error is what a person is told.
+pub type Loader = Box<dyn Fn() -> Result<Site, String> + Send + Sync>;
+
+/// Where jobs run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Workers {
+    /// Each on a thread of its own.
+    Threads,
+    /// In the loop, which waits for them: on a simulated clock.
+    Loop,
+}
+
+/// When the daemon ends by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// Once it is asked to stop.
+    Stopped,
+    /// Once nothing is due and nothing runs.
+    Idle,
+}
+
+/// What a daemon is made of besides the plan.
+pub struct Setup {
+    /// Reads the plan anew.
+    pub loader: Loader,
+    /// Does the work.
+    pub executor: Arc<dyn Executor>,
+    /// Where it does so.
+    pub workers: Workers,
+}
+
+/// What a daemon did since it began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tally {
+    /// How many jobs ended.
+    pub jobs: u64,
+    /// How the worst of them did.
+    pub worst: Ending,
+}
+
+/// A job that runs.
+#[derive(Debug)]
+struct Running {
+    cancel: Cancel,
+    is_unwanted: bool,
+}
+
+/// The plan in force, and what is wrong with the one on disk.
+struct InForce {
+    site: Arc<Site>,
+    trouble: Option<String>,
+}
+
+/// The daemon of one state directory.
+pub struct Daemon {
+    setup: Setup,
+    started: Timestamp,
+    journal: Journal,
+    state: State,
+    in_force: Mutex<InForce>,
+    running: Mutex<BTreeMap<JobId, Running>>,
+    ended: Mutex<Vec<(JobId, Finished)>>,
+    rests: Mutex<BTreeMap<JobId, Timestamp>>,
+    known: Mutex<Option<(Timestamp, Conditions)>>,
+    tally: Mutex<Tally>,
+    listeners: Listeners,
+    wake: Notify,
+    is_stopping: AtomicBool,
+    supervisor: Supervisor,
+    _lock: DaemonLock,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl std::fmt::Debug for Daemon {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Daemon").field("started", &self.started).finish_non_exhaustive()
+    }
+}
+
+impl Daemon {
+    /// Becomes the daemon of a site's state directory; what an earlier one left running is marked and queued
+    /// again.
+    pub fn open(site: Site, setup: Setup) -> Result<Arc<Self>, DaemonError> {
+        let surroundings = site.surroundings().clone();
+        let state = State::open(&surroundings.state_directory)?;
+        let lock = state.lock_daemon()?;
+        let journal = Journal::open(&state.journal_path())?;
+        let started = surroundings.now();
+        for job in journal.recover(started, || surroundings.new_job())? {
+            tracing::warn!(job = %job.id, work = %job.work, "Its daemon ended in the middle of it.");
+        }
+        let supervisor = Supervisor::of(&surroundings.environment);
+        Ok(Arc::new(Self {
+            setup,
+            started,
+            journal,
+            state,
+            in_force: Mutex::new(InForce { site: Arc::new(site), trouble: None }),
+            running: Mutex::default(),
+            ended: Mutex::default(),
+            rests: Mutex::default(),
+            known: Mutex::default(),
+            tally: Mutex::new(Tally { jobs: 0, worst: Ending::Succeeded }),
+            listeners: Listeners::default(),
+            wake: Notify::new(),
+            is_stopping: AtomicBool::new(false),
+            supervisor,
+            _lock: lock,
+        }))
+    }
+
+    /// Returns the site of the plan in force.
+    pub fn site(&self) -> Arc<Site> {
+        Arc::clone(&lock(&self.in_force).site)
+    }
+
+    /// Returns the journal.
+    pub const fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    fn now(&self) -> Timestamp {
+        self.site().surroundings().now()
+    }
+
+    /// Runs the plan.
+    pub fn run(self: &Arc<Self>, until: Until, cancel: &Cancel) -> Tally {
+        self.supervisor.ready(&self.told());
+        while !cancel.is_cancelled() {
+            let step = self.step();
+            let wait = step.unwrap_or_else(|error| {
+                let error: &dyn std::error::Error = &error;
+                tracing::error!(error, "The journal could not be kept; it is tried again.");
+                LOOK_EVERY
+            });
+            let is_idle = wait > Duration::ZERO
+                && lock(&self.running).is_empty()
+                && self.journal.open_jobs().is_ok_and(|jobs| jobs.is_empty());
+            if until == Until::Idle && is_idle {
+                break;
+            }
+            self.supervisor.alive(&self.told());
+            self.wait(wait.min(self.supervisor.patience()), cancel);
+        }
+        self.stop();
+        *lock(&self.tally)
+    }
+
+    /// Waits, unless something happens.
+    fn wait(&self, at_most: Duration, cancel: &Cancel) {
+        let site = self.site();
+        let surroundings = site.surroundings();
+        surroundings.runtime.block_on(async {
+            let happens = Box::pin(self.wake.notified());
+            let waited = futures::future::select(happens, surroundings.clock.sleep(at_most));
+            drop(cancel.cut_short(waited).await);
+        });
+    }
+
+    /// Does what there is to do; returns how long nothing more is to be expected.
+    pub(crate) fn step(self: &Arc<Self>) -> Result<Duration, JournalError> {
+        self.write_down()?;
+        let (site, now) = (self.site(), self.now());
+        let plan = site.plan();
+        let mut history = self.journal.history(&Task::all(plan), now)?;
+        let moved = set_right(&mut history, now);
+        if !moved.is_empty() {
+            tracing::warn!(
+                "The clock was set back; what was done later than now counts as done now."
+            );
+            self.journal.keep(&history)?;
+        }
+        let conditions = self.conditions(now)?;
+        for due in due(plan, &history, &conditions, now) {
+            if due.held.is_none() {
+                self.take_up(&due, &site)?;
+            }
+        }
+        self.begin_waiting()?;
+        if self.setup.workers == Workers::Loop && !lock(&self.ended).is_empty() {
+            return Ok(Duration::ZERO);
+        }
+        let history = self.journal.history(&Task::all(plan), now)?;
+        let mut runs = next_runs(plan, &history, &self.conditions(now)?, now);
+        // What is due already waits for something else than time.
+        runs.retain(|run| run.at > now);
+        Ok(idle_for(&runs, now, self.look_again()).max(Duration::from_millis(1)))
+    }
+
+    /// Returns after how long is looked around though no task falls due.
+    fn look_again(&self) -> Duration {
+        match self.setup.workers {
+            _ if !lock(&self.rests).is_empty() => BUSY_WAIT,
+            Workers::Threads => LOOK_EVERY,
+            // Nothing happens on a simulated clock but what is due.
+            Workers::Loop => CONDITIONS_FOR,
+        }
+    }
+
+    fn take_up(&self, due: &Due, site: &Site) -> Result<(), JournalError> {
+        let surroundings = site.surroundings();
+        let work = Work::Task { task: due.task.clone() };
+        let mut job = Job::queued(surroundings.new_job(), work, surroundings.now());
+        (job.slot, job.missed) = (Some(due.slot), due.missed);
+        if due.missed > 0 {
+            tracing::warn!(task = %due.task, missed = due.missed, "One run makes up for those that were missed.");
+        }
+        self.journal.take_up(due, &job)
+    }
+
+    /// Begins what waits, what a person asked for first, as far as there is room.
+    fn begin_waiting(self: &Arc<Self>) -> Result<(), JournalError> {
+        let now = self.now();
+        for id in lock(&self.running).keys() {
+            self.journal.renew(*id, lease(now))?;
+        }
+        let mut waiting = self.journal.open_jobs()?;
+        waiting.retain(|job| job.state == JobState::Queued);
+        waiting.sort_by_key(|job| job.asked_by.is_none());
+        for job in waiting {
+            let rests = lock(&self.rests).get(&job.id).is_some_and(|until| now < *until);
+            if rests || self.is_stopping.load(Ordering::Relaxed) {
+                continue;
+            }
+            if lock(&self.running).len() >= AT_ONCE {
+                break;
+            }
+            if let Some(job) = self.journal.begin(job.id, now, lease(now))? {
+                self.begin(job);
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(self: &Arc<Self>, job: Job) {
+        let cancel = Cancel::new();
+        let running = Running { cancel: cancel.clone(), is_unwanted: false };
+        lock(&self.running).insert(job.id, running);
+        tracing::info!(job = %job.id, work = %job.work, "It begins.");
+        let (daemon, id) = (Arc::clone(self), job.id);
+        let work = move || {
+            let done = catch_unwind(AssertUnwindSafe(|| daemon.do_job(&job, &cancel)));
+            let done = done.unwrap_or_else(|_| Finished::failed("it panicked; this is a bug"));
+            lock(&daemon.ended).push((job.id, done));
+            daemon.wake.notify_one();
+        };
+        if self.setup.workers == Workers::Loop {
+            return work();
+        }
+        if let Err(error) = std::thread::Builder::new().name("job".to_owned()).spawn(work) {
+            let done = Finished::failed(&format!("no thread could be started: {error}"));
+            lock(&self.ended).push((id, done));
+        }
+    }
+
+    fn do_job(&self, job: &Job, cancel: &Cancel) -> Finished {
+        let site = self.site().as_ref().clone().for_job(job.id);
+        let events = self.listeners.of(job.id);
+        self.setup.executor.execute(site, job, &events, cancel)
+    }
+
+    /// Writes down what ended; what could not be written down stays to be.
+    fn write_down(&self) -> Result<(), JournalError> {
+        loop {
+            let Some((id, done)) = lock(&self.ended).first().cloned() else { return Ok(()) };
+            self.settle(id, &done)?;
+            lock(&self.ended).remove(0);
+        }
+    }
+
+    fn settle(&self, id: JobId, done: &Finished) -> Result<(), JournalError> {
+        let (now, message) = (self.now(), done.message.as_deref());
+        let is_unwanted = lock(&self.running).get(&id).is_some_and(|running| running.is_unwanted);
+        let is_stopping = self.is_stopping.load(Ordering::Relaxed);
+        if done.is_busy {
+            let message = "another lifeboat of this host is at work";
+            self.journal.put_back(id, message)?;
+            let until = now.saturating_add(BUSY_WAIT).unwrap_or(now);
+            lock(&self.rests).insert(id, until);
+        } else if done.ending == Ending::Cancelled && is_stopping && !is_unwanted {
+            self.journal.put_back(id, "the daemon was stopped meanwhile")?;
+        } else {
+            let ended = self.journal.end(id, now, (done.ending, message))?;
+            lock(&self.rests).remove(&id);
+            tell(id, done);
+            let mut tally = lock(&self.tally);
+            *tally = Tally { jobs: tally.jobs + 1, worst: tally.worst.max(done.ending) };
+            drop(tally);
+            if let Some(job) = ended {
+                self.listeners.end(&job, done);
+            }
+        }
+        lock(&self.running).remove(&id);
+        *lock(&self.known) = None;
+        Ok(())
+    }
+
+    /// Stops what runs, and waits for it, but not for ever.
+    fn stop(&self) {
+        self.is_stopping.store(true, Ordering::Relaxed);
+        self.supervisor.stopping();
+        for running in lock(&self.running).values() {
+            running.cancel.cancel();
+        }
+        let site = self.site();
+        let surroundings = site.surroundings();
+        let looks = STOP_WITHIN.as_millis() / STOP_LOOK_EVERY.as_millis();
+        for _ in 0..looks {
+            if let Err(error) = self.write_down() {
+                let error: &dyn std::error::Error = &error;
+                tracing::error!(error, "What ended could not be written down.");
+            }
+            if lock(&self.running).is_empty() {
+                return;
+            }
+            surroundings.runtime.block_on(surroundings.clock.sleep(STOP_LOOK_EVERY));
+        }
+        tracing::warn!("Something still runs; it will be begun anew.");
+    }
+
+    /// Returns how things stand, as far as they do not change with every look.
+    fn conditions(&self, now: Timestamp) -> Result<Conditions, JournalError> {
+        let known = lock(&self.known).clone();
+        let is_fresh = |read: Timestamp| {
+            Duration::try_from(now.duration_since(read)).is_ok_and(|age| age < CONDITIONS_FOR)
+        };
+        let mut conditions = match known {
+            Some((read, known)) if is_fresh(read) => known,
+            _ => {
+                let read = conditions::of_catalog(&self.state, self.site().plan());
+                *lock(&self.known) = Some((now, read.clone()));
+                read
+            }
+        };
+        let open = self.journal.open_jobs()?;
+        conditions.running = open.iter().filter_map(Job::task).cloned().collect();
+        // What a person asked for takes a place too.
+        let others = open.iter().filter(|job| job.task().is_none()).count();
+        conditions.at_once = AT_ONCE.saturating_sub(others);
+        conditions.pause = self.journal.pause()?;
+        Ok(conditions)
+    }
+
+    /// Reads the plan anew; the one in force stays if it does not hold.
+    pub fn reload(&self) -> Result<bool, String> {
+        self.supervisor.reloading();
+        let loaded = (self.setup.loader)();
+        let mut in_force = lock(&self.in_force);
+        let reloaded = match loaded {
+            Ok(site) => {
+                in_force.trouble = None;
+                let is_new = site.plan().id() != in_force.site.plan().id();
+                in_force.site = Arc::new(site);
+                tracing::info!(is_new, "The plan was read.");
+                Ok(is_new)
+            }
+            Err(trouble) => {
+                tracing::error!(
+                    trouble,
+                    "The plan was not taken over; the one before stays in force."
+                );
+                in_force.trouble = Some(trouble.clone());
+                Err(trouble)
+            }
+        };
+        drop(in_force);
+        *lock(&self.known) = None;
+        self.supervisor.ready(&self.told());
+        self.wake.notify_one();
+        reloaded
+    }
+
+    /// Stops a job: one that waits at once, one that runs at its next safe point.
+    pub fn cancel_job(&self, id: JobId) -> Result<Option<Job>, JournalError> {
+        let job = self.journal.cancel(id, self.now())?;
+        if let Some(running) = lock(&self.running).get_mut(&id) {
+            running.is_unwanted = true;
+            running.cancel.cancel();
+        }
+        self.wake.notify_one();
+        Ok(job)
+    }
+
+    /// Says in a line what goes on.
+    fn told(&self) -> String {
+        let trouble = lock(&self.in_force).trouble.is_some();
+        let running = lock(&self.running).len();
+        let plan = if trouble { "; the plan on disk does not hold" } else { "" };
+        match running {
+            0 => format!("waiting{plan}"),
+            _ => format!("{running} running{plan}"),
+        }
+    }
+}
+
+fn lease(now: Timestamp) -> Timestamp {
+    now.saturating_add(LEASE).unwrap_or(Timestamp::MAX)
+}
+
+fn tell(id: JobId, done: &Finished) {
+    let (ending, message) = (done.ending, done.message.as_deref().unwrap_or(""));
+    if ending == Ending::Succeeded {
+        tracing::info!(job = %id, "It is done.");
+    } else {
+        tracing::error!(job = %id, %ending, message, "It did not succeed.");
+    }
+}

@@ -1,0 +1,325 @@
+//! What is due, and what comes next: a pure function of the plan, what was done, how things stand and now.
+//!
+//! A task of the calendar is due from each of its times on, put off by its jitter, until that time or a later
+//! one was *taken up*. Times that passed meanwhile are made up for once, by a single run that stands for
+//! the last of them and tells how many there were. Whatever became of a run, its time is not taken up again.
+//!
+//! Catching up, verifying and delivering have no times of their own: they are due when there is need, and
+//! after a failure again after a wait that doubles.
+//!
+//! What is due but must not begin is *held*, with the reason: a pause, a blackout, a run that works on the
+//! same, too many at once. It stays due, so that it is made up for when the reason is gone.
+//!
+//! # Invariants
+//!
+//! - No time of the calendar is taken up twice, and none is passed over without being counted.
+//! - Nothing begins before its time, in a pause, or in a blackout that does not spare it.
+//! - Of two tasks that work on the same asset, or of which one removes something, one waits.
+//! - A clock that was set forward and back again keeps nothing from being done.
+
+mod rhythm;
+mod task;
+#[cfg(test)]
+mod tests;
+
+pub use rhythm::MISSED_MAX;
+pub use task::{Claims, ParseTaskError, Task};
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use lifeboat_model::{BlackoutName, TierName, Timestamp};
+use lifeboat_plan::Plan;
+use serde::{Deserialize, Serialize};
+
+use rhythm::{Rhythm, Slot};
+
+/// What was done of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Past {
+    /// Since when the plan has it: nothing before that was missed.
+    pub since: Timestamp,
+    /// The last of its times that was taken up.
+    pub slot: Option<Timestamp>,
+    /// When it ended last.
+    pub ended: Option<Timestamp>,
+    /// How often in a row it did not succeed.
+    pub failures: u32,
+}
+
+impl Past {
+    /// Returns the past of a task that was never done.
+    pub const fn since(since: Timestamp) -> Self {
+        Self { since, slot: None, ended: None, failures: 0 }
+    }
+
+    /// Returns the time after which the next one counts.
+    fn taken(&self) -> Timestamp {
+        self.slot.map_or(self.since, |slot| slot.max(self.since))
+    }
+}
+
+/// What was done of all tasks.
+pub type History = BTreeMap<Task, Past>;
+
+/// How a tier stands, as the catalog has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TierCondition {
+    /// When something was brought there first; nothing is verified before.
+    pub filled: Option<Timestamp>,
+    /// When it was verified last.
+    pub verified: Option<Timestamp>,
+    /// Whether it lacks what another one holds.
+    pub is_behind: bool,
+}
+
+/// A pause that somebody asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// Since when.
+    pub since: Timestamp,
+    /// When it ends by itself.
+    pub until: Timestamp,
+    /// Why.
+    pub why: String,
+    /// Who asked for it.
+    pub by: String,
+}
+
+/// How things stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conditions {
+    /// What runs.
+    pub running: BTreeSet<Task>,
+    /// How many may run at once.
+    pub at_once: usize,
+    /// The pause, if there is one.
+    pub pause: Option<Pause>,
+    /// The tiers.
+    pub tiers: BTreeMap<TierName, TierCondition>,
+    /// How many records wait for some tier.
+    pub undelivered: usize,
+}
+
+/// How far a clock may be set back before a pause that began later is taken for one of a wrong clock.
+const CLOCK_SET_BACK_MAX: Duration = Duration::from_hours(1);
+
+impl Pause {
+    /// Tells whether it holds at an instant.
+    pub fn holds_at(&self, now: Timestamp) -> bool {
+        now < self.until && rhythm::after(now, CLOCK_SET_BACK_MAX) >= self.since
+    }
+}
+
+impl Default for Conditions {
+    fn default() -> Self {
+        let running = BTreeSet::new();
+        Self { running, at_once: 1, pause: None, tiers: BTreeMap::new(), undelivered: 0 }
+    }
+}
+
+/// Why something that is due does not begin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "kebab-case")]
+pub enum Held {
+    /// Somebody asked for a pause.
+    Pause {
+        /// Until then.
+        until: Timestamp,
+    },
+    /// The plan wants nothing begun now.
+    Blackout {
+        /// By this blackout.
+        name: BlackoutName,
+        /// Until then.
+        until: Timestamp,
+    },
+    /// It runs already, or something that works on the same.
+    Task {
+        /// This one.
+        task: Task,
+    },
+    /// As many run as may.
+    Full,
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pause { until } => write!(f, "paused until {until}"),
+            Self::Blackout { name, until } => write!(f, "blackout `{name}` until {until}"),
+            Self::Task { task } => write!(f, "waits for {task}"),
+            Self::Full => f.write_str("waits for its turn"),
+        }
+    }
+}
+
+/// A run that is due.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Due {
+    /// Of which task.
+    pub task: Task,
+    /// The time that it stands for.
+    pub slot: Timestamp,
+    /// How many earlier ones it makes up for, at most [`MISSED_MAX`].
+    pub missed: u32,
+    /// Why it does not begin, if it must not.
+    pub held: Option<Held>,
+}
+
+/// When a task is due next.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NextRun {
+    /// Which task.
+    pub task: Task,
+    /// When it can begin, as things stand; in the past if it is due.
+    pub at: Timestamp,
+    /// What puts it off until then.
+    pub held: Option<Held>,
+}
+
+/// Returns what is due, the most urgent first; what is not held can begin, all of it at once.
+pub fn due(plan: &Plan, history: &History, conditions: &Conditions, now: Timestamp) -> Vec<Due> {
+    let mut found: Vec<_> = Task::all(plan)
+        .into_iter()
+        .filter_map(|task| {
+            let past = past(history, &task, now);
+            let Slot { at, missed } =
+                Rhythm::of(&task, plan, (&past, conditions), now).due(&past, now)?;
+            Some(Due { task, slot: at, missed, held: None })
+        })
+        .collect();
+    found.sort_by_cached_key(|due| {
+        let urgency = due.task.urgency(plan);
+        (due.task.rank(), urgency, due.slot, due.task.clone())
+    });
+    hold(&mut found, plan, conditions, now);
+    found
+}
+
+/// Decides what of all that is due must wait.
+fn hold(found: &mut [Due], plan: &Plan, conditions: &Conditions, now: Timestamp) {
+    let quiet = Quiet::new(plan, conditions);
+    let mut running: Vec<_> =
+        conditions.running.iter().map(|task| (task.clone(), task.claims(plan))).collect();
+    for due in found {
+        let claims = due.task.claims(plan);
+        let in_the_way =
+            |(task, other): &&(Task, Claims)| *task == due.task || other.conflict(&claims);
+        due.held = quiet.holds(&due.task, now).or_else(|| {
+            let task = running.iter().find(in_the_way).map(|(task, _)| task.clone());
+            task.map(|task| Held::Task { task })
+        });
+        if due.held.is_none() && running.len() >= conditions.at_once {
+            due.held = Some(Held::Full);
+        }
+        if due.held.is_none() {
+            running.push((due.task.clone(), claims));
+        }
+    }
+}
+
+/// Returns when each task of the plan is due next, the soonest first; those that are not due as things stand
+/// are left out.
+pub fn next_runs(
+    plan: &Plan,
+    history: &History,
+    conditions: &Conditions,
+    now: Timestamp,
+) -> Vec<NextRun> {
+    let quiet = Quiet::new(plan, conditions);
+    let mut runs: Vec<_> = Task::all(plan)
+        .into_iter()
+        .filter_map(|task| {
+            let past = past(history, &task, now);
+            let at = Rhythm::of(&task, plan, (&past, conditions), now).next(&past, now)?;
+            let (at, held) = quiet.put_off(&task, at, now);
+            Some(NextRun { task, at, held })
+        })
+        .collect();
+    runs.sort_by(|a, b| (a.at, &a.task).cmp(&(b.at, &b.task)));
+    runs
+}
+
+fn past(history: &History, task: &Task, now: Timestamp) -> Past {
+    // A task that nobody has seen yet begins now.
+    history.get(task).copied().unwrap_or(Past::since(now))
+}
+
+/// Sets right what was done while the clock was wrong: whatever was done later than `now` counts as done now,
+/// so that it keeps nothing from being done until then. Returns the tasks that this was so for.
+///
+/// Called before [`due`], each time, and what it returns is kept: a time that is taken back moves with `now`
+/// otherwise.
+pub fn set_right(history: &mut History, now: Timestamp) -> Vec<Task> {
+    let mut changed = Vec::new();
+    for (task, past) in history {
+        let not_later = |instant: Option<Timestamp>| instant.map(|instant| instant.min(now));
+        let right = Past {
+            since: past.since.min(now),
+            slot: not_later(past.slot),
+            ended: not_later(past.ended),
+            failures: past.failures,
+        };
+        if right != *past {
+            *past = right;
+            changed.push(task.clone());
+        }
+    }
+    changed
+}
+
+/// When nothing begins.
+struct Quiet<'p> {
+    plan: &'p Plan,
+    pause: Option<&'p Pause>,
+}
+
+/// How many hours of quiet in a row are looked at before a run is said to be held by the last of them.
+const QUIET_IN_A_ROW_MAX: usize = 100;
+
+impl<'p> Quiet<'p> {
+    fn new(plan: &'p Plan, conditions: &'p Conditions) -> Self {
+        Self { plan, pause: conditions.pause.as_ref() }
+    }
+
+    /// Returns what holds a task at an instant: what does so for longest.
+    fn holds(&self, task: &Task, at: Timestamp) -> Option<Held> {
+        // What was done has to be known on every tier, and says nothing of the data.
+        if *task == Task::Delivery {
+            return None;
+        }
+        let paused = self.pause.filter(|pause| pause.holds_at(at));
+        let paused = paused.map(|pause| (pause.until, Held::Pause { until: pause.until }));
+        let blackouts = self.plan.blackouts().iter().filter_map(|(name, blackout)| {
+            let spared =
+                matches!(task, Task::Backup(schedule) if blackout.spare.contains(schedule));
+            let until = blackout.timetable().covered_until(blackout.lasts.duration(), at)?;
+            let held = Held::Blackout { name: name.clone(), until };
+            (!spared).then_some((until, held))
+        });
+        paused.into_iter().chain(blackouts).max_by_key(|(until, _)| *until).map(|(_, held)| held)
+    }
+
+    /// Puts a run off until nothing holds it any more.
+    fn put_off(&self, task: &Task, at: Timestamp, now: Timestamp) -> (Timestamp, Option<Held>) {
+        let (mut at, mut reason) = (at, None);
+        for _ in 0..QUIET_IN_A_ROW_MAX {
+            let Some(held) = self.holds(task, at.max(now)) else { break };
+            if let Held::Pause { until } | Held::Blackout { until, .. } = held {
+                at = until;
+            }
+            reason = Some(held);
+        }
+        (at, reason)
+    }
+}
+
+/// Returns how long nothing can become due: until the first run of those that are not due yet.
+pub fn idle_for(runs: &[NextRun], now: Timestamp, at_most: Duration) -> Duration {
+    let next = runs.iter().map(|run| Reverse(run.at.max(now))).max();
+    let wait = next.and_then(|Reverse(at)| Duration::try_from(at.duration_since(now)).ok());
+    wait.unwrap_or(at_most).min(at_most)
+}

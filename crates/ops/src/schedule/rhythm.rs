@@ -1,0 +1,159 @@
+//! When a task is due: at times of the calendar, or so long after what was done last.
+
+use std::time::Duration;
+
+use lifeboat_model::{SiteName, Timestamp};
+use lifeboat_plan::Plan;
+use lifeboat_plan::schedule::Timetable;
+use lifeboat_plan::value::duration::Span;
+use sha2::{Digest, Sha256};
+
+use super::{Conditions, Past, Task};
+
+/// How many missed runs are counted; that there were more is all that anybody wants to know then.
+pub const MISSED_MAX: u32 = 1_000;
+
+/// How soon is tried again what did not succeed and has no time of its own; doubled each time up to the
+/// longest, since a tier that was down for hours is rarely back within minutes.
+const RETRY_FIRST: Duration = Duration::from_mins(5);
+const RETRY_LONGEST: Duration = Duration::from_hours(6);
+
+/// How long a verification that has nothing to read may wait for the next.
+const STRUCTURE_EVERY: Duration = Duration::from_hours(24);
+/// How often a tier is verified at most, however short its cycle is.
+const VERIFY_EVERY_MIN: Duration = Duration::from_hours(1);
+
+/// When a task is due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Rhythm {
+    /// At times of the calendar, put off by a fixed length.
+    Calendar { timetable: Timetable, jitter: Duration },
+    /// From then on, until it was done.
+    From(Timestamp),
+    /// Not, as things stand.
+    Never,
+}
+
+/// The run that is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Slot {
+    /// The time of the calendar that it stands for.
+    pub at: Timestamp,
+    /// How many earlier ones it makes up for.
+    pub missed: u32,
+}
+
+impl Rhythm {
+    /// Returns when a task of a plan is due.
+    pub(super) fn of(
+        task: &Task,
+        plan: &Plan,
+        (past, conditions): (&Past, &Conditions),
+        now: Timestamp,
+    ) -> Self {
+        let calendar = |timetable: Timetable, most: Span| {
+            let jitter = jitter(plan.site(), task, most.duration());
+            Self::Calendar { timetable, jitter }
+        };
+        let planned = match task {
+            Task::Backup(name) => {
+                plan.schedules().get(name).map(|it| calendar(it.timetable(), it.jitter))
+            }
+            Task::RestoreTest(name) => {
+                plan.restore_tests().get(name).map(|it| calendar(it.timetable(), it.jitter))
+            }
+            Task::Drill(name) => {
+                plan.drills().get(name).map(|it| calendar(it.timetable(), it.jitter))
+            }
+            Task::Retention => {
+                let it = plan.retention();
+                Some(calendar(it.timetable(), it.jitter))
+            }
+            Task::Delivery => (conditions.undelivered > 0).then(|| Self::From(again(past))),
+            Task::CatchUp(tier) => {
+                let is_behind = conditions.tiers.get(tier).is_some_and(|tier| tier.is_behind);
+                is_behind.then(|| Self::From(again(past)))
+            }
+            Task::Verification(tier) => conditions.tiers.get(tier).and_then(|on| {
+                let last = on.verified.or(on.filled)?.min(now);
+                let next = after(last, verification_interval(plan, tier));
+                Some(Self::From(next.max(again(past))))
+            }),
+        };
+        planned.unwrap_or(Self::Never)
+    }
+
+    /// Returns the run that is due at `now`, if there is one that was not taken up.
+    pub(super) fn due(&self, past: &Past, now: Timestamp) -> Option<Slot> {
+        match self {
+            Self::Never => None,
+            Self::From(at) => (*at <= now).then_some(Slot { at: *at, missed: 0 }),
+            Self::Calendar { timetable, jitter } => {
+                let shown = now.saturating_sub(*jitter).unwrap_or(Timestamp::MIN);
+                let taken = past.taken();
+                let at = timetable.last_until(shown, taken)?;
+                Some(Slot { at, missed: missed(timetable, taken, at) })
+            }
+        }
+    }
+
+    /// Returns when it is due next: since when, if it is due at `now`.
+    pub(super) fn next(&self, past: &Past, now: Timestamp) -> Option<Timestamp> {
+        match self {
+            Self::Never => None,
+            Self::From(at) => Some(*at),
+            Self::Calendar { timetable, jitter } => {
+                let next = timetable.next_after(past.taken())?;
+                let shown = now.saturating_sub(*jitter).unwrap_or(Timestamp::MIN);
+                // Of several that were missed the last is the one that is made up for.
+                let at = if next <= shown {
+                    timetable.last_until(shown, past.taken()).unwrap_or(next)
+                } else {
+                    next
+                };
+                Some(after(at, *jitter))
+            }
+        }
+    }
+}
+
+/// Counts the runs between two.
+fn missed(timetable: &Timetable, taken: Timestamp, at: Timestamp) -> u32 {
+    let next = |from: &Timestamp| timetable.next_after(*from).filter(|next| *next < at);
+    let between = std::iter::successors(next(&taken), next);
+    between.take(MISSED_MAX as usize).fold(0, |count, _| count + 1)
+}
+
+pub(super) fn after(instant: Timestamp, length: Duration) -> Timestamp {
+    instant.saturating_add(length).unwrap_or(Timestamp::MAX)
+}
+
+/// Returns from when on a task may be tried that is done whenever there is need.
+fn again(past: &Past) -> Timestamp {
+    let Some(ended) = past.ended else { return past.since };
+    let wait = RETRY_FIRST.saturating_mul(2_u32.saturating_pow(past.failures.saturating_sub(1)));
+    if past.failures == 0 { ended } else { after(ended, wait.min(RETRY_LONGEST)) }
+}
+
+/// Returns how often a tier is verified: so that each time the plan's share is read, and all in a cycle.
+fn verification_interval(plan: &Plan, tier: &lifeboat_model::TierName) -> Duration {
+    let rules = plan.verification();
+    let retention = plan.tiers().get(tier).and_then(|tier| tier.keep.reach());
+    let cycle = Duration::from(rules.full_within);
+    let cycle = retention.map_or(cycle, |retention| retention.min(cycle));
+    match rules.after_backup.read_data.fraction() {
+        share if share > 0.0 => cycle.mul_f64(share).max(VERIFY_EVERY_MIN),
+        _ => STRUCTURE_EVERY,
+    }
+}
+
+/// Returns by how much a task of a site is put off: the same each time, and spread evenly over sites.
+fn jitter(site: &SiteName, task: &Task, most: Duration) -> Duration {
+    let range = u64::try_from(most.as_millis()).unwrap_or(u64::MAX);
+    if range == 0 {
+        return Duration::ZERO;
+    }
+    let digest: [u8; 32] = Sha256::digest(format!("lifeboat jitter\n{site}\n{task}\n")).into();
+    let number = digest[..8].iter().fold(0, |number: u64, byte| number << 8 | u64::from(*byte));
+    Duration::from_millis(number % range)
+}
