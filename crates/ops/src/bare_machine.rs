@@ -20,8 +20,8 @@ use crate::tier_mark::TierMark;
 use crate::wire::addresses::{Address, Outside};
 use crate::wire::{Site, repositories, steadied};
 
-/// Opens the tier at an address, like `file:///mnt/backups`, `/mnt/backups`, `s3://bucket/prefix` or
-/// `sftp://user@host/path`.
+/// Opens the tier at an address, like `file:///mnt/backups`, `/mnt/backups`, `s3://bucket/prefix`,
+/// `azure://account/container/prefix` or `sftp://user@host/path`.
 pub fn open_address(address: &str, outside: Outside<'_>) -> Result<Arc<dyn Tier>, OpsError> {
     match Address::parse(address)? {
         Address::Directory(path) if !path.starts_with('/') => {

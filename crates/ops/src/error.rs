@@ -17,6 +17,7 @@ use lifeboat_repository::RepositoryError;
 use lifeboat_repository::backup::BackupError;
 use lifeboat_repository::source::ExcludeError;
 use lifeboat_tiers::TierError;
+use lifeboat_tiers::azure::AzureOpenError;
 use lifeboat_tiers::s3::S3OpenError;
 use serde::Serialize;
 
@@ -66,6 +67,9 @@ pub enum OpsError {
     /// A bucket cannot be spoken to as it is configured.
     #[error(transparent)]
     S3(#[from] S3OpenError),
+    /// A container cannot be spoken to as it is configured.
+    #[error(transparent)]
+    Azure(#[from] AzureOpenError),
     /// PostgreSQL failed.
     #[error(transparent)]
     Postgres(#[from] PostgresError),
@@ -321,6 +325,7 @@ impl OpsError {
             Self::Backup(error) => Some(error),
             Self::Tier(error) => Some(error),
             Self::S3(error) => Some(error),
+            Self::Azure(error) => Some(error),
             Self::Postgres(error) => Some(error),
             Self::DumpedTable(error) => Some(error),
             Self::Sandbox(error) => Some(error),
@@ -456,7 +461,7 @@ impl Classify for OpsError {
                 "run `lifeboat retention run {tier}` on a machine whose credentials may delete; docs/append-only.md says which"
             ),
             Self::BadAddress { .. } => {
-                "give an address like file:///mnt/backups, s3://bucket/prefix or sftp://user@host/path".to_owned()
+                "give an address like file:///mnt/backups, s3://bucket/prefix, azure://account/container/prefix or sftp://user@host/path".to_owned()
             }
             _ => return None,
         };

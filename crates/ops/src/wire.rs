@@ -336,9 +336,10 @@ impl Site {
                     let tier = self.planned(name)?;
                     Arc::new(addresses::open_sftp(tier, place, &self.surroundings))
                 }
-                TierUrl::Azure { .. } => {
-                    let what = format!("tier `{name}` at {address}: reaching such a store");
-                    return Err(OpsError::NotBuilt { what });
+                TierUrl::Azure { account, container, prefix } => {
+                    let place = (account.as_str(), container.as_str(), prefix.as_str());
+                    let tier = self.planned(name)?;
+                    Arc::new(addresses::open_azure(tier, place, &self.surroundings)?)
                 }
             },
         };

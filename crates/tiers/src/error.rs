@@ -155,6 +155,13 @@ impl TierError {
     }
 }
 
+impl TierError {
+    /// Tells whether whoever asked lacks the right to it, as a disk or a store in the network says so.
+    pub const fn is_not_allowed(&self) -> bool {
+        matches!(self, Self::Denied { .. } | Self::Refused { refusal: Refusal::NotAllowed, .. })
+    }
+}
+
 fn until_when(until: Option<Timestamp>) -> String {
     until.map(|until| format!(" until {until}")).unwrap_or_default()
 }

@@ -148,7 +148,8 @@ impl From<bool> for Run {
 /// Where a repository is and what opens it.
 #[derive(Debug, Args)]
 pub struct Access {
-    /// The repository: a path, or an address like `file:///srv/backups`, `s3://bucket/prefix` or `sftp://user@host/path`
+    /// The repository: a path, or an address like `file:///srv/backups`, `s3://bucket/prefix`,
+    /// `azure://account/container/prefix` or `sftp://user@host/path`
     #[arg(value_name = "REPOSITORY")]
     pub address: String,
     /// Read the password from the first line of this file

@@ -5,6 +5,7 @@
 mod book;
 mod bucket;
 mod capture;
+mod container;
 mod daemon;
 mod damage;
 mod debian;

@@ -163,7 +163,7 @@ pub(crate) async fn try_delete(tier: &dyn Tier, writer: WriterId) -> Result<Dele
     tier.put(&path, body, PutMode::Overwrite).await.map_err(Unproven::Stored)?;
     match tier.delete(&path).await {
         Ok(()) => {}
-        Err(TierError::Denied { .. } | TierError::Locked { .. }) => return Ok(Deletion::Refused),
+        Err(error) if keeps(&error) => return Ok(Deletion::Refused),
         Err(error) => return Err(Unproven::Deleted(error)),
     }
     // Some stores only hide what they were to delete, or say yes and do nothing.
@@ -172,6 +172,11 @@ pub(crate) async fn try_delete(tier: &dyn Tier, writer: WriterId) -> Result<Dele
         Ok(_) => Ok(Deletion::Refused),
         Err(error) => Err(Unproven::Deleted(error)),
     }
+}
+
+/// Tells whether that is how a tier refuses to delete.
+const fn keeps(error: &TierError) -> bool {
+    matches!(error, TierError::Locked { .. }) || error.is_not_allowed()
 }
 
 /// Puts a small object into a folder, reads it back and removes it, if that is allowed: whoever may only
@@ -183,8 +188,8 @@ pub(crate) async fn probe(tier: &dyn Tier, folder: &str) -> Result<(), TierError
     tier.put(&path, Bytes::from_static(b"lifeboat"), PutMode::Create).await?;
     let read = tier.get(&path, ReadRange::Full).await;
     match tier.delete(&path).await {
-        Ok(()) | Err(TierError::Denied { .. } | TierError::Locked { .. }) => {}
-        Err(error) => return Err(error),
+        Err(error) if !keeps(&error) => return Err(error),
+        Ok(()) | Err(_) => {}
     }
     read.map(drop)
 }

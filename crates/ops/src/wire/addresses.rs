@@ -8,11 +8,14 @@ use std::sync::Arc;
 use lifeboat_model::{Cancel, Clock};
 use lifeboat_plan::plan::tier::{AccessTier, LockMode, Tier as PlannedTier};
 use lifeboat_plan::value::address::TierUrl;
+use lifeboat_plan::value::secret::SecretRef;
 use lifeboat_plan::value::sftp_place::SftpPlace;
+use lifeboat_tiers::azure::AzureOptions;
 use lifeboat_tiers::s3::{Addressing, Keys, S3Options};
 use lifeboat_tiers::sftp::SftpOptions;
 use lifeboat_tiers::{
-    AccessClass, Creation, LocalTier, LockRule, Placement, S3Tier, SftpTier, Tier, TierError,
+    AccessClass, AzureTier, Creation, LocalTier, LockRule, Placement, S3Tier, SftpTier, Tier,
+    TierError,
 };
 
 use crate::error::OpsError;
@@ -44,12 +47,21 @@ pub enum Address {
     },
     /// A directory of a server.
     Sftp(SftpPlace),
+    /// A container of Azure, at the endpoint that the environment says or at the vendor's.
+    Azure {
+        /// The storage account.
+        account: String,
+        /// The container.
+        container: String,
+        /// What stands before every object's path.
+        prefix: String,
+    },
 }
 
 impl Address {
     /// Reads an address: a path, `local:` and a path, `file://` and a path from the root, `s3://` with
-    /// bucket and prefix, restic's `s3:` with endpoint, bucket and prefix, `sftp://` with host and path, or
-    /// restic's `sftp:user@host:path`.
+    /// bucket and prefix, restic's `s3:` with endpoint, bucket and prefix, `azure://` with account, container and
+    /// prefix, `sftp://` with host and path, or restic's `sftp:user@host:path`.
     pub fn parse(text: &str) -> Result<Self, OpsError> {
         let bad = || OpsError::BadAddress { address: text.to_owned() };
         let Some((scheme, rest)) = text.split_once(':') else {
@@ -77,7 +89,13 @@ impl Address {
                 };
                 place.map(Self::Sftp).ok_or_else(bad)
             }
-            "azure" | "b2" | "gs" | "rest" | "rclone" | "swift" => {
+            "azure" => match text.parse() {
+                Ok(TierUrl::Azure { account, container, prefix }) => {
+                    Ok(Self::Azure { account, container, prefix })
+                }
+                _ => Err(bad()),
+            },
+            "b2" | "gs" | "rest" | "rclone" | "swift" => {
                 Err(OpsError::NotBuilt { what: format!("reaching {scheme}: addresses") })
             }
             _ if rest.starts_with("//") => Err(bad()),
@@ -107,7 +125,7 @@ impl Address {
         self.reach(outside, LocalTier::open)
     }
 
-    /// Opens what is there; a directory that is not is made, a bucket or one of a server never.
+    /// Opens what is there; a directory that is not is made, a bucket, a container or one of a server never.
     pub fn create(&self, outside: Outside<'_>) -> Result<Arc<dyn Tier>, OpsError> {
         self.reach(outside, LocalTier::create)
     }
@@ -126,6 +144,11 @@ impl Address {
                 Ok(Arc::new(S3Tier::new(&options, Arc::clone(outside.clock))?))
             }
             Self::Sftp(place) => Ok(Arc::new(SftpTier::new(sftp(place, outside.environment)))),
+            Self::Azure { account, container, prefix } => {
+                let mut options = AzureOptions::new(account, container, prefix);
+                options.environment.clone_from(outside.environment);
+                Ok(Arc::new(AzureTier::new(&options, Arc::clone(outside.clock))?))
+            }
         }
     }
 }
@@ -191,6 +214,27 @@ fn keys(
     Ok(Some(Keys { id, secret }))
 }
 
+/// Opens a container as the plan describes it.
+pub(super) fn open_azure(
+    tier: &PlannedTier,
+    (account, container, prefix): (&str, &str, &str),
+    surroundings: &Surroundings,
+) -> Result<AzureTier, OpsError> {
+    let resolved = |place: &Option<SecretRef>| {
+        let place = place.as_ref();
+        place.map(|place| secret::resolve(place, surroundings, &surroundings.cancel)).transpose()
+    };
+    let options = AzureOptions {
+        endpoint: tier.endpoint.clone(),
+        account_key: resolved(&tier.account_key)?,
+        sas_token: resolved(&tier.sas_token)?,
+        placement: placement(tier),
+        environment: surroundings.environment.clone(),
+        ..AzureOptions::new(account, container, prefix)
+    };
+    Ok(AzureTier::new(&options, Arc::clone(&surroundings.clock))?)
+}
+
 /// Returns how a vendor's tier stores what the plan sends there.
 fn placement(tier: &PlannedTier) -> Placement {
     let mode = match tier.lock_mode {
@@ -223,6 +267,11 @@ mod tests {
         Address::Sftp(SftpPlace::new(login, path).unwrap())
     }
 
+    fn azure(account: &str, container: &str, prefix: &str) -> Address {
+        let [account, container, prefix] = [account, container, prefix].map(str::to_owned);
+        Address::Azure { account, container, prefix }
+    }
+
     #[test]
     fn every_spelling_is_understood() {
         for (text, address) in [
@@ -239,6 +288,7 @@ mod tests {
             ("sftp://u@host//srv/a", sftp("u@host", "/srv/a")),
             ("sftp:u@host:/srv/a", sftp("u@host", "/srv/a")),
             ("sftp:host:a", sftp("host", "a")),
+            ("azure://account/container/a/b", azure("account", "container", "a/b")),
         ] {
             assert_eq!(Address::parse(text).unwrap(), address, "{text}");
         }
@@ -256,11 +306,13 @@ mod tests {
             "sftp:host",
             "sftp://host",
             "sftp://u:p@host/a",
+            "azure://account",
+            "azure:container:/",
         ] {
             let error = Address::parse(bad).unwrap_err();
             assert!(matches!(error, OpsError::BadAddress { .. }), "{bad}: {error}");
         }
-        let error = Address::parse("azure://account/container").unwrap_err();
+        let error = Address::parse("gs://bucket").unwrap_err();
         assert!(matches!(error, OpsError::NotBuilt { .. }), "{error}");
     }
 }

@@ -40,6 +40,8 @@ table! {
         secret_access_key: Option<SecretRef>,
         /// The Azure storage account's key.
         account_key: Option<SecretRef>,
+        /// The shared access signature for the Azure container.
+        sas_token: Option<SecretRef>,
     }
 }
 
@@ -150,6 +152,7 @@ mod tests {
             access_key_id: None,
             secret_access_key: None,
             account_key: None,
+            sas_token: None,
         };
         let hours = |lock: &str| tier(lock).locked_for().map(|length| length.as_secs() / 3600);
         assert_eq!(hours("40d"), Some(50 * 24));
