@@ -4,6 +4,7 @@ mod project;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::process::Command;
 
 use project::{root, sources};
 
@@ -61,6 +62,21 @@ fn every_dependency_is_used() {
     };
     let unused: Vec<_> = dependencies().into_iter().filter(|name| !is_used(name)).collect();
     assert!(unused.is_empty(), "nobody uses {unused:?}");
+}
+
+/// A mutant that does not fit the source any more proves nothing, and is found out only when somebody tries it.
+#[test]
+fn every_mutant_fits_the_source() {
+    let entries = fs::read_dir(root().join("dev/mutants")).unwrap();
+    let mutants: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    assert!(mutants.len() > 10, "{mutants:?}");
+    for mutant in mutants {
+        let mut git = Command::new("git");
+        git.args(["apply", "--check"]).arg(&mutant).current_dir(root());
+        let tried = git.output().unwrap();
+        let said = String::from_utf8_lossy(&tried.stderr);
+        assert!(tried.status.success(), "{}: {said}", mutant.display());
+    }
 }
 
 #[test]
