@@ -14,12 +14,22 @@ mod files;
 
 use std::io;
 use std::path::Path;
+use std::sync::mpsc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use fuser::{BackgroundSession, Config, MountOption};
+use nix::errno::Errno;
+use nix::mount::umount;
 use tempfile::TempDir;
 
 pub use disk::{Disk, End};
+
+/// How often it is tried to unmount a disk that is busy, and the pause in between: for ten seconds. A
+/// process that another thread starts holds all files of this one from its fork to its exec, and on
+/// a machine that has much to do that may take a while.
+const BUSY_TRIES_MAX: u32 = 1000;
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
 /// A mounted disk; dropping it unmounts it.
 #[derive(Debug)]
@@ -71,7 +81,12 @@ impl PowerDisk {
     }
 
     fn unmount(&mut self) -> io::Result<()> {
-        self.session.take().map_or(Ok(()), BackgroundSession::umount_and_join)
+        let Some(session) = self.session.take() else { return Ok(()) };
+        match unmount_when_free(self.place.path()) {
+            Ok(()) => session.join(),
+            // Only root may do it without help; whatever else is in the way is for the session to say.
+            Err(_) => session.umount_and_join(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Disk> {
@@ -86,8 +101,45 @@ impl Drop for PowerDisk {
     }
 }
 
+/// Unmounts a disk as soon as nothing is open on it any more.
+fn unmount_when_free(place: &Path) -> Result<(), Errno> {
+    let (_sender, nothing) = mpsc::channel::<()>();
+    for _ in 0..BUSY_TRIES_MAX {
+        match umount(place) {
+            // Nothing is ever sent: this only lets time pass.
+            Err(Errno::EBUSY) => _ = nothing.recv_timeout(BUSY_PAUSE),
+            done => return done,
+        }
+    }
+    Err(Errno::EBUSY)
+}
+
 fn mount(disk: &Arc<Mutex<Disk>>, place: &Path) -> io::Result<BackgroundSession> {
     let mut config = Config::default();
     config.mount_options = vec![MountOption::FSName("lifeboat-power".to_owned())];
     fuser::spawn_mount(files::Files::new(Arc::clone(disk)), place, &config)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn what_is_open_for_a_moment_longer_is_waited_for() {
+        let mut disk = PowerDisk::mount().unwrap();
+        let file = fs::File::create(disk.path().join("a")).unwrap();
+        let (sender, begun) = mpsc::channel();
+        let holder = std::thread::spawn(move || {
+            begun.recv().unwrap();
+            let (_sender, nothing) = mpsc::channel::<()>();
+            let _ = nothing.recv_timeout(5 * BUSY_PAUSE);
+            drop(file);
+        });
+        sender.send(()).unwrap();
+        disk.restart(End::Kill).unwrap();
+        holder.join().unwrap();
+        assert!(disk.path().join("a").exists());
+    }
 }
