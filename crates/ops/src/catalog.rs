@@ -32,6 +32,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use futures::future::join_all;
 use lifeboat_model::{Classify, Clock, ErrorKind, Exit, Hint, PlanId, SiteName, TierName};
 use lifeboat_tiers::TierError;
 use serde::Serialize;
@@ -238,7 +239,8 @@ impl Catalog {
         Ok(records.filter(|record| record.is_signed_by(&own)).collect())
     }
 
-    /// Puts what is in the outbox on every tier; what every one of them has leaves the outbox.
+    /// Puts what is in the outbox on every tier, on all at the same time; what every one of them has leaves
+    /// the outbox.
     ///
     /// A tier that is down is named and catches up later.
     pub fn deliver(&self, tiers: &[NamedTier]) -> Result<Vec<TierSync>, CatalogError> {
@@ -246,15 +248,22 @@ impl Catalog {
         if outbox.is_empty() {
             return Ok(Vec::new());
         }
-        let synced: Vec<_> = tiers.iter().map(|tier| self.put(tier, 0, &outbox)).collect();
+        let synced = self.put_all(tiers.iter().map(|tier| (tier, 0, &outbox[..])));
         self.empty_outbox(&outbox, &synced)?;
         Ok(synced)
     }
 
-    fn put(&self, tier: &NamedTier, read: usize, records: &[Record]) -> TierSync {
-        let done = self.runtime.block_on(shelf::put(tier, &self.keys.recipient, records));
-        let put = if done.is_ok() { records.len() } else { 0 };
-        TierSync { tier: tier.name.clone(), read, put, error: done.err().map(told) }
+    /// Puts on each tier what it lacks, on all at the same time: a tier that is slow keeps no other waiting.
+    fn put_all<'t>(
+        &self,
+        lacking: impl Iterator<Item = (&'t NamedTier, usize, &'t [Record])>,
+    ) -> Vec<TierSync> {
+        let put = async |(tier, read, records): (&NamedTier, usize, &[Record])| {
+            let done = shelf::put(tier, &self.keys.recipient, records).await;
+            let put = if done.is_ok() { records.len() } else { 0 };
+            TierSync { tier: tier.name.clone(), read, put, error: done.err().map(told) }
+        };
+        self.runtime.block_on(join_all(lacking.map(put)))
     }
 
     fn empty_outbox(&self, outbox: &[Record], synced: &[TierSync]) -> Result<(), CatalogError> {
@@ -269,7 +278,7 @@ impl Catalog {
     /// Reads what the tiers have and this host does not know, and puts what they lack.
     pub fn catch_up(&self, tiers: &[NamedTier]) -> Result<CatalogReport, CatalogError> {
         let known = self.view.names()?;
-        let shelves: Vec<_> = tiers.iter().map(|tier| self.read(tier, &known)).collect();
+        let shelves = self.read_all(tiers, &known);
         let mut report = CatalogReport::default();
         let mut records = self.view.all()?;
         for found in shelves.iter().flatten() {
@@ -280,27 +289,34 @@ impl Catalog {
         report.flaws.extend(flaws);
         self.view.insert(&accepted)?;
         let outbox = self.outbox()?;
-        for (tier, found) in tiers.iter().zip(shelves) {
-            report.tiers.push(match found {
-                Err(error) => unreachable_tier(tier, error),
-                Ok(found) => {
-                    let lacks = |record: &&Record| !found.names.contains(&RecordName::of(record));
-                    let lacking: Vec<_> = accepted.iter().filter(lacks).cloned().collect();
-                    self.put(tier, found.records.len(), &lacking)
-                }
-            });
-        }
+        let lacking = tiers.iter().zip(shelves).map(|(tier, found)| {
+            let found = found.map_err(|error| unreachable_tier(tier, error))?;
+            let lacks = |record: &&Record| !found.names.contains(&RecordName::of(record));
+            let lacking: Vec<_> = accepted.iter().filter(lacks).cloned().collect();
+            Ok::<_, TierSync>((tier, found.records.len(), lacking))
+        });
+        let lacking: Vec<_> = lacking.collect();
+        let reached = lacking.iter().flatten();
+        let put = self.put_all(reached.map(|(tier, read, records)| (*tier, *read, &records[..])));
+        let mut put = put.into_iter();
+        let synced = lacking.into_iter().map(|lacking| match lacking {
+            Err(unreachable) => Some(unreachable),
+            Ok(_) => put.next(),
+        });
+        report.tiers = synced.flatten().collect();
         self.empty_outbox(&outbox, &report.tiers)?;
         report.records = accepted.len();
         Ok(report)
     }
 
-    fn read(
+    /// Reads what the tiers have and is not known, of all at the same time.
+    fn read_all(
         &self,
-        tier: &NamedTier,
+        tiers: &[NamedTier],
         known: &HashSet<RecordName>,
-    ) -> Result<shelf::Found, TierError> {
-        self.runtime.block_on(shelf::read(tier, self.keys.opener.as_ref(), known))
+    ) -> Vec<Result<shelf::Found, TierError>> {
+        let read = tiers.iter().map(|tier| shelf::read(tier, self.keys.opener.as_ref(), known));
+        self.runtime.block_on(join_all(read))
     }
 
     /// Fills the view anew from the tiers and the outbox; a tier that is down is named.
@@ -310,8 +326,8 @@ impl Catalog {
     /// as it is.
     pub fn rebuild(&self, tiers: &[NamedTier]) -> Result<CatalogReport, CatalogError> {
         let (mut report, mut records, mut last) = (CatalogReport::default(), Vec::new(), None);
-        for tier in tiers {
-            match self.read(tier, &HashSet::new()) {
+        for (tier, found) in tiers.iter().zip(self.read_all(tiers, &HashSet::new())) {
+            match found {
                 Ok(found) => {
                     let (read, tier) = (found.records.len(), tier.name.clone());
                     report.tiers.push(TierSync { tier, read, put: 0, error: None });
@@ -345,8 +361,8 @@ impl Catalog {
         let mut report = CatalogReport::default();
         let mut all: HashSet<_> = self.view.all()?.iter().map(Record::id).collect();
         let mut shelves = Vec::new();
-        for tier in tiers {
-            let found = match self.read(tier, &HashSet::new()) {
+        for (tier, found) in tiers.iter().zip(self.read_all(tiers, &HashSet::new())) {
+            let found = match found {
                 Ok(found) => found,
                 Err(error) => {
                     report.tiers.push(unreachable_tier(tier, error));
