@@ -72,14 +72,14 @@ pub enum ColorChoice {
 const GROUPS: [(&str, &[&str]); 6] = [
     ("Begin", &["init", "check", "plan", "key", "postgres"]),
     ("Protect", &["backup", "status", "points", "tiers", "verify", "retention", "wal", "catalog"]),
-    ("Bring back", &["restore"]),
+    ("Bring back", &["restore", "query"]),
     ("Plumbing", &["repo"]),
     ("This program", &["completions", "man"]),
     (
         "Not built yet (exit 5)",
         &[
-            "query", "undelete", "test", "drill", "recover", "incident", "forecast", "evidence",
-            "notify", "serve", "install",
+            "undelete", "test", "drill", "recover", "incident", "forecast", "evidence", "notify",
+            "serve", "install",
         ],
     ),
 ];
@@ -137,6 +137,19 @@ mod tests {
             command.get_subcommands().map(clap::Command::get_name).collect();
         defined.sort_unstable();
         assert_eq!(listed, defined);
+    }
+
+    #[test]
+    fn what_is_listed_as_not_built_says_so_and_nothing_else_does() {
+        use clap::FromArgMatches;
+        let (_, unbuilt) = GROUPS.last().unwrap();
+        for name in GROUPS.iter().flat_map(|(_, names)| *names) {
+            let parsed = command().try_get_matches_from(["lifeboat", name]);
+            let parsed = parsed.ok().and_then(|m| Arguments::from_arg_matches(&m).ok());
+            let is_unbuilt =
+                parsed.is_some_and(|parsed| matches!(parsed.command, Command::Unbuilt(_)));
+            assert_eq!(is_unbuilt, unbuilt.contains(name), "{name}");
+        }
     }
 
     /// Collects what `lifeboat` commands the texts of a source file name in backticks.

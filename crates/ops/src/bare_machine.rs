@@ -1,19 +1,26 @@
 //! Starting from nothing: a tier's address and the recovery key lead to the plan and the data.
+//!
+//! Which plans were in force stands in signed records of the tier's catalog. The newest that can be used is
+//! taken, and those that were passed over are named; [`bootstrap`] puts plan and runbooks onto this machine.
 
-use std::collections::BTreeMap;
+pub mod bootstrap;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::TryStreamExt as _;
-use lifeboat_model::{Cancel, PlanId, RepositoryId, Silent, TierName};
-use lifeboat_plan::{Facts, SourceFile, load};
+use lifeboat_model::{Cancel, PlanId, RepositoryId, Silent, TierName, Timestamp};
+use lifeboat_plan::Checked;
+use lifeboat_repository::{Indexed, Repository};
 use lifeboat_tiers::{Tier, TierError};
+use serde::Serialize;
 
 use crate::catalog::body::Body;
 use crate::catalog::record::Record;
 use crate::catalog::{CatalogKeys, read_tier};
-use crate::error::OpsError;
+use crate::error::{OpsError, explain};
 use crate::named_tier::NamedTier;
-use crate::plan_archive::ArchivedPlan;
+use crate::plan_archive::{self, ArchivedPlan, PlanFlaw};
 use crate::recovery_key::RecoveryKey;
 use crate::surroundings::Surroundings;
 use crate::tier_mark::TierMark;
@@ -36,11 +43,12 @@ pub async fn read_mark(tier: &dyn Tier) -> Result<TierMark, OpsError> {
     let address = tier.address().to_owned();
     match TierMark::read(tier).await {
         Ok(Some(mark)) => Ok(mark),
+        Ok(None) => Err(OpsError::NothingThere { address }),
         // What is said to whoever sets up a tier, to empty it, must not be said here.
         Err(OpsError::Unmarked { .. }) if is_repository(tier).await? => {
             Err(OpsError::RepositoryAlone { address })
         }
-        Ok(None) | Err(OpsError::Unmarked { .. }) => Err(OpsError::NoPlan { address }),
+        Err(OpsError::Unmarked { .. }) => Err(OpsError::NoPlan { address }),
         Err(error) => Err(error),
     }
 }
@@ -56,6 +64,26 @@ async fn is_repository(tier: &dyn Tier) -> Result<bool, OpsError> {
     }
 }
 
+/// Which of a tier's plans is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WantedPlan {
+    /// The one that came into force last, among those that can be used.
+    Newest,
+    /// The one whose id begins like this, even if no record says that it was in force.
+    Named(String),
+}
+
+/// A plan that lies on a tier, or should.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KnownPlan {
+    /// Which plan.
+    pub plan: PlanId,
+    /// When it came into force last; absent if no record tells, so that anybody may have put it there.
+    pub in_force_since: Option<Timestamp>,
+    /// Why it was passed over, if it was.
+    pub trouble: Option<String>,
+}
+
 /// A site that was found through one of its tiers.
 #[derive(Debug)]
 pub struct FoundSite {
@@ -63,57 +91,142 @@ pub struct FoundSite {
     pub site: Site,
     /// What the plan calls that tier. Whoever named it wants to read from it and from no other.
     pub tier: TierName,
+    /// The plans of the tier, those that were in force first, the newest of them first.
+    pub plans: Vec<KnownPlan>,
+    repository: Repository<Indexed>,
 }
 
-/// Finds the plan that was last in force at a tier.
+impl FoundSite {
+    /// Returns the plans that should have been taken, and could not be used.
+    pub fn passed_over(&self) -> impl Iterator<Item = &KnownPlan> {
+        self.plans.iter().filter(|known| known.trouble.is_some())
+    }
+}
+
+/// Finds the site of a tier by a plan that was in force there.
 pub fn find_site(
     tier: &Arc<dyn Tier>,
     key: &RecoveryKey,
+    wanted: &WantedPlan,
     surroundings: Surroundings,
     cancel: &Cancel,
 ) -> Result<FoundSite, OpsError> {
     let runtime = surroundings.runtime.clone();
     let (bare, tier) = (tier, &steadied(Arc::clone(tier), &surroundings));
-    let no_plan = || OpsError::NoPlan { address: tier.address().to_owned() };
+    let address = tier.address();
     let mark = runtime.block_on(read_mark(tier.as_ref()))?;
-    let keys = CatalogKeys::from(key);
-    let (expected, found) = (mark.verifier.clone(), keys.verifier.to_string());
-    if expected != found {
-        return Err(OpsError::AnotherKey { expected, found });
-    }
+    expect_key(&mark, key, address)?;
     // Before its name is known the tier needs one to be spoken of.
     let name: TierName = "found".parse().expect("it is a valid name");
-    let named = NamedTier { name, tier: Arc::clone(tier) };
-    let records = runtime.block_on(read_tier(&mark.site, &keys, &named))?;
-    let plan = last_plan(&records).ok_or_else(no_plan)?;
-    let archived = runtime.block_on(ArchivedPlan::read(plan, &key.opener(), tier.as_ref()))?;
-    let ArchivedPlan { name, text, runbooks, .. } = archived;
-    let runbooks: BTreeMap<String, String> = runbooks;
-    let source = SourceFile { path: name, text };
-    let checked = load(source, &runbooks, &Facts::default(), surroundings.now())?;
-    let site = Site::new(checked, surroundings).with_key(key.clone());
-    let repository =
-        repositories::open(&named, key, site.surroundings(), &Silent, cancel)?.config().id;
-    match adopted_as(&records, repository) {
-        Some(name) if site.plan().tiers().contains_key(&name) => {
-            Ok(FoundSite { site: site.with_tier(name.clone(), Arc::clone(bare)), tier: name })
+    let mut named = NamedTier { name, tier: Arc::clone(tier) };
+    let records = runtime.block_on(read_tier(&mark.site, &CatalogKeys::from(key), &named))?;
+    let there = runtime.block_on(plan_archive::list(tier.as_ref()))?;
+    let mut plans = known_plans(&records, there);
+    let read = |plan: PlanId| {
+        let archived = runtime.block_on(ArchivedPlan::read(plan, &key.opener(), tier.as_ref()));
+        archived.and_then(|archived| archived.check(plan, surroundings.now()))
+    };
+    let checked = choose(&mut plans, wanted, address, read)?;
+    mark.expect(checked.plan.site(), address)?;
+    let site = Site::new(checked, surroundings).with_key(key.clone()).only_read_by();
+    let repository = repositories::open(&named, key, site.surroundings(), &Silent, cancel)?;
+    let is_planned = |name: &&TierName| site.plan().tiers().contains_key(*name);
+    let tier = adopted_as(&records, repository.config().id).find(is_planned).cloned();
+    let tier = tier.ok_or_else(|| OpsError::NotATierOf {
+        address: address.to_owned(),
+        plan: site.plan().id(),
+    })?;
+    named.name = tier.clone();
+    let site = site.with_tier(tier.clone(), Arc::clone(bare));
+    Ok(FoundSite { site, tier, plans, repository })
+}
+
+/// Refuses a key that is not that of the tier's site.
+fn expect_key(mark: &TierMark, key: &RecoveryKey, address: &str) -> Result<(), OpsError> {
+    let (expected, found) = (mark.verifier.clone(), key.public_halves().verifier.to_string());
+    if expected == found {
+        return Ok(());
+    }
+    let (address, site) = (address.to_owned(), mark.site.clone());
+    Err(OpsError::KeyOfAnother { address, site, expected, found })
+}
+
+/// Returns the plans that were in force, the newest first, and then those of which nobody recorded that.
+fn known_plans(records: &[Record], there: BTreeSet<PlanId>) -> Vec<KnownPlan> {
+    let mut plans: Vec<KnownPlan> = Vec::new();
+    for record in records.iter().rev() {
+        let Body::PlanAdopted(adopted) = record.body() else { continue };
+        if plans.iter().all(|known| known.plan != adopted.plan) {
+            let (plan, since) = (adopted.plan, record.header().time);
+            plans.push(KnownPlan { plan, in_force_since: Some(since), trouble: None });
         }
-        _ => Err(no_plan()),
+    }
+    for plan in there {
+        if plans.iter().all(|known| known.plan != plan) {
+            plans.push(KnownPlan { plan, in_force_since: None, trouble: None });
+        }
+    }
+    plans
+}
+
+/// Reads the plan that is wanted, and notes why others could not be.
+fn choose(
+    plans: &mut [KnownPlan],
+    wanted: &WantedPlan,
+    address: &str,
+    read: impl Fn(PlanId) -> Result<Checked, PlanFlaw>,
+) -> Result<Checked, OpsError> {
+    let address = || address.to_owned();
+    if let WantedPlan::Named(digits) = wanted {
+        let plan = named(plans, digits, address())?;
+        let unusable = |flaw| unusable(plan, flaw, address());
+        return read(plan).map_err(unusable);
+    }
+    let mut first = None;
+    for known in plans.iter_mut().filter(|known| known.in_force_since.is_some()) {
+        match read(known.plan).map_err(PlanFlaw::of_the_tier) {
+            Ok(checked) => return Ok(checked),
+            Err(Ok(error)) => return Err(error.into()),
+            Err(Err(flaw)) => {
+                known.trouble = Some(explain(&flaw));
+                first.get_or_insert((known.plan, flaw));
+            }
+        }
+    }
+    match (first, plans.first()) {
+        (Some((plan, flaw)), _) => Err(unusable(plan, flaw, address())),
+        (None, Some(_)) => Err(OpsError::PlanNotRecorded {
+            address: address(),
+            there: plans.iter().map(|known| known.plan).collect(),
+        }),
+        (None, None) => Err(OpsError::NoPlan { address: address() }),
     }
 }
 
-fn last_plan(records: &[Record]) -> Option<PlanId> {
-    records.iter().rev().find_map(|record| match record.body() {
-        Body::PlanAdopted(adopted) => Some(adopted.plan),
-        _ => None,
-    })
+fn unusable(plan: PlanId, flaw: PlanFlaw, address: String) -> OpsError {
+    match flaw.of_the_tier() {
+        Ok(error) => error.into(),
+        Err(flaw) => OpsError::PlanUnusable { plan, address, flaw: Box::new(flaw) },
+    }
 }
 
-fn adopted_as(records: &[Record], repository: RepositoryId) -> Option<TierName> {
-    records.iter().rev().find_map(|record| match record.body() {
-        Body::TierAdopted(adopted) if adopted.repository == repository => {
-            Some(adopted.tier.clone())
-        }
+/// Finds the one plan whose id begins like this.
+fn named(plans: &[KnownPlan], digits: &str, address: String) -> Result<PlanId, OpsError> {
+    let mut matching = plans.iter().filter(|known| known.plan.to_hex().starts_with(digits));
+    match (matching.next(), matching.next()) {
+        (Some(known), None) => Ok(known.plan),
+        _ => Err(OpsError::NotOnePlan {
+            wanted: digits.to_owned(),
+            address,
+            there: plans.iter().map(|known| known.plan).collect(),
+        }),
+    }
+}
+
+/// Returns the names that a repository's tier had, the latest first.
+fn adopted_as(records: &[Record], repository: RepositoryId) -> impl Iterator<Item = &TierName> {
+    records.iter().rev().filter_map(move |record| match record.body() {
+        Body::TierAdopted(adopted) if adopted.repository == repository => Some(&adopted.tier),
         _ => None,
     })
 }

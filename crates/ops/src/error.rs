@@ -5,7 +5,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use lifeboat_model::{AssetName, Cancelled, Classify, ErrorCode, ErrorKind, Exit, Hint};
-use lifeboat_model::{SiteName, TierName};
+use lifeboat_model::{PlanId, SiteName, TierName};
 use lifeboat_plan::Rejected;
 use lifeboat_postgres::PostgresError;
 use lifeboat_postgres::archive::ArchiveError;
@@ -25,6 +25,7 @@ use crate::catalog::CatalogError;
 use crate::catalog::view::ViewError;
 use crate::command::CommandError;
 use crate::ending::Ending;
+use crate::plan_archive::PlanFlaw;
 use crate::recovery::sandbox::SandboxError;
 use crate::recovery_key::ParseKeyError;
 use crate::secret::SecretError;
@@ -288,6 +289,63 @@ pub enum OpsError {
         /// Where.
         address: String,
     },
+    /// There is nothing at all where a tier should be.
+    #[error("nothing lies at {address}")]
+    NothingThere {
+        /// Where.
+        address: String,
+    },
+    /// The key is not that of the site whose tier it is.
+    #[error(
+        "the tier at {address} belongs to site `{site}`, and this is not its recovery key: its verifier is {found}, the site's is {expected}"
+    )]
+    KeyOfAnother {
+        /// Where.
+        address: String,
+        /// Whose tier it is.
+        site: SiteName,
+        /// The verifier on the tier.
+        expected: String,
+        /// The verifier of the key that was read.
+        found: String,
+    },
+    /// A plan was in force, and what lies on the tier in its place cannot be used.
+    #[error("plan {plan} at {address} cannot be used")]
+    PlanUnusable {
+        /// Which plan.
+        plan: PlanId,
+        /// Where.
+        address: String,
+        /// Why not.
+        #[source]
+        flaw: Box<PlanFlaw>,
+    },
+    /// There are plans, and no record says that one of them was in force.
+    #[error("plans lie at {address}, and no record there says that one of them was in force")]
+    PlanNotRecorded {
+        /// Where.
+        address: String,
+        /// Which plans.
+        there: Vec<PlanId>,
+    },
+    /// The beginning of an id leads to no plan, or to several.
+    #[error("`{wanted}` does not begin the id of exactly one plan at {address}")]
+    NotOnePlan {
+        /// What was given.
+        wanted: String,
+        /// Where.
+        address: String,
+        /// Which plans there are.
+        there: Vec<PlanId>,
+    },
+    /// A plan knows nothing of the tier on which it was found.
+    #[error("plan {plan} has no tier that was ever at {address}")]
+    NotATierOf {
+        /// Where.
+        address: String,
+        /// Which plan.
+        plan: PlanId,
+    },
     /// What lies there is the repository of a tier, or one that belongs to none.
     #[error("at {address} lies a restic repository, not the tier around it")]
     RepositoryAlone {
@@ -336,6 +394,7 @@ impl OpsError {
             Self::Archive(error) => Some(error),
             Self::Plan(error) => Some(error),
             Self::HeldElsewhere { error, .. } => Some(error.as_ref()),
+            Self::PlanUnusable { flaw, .. } => Some(flaw.as_ref()),
             _ => None,
         }
     }
@@ -346,6 +405,9 @@ impl OpsError {
     fn hint_beside(&self, inner: &dyn Classify) -> Option<Hint> {
         match self {
             Self::HeldElsewhere { hint, .. } => Some(Hint::new(hint.clone())),
+            Self::PlanUnusable { .. } => Some(inner.hint().unwrap_or_else(|| {
+                Hint::new("give `--from` the address of another tier, or `--plan-id` an older plan")
+            })),
             Self::Repository(RepositoryError::WrongKey { .. }) => Some(Hint::new(
                 "check that this is the recovery key of this site; `lifeboat key show` tells which key the plan names",
             )),
@@ -365,6 +427,7 @@ impl Classify for OpsError {
             | Self::NoTime { .. }
             | Self::BadAddress { .. }
             | Self::RepositoryAlone { .. }
+            | Self::NotOnePlan { .. }
             | Self::Unconfirmed { .. }
             | Self::NotOneDatabase { .. } => ErrorKind::Usage,
             Self::NoDestination { .. }
@@ -373,6 +436,7 @@ impl Classify for OpsError {
             | Self::Exclude(_)
             | Self::LiveDatabase { .. } => ErrorKind::Config,
             Self::AnotherKey { .. }
+            | Self::KeyOfAnother { .. }
             | Self::AnotherSite { .. }
             | Self::AppendOnly { .. }
             | Self::Io { .. } => ErrorKind::Denied,
@@ -390,7 +454,7 @@ impl Classify for OpsError {
     fn exit(&self) -> Exit {
         match self {
             Self::NotBuilt { .. } => Exit::NotBuilt,
-            Self::AnotherKey { .. } => Exit::WrongKey,
+            Self::AnotherKey { .. } | Self::KeyOfAnother { .. } => Exit::WrongKey,
             Self::TierNew { .. } | Self::TierLost { .. } => Exit::NoRepository,
             other => other.inner().map_or_else(|| other.kind().exit(), Classify::exit),
         }
@@ -463,15 +527,49 @@ impl Classify for OpsError {
             Self::BadAddress { .. } => {
                 "give an address like file:///mnt/backups, s3://bucket/prefix, azure://account/container/prefix or sftp://user@host/path".to_owned()
             }
-            _ => return None,
+            _ => self.hint_on_a_bare_machine()?,
         };
         Some(Hint::new(text))
+    }
+}
+
+impl OpsError {
+    /// Returns what to do where there is no plan yet that a command could ask.
+    fn hint_on_a_bare_machine(&self) -> Option<String> {
+        Some(match self {
+            Self::NothingThere { address } => format!(
+                "look whether {address} is the tier's whole address, with what stands before `site.json`, and whether it is mounted"
+            ),
+            Self::KeyOfAnother { site, expected, .. } => format!(
+                "find the recovery key of `{site}`, whose verifier is {expected}, or give `--from` the address of your own site's tier"
+            ),
+            Self::PlanNotRecorded { there, .. } => format!(
+                "give `--from` the address of another tier; if you trust who can write to this one, `--plan-id` takes {}",
+                or_list(there)
+            ),
+            Self::NotOnePlan { there, .. } => format!("the plans there are {}", or_list(there)),
+            Self::NotATierOf { .. } => {
+                "give `--plan-id` another plan, or `--from` the address of another tier".to_owned()
+            }
+            _ => return None,
+        })
     }
 }
 
 fn known_names(names: &[impl ToString]) -> String {
     let names: Vec<_> = names.iter().map(ToString::to_string).collect();
     format!("it has {}", names.join(", "))
+}
+
+/// Lists plans by their ids, the first few.
+fn or_list(plans: &[PlanId]) -> String {
+    const SHOWN_MAX: usize = 5;
+    if plans.is_empty() {
+        return "none".to_owned();
+    }
+    let shown: Vec<_> = plans.iter().take(SHOWN_MAX).map(ToString::to_string).collect();
+    let more = if plans.len() > SHOWN_MAX { " and older ones" } else { "" };
+    format!("{}{more}", shown.join(", "))
 }
 
 fn folder_above(address: &str) -> &str {

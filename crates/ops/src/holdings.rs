@@ -12,7 +12,7 @@ use crate::error::{OpsError, Trouble};
 use crate::point::{Capture, Point, captures, points, roles};
 use crate::standing::Standing;
 use crate::state::State;
-use crate::wire::open::OpenSite;
+use crate::wire::open::{OpenSite, OpenTier};
 use crate::wire::{Reached, Site, repositories};
 
 /// The version of [`PointsReport`] as JSON.
@@ -95,6 +95,12 @@ impl Holdings {
         };
         let found = tiers.map(|name| (name.clone(), look(name))).collect();
         Self::new(open.site(), open.catalog().view(), found)
+    }
+
+    /// Looks into one tier that is open.
+    pub(crate) fn of_tier(site: &Site, view: &View, tier: &OpenTier) -> Result<Self, OpsError> {
+        let snapshots = tier.repository.snapshots()?;
+        Self::new(site, view, BTreeMap::from([(tier.named.name.clone(), Ok(snapshots))]))
     }
 
     /// Looks into all tiers of a site without taking a lock or writing anything.

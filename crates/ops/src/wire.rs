@@ -33,6 +33,8 @@ use crate::tier_mark::TierMark;
 pub struct Site {
     plan: Plan,
     sources: Vec<SourceFile>,
+    assets_as_written: Vec<AssetName>,
+    adoption: Adoption,
     surroundings: Surroundings,
     key: Option<RecoveryKey>,
     elsewhere: BTreeMap<TierName, Arc<dyn Tier>>,
@@ -45,6 +47,15 @@ pub struct Site {
 
 /// The tiers that were gone to; one may be gone to several times.
 type Counted = Vec<(TierName, Arc<CountingTier>)>;
+
+/// What a command that writes says of the plan that it works by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Adoption {
+    /// It is in force: it is stored on the tiers and recorded.
+    InForce,
+    /// It was found on a tier, to read by; whichever is in force stays so.
+    ToReadBy,
+}
 
 /// How somebody else runs this program with this plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,12 +123,14 @@ pub(crate) fn steadied(tier: Arc<dyn Tier>, surroundings: &Surroundings) -> Arc<
 impl Site {
     /// Takes a plan that was checked.
     pub fn new(checked: Checked, surroundings: Surroundings) -> Self {
-        let Checked { plan, sources, .. } = checked;
+        let Checked { plan, sources, assets_as_written, .. } = checked;
         let path = sources.first().map(|source| source.path.clone()).unwrap_or_default();
         let call = Call { program: "lifeboat".to_owned(), plan: path };
         Self {
             plan,
             sources,
+            assets_as_written,
+            adoption: Adoption::InForce,
             surroundings,
             key: None,
             elsewhere: BTreeMap::new(),
@@ -157,6 +170,18 @@ impl Site {
     pub fn with_key(mut self, key: RecoveryKey) -> Self {
         self.key = Some(key);
         self
+    }
+
+    /// Only reads by this plan: it was found on a tier, and another may be in force.
+    #[must_use]
+    pub(crate) const fn only_read_by(mut self) -> Self {
+        self.adoption = Adoption::ToReadBy;
+        self
+    }
+
+    /// Returns what a command that writes says of the plan.
+    pub(crate) const fn adoption(&self) -> Adoption {
+        self.adoption
     }
 
     /// Stands in other surroundings.
@@ -216,6 +241,11 @@ impl Site {
     /// Returns the files that the plan was read from.
     pub fn sources(&self) -> &[SourceFile] {
         &self.sources
+    }
+
+    /// Returns the assets in the order in which they stand in the plan.
+    pub fn assets_as_written(&self) -> &[AssetName] {
+        &self.assets_as_written
     }
 
     /// Returns the surroundings.

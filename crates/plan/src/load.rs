@@ -37,6 +37,8 @@ pub struct Checked {
     pub diagnostics: Vec<Diagnostic>,
     /// The texts that it was read from, the plan's first.
     pub sources: Vec<SourceFile>,
+    /// The assets in the order in which they stand in the plan: what comes back first stands first.
+    pub assets_as_written: Vec<AssetName>,
 }
 
 /// A plan that cannot be used.
@@ -85,11 +87,22 @@ pub fn load(
     });
     let diagnostics = locate_all(loading.findings, &loading.sources, &loading.redactions);
     match resolved {
-        Some(plan) if !diagnostics.iter().any(Diagnostic::is_error) => {
-            Ok(Checked { plan, diagnostics, sources: loading.sources.into_files() })
-        }
+        Some(plan) if !diagnostics.iter().any(Diagnostic::is_error) => Ok(Checked {
+            assets_as_written: as_written(&plan, &loading.places),
+            plan,
+            diagnostics,
+            sources: loading.sources.into_files(),
+        }),
         _ => Err(Rejected { diagnostics }),
     }
+}
+
+/// Returns the assets in the order of their places.
+fn as_written(plan: &Plan, places: &Places) -> Vec<AssetName> {
+    let mut assets: Vec<_> = plan.assets().keys().cloned().collect();
+    let start = |asset: &AssetName| places.key(&place!["assets", asset]).map(|key| key.bytes.start);
+    assets.sort_by_key(start);
+    assets
 }
 
 #[derive(Debug, Default)]

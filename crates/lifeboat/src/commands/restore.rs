@@ -1,5 +1,6 @@
-//! `lifeboat restore`: bring an asset back, beside what is there or in its place.
+//! `lifeboat restore`: bring an asset back, beside what is there or in its place; or the plan itself.
 
+mod bootstrap;
 pub mod cluster;
 
 use std::fmt::{self, Write as _};
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 use lifeboat_model::{AssetName, Exit, JobId, Secret, SiteName, TierName, Timestamp};
-use lifeboat_ops::bare_machine::{self, FoundSite};
+use lifeboat_ops::bare_machine::{self, FoundSite, WantedPlan};
 use lifeboat_ops::ending::Ending;
 use lifeboat_ops::point::At;
 use lifeboat_ops::recovery::has_base_backups;
@@ -32,29 +33,31 @@ use crate::session::Session;
 /// The arguments of `lifeboat restore`.
 #[derive(Debug, Args)]
 #[command(
-    group = ArgGroup::new("target").args(["to", "in_place", "database_only"]).required(true),
+    group = ArgGroup::new("target").args(["to", "in_place", "database_only"]),
+    override_usage = USAGE,
     after_help = EXAMPLES
 )]
 pub struct Restore {
-    /// Restore this asset; with --database-only, go back to this time
-    #[arg(value_name = "ASSET|TIME")]
-    what: String,
+    /// Restore this asset; with --database-only, go back to this time. Without it --from brings back
+    /// the plan and its runbooks, and says how to go on
+    #[arg(value_name = "ASSET|TIME", required_unless_present = "from")]
+    what: Option<String>,
     /// Take what was captured last at or before this time, or `latest`; of a server with base backups
     /// also `immediate`, lsn:LSN, xid:XID or name:NAME
     #[arg(long, value_name = "TIME", default_value = "latest", conflicts_with = "database_only")]
     at: String,
     /// Restore below this directory; it is created, or has to be empty. A server with base backups gets
     /// it as its data directory
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", requires = "what")]
     to: Option<PathBuf>,
     /// Take only this table out of the asset's logical dump, as a file of SQL; to be repeated for more
     #[arg(long, value_name = "TABLE", requires = "to")]
     table: Vec<String>,
     /// Put it where it came from; what is there is kept aside, except by a plan's command
-    #[arg(long)]
+    #[arg(long, requires = "what")]
     in_place: bool,
     /// Put the plan's only database back as it was at TIME
-    #[arg(long)]
+    #[arg(long, requires = "what")]
     database_only: bool,
     /// Read from this tier; without it, from the first in the plan that holds it
     #[arg(long, value_name = "TIER")]
@@ -62,6 +65,12 @@ pub struct Restore {
     /// Find plan and points at this tier's address and read from there: for a machine without them
     #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["plan", "tier"])]
     from: Option<String>,
+    /// With --from alone, write plan.toml and its runbooks below this directory; what is there stays
+    #[arg(long, value_name = "DIR", default_value = ".", conflicts_with = "what")]
+    plan_to: PathBuf,
+    /// With --from, go by the plan whose id begins like this, not by the one that was last in force
+    #[arg(long, value_name = "ID", requires = "from")]
+    plan_id: Option<String>,
     /// Read the recovery key from this file, `-` for standard input, not from where the plan says;
     /// with --from it is asked for if this is left out
     #[arg(long, value_name = "FILE")]
@@ -76,6 +85,10 @@ pub struct Restore {
     cluster: ClusterArguments,
 }
 
+const USAGE: &str = "\
+lifeboat restore [OPTIONS] <ASSET|TIME> <--to <DIR>|--in-place|--database-only>
+       lifeboat restore [OPTIONS] --from <ADDRESS> [--plan-to <DIR>]";
+
 const EXAMPLES: &str = "\
 Examples:
   lifeboat restore media --to /srv/restored
@@ -83,6 +96,7 @@ Examples:
   lifeboat restore 20261123_020000 --database-only --confirm techit-production
   lifeboat restore database --at 2026-11-23T01:59:59Z --to /srv/pg --start
   lifeboat restore database --table public.orders --to /srv/orders
+  lifeboat restore --from s3://shop-backups/site --key-file /media/stick/recovery.key
   lifeboat restore media --from file:///mnt/backups --to /srv/restored";
 
 /// What a restore did, as it is shown.
@@ -171,18 +185,23 @@ fn write_database(report: &DatabaseReport, page: &mut Page) -> fmt::Result {
 impl Restore {
     /// Restores; what replaces something is shown first and has to be confirmed.
     pub fn run(mut self, session: &Session) -> Result<Exit, Failure> {
+        if let (Some(address), None) = (&self.from, &self.what) {
+            let found = self.find(address, session)?;
+            return self.bootstrap(found, session);
+        }
+        let what = self.what()?;
         let (site, tier) = match &self.from {
             Some(address) => {
-                let FoundSite { site, tier } = self.find(address, session)?;
+                let FoundSite { site, tier, .. } = self.find(address, session)?;
                 (site, Some(tier))
             }
             None => (self.site(session)?, self.tier.clone()),
         };
-        if let Some((asset, to)) = self.cluster_of(&site)? {
+        if let Some((asset, to)) = self.cluster_of(&what, &site)? {
             let (arguments, at) = (self.cluster, self.at);
             return arguments.run(&site, (asset, tier), (&at, &to), session);
         }
-        let mut options = self.options(&site, tier)?;
+        let mut options = self.options(&what, &site, tier)?;
         let events = session.events();
         if options.to == Destination::InPlace {
             let preview = restore::preview(&site, &options, &*events, &session.cancel)?;
@@ -197,16 +216,31 @@ impl Restore {
         session.end(&Restored::from(report), exit)
     }
 
+    /// Returns what is to be restored, if it is said where to.
+    fn what(&self) -> Result<String, CommandError> {
+        let has_target = self.to.is_some() || self.in_place || self.database_only;
+        self.what.clone().filter(|_| has_target).ok_or_else(|| {
+            CommandError::usage(
+                "it is not said where to restore to",
+                "add `--to DIR`, or `--in-place`; a time needs `--database-only`",
+            )
+        })
+    }
+
     /// Returns the asset and the directory, if a server's base backup is to be restored into it.
-    fn cluster_of(&mut self, site: &Site) -> Result<Option<(AssetName, PathBuf)>, Failure> {
+    fn cluster_of(
+        &mut self,
+        what: &str,
+        site: &Site,
+    ) -> Result<Option<(AssetName, PathBuf)>, Failure> {
         let wants_cluster =
             |asset: &AssetName| self.table.is_empty() && has_base_backups(site, asset);
-        let asset = self.what.parse().ok().filter(wants_cluster);
+        let asset = what.parse().ok().filter(wants_cluster);
         match (asset, self.to.take()) {
             (Some(asset), Some(to)) => Ok(Some((asset, to))),
             (_, to) if self.cluster.is_asked_for() => {
                 self.to = to;
-                let message = format!("`{}` has no base backups", self.what);
+                let message = format!("`{what}` has no base backups");
                 let hint = "--delta, --start, --dry-run and --tablespace are for an asset with base = \"physical\"";
                 Err(CommandError::usage(message, hint).into())
             }
@@ -237,15 +271,26 @@ impl Restore {
             Some(path) => key::from_file(path)?,
             None => ask_key(&mark.site, session)?,
         };
-        Ok(bare_machine::find_site(&tier, &parsed(&key)?, surroundings, &session.cancel)?)
+        let wanted = self.plan_id.clone().map_or(WantedPlan::Newest, WantedPlan::Named);
+        let key = parsed(&key)?;
+        let found = bare_machine::find_site(&tier, &key, &wanted, surroundings, &session.cancel)?;
+        for known in found.passed_over() {
+            session.screen.remark(&bootstrap::passed_over(known, found.site.plan().id()));
+        }
+        Ok(found)
     }
 
-    fn options(&self, site: &Site, tier: Option<TierName>) -> Result<RestoreOptions, Failure> {
+    fn options(
+        &self,
+        what: &str,
+        site: &Site,
+        tier: Option<TierName>,
+    ) -> Result<RestoreOptions, Failure> {
         let (asset, at) = if self.database_only {
-            (restore::only_database(site)?, At::parse(&self.what)?)
+            (restore::only_database(site)?, At::parse(what)?)
         } else {
-            let asset: AssetName = self.what.parse().map_err(|_| {
-                let message = format!("`{}` is not the name of an asset", self.what);
+            let asset: AssetName = what.parse().map_err(|_| {
+                let message = format!("`{what}` is not the name of an asset");
                 CommandError::usage(message, "to go back to a time, add `--database-only`")
             })?;
             (asset, At::parse(&self.at)?)

@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod book;
+mod bootstrap;
 mod bucket;
 mod capture;
 mod container;

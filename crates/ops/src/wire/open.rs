@@ -14,7 +14,7 @@ use lifeboat_repository::lock::{LockGuard, LockKind, LockOptions, LockOwner};
 use lifeboat_repository::{Indexed, Repository, RepositoryError};
 use lifeboat_tiers::{Refusal, TierError};
 
-use super::{Reached, Site, Vacancy, repositories};
+use super::{Adoption, Reached, Site, Vacancy, repositories};
 use crate::catalog::body::{Body, JobEnded, PlanAdopted, TierAdopted};
 use crate::catalog::record::Record;
 use crate::catalog::view::{View, Wanted};
@@ -81,8 +81,10 @@ impl<'s> OpenSite<'s> {
         let tiers = opening.tiers;
         let mut open = Self { site, key, catalog, tiers, report };
         open.adopt_tiers()?;
-        open.store_plan(new_tiers);
-        open.adopt_plan()?;
+        if site.adoption() == Adoption::InForce {
+            open.store_plan(new_tiers);
+            open.adopt_plan()?;
+        }
         open.close_interrupted()?;
         open.deliver()?;
         Ok(open)

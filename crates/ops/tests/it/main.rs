@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what tests share may unwrap as tests do")]
 
 mod backups;
+mod bootstrap;
 mod database;
 mod failures;
 mod fan_out;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use lifeboat_model::{Cancel, Classify as _, Exit, Silent};
 use lifeboat_ops::OpsError;
-use lifeboat_ops::bare_machine::{FoundSite, find_site, open_address, read_mark};
+use lifeboat_ops::bare_machine::{FoundSite, WantedPlan, find_site, open_address, read_mark};
 use lifeboat_ops::ending::Ending;
 use lifeboat_ops::point::At;
 use lifeboat_ops::restore::{Destination, RestoreOptions, only_database, preview, restore};
@@ -167,15 +167,20 @@ fn a_bare_machine_needs_a_tier_and_the_key_alone() {
     assert!(copy.arg("-a").arg(ground.path("second")).arg(&moved).status().unwrap().success());
     drop(ground);
     let tier = open_address(&format!("file://{}", moved.display()), outside(&bare)).unwrap();
-    let FoundSite { site, tier: name } =
-        find_site(&tier, &bare.key, bare.surroundings.clone(), &Cancel::new()).unwrap();
+    let find = |by: &Ground| {
+        let surroundings = by.surroundings.clone();
+        find_site(&tier, &by.key, &WantedPlan::Newest, surroundings, &Cancel::new())
+    };
+    let FoundSite { site, tier: name, .. } = find(&bare).unwrap();
     assert_eq!(name.as_str(), "secondary");
     assert_eq!(site.name().as_str(), "shop");
     let report = restore_to(&site, "media", At::Latest, &bare.path("back")).unwrap();
     assert_eq!(report.files.as_ref().unwrap().files, 1);
     let stranger = Ground::new();
-    let refused = find_site(&tier, &stranger.key, stranger.surroundings.clone(), &Cancel::new());
-    assert!(matches!(refused, Err(OpsError::AnotherKey { .. })));
+    let refused = find(&stranger).unwrap_err();
+    assert!(matches!(refused, OpsError::KeyOfAnother { .. }), "{refused}");
+    assert!(refused.to_string().contains("site `shop`"), "{refused}");
+    assert_eq!(refused.exit(), Exit::WrongKey);
 }
 
 #[test]
