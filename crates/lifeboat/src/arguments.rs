@@ -69,9 +69,10 @@ pub enum ColorChoice {
 }
 
 /// The headings of `lifeboat --help` and the commands below each; a test holds it complete.
-const GROUPS: [(&str, &[&str]); 6] = [
+const GROUPS: [(&str, &[&str]); 7] = [
     ("Begin", &["init", "check", "plan", "key", "postgres"]),
     ("Protect", &["backup", "status", "points", "tiers", "verify", "retention", "wal", "catalog"]),
+    ("Run by itself", &["serve", "jobs", "pause", "resume", "reload"]),
     ("Bring back", &["restore", "query"]),
     ("Plumbing", &["repo"]),
     ("This program", &["completions", "man"]),
@@ -79,7 +80,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
         "Not built yet (exit 5)",
         &[
             "undelete", "test", "drill", "recover", "incident", "forecast", "evidence", "notify",
-            "serve", "install",
+            "install",
         ],
     ),
 ];
