@@ -41,8 +41,8 @@ lint: ## check the format, the links in the documentation, and every lint as an 
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked --quiet
 
-demo: ## back up the reference platform, destroy it, bring it back, prove it
-	dev/install-needs build postgresql
+demo: ## back up the reference platform to disk and cloud, destroy its machine, bring it back on a new one, prove it
+	dev/install-needs build postgresql moto azurite
 	$(CARGO) build --release --locked --package lifeboat --package techit
 	$(CARGO) run --release --locked --quiet --package techit -- demo
 

@@ -9,11 +9,12 @@ use lifeboat_model::{ByteSize, Clock as _, SystemClock};
 use lifeboat_testing::interrupt::Interrupt;
 use lifeboat_testing::postgres::SUPERUSER;
 
+use crate::clouds::{Clouds, OFFSITE, SECONDARY};
 use crate::disaster;
 use crate::failure::{DemoError, file};
 use crate::files::{self, Look};
 use crate::folder::{Folder, bytes_below};
-use crate::lifeboat::Lifeboat;
+use crate::lifeboat::{COULD_NOT_VERIFY, Lifeboat};
 use crate::log_service::LogService;
 use crate::media;
 use crate::plan::{self, ASSETS, SITE};
@@ -24,11 +25,12 @@ use crate::schema;
 use crate::screen;
 use crate::tables;
 
-/// The tiers of the plan.
-const TIERS: [&str; 2] = ["primary", "secondary"];
+/// The tier on the machine, and the one that takes its place on a new machine.
+const PRIMARY: &str = "primary";
+const NEW_PRIMARY: &str = "local";
 
-/// The copy of the recovery key that somebody took away.
-const KEPT_KEY: &str = "safe-elsewhere/recovery.key";
+/// The copy of the recovery key that somebody took away, as it is seen from the machine.
+const KEPT_KEY: &str = "../safe-elsewhere/recovery.key";
 
 /// How often it is looked whether the log is served: for ten seconds.
 const SOCKET_LOOKS_MAX: u32 = 200;
@@ -44,6 +46,7 @@ pub struct Story<'a> {
     folder: Folder,
     lifeboat: Lifeboat<'a>,
     log_service: Option<LogService>,
+    clouds: Clouds,
     interrupt: &'a Interrupt,
     keep: bool,
     began: Instant,
@@ -83,8 +86,9 @@ impl<'a> Story<'a> {
         screen::say(format_args!("Everything happens in {}", folder.path().display()));
         screen::chapter(1, "A platform");
         let platform = Platform::start(&folder)?;
-        let lifeboat = Lifeboat::new(binary, &folder, interrupt);
-        Ok(Self { log_service: None, platform, folder, lifeboat, interrupt, keep, began })
+        let clouds = Clouds::start()?;
+        let lifeboat = Lifeboat::new(binary, &folder, clouds.environment(), interrupt);
+        Ok(Self { log_service: None, platform, folder, lifeboat, clouds, interrupt, keep, began })
     }
 
     /// Tells it from the first chapter to the last.
@@ -94,6 +98,7 @@ impl<'a> Story<'a> {
         self.first_backup()?;
         let files = self.second_backup()?;
         let (before, struck) = self.disaster(files)?;
+        self.bootstrap()?;
         let measured = self.recover(&before, &struck)?;
         self.prove(&before, &struck, &measured)?;
         self.end();
@@ -123,10 +128,7 @@ impl<'a> Story<'a> {
 
     fn write_plan(&mut self) -> Result<(), DemoError> {
         screen::chapter(2, "A plan");
-        for tier in TIERS {
-            let path = self.folder.tier(tier);
-            std::fs::create_dir_all(&path).map_err(file("make", path))?;
-        }
+        self.say_where_the_clouds_are();
         screen::say("A first plan and the recovery key are made by lifeboat:");
         let cluster = self.platform.cluster();
         let connect = format!(
@@ -139,6 +141,8 @@ impl<'a> Story<'a> {
         let text = plan::text(&self.folder, &connect, &key);
         let look = Look { mode: 0o644, is_web: false, age: std::time::Duration::ZERO };
         files::write(&self.folder.plan(), text.as_bytes(), look)?;
+        let runbook = self.folder.machine().join(plan::RUNBOOK);
+        files::write(&runbook, plan::RUNBOOK_TEXT.as_bytes(), look)?;
         screen::say("");
         screen::say(
             "The operators complete it: what matters, where copies live, when they are made.\n",
@@ -149,13 +153,30 @@ impl<'a> Story<'a> {
         screen::say("");
         screen::say("The recovery key opens every copy. Somebody keeps it away from this machine,");
         screen::say("and proves it by reading it back:");
-        let kept = self.folder.path().join(KEPT_KEY);
+        let (kept, path) = (self.folder.kept_key(), self.folder.key());
         let look = Look { mode: 0o600, is_web: false, age: std::time::Duration::ZERO };
-        let path = self.folder.path().join("recovery.key");
         let written = std::fs::read(&path).map_err(file("read", &path))?;
         files::write(&kept, &written, look)?;
         self.lifeboat.run(&["key", "confirm", "--from", KEPT_KEY])?;
         self.archive()
+    }
+
+    fn say_where_the_clouds_are(&self) {
+        screen::say(
+            "Copies shall live on the machine, since that is fast, and in two clouds, since machines",
+        );
+        screen::say(
+            "are lost: a bucket of S3, and a container of Azure. Servers that speak like them stand in;",
+        );
+        screen::say(
+            "where they are and who we are there stands in the environment, as the vendors have it:\n",
+        );
+        for (name, value) in self.clouds.environment() {
+            let is_secret = ["SECRET", "CONNECTION"].iter().any(|word| name.contains(word));
+            let value = if is_secret { "…" } else { &value };
+            screen::say(format_args!("export {name}={value}"));
+        }
+        screen::say("");
     }
 
     /// Has the server hand over its log.
@@ -192,7 +213,9 @@ impl<'a> Story<'a> {
 
     /// Lets lifeboat make the recovery key, and returns the `[key]` table that it writes for it.
     fn make_key(&self, connect: &str) -> Result<String, DemoError> {
-        let tier = |name: &str| format!("{name}=file://{}", self.folder.tier(name).display());
+        let primary = format!("{PRIMARY}=file://{}", self.folder.tier(PRIMARY).display());
+        let secondary = format!("secondary={SECONDARY}");
+        let offsite = format!("offsite={OFFSITE}");
         let media = format!("media={}", self.folder.media().display());
         let database = format!("database={connect}");
         self.lifeboat.run(&[
@@ -201,9 +224,11 @@ impl<'a> Story<'a> {
             "--site",
             SITE,
             "--tier",
-            &tier(TIERS[0]),
+            &primary,
             "--tier",
-            &tier(TIERS[1]),
+            &secondary,
+            "--tier",
+            &offsite,
             "--database",
             &database,
             "--asset-path",
@@ -221,7 +246,7 @@ impl<'a> Story<'a> {
         screen::say(
             "The database's own files are copied while it runs, with the log that makes them whole;",
         );
-        screen::say("all files go encrypted into a repository on each tier.");
+        screen::say("all is read once and goes encrypted into a repository on each tier.");
         self.lifeboat.run(&["backup"])?;
         screen::say("");
         screen::say("Is the plan sound, and could it run by itself now?");
@@ -237,7 +262,10 @@ impl<'a> Story<'a> {
         screen::say("");
         screen::say("How do things stand, and what can be gone back to?");
         self.lifeboat.run(&["status"])?;
-        self.lifeboat.run(&["points"])
+        self.lifeboat.run(&["points"])?;
+        screen::say("");
+        screen::say("And what does each tier hold?");
+        self.lifeboat.run(&["tiers"])
     }
 
     /// Backs up what a day changed; returns when that began.
@@ -249,11 +277,11 @@ impl<'a> Story<'a> {
         screen::say(format_args!(
             "1500 orders come in, tickets are closed, {uploads} pictures change, a secret is rotated."
         ));
-        let first = bytes_below(&self.folder.tier(TIERS[0]))?;
+        let first = bytes_below(&self.folder.tier(PRIMARY))?;
         let began = SystemClock.now();
         screen::say("The second backup stores only what changed:");
         self.lifeboat.run(&["backup"])?;
-        let grown = bytes_below(&self.folder.tier(TIERS[0]))?.saturating_sub(first);
+        let grown = bytes_below(&self.folder.tier(PRIMARY))?.saturating_sub(first);
         screen::say("");
         screen::say(format_args!(
             "Measured on its disk, the primary tier grew by {}, from {}.",
@@ -286,7 +314,10 @@ impl<'a> Story<'a> {
         screen::say(
             "Nobody notices; 5 orders come in. Then the machine is lost: the server is killed,",
         );
-        screen::say("its data, the media, the settings, certificates and logs are deleted.");
+        screen::say(
+            "its data, media, settings, certificates and logs are deleted, and with them the plan,",
+        );
+        screen::say("the tier on its disk, and all that lifeboat knew there.");
         let rows = tables::count(self.platform.cluster())?;
         let unnoticed = (rows + deleted).saturating_sub(before.record.rows());
         self.platform.wait_for_archive()?;
@@ -302,17 +333,38 @@ impl<'a> Story<'a> {
         }
     }
 
-    fn recover(&mut self, before: &Before, struck: &Struck) -> Result<Vec<Measured>, DemoError> {
-        screen::chapter(6, "The recovery");
+    /// Brings the plan back to a machine that has nothing.
+    fn bootstrap(&self) -> Result<(), DemoError> {
+        screen::chapter(6, "A new machine");
+        self.folder.make_machine()?;
         screen::say(
-            "On a machine without any of it. The latest copy of the database would be one without",
+            "It has lifeboat and PostgreSQL's programs, and nothing else: no plan, no state, no copies.",
         );
+        screen::say("Somebody knows an address and brings the recovery key:");
+        self.lifeboat.run(&["restore", "--from", SECONDARY, "--key-file", KEPT_KEY])?;
+        for file in [self.folder.plan(), self.folder.machine().join(plan::RUNBOOK)] {
+            if !file.is_file() {
+                let what = format!("{} did not come back", file.display());
+                return Err(DemoError::NotProven { what });
+            }
+        }
+        screen::say("");
+        screen::say("What it says is done, command by command:");
+        let key = self.folder.key().display().to_string();
+        self.lifeboat.run_other("install", &["-D", "-m", "600", KEPT_KEY, &key])?;
+        self.lifeboat.run_to(COULD_NOT_VERIFY, &["tiers"])
+    }
+
+    fn recover(&mut self, before: &Before, struck: &Struck) -> Result<Vec<Measured>, DemoError> {
+        screen::chapter(7, "The recovery");
+        screen::say("The latest copy of the database would be one without");
         screen::say(
             "payments, and the last backup one without 40 orders. So it comes back to the second",
         );
         screen::say("before. First: what would that be, and what is lost?");
         let (at, to) = (before.database.to_string(), self.folder.postgres().display().to_string());
-        let restore = ["restore", "database", "--at", &at, "--to", &to];
+        let from = ["--tier", "secondary"];
+        let restore = ["restore", "database", "--at", &at, "--to", &to, from[0], from[1]];
         self.lifeboat.run(&[&restore[..], &["--dry-run"]].concat())?;
         self.lifeboat.run(&[&restore[..], &["--start"]].concat())?;
         self.platform.take_over()?;
@@ -322,7 +374,8 @@ impl<'a> Story<'a> {
             recovered_after: struck.instant.elapsed(),
         }];
         for asset in &ASSETS[1..] {
-            self.lifeboat.run(&["restore", asset, "--in-place", "--confirm", SITE])?;
+            let in_place = ["--in-place", "--confirm", SITE];
+            self.lifeboat.run(&[&["restore", asset][..], &from, &in_place].concat())?;
             let recovered_after = struck.instant.elapsed();
             measured.push(Measured { asset, captured: before.files, recovered_after });
         }
@@ -332,12 +385,24 @@ impl<'a> Story<'a> {
             "The application is up again: it logs in and finds all {pictures} pictures, {} after the disaster.",
             report::seconds(struck.instant.elapsed())
         ));
-        screen::say(
-            "Now it is the platform's server: its log is archived again, and it is backed up.",
-        );
-        self.archive_from_now_on()?;
-        self.lifeboat.run(&["backup", ASSETS[0]])?;
+        self.protect_again()?;
         Ok(measured)
+    }
+
+    /// Gives the new machine a tier of its own, and makes the platform safe again.
+    fn protect_again(&mut self) -> Result<(), DemoError> {
+        screen::say("");
+        screen::say(
+            "A tier that is lost is never made again in silence, so the new disk gets a new name. The",
+        );
+        screen::say(
+            "new tier is filled from the bucket, the log is archived again, and all is backed up:",
+        );
+        let rename = format!("s/{PRIMARY}/{NEW_PRIMARY}/g");
+        self.lifeboat.run_other("sed", &["-i", &rename, "plan.toml"])?;
+        self.archive_from_now_on()?;
+        self.lifeboat.run(&["backup"])?;
+        self.lifeboat.run(&["tiers"])
     }
 
     fn prove(
@@ -346,7 +411,7 @@ impl<'a> Story<'a> {
         struck: &Struck,
         measured: &[Measured],
     ) -> Result<(), DemoError> {
-        screen::chapter(7, "The proof");
+        screen::chapter(8, "The proof");
         screen::say("Compared without lifeboat's help: PostgreSQL counts and hashes the tables,");
         screen::say("files are read, and the kernel tells their owners, modes and times.");
         screen::say("");

@@ -36,10 +36,13 @@ pub enum DemoError {
     /// PostgreSQL did not do what was asked.
     #[error("the platform's database failed")]
     Database(#[from] ProgramError),
-    /// A command of lifeboat's ended with an error.
-    #[error("`lifeboat {command}` ended with {status}")]
-    Lifeboat {
-        /// Its arguments.
+    /// A server that stands in for a cloud did not do what was asked.
+    #[error("what stands in for a cloud failed")]
+    Cloud(#[source] ProgramError),
+    /// A command ended otherwise than it should.
+    #[error("`{command}` ended with {status}")]
+    Command {
+        /// The command.
         command: String,
         /// How it ended.
         status: ExitStatus,

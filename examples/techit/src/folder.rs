@@ -1,4 +1,9 @@
 //! Where everything of the demo lies: one folder, removed at the end.
+//!
+//! ```text
+//! host/              all that the disaster takes: the platform, its plan, its first tier, its state
+//! safe-elsewhere/    where somebody keeps a copy of the recovery key
+//! ```
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
@@ -26,10 +31,32 @@ impl Folder {
         std::fs::set_permissions(root.path(), Permissions::from_mode(0o755))
             .map_err(file("open", root.path()))?;
         let folder = Self { root };
-        for path in [folder.www(), folder.media(), folder.etc(), folder.logs()] {
+        folder.make_machine()?;
+        for path in [folder.media(), folder.etc(), folder.logs()] {
             std::fs::create_dir_all(&path).map_err(file("make", path))?;
         }
         Ok(folder)
+    }
+
+    /// Makes the machine: an empty one, with a place for the platform.
+    pub fn make_machine(&self) -> Result<(), DemoError> {
+        let path = self.platform();
+        std::fs::create_dir_all(&path).map_err(file("make", path))
+    }
+
+    /// Returns what the disaster takes.
+    pub fn machine(&self) -> PathBuf {
+        self.path().join("host")
+    }
+
+    /// Returns where somebody keeps the recovery key.
+    pub fn kept_key(&self) -> PathBuf {
+        self.path().join("safe-elsewhere").join("recovery.key")
+    }
+
+    /// Returns the recovery key of the machine.
+    pub fn key(&self) -> PathBuf {
+        self.machine().join("recovery.key")
     }
 
     /// Returns the folder itself.
@@ -38,7 +65,7 @@ impl Folder {
     }
 
     fn platform(&self) -> PathBuf {
-        self.path().join("platform")
+        self.machine().join("platform")
     }
 
     /// Returns where the database keeps its data.
@@ -83,22 +110,23 @@ impl Folder {
 
     /// Returns a tier's folder.
     pub fn tier(&self, name: &str) -> PathBuf {
-        self.path().join("backups").join(name)
+        self.machine().join("backups").join(name)
     }
 
     /// Returns the socket on which the database's log is served.
     pub fn log_socket(&self) -> PathBuf {
-        self.path().join("wal.sock")
+        self.machine().join("wal.sock")
     }
 
     /// Returns the plan.
     pub fn plan(&self) -> PathBuf {
-        self.path().join("plan.toml")
+        self.machine().join("plan.toml")
     }
 
-    /// Returns where lifeboat keeps what it can rebuild.
+    /// Returns where lifeboat makes its folder for what it can rebuild; paths of sockets below it must not
+    /// get long.
     pub fn state(&self) -> PathBuf {
-        self.path().join("state")
+        self.machine()
     }
 }
 

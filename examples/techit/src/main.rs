@@ -4,6 +4,7 @@
 //! command that it runs is the real one, and what it claims at the end is measured without lifeboat's
 //! help. [`mod@demo`] is the story; the other files are its stage.
 
+mod clouds;
 mod demo;
 mod disaster;
 mod failure;

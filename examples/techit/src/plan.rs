@@ -1,9 +1,13 @@
 //! The platform's plan, in lifeboat's own words.
 
+use crate::clouds::{OFFSITE, SECONDARY};
 use crate::folder::Folder;
 
 /// The name of the platform on its tiers.
 pub const SITE: &str = "techit-demo";
+
+/// Where the runbook lies beside the plan.
+pub const RUNBOOK: &str = "runbooks/machine-lost.toml";
 
 /// The assets in the order in which they come back.
 pub const ASSETS: [&str; 5] = ["database", "media", "configuration", "certificates", "logs"];
@@ -44,7 +48,7 @@ owner = "Operations Team"
 kind    = "postgres"
 connect = "{connect}"
 base    = "physical"
-wal     = {{ mode = "archive", to = ["primary", "secondary"], ack = ["primary"] }}
+wal     = {{ mode = "archive", to = ["primary", "secondary"], ack = ["primary", "secondary"] }}
 rpo     = "{rpo}"
 rto     = "{rto}"
 {media}{configuration}{certificates}{logs}
@@ -55,33 +59,64 @@ url  = "file://{primary}"
 keep = {{ within = "7d" }}
 
 [tiers.secondary]
-url  = "file://{secondary}"
+url  = "{SECONDARY}"
 keep = {{ within = "30d" }}
+
+[tiers.offsite]
+url  = "{OFFSITE}"
+keep = {{ within = "90d", monthly = 12 }}
 
 # -- When --------------------------------------------------------------------
 
 [schedules.hourly]
 cron   = "0 * * * *"
 assets = ["database"]
-to     = ["primary", "secondary"]
+to     = ["primary", "secondary", "offsite"]
 
 [schedules.daily]
 cron   = "0 2 * * *"
 assets = ["media", "configuration", "certificates", "logs"]
-to     = ["primary", "secondary"]
+to     = ["primary", "secondary", "offsite"]
 
 [verification]
 after_backup = {{ read_data = "5%" }}
 full_within  = "7d"
+
+# -- What can happen, and what is then done ----------------------------------
+
+[scenarios.machine-lost]
+runbook = "{RUNBOOK}"
+rto     = "4h"
+causes  = ["hardware failure", "fire", "ransomware"]
 "#,
         media = files("media", &[folder.media()]),
         configuration = files("configuration", &[folder.settings(), folder.nginx()]),
         certificates = files("certificates", &[folder.certificates()]),
         logs = files("logs", &[folder.logs()]),
         primary = folder.tier("primary").display(),
-        secondary = folder.tier("secondary").display(),
     )
 }
+
+/// What the operators wrote down for the day on which the machine is gone.
+pub const RUNBOOK_TEXT: &str = r#"title = "The machine is gone"
+
+[[steps]]
+id      = "database"
+restore = { asset = "database" }
+
+[[steps]]
+id      = "media"
+restore = { asset = "media" }
+
+[[steps]]
+id      = "configuration"
+restore = { asset = "configuration" }
+
+[[steps]]
+id     = "open"
+needs  = ["database", "media", "configuration"]
+manual = "Open the platform in a browser, log in, and place an order"
+"#;
 
 /// Returns an asset's name, RPO and RTO.
 pub fn objectives(name: &str) -> (&'static str, &'static str, &'static str) {
@@ -106,7 +141,7 @@ mod tests {
         let key = "[key]\nfile = \"/demo/recovery.key\"\n";
         let text = text(&folder, "host=/tmp/x port=5432 user=postgres dbname=techit_db", key);
         let source = SourceFile { path: "plan.toml".to_owned(), text };
-        let files = BTreeMap::<String, String>::new();
+        let files = BTreeMap::from([(RUNBOOK.to_owned(), RUNBOOK_TEXT.to_owned())]);
         let now = Timestamp::from_second(1_800_000_000).unwrap();
         let said = match load(source, &files, &Facts::default(), now) {
             Ok(checked) => checked.diagnostics,

@@ -1,6 +1,7 @@
 //! What is asked about a database whose write-ahead log is archived.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use lifeboat_model::{AssetName, Outcome};
 use lifeboat_plan::plan::asset::Base;
@@ -9,6 +10,10 @@ use super::{Asking, Subject};
 use crate::status::history::History;
 use crate::wal::WalLog;
 use crate::wal::status::WalStatus;
+
+/// How long a file may be on its way while a later one is there already: whoever ships several at once ends
+/// them in any order, and a cloud may take a while. A hole that is older is one.
+const ON_ITS_WAY: Duration = Duration::from_secs(3);
 
 impl Asking<'_> {
     pub(super) fn log(
@@ -19,7 +24,15 @@ impl Asking<'_> {
         history: Option<&History>,
     ) {
         let what = "its write-ahead log is archived, without holes";
-        let status = WalLog::of(self.site, Some(name)).and_then(|log| log.status(self.cancel));
+        let look = || WalLog::of(self.site, Some(name)).and_then(|log| log.status(self.cancel));
+        let status = match look() {
+            Ok(status) if status.has_holes() => {
+                let surroundings = self.site.surroundings();
+                surroundings.runtime.block_on(surroundings.clock.sleep(ON_ITS_WAY));
+                look()
+            }
+            looked => looked,
+        };
         let status = match status {
             Ok(status) => status,
             Err(error) => {
