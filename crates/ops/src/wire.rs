@@ -46,7 +46,7 @@ pub struct Site {
 }
 
 /// The tiers that were gone to; one may be gone to several times.
-type Counted = Vec<(TierName, Arc<CountingTier>)>;
+type Counted = Vec<(TierName, Arc<dyn Tier>)>;
 
 /// What a command that writes says of the plan that it works by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,9 +213,9 @@ impl Site {
     /// Counts what a tier is asked for, holds it to the rate, and lets it try again what may pass.
     fn steady(&self, name: &TierName, tier: Arc<dyn Tier>) -> Arc<dyn Tier> {
         let Surroundings { clock, cancel, .. } = &self.surroundings;
-        let counted = Arc::new(CountingTier::new(tier));
-        self.counters().push((name.clone(), Arc::clone(&counted)));
-        steady(counted, clock, self.throttle, cancel)
+        let steady = steady(Arc::new(CountingTier::new(tier)), clock, self.throttle, cancel);
+        self.counters().push((name.clone(), Arc::clone(&steady)));
+        steady
     }
 
     fn counters(&self) -> MutexGuard<'_, Counted> {
@@ -226,9 +226,9 @@ impl Site {
     /// counts each time.
     pub fn traffic(&self) -> BTreeMap<TierName, Traffic> {
         let mut all: BTreeMap<TierName, Traffic> = BTreeMap::new();
-        for (name, counted) in self.counters().iter() {
+        for (name, tier) in self.counters().iter() {
             let sum = all.entry(name.clone()).or_default();
-            *sum = sum.plus(counted.traffic());
+            *sum = sum.plus(tier.counted().unwrap_or_default());
         }
         all
     }

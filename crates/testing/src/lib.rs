@@ -1,6 +1,7 @@
 //! Test support: private PostgreSQL clusters, stock restic, file trees; for what stands beside the
 //! house only: tests, the benchmark, the demo.
 //!
+//! - [`certificate::Authority`] vouches for servers, and nobody knows it.
 //! - [`emulators`] are servers that speak S3 and Azure Blob Storage, stopped when they are dropped.
 //! - [`interrupt::Interrupt`] hears Ctrl-C, so that whatever was made can be removed.
 //! - [`line::Line`] is a proxy in front of a server, with delay, cuts, altered bytes, silence and storms.
@@ -13,6 +14,7 @@
 //!   lies in a directory, and names each difference between two captures.
 //! - [`unprivileged`] runs a test's body as a user who owns nothing.
 
+pub mod certificate;
 pub mod emulators;
 pub mod interrupt;
 pub mod line;

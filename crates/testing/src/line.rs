@@ -25,8 +25,8 @@
 //! # Limits
 //!
 //! Requests are known by HTTP/1.1 with `Content-Length`, one at a time on a connection; whatever else passes (TLS,
-//! SSH, bodies in chunks) is counted in bytes, and only rules for connections strike it. The record of
-//! requests grows without bound: it is made for tests.
+//! SSH, bodies in chunks) is counted in bytes, and only rules for connections strike it. An encrypted line's own
+//! handshake is not delayed. The record of requests grows without bound: it is made for tests.
 
 mod carriage;
 mod message;
@@ -42,8 +42,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
+use tokio_rustls::TlsAcceptor;
 
 use self::sky::Sky;
+use crate::certificate::Certificate;
 
 pub use sky::{Asked, Carried};
 pub use weather::{At, Reply, Rule, Trouble, Way, Weather};
@@ -52,6 +54,7 @@ pub use weather::{At, Reply, Rule, Trouble, Way, Weather};
 #[derive(Debug)]
 pub struct Line {
     address: SocketAddr,
+    scheme: &'static str,
     sky: Arc<Sky>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -60,6 +63,24 @@ pub struct Line {
 impl Line {
     /// Listens on a port that the kernel chooses, for a server that need not run yet.
     pub fn to(server: SocketAddr, weather: Weather) -> io::Result<Self> {
+        Self::open(server, weather, None)
+    }
+
+    /// Speaks encrypted with clients and plainly with the server.
+    pub fn encrypted(
+        server: SocketAddr,
+        weather: Weather,
+        certificate: &Certificate,
+    ) -> io::Result<Self> {
+        Self::open(server, weather, Some(Arc::clone(&certificate.0).into()))
+    }
+
+    fn open(
+        server: SocketAddr,
+        weather: Weather,
+        encryption: Option<TlsAcceptor>,
+    ) -> io::Result<Self> {
+        let scheme = if encryption.is_some() { "https" } else { "http" };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -71,11 +92,11 @@ impl Line {
             runtime.block_on(async {
                 tokio::select! {
                     _ = stopped => {}
-                    () = carriage::serve(listener, server, above) => {}
+                    () = carriage::serve(listener, server, encryption, above) => {}
                 }
             });
         })?;
-        Ok(Self { address, sky, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { address, scheme, sky, stop: Some(stop), thread: Some(thread) })
     }
 
     /// Returns where it listens.
@@ -85,7 +106,7 @@ impl Line {
 
     /// Returns its URL, for a server that speaks HTTP.
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.scheme, self.address)
     }
 
     /// Changes the weather, for requests and connections that begin from now on.

@@ -9,12 +9,14 @@ use futures::stream::BoxStream;
 use lifeboat_model::{Capabilities, Timestamp};
 use serde::Serialize;
 
+use crate::tier::Operation;
 use crate::warmth::Need;
 use crate::{
     ObjectMeta, ObjectPath, ObjectPrefix, Protection, PutMode, ReadRange, Tier, TierError, Warmth,
 };
 
-/// How many operations were asked for, and the bytes of those that succeeded.
+/// How many requests were made, and the bytes of those that succeeded. Where a tier does not
+/// [count its requests itself](Tier::counted), each operation is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Traffic {
     /// Calls of [`Tier::put`].
@@ -31,6 +33,8 @@ pub struct Traffic {
     pub protects: u64,
     /// Calls of [`Tier::thaw`].
     pub thaws: u64,
+    /// How many of them were made since an earlier one had failed, by who tries again.
+    pub retries: u64,
     /// Bytes that were written.
     pub written_bytes: u64,
     /// Bytes that were read.
@@ -49,6 +53,7 @@ impl Traffic {
             deletes: self.deletes + other.deletes,
             protects: self.protects + other.protects,
             thaws: self.thaws + other.thaws,
+            retries: self.retries + other.retries,
             written_bytes: self.written_bytes + other.written_bytes,
             read_bytes: self.read_bytes + other.read_bytes,
         }
@@ -65,14 +70,16 @@ impl Traffic {
             deletes: self.deletes - before.deletes,
             protects: self.protects - before.protects,
             thaws: self.thaws - before.thaws,
+            retries: self.retries - before.retries,
             written_bytes: self.written_bytes - before.written_bytes,
             read_bytes: self.read_bytes - before.read_bytes,
         }
     }
 }
 
+/// What was counted so far.
 #[derive(Debug, Default)]
-struct Counters {
+pub(crate) struct Counters {
     puts: AtomicU64,
     gets: AtomicU64,
     heads: AtomicU64,
@@ -84,38 +91,72 @@ struct Counters {
     read_bytes: AtomicU64,
 }
 
+impl Counters {
+    /// Counts a request.
+    pub(crate) fn ask(&self, operation: Operation) {
+        let counter = match operation {
+            Operation::Put => &self.puts,
+            Operation::Get => &self.gets,
+            Operation::Head => &self.heads,
+            Operation::List => &self.lists,
+            Operation::Delete => &self.deletes,
+            Operation::Protect => &self.protects,
+            Operation::Thaw => &self.thaws,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts the bytes of an object that was stored.
+    pub(crate) fn wrote(&self, bytes: usize) {
+        self.written_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Counts the bytes that were read of an object.
+    pub(crate) fn read(&self, bytes: usize) {
+        self.read_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Returns what was counted.
+    pub(crate) fn traffic(&self) -> Traffic {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Traffic {
+            puts: read(&self.puts),
+            gets: read(&self.gets),
+            heads: read(&self.heads),
+            lists: read(&self.lists),
+            deletes: read(&self.deletes),
+            protects: read(&self.protects),
+            thaws: read(&self.thaws),
+            retries: 0,
+            written_bytes: read(&self.written_bytes),
+            read_bytes: read(&self.read_bytes),
+        }
+    }
+}
+
 /// A tier whose traffic is counted.
 #[derive(Debug)]
 pub struct CountingTier {
     inner: Arc<dyn Tier>,
     counters: Counters,
+    /// What the tier itself had counted before.
+    before: Traffic,
 }
 
 impl CountingTier {
     /// Wraps `inner`; everything starts at zero.
     pub fn new(inner: Arc<dyn Tier>) -> Self {
-        Self { inner, counters: Counters::default() }
+        let before = inner.counted().unwrap_or_default();
+        Self { inner, counters: Counters::default(), before }
     }
 
     /// Returns what passed so far.
     pub fn traffic(&self) -> Traffic {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Traffic {
-            puts: read(&self.counters.puts),
-            gets: read(&self.counters.gets),
-            heads: read(&self.counters.heads),
-            lists: read(&self.counters.lists),
-            deletes: read(&self.counters.deletes),
-            protects: read(&self.counters.protects),
-            thaws: read(&self.counters.thaws),
-            written_bytes: read(&self.counters.written_bytes),
-            read_bytes: read(&self.counters.read_bytes),
+        match self.inner.counted() {
+            Some(traffic) => traffic.since(self.before),
+            None => self.counters.traffic(),
         }
     }
-}
-
-fn add(counter: &AtomicU64, amount: u64) {
-    counter.fetch_add(amount, Ordering::Relaxed);
 }
 
 impl CountingTier {
@@ -127,10 +168,10 @@ impl CountingTier {
         body: Bytes,
         mode: PutMode,
     ) -> Result<(), TierError> {
-        add(&self.counters.puts, 1);
-        let length = body.len() as u64;
+        self.counters.ask(Operation::Put);
+        let length = body.len();
         need.put(self.inner.as_ref(), path, body, mode).await?;
-        add(&self.counters.written_bytes, length);
+        self.counters.wrote(length);
         Ok(())
     }
 }
@@ -143,6 +184,10 @@ impl Tier for CountingTier {
 
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
+    }
+
+    fn counted(&self) -> Option<Traffic> {
+        Some(self.traffic())
     }
 
     async fn put(&self, path: &ObjectPath, body: Bytes, mode: PutMode) -> Result<(), TierError> {
@@ -159,9 +204,9 @@ impl Tier for CountingTier {
     }
 
     async fn get(&self, path: &ObjectPath, range: ReadRange) -> Result<Bytes, TierError> {
-        add(&self.counters.gets, 1);
+        self.counters.ask(Operation::Get);
         let body = self.inner.get(path, range).await?;
-        add(&self.counters.read_bytes, body.len() as u64);
+        self.counters.read(body.len());
         Ok(body)
     }
 
@@ -176,45 +221,45 @@ impl Tier for CountingTier {
         buffer: &mut Vec<u8>,
     ) -> Option<Result<(), TierError>> {
         let read = self.inner.get_here(path, range, buffer)?;
-        add(&self.counters.gets, 1);
+        self.counters.ask(Operation::Get);
         if read.is_ok() {
-            add(&self.counters.read_bytes, buffer.len() as u64);
+            self.counters.read(buffer.len());
         }
         Some(read)
     }
 
     async fn head(&self, path: &ObjectPath) -> Result<ObjectMeta, TierError> {
-        add(&self.counters.heads, 1);
+        self.counters.ask(Operation::Head);
         self.inner.head(path).await
     }
 
     fn list<'a>(&'a self, prefix: &ObjectPrefix) -> BoxStream<'a, Result<ObjectMeta, TierError>> {
-        add(&self.counters.lists, 1);
+        self.counters.ask(Operation::List);
         self.inner.list(prefix)
     }
 
     async fn delete(&self, path: &ObjectPath) -> Result<(), TierError> {
-        add(&self.counters.deletes, 1);
+        self.counters.ask(Operation::Delete);
         self.inner.delete(path).await
     }
 
     async fn protection(&self, path: &ObjectPath) -> Result<Protection, TierError> {
-        add(&self.counters.heads, 1);
+        self.counters.ask(Operation::Head);
         self.inner.protection(path).await
     }
 
     async fn protect(&self, path: &ObjectPath, until: Timestamp) -> Result<(), TierError> {
-        add(&self.counters.protects, 1);
+        self.counters.ask(Operation::Protect);
         self.inner.protect(path, until).await
     }
 
     async fn warmth(&self, path: &ObjectPath) -> Result<Warmth, TierError> {
-        add(&self.counters.heads, 1);
+        self.counters.ask(Operation::Head);
         self.inner.warmth(path).await
     }
 
     async fn thaw(&self, path: &ObjectPath) -> Result<(), TierError> {
-        add(&self.counters.thaws, 1);
+        self.counters.ask(Operation::Thaw);
         self.inner.thaw(path).await
     }
 }
@@ -246,6 +291,7 @@ mod tests {
             deletes: 1,
             protects: 1,
             thaws: 1,
+            retries: 0,
             written_bytes: 4,
             read_bytes: 3,
         };

@@ -1,6 +1,7 @@
 //! Why a tier did not do what was asked.
 
 use std::io;
+use std::time::Duration;
 
 use lifeboat_model::{Capability, Classify, ErrorKind, Hint, Timestamp};
 
@@ -96,6 +97,19 @@ pub enum TierError {
         #[source]
         source: io::Error,
     },
+    /// It asks to be left alone for a while.
+    #[error("{tier} failed to {action} and asks to be left alone for {} seconds", rest.as_secs())]
+    Busy {
+        /// The tier's address.
+        tier: String,
+        /// What was attempted.
+        action: String,
+        /// For how long.
+        rest: Duration,
+        /// The store's word.
+        #[source]
+        source: io::Error,
+    },
     /// A lock keeps the object from being deleted or replaced.
     #[error("`{path}` on {tier} is locked{}", until_when(*until))]
     Locked {
@@ -188,7 +202,7 @@ impl Classify for TierError {
             }
             Self::Refused { refusal, .. } => refusal.kind(),
             Self::Unsupported { .. } => ErrorKind::Config,
-            Self::Unavailable { .. } => ErrorKind::Unavailable,
+            Self::Unavailable { .. } | Self::Busy { .. } => ErrorKind::Unavailable,
             Self::GivenUp { .. } => ErrorKind::Cancelled,
         }
     }

@@ -26,31 +26,7 @@ use crate::{
     ObjectMeta, ObjectPath, ObjectPrefix, Protection, PutMode, ReadRange, Tier, TierError, Warmth,
 };
 
-/// The sorts of operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Operation {
-    /// [`Tier::put`].
-    Put,
-    /// [`Tier::get`].
-    Get,
-    /// [`Tier::head`], [`Tier::protection`] and [`Tier::warmth`].
-    Head,
-    /// [`Tier::list`].
-    List,
-    /// [`Tier::delete`].
-    Delete,
-    /// [`Tier::protect`].
-    Protect,
-    /// [`Tier::thaw`].
-    Thaw,
-}
-
-impl Operation {
-    /// Tells whether it changes what is stored.
-    pub const fn is_write(self) -> bool {
-        matches!(self, Self::Put | Self::Delete | Self::Protect | Self::Thaw)
-    }
-}
+pub use crate::tier::Operation;
 
 /// Which operations a rule looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! What was asked of a store in the network, and what its answer is to the tier.
 
 use std::io;
+use std::time::Duration;
 
 use lifeboat_model::{Capability, Timestamp};
 
@@ -38,6 +39,11 @@ pub(crate) enum Meaning {
     Lockless,
     /// It may succeed the next time.
     Passing,
+    /// It may succeed after a while.
+    Busy {
+        /// For how long the store asks to be left alone.
+        rest: Duration,
+    },
     /// It will be refused until somebody does something.
     Refusal(Refusal),
 }
@@ -75,6 +81,7 @@ impl Request<'_> {
             (Meaning::Full, _) => TierError::Full { tier, action, source },
             (Meaning::Lockless, _) => TierError::unsupported(&tier, Capability::ObjectLock),
             (Meaning::Passing, _) => TierError::Unavailable { tier, action, source },
+            (Meaning::Busy { rest }, _) => TierError::Busy { tier, action, rest, source },
             (Meaning::Refusal(refusal), _) => TierError::refused(&tier, action, refusal, source),
             (Meaning::Absent | Meaning::Exists | Meaning::Cold | Meaning::Locked { .. }, None) => {
                 TierError::refused(&tier, action, Refusal::Unfit, source)

@@ -19,6 +19,7 @@ use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt, TryFutureExt, TryStreamExt};
 use lifeboat_model::{Cancel, Capabilities, Classify, Clock, Timestamp};
 
+use crate::counting::Traffic;
 use crate::warmth::Need;
 use crate::{
     ObjectMeta, ObjectPath, ObjectPrefix, Protection, PutMode, ReadRange, Throttle, ThrottleTier,
@@ -32,16 +33,18 @@ pub struct RetryPolicy {
     pub attempts_max: u32,
     /// The longest wait before the second attempt; each later one may be twice the one before.
     pub first_wait: Duration,
-    /// What no wait exceeds.
+    /// What no wait exceeds by more than a quarter.
     pub wait_max: Duration,
 }
 
 impl RetryPolicy {
     /// Returns the bounds of the wait after the failed attempt of this number, counted from 1.
-    fn wait_bounds(&self, attempt: u32) -> (Duration, Duration) {
+    /// A store that asks for rest gets it, as far as no wait gets too long.
+    fn wait_bounds(&self, attempt: u32, rest: Duration) -> (Duration, Duration) {
         let doubled = 2_u32.saturating_pow(attempt.saturating_sub(1));
         let longest = self.first_wait.saturating_mul(doubled).min(self.wait_max);
-        (longest / 2, longest)
+        let rest = rest.min(self.wait_max);
+        ((longest / 2).max(rest), longest.max(rest + rest / 4))
     }
 }
 
@@ -129,7 +132,11 @@ impl RetryTier {
         loop {
             match attempt(number).await {
                 Err(error) if error.kind().is_retryable() && number < self.policy.attempts_max => {
-                    let (shortest, longest) = self.policy.wait_bounds(number);
+                    let rest = match &error {
+                        TierError::Busy { rest, .. } => *rest,
+                        _ => Duration::ZERO,
+                    };
+                    let (shortest, longest) = self.policy.wait_bounds(number, rest);
                     // Clients that failed together must not come back together.
                     let wait = rand::random_range(shortest..=longest);
                     tracing::warn!(
@@ -192,6 +199,13 @@ impl Tier for RetryTier {
 
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
+    }
+
+    fn counted(&self) -> Option<Traffic> {
+        let retries = self.retries();
+        self.inner
+            .counted()
+            .map(|traffic| Traffic { retries: traffic.retries + retries, ..traffic })
     }
 
     async fn put(&self, path: &ObjectPath, body: Bytes, mode: PutMode) -> Result<(), TierError> {
@@ -406,8 +420,11 @@ mod tests {
     #[test]
     fn waits_grow_to_their_bound() {
         let policy = RetryPolicy::default();
-        let longest = |attempt| policy.wait_bounds(attempt).1.as_millis();
+        let longest = |attempt| policy.wait_bounds(attempt, Duration::ZERO).1.as_millis();
         assert_eq!([1, 2, 3, 4].map(longest), [500, 1000, 2000, 4000]);
         assert_eq!(longest(u32::MAX), 30_000);
+        let asked = |seconds| policy.wait_bounds(1, Duration::from_secs(seconds));
+        assert_eq!(asked(8), (Duration::from_secs(8), Duration::from_secs(10)));
+        assert_eq!(asked(3600).0, policy.wait_max, "rest has a bound, too");
     }
 }

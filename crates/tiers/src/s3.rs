@@ -52,6 +52,7 @@ use self::reading::ReadFailure;
 use self::settings::{Settings, Sums};
 use self::sum::{hex, sha256};
 use self::versions::DeleteFailure;
+use crate::counting::Traffic;
 use crate::http::answers::{AnswerError, length, modified};
 use crate::http::{Answer, HttpClient, Patience};
 use crate::request::Request;
@@ -184,16 +185,23 @@ impl S3Tier {
                 Err(error) => return Err(error),
             }
         }
-        let call = self.put_call(path, body, mode, need).await;
-        let stored = self.client.ask(call).await;
-        stored.map(drop).map_err(|failure| self.request("write", path).failed(failure))
-    }
-
-    async fn put_call(&self, path: &ObjectPath, body: Bytes, mode: PutMode, need: Need) -> Call {
         let sum = match sum::named(path) {
             Some(named) => named,
             None => sha256(body.clone()).await,
         };
+        let call = self.put_call(path, (body, sum), mode, need);
+        let stored = self.client.ask(call).await;
+        let held = stored.and_then(|answer| sum::hold(&answer, &sum));
+        held.map_err(|failure| self.request("write", path).failed(failure))
+    }
+
+    fn put_call(
+        &self,
+        path: &ObjectPath,
+        (body, sum): (Bytes, [u8; 32]),
+        mode: PutMode,
+        need: Need,
+    ) -> Call {
         let until = self.placement.locked_until(path, self.client.clock.now());
         let lock = self.placement.lock.and_then(|rule| Some((rule.mode, until?)));
         let mut call = Call::new(Method::PUT, self.key(path))
@@ -250,6 +258,10 @@ impl Tier for S3Tier {
 
     fn capabilities(&self) -> Capabilities {
         self.capabilities
+    }
+
+    fn counted(&self) -> Option<Traffic> {
+        Some(self.client.traffic())
     }
 
     async fn put(&self, path: &ObjectPath, body: Bytes, mode: PutMode) -> Result<(), TierError> {

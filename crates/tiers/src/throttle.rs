@@ -18,6 +18,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use lifeboat_model::{Cancel, Capabilities, Clock, Timestamp};
 
+use crate::counting::Traffic;
 use crate::warmth::Need;
 use crate::{
     ObjectMeta, ObjectPath, ObjectPrefix, Protection, PutMode, ReadRange, Tier, TierError, Warmth,
@@ -149,6 +150,10 @@ impl Tier for ThrottleTier {
 
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
+    }
+
+    fn counted(&self) -> Option<Traffic> {
+        self.inner.counted()
     }
 
     async fn put(&self, path: &ObjectPath, body: Bytes, mode: PutMode) -> Result<(), TierError> {

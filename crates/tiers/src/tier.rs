@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use lifeboat_model::{Capabilities, Capability, Timestamp};
 
+use crate::counting::Traffic;
 use crate::{ObjectPath, ObjectPrefix, Protection, TierError, Warmth};
 
 /// What `put` does with an object that is already there.
@@ -60,6 +61,32 @@ impl ReadRange {
     }
 }
 
+/// The sorts of operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// [`Tier::put`].
+    Put,
+    /// [`Tier::get`].
+    Get,
+    /// [`Tier::head`], [`Tier::protection`] and [`Tier::warmth`].
+    Head,
+    /// [`Tier::list`].
+    List,
+    /// [`Tier::delete`].
+    Delete,
+    /// [`Tier::protect`].
+    Protect,
+    /// [`Tier::thaw`].
+    Thaw,
+}
+
+impl Operation {
+    /// Tells whether it changes what is stored.
+    pub const fn is_write(self) -> bool {
+        matches!(self, Self::Put | Self::Delete | Self::Protect | Self::Thaw)
+    }
+}
+
 /// What a tier knows of an object without reading it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectMeta {
@@ -91,6 +118,12 @@ pub trait Tier: Debug + Send + Sync + 'static {
 
     /// Returns what this place can do beyond the contract.
     fn capabilities(&self) -> Capabilities;
+
+    /// Returns what passed between this tier and its store so far, if the tier counts that itself because one
+    /// operation may take several requests; else each is one.
+    fn counted(&self) -> Option<Traffic> {
+        None
+    }
 
     /// Stores `body` under `path`.
     async fn put(&self, path: &ObjectPath, body: Bytes, mode: PutMode) -> Result<(), TierError>;
@@ -173,6 +206,10 @@ impl<T: Tier + ?Sized> Tier for Arc<T> {
 
     fn capabilities(&self) -> Capabilities {
         (**self).capabilities()
+    }
+
+    fn counted(&self) -> Option<Traffic> {
+        (**self).counted()
     }
 
     async fn put(&self, path: &ObjectPath, body: Bytes, mode: PutMode) -> Result<(), TierError> {

@@ -69,6 +69,10 @@ impl Answer for Done {
                 None => writeln!(page)?,
             }
         }
+        for on in report.traffic.iter().filter(|on| on.traffic.retries > 0) {
+            let (word, count) = (page.paint.strong("tried again"), on.traffic.retries);
+            writeln!(page, "{word}: {count} requests to {}", on.tier)?;
+        }
         for tier in &report.catalog {
             if let Some(error) = &tier.error {
                 let word = page.paint.warning("catalog");

@@ -7,16 +7,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
 
 use super::message::{Part, Splitter};
 use super::sky::Sky;
 use super::snag::{Flow, Passed};
-use super::weather::{Reply, Trouble, Way};
+use super::weather::{Trouble, Way};
 
 /// How much is read at a time.
 const PIECE_BYTES: usize = 256 << 10;
@@ -26,26 +26,49 @@ const PIECE_BYTES: usize = 256 << 10;
 const UNDERWAY_BYTES_MAX: usize = 64 << 20;
 
 /// Accepts connections for as long as it is let.
-pub(super) async fn serve(listener: TcpListener, server: SocketAddr, sky: Arc<Sky>) {
+pub(super) async fn serve(
+    listener: TcpListener,
+    server: SocketAddr,
+    encryption: Option<TlsAcceptor>,
+    sky: Arc<Sky>,
+) {
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
     while let Ok((client, _)) = listener.accept().await {
-        let sky = Arc::clone(&sky);
+        let (sky, encryption) = (Arc::clone(&sky), encryption.clone());
         // A connection that breaks has told both of its ends so.
-        tokio::spawn(async move { drop(connection(client, server, &sky).await) });
+        tokio::spawn(async move { drop(accept(client, server, encryption, &sky).await) });
     }
 }
 
-async fn connection(client: TcpStream, server: SocketAddr, sky: &Arc<Sky>) -> io::Result<()> {
+async fn accept(
+    mut client: TcpStream,
+    server: SocketAddr,
+    encryption: Option<TlsAcceptor>,
+    sky: &Arc<Sky>,
+) -> io::Result<()> {
     let opened = Instant::now();
     let trouble = sky.connection();
-    let (mut from_client, to_client) = client.into_split();
     if trouble == Some(Trouble::Silence) {
-        return swallow(&mut from_client, sky).await;
+        return swallow(&mut client, sky).await;
     }
+    client.set_nodelay(true)?;
+    match encryption {
+        None => connect(client.into_split(), server, (opened, trouble), sky).await,
+        Some(encryption) => {
+            let client = encryption.accept(client).await?;
+            connect(tokio::io::split(client), server, (opened, trouble), sky).await
+        }
+    }
+}
+
+async fn connect(
+    (from_client, to_client): (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
+    server: SocketAddr,
+    (opened, trouble): (Instant, Option<Trouble>),
+    sky: &Arc<Sky>,
+) -> io::Result<()> {
     let server = TcpStream::connect(server).await?;
-    for stream in [server.set_nodelay(true), to_client.as_ref().set_nodelay(true)] {
-        stream?;
-    }
+    server.set_nodelay(true)?;
     let (from_server, to_server) = server.into_split();
     let (there, arriving_there) = queue();
     let (back, arriving_back) = queue();
@@ -76,7 +99,7 @@ async fn connection(client: TcpStream, server: SocketAddr, sky: &Arc<Sky>) -> io
 }
 
 /// Takes what comes until nothing does, and gives nothing.
-async fn swallow(from: &mut OwnedReadHalf, sky: &Sky) -> io::Result<()> {
+async fn swallow(from: &mut TcpStream, sky: &Sky) -> io::Result<()> {
     let mut buffer = BytesMut::with_capacity(PIECE_BYTES);
     while from.read_buf(&mut buffer).await? > 0 {
         sky.count(Way::There, buffer.len());
@@ -131,7 +154,7 @@ impl Queue {
 /// Hands over what is due; a cut ends the connection by an error.
 async fn deliver(
     mut arriving: mpsc::UnboundedReceiver<(Instant, Load)>,
-    mut to: OwnedWriteHalf,
+    mut to: impl AsyncWrite + Unpin,
 ) -> io::Result<()> {
     while let Some((due, load)) = arriving.recv().await {
         if due > Instant::now() {
@@ -150,7 +173,7 @@ async fn deliver(
 #[derive(Debug)]
 enum Fate {
     Pass(Flow),
-    Answer(Reply),
+    Answer(String),
     Silence,
 }
 
@@ -169,7 +192,7 @@ struct Outgoing {
 }
 
 impl Outgoing {
-    async fn run(mut self, mut from: OwnedReadHalf) -> io::Result<()> {
+    async fn run(mut self, mut from: impl AsyncRead + Unpin) -> io::Result<()> {
         let mut splitter = Splitter::new();
         let mut buffer = BytesMut::new();
         loop {
@@ -201,7 +224,7 @@ impl Outgoing {
                 *self.answering.lock().unwrap_or_else(PoisonError::into_inner) =
                     Flow::new(trouble.as_ref(), Way::Back);
                 self.fate = match trouble {
-                    Some(Trouble::Answer(reply)) => Fate::Answer(reply),
+                    Some(Trouble::Answer(reply)) => Fate::Answer(reply.to_text(&method)),
                     Some(Trouble::Silence) => Fate::Silence,
                     other => Fate::Pass(Flow::new(other.as_ref(), Way::There)),
                 };
@@ -222,8 +245,8 @@ impl Outgoing {
     }
 
     async fn end(&mut self) -> io::Result<()> {
-        let Fate::Answer(reply) = &self.fate else { return Ok(()) };
-        let text = reply.to_text();
+        let Fate::Answer(text) = &mut self.fate else { return Ok(()) };
+        let text = std::mem::take(text);
         self.sky.count(Way::Back, text.len());
         let due = self.due() + self.sky.round_trip() / 2;
         self.back.bytes(due, text.into()).await
@@ -240,7 +263,7 @@ struct Incoming {
 }
 
 impl Incoming {
-    async fn run(mut self, mut from: OwnedReadHalf) -> io::Result<()> {
+    async fn run(mut self, mut from: impl AsyncRead + Unpin) -> io::Result<()> {
         let mut buffer = BytesMut::new();
         loop {
             buffer.reserve(PIECE_BYTES);

@@ -60,14 +60,14 @@ impl Reply {
         self
     }
 
-    /// Writes it as HTTP does.
-    pub(super) fn to_text(&self) -> String {
+    /// Writes it as HTTP answers this method: `HEAD` gets no body.
+    pub(super) fn to_text(&self, method: &str) -> String {
         let mut text = format!("HTTP/1.1 {} From the line\r\n", self.status);
         for (name, value) in &self.headers {
             write!(text, "{name}: {value}\r\n").expect("a string takes whatever is written");
         }
-        let length = self.body.len();
-        write!(text, "Content-Length: {length}\r\n\r\n{}", self.body)
+        let body = if method == "HEAD" { "" } else { self.body.as_str() };
+        write!(text, "Content-Length: {}\r\n\r\n{body}", body.len())
             .expect("a string takes whatever is written");
         text
     }

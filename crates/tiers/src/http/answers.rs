@@ -1,5 +1,7 @@
 //! What stores answer in XML and in headers, as far as all of them do.
 
+use std::time::Duration;
+
 use http::HeaderMap;
 use jiff::fmt::rfc2822::DateTimeParser;
 use lifeboat_model::Timestamp;
@@ -43,6 +45,17 @@ pub(crate) fn header_time(headers: &HeaderMap, name: &str) -> Option<Timestamp> 
 /// Reads a time as HTTP writes it, like `Mon, 12 Oct 2009 17:50:30 GMT`.
 pub(crate) fn http_time(text: &str) -> Option<Timestamp> {
     DateTimeParser::new().parse_timestamp(text).ok()
+}
+
+/// Reads `retry-after`, a number of seconds or a date, as how long from now.
+///
+/// Source: RFC 9110, section 10.2.3.
+pub(crate) fn rest(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let wanted = headers.get("retry-after")?.to_str().ok()?;
+    match wanted.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => http_time(wanted)?.duration_since(now).try_into().ok(),
+    }
 }
 
 /// Reads from `content-range`, like `bytes 5-9/10`, how large the whole object is.

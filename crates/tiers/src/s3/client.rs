@@ -15,7 +15,9 @@ use super::listing;
 use super::place::Place;
 use super::refused::{Refused, S3Failure};
 use super::versions::{self, Versioning};
+use crate::counting::{Counters, Traffic};
 use crate::http::{Answer, HttpClient, HttpFailure};
+use crate::tier::Operation;
 
 /// The header that says what the signature covers of the body.
 ///
@@ -64,6 +66,20 @@ impl Call {
         }
     }
 
+    /// Returns as which sort of request it counts: what is asked about a bucket is as little as about an object.
+    fn operation(&self) -> Operation {
+        let asks_for = |name: &str| self.query.iter().any(|(asked, _)| *asked == name);
+        match self.method {
+            Method::PUT if asks_for("retention") => Operation::Protect,
+            Method::PUT => Operation::Put,
+            Method::POST => Operation::Thaw,
+            Method::DELETE => Operation::Delete,
+            Method::GET if asks_for("prefix") => Operation::List,
+            Method::GET if !self.key.is_empty() => Operation::Get,
+            _ => Operation::Head,
+        }
+    }
+
     /// Sends a body whose SHA-256 in hex is known.
     #[must_use]
     pub(super) fn body(mut self, body: Bytes, sha256: String) -> Self {
@@ -81,6 +97,7 @@ pub(super) struct S3Client {
     pub(super) clock: Arc<dyn Clock>,
     versioning: OnceCell<Versioning>,
     told_of_markers: AtomicBool,
+    counters: Counters,
 }
 
 impl S3Client {
@@ -92,14 +109,27 @@ impl S3Client {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let (versioning, told_of_markers) = (OnceCell::new(), AtomicBool::new(false));
-        Self { http, signer, place, clock, versioning, told_of_markers }
+        let counters = Counters::default();
+        Self { http, signer, place, clock, versioning, told_of_markers, counters }
+    }
+
+    /// Returns what passed so far.
+    pub(super) fn traffic(&self) -> Traffic {
+        self.counters.traffic()
     }
 
     /// Sends a request and returns an answer that says yes.
     pub(super) async fn ask(&self, call: Call) -> Result<Answer, S3Failure> {
+        let (operation, sent) = (call.operation(), call.body.len());
         let request = self.signed(call).await?;
+        self.counters.ask(operation);
         let answer = self.http.send(request).await?;
         if answer.status.is_success() {
+            match operation {
+                Operation::Put => self.counters.wrote(sent),
+                Operation::Get => self.counters.read(answer.body.len()),
+                _ => {}
+            }
             return Ok(answer);
         }
         Err(S3Failure::Refused(Box::new(Refused::of(&answer, self.clock.now()))))

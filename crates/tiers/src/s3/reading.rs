@@ -1,15 +1,14 @@
 //! Which bytes of an object are asked for, and whether they came.
 
-use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
 use http::{Method, StatusCode};
 
 use super::client::{Call, S3Client};
 use super::refused::S3Failure;
-use super::sum::{SUM_HEADER, sha256};
+use super::sum::{self, sha256};
 use crate::ReadRange;
+use crate::http::answers;
 use crate::http::ranges::{Asked, PartError, asked, part_of};
-use crate::http::{Answer, answers};
 
 /// Why an object was not read.
 pub(super) enum ReadFailure {
@@ -52,7 +51,7 @@ pub(super) async fn read(
     };
     let body = part_of(&answer, range)?;
     if range == ReadRange::Full {
-        hold_against_sum(&answer).await?;
+        sum::hold(&answer, &sha256(body.clone()).await)?;
     }
     Ok(body)
 }
@@ -69,40 +68,5 @@ async fn read_nothing(
         Some(within) if within.is_empty() => Ok(Bytes::new()),
         Some(_) => Err(S3Failure::Altered { came: "with another size" }.into()),
         None => Err(ReadFailure::OutOfRange { size }),
-    }
-}
-
-/// Holds a whole body against the sum that the store noted when it was put, if it did. A sum of an
-/// upload in parts has the number of parts behind it and says nothing of the whole.
-async fn hold_against_sum(answer: &Answer) -> Result<(), S3Failure> {
-    let Some(noted) = answer.header(SUM_HEADER).filter(|sum| !sum.contains('-')) else {
-        return Ok(());
-    };
-    if BASE64_STANDARD.encode(sha256(answer.body.clone()).await) == noted {
-        return Ok(());
-    }
-    Err(S3Failure::Altered { came: "with another sum than the one that the store noted" })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use http::HeaderMap;
-
-    fn answer(sum: &str, body: &'static str) -> Answer {
-        let mut headers = HeaderMap::new();
-        headers.insert(SUM_HEADER, sum.parse().unwrap());
-        Answer { status: StatusCode::OK, headers, body: Bytes::from_static(body.as_bytes()) }
-    }
-
-    #[tokio::test]
-    async fn a_body_is_held_against_the_stores_sum() {
-        let noted = "LCa0a2j/xo/5m0U8HTBBNBNCLXBkg7+g+YpeiGJm564=";
-        let good = answer(noted, "foo");
-        assert!(hold_against_sum(&good).await.is_ok());
-        let altered = hold_against_sum(&answer(noted, "bar")).await;
-        assert!(matches!(altered, Err(S3Failure::Altered { .. })), "{altered:?}");
-        let parts = answer("LCa0a2j/xo/5m0U8HTBBNBNC=-3", "bar");
-        assert!(hold_against_sum(&parts).await.is_ok());
     }
 }

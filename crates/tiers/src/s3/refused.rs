@@ -14,6 +14,11 @@ use crate::http::{Answer, HttpFailure};
 use crate::refusal::Refusal;
 use crate::request::{Meaning, Request};
 
+/// By how much a clock may be off before S3 refuses.
+///
+/// Source: Amazon S3 API Reference, "Error responses", `RequestTimeTooSkewed`.
+const CLOCK_OFF_MAX: Duration = Duration::from_mins(15);
+
 /// Why a request to S3 did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum S3Failure {
@@ -47,6 +52,8 @@ pub(super) struct Refused {
     region: Option<String>,
     /// By how much this machine's clock is off.
     clock_off: Option<Duration>,
+    /// For how long it asks to be left alone.
+    rest: Option<Duration>,
     /// What hides the object is the newest that there is of it.
     pub(super) is_hidden: bool,
 }
@@ -79,6 +86,7 @@ impl Refused {
             message: said.message,
             region: said.region.filter(|region| !region.is_empty()).or(named),
             clock_off: theirs.map(|theirs: Timestamp| now.duration_since(theirs).unsigned_abs()),
+            rest: answers::rest(&answer.headers, now),
             is_hidden: answer.header("x-amz-delete-marker") == Some("true"),
         }
     }
@@ -92,6 +100,13 @@ impl Refused {
     }
 
     fn meaning(&self) -> Meaning {
+        match (self.meaning_of_code(), self.rest) {
+            (Meaning::Passing, Some(rest)) => Meaning::Busy { rest },
+            (meaning, _) => meaning,
+        }
+    }
+
+    fn meaning_of_code(&self) -> Meaning {
         use Meaning::{Absent, Cold, Exists, Full, Lockless, Passing};
         let for_good = Meaning::Refusal;
         match self.code.as_str() {
@@ -136,7 +151,15 @@ impl Refused {
     }
 
     fn meaning_of_status(&self) -> Meaning {
+        // An answer to `HEAD` has no body that could hold a code.
+        let is_untold = self.code.is_empty();
         match self.status {
+            StatusCode::BAD_REQUEST if is_untold && self.region.is_some() => {
+                Meaning::Refusal(Refusal::Region { right: self.region.clone() })
+            }
+            StatusCode::FORBIDDEN if is_untold && self.clock_off > Some(CLOCK_OFF_MAX) => {
+                Meaning::Refusal(Refusal::Clock { off: self.clock_off })
+            }
             StatusCode::UNAUTHORIZED => Meaning::Refusal(Refusal::Credentials),
             StatusCode::FORBIDDEN => Meaning::Refusal(Refusal::NotAllowed),
             StatusCode::PRECONDITION_FAILED => Meaning::Exists,
@@ -225,6 +248,9 @@ mod tests {
         let mut moved = answer(301, "");
         moved.headers.insert("x-amz-bucket-region", "eu-west-1".parse().unwrap());
         assert!(told_of(&moved).to_string().ends_with("the bucket is in the region eu-west-1"));
+        // So `HEAD` is answered.
+        moved.status = StatusCode::BAD_REQUEST;
+        assert!(told_of(&moved).to_string().ends_with("the bucket is in the region eu-west-1"));
     }
 
     #[test]
@@ -238,6 +264,11 @@ mod tests {
         );
         assert!(error.to_string().ends_with("off by 9000 seconds"), "{error}");
         assert!(hint(&error).contains("timedatectl"));
+        let mut silent = answer(403, "");
+        silent.headers.insert("date", "Sun, 29 Nov 2026 14:30:00 GMT".parse().unwrap());
+        assert!(told_of(&silent).to_string().ends_with("off by 9000 seconds"));
+        silent.headers.insert("date", "Sun, 29 Nov 2026 12:00:10 GMT".parse().unwrap());
+        assert!(told_of(&silent).to_string().ends_with("do not allow it"));
     }
 
     #[test]
@@ -271,6 +302,23 @@ mod tests {
         assert!(matches!(coded(403, "QuotaExceeded"), TierError::Full { .. }));
         assert!(matches!(told(404, ""), TierError::NotFound { .. }));
         assert!(matches!(told(403, "<html>a proxy"), TierError::Refused { .. }));
+    }
+
+    #[test]
+    fn who_asks_for_rest_says_for_how_long() {
+        let rest = |wanted: &str| {
+            let mut answer = answer(503, "<Error><Code>SlowDown</Code></Error>");
+            answer.headers.insert("retry-after", wanted.parse().unwrap());
+            match told_of(&answer) {
+                TierError::Busy { rest, .. } => Some(rest.as_secs()),
+                _ => None,
+            }
+        };
+        assert_eq!(rest("7"), Some(7));
+        assert_eq!(rest("Sun, 29 Nov 2026 12:01:00 GMT"), Some(60));
+        for odd in ["soon", "-3", "Sun, 29 Nov 2026 11:00:00 GMT"] {
+            assert_eq!(rest(odd), None, "{odd}");
+        }
     }
 
     #[test]

@@ -6,7 +6,9 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use super::client::Call;
+use super::refused::S3Failure;
 use crate::ObjectPath;
+use crate::http::Answer;
 use crate::http::sums::summed;
 
 /// The header with the sum in Base64.
@@ -48,6 +50,17 @@ pub(super) fn noted(call: Call, sum: &[u8; 32]) -> Call {
         .header("x-amz-sdk-checksum-algorithm", "SHA256")
 }
 
+/// Holds a sum against the one that the store says it has, if it says one. A sum of an upload in parts has
+/// the number of parts behind it and says nothing of the whole.
+pub(super) fn hold(answer: &Answer, sum: &[u8; 32]) -> Result<(), S3Failure> {
+    match answer.header(SUM_HEADER).filter(|noted| !noted.contains('-')) {
+        Some(noted) if noted != BASE64_STANDARD.encode(sum) => {
+            Err(S3Failure::Altered { came: "with another sum than the one that the store noted" })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Writes a sum as a signature wants it.
 pub(super) fn hex(sum: &[u8; 32]) -> String {
     use std::fmt::Write as _;
@@ -59,6 +72,8 @@ pub(super) fn hex(sum: &[u8; 32]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderMap, StatusCode};
+
     use super::*;
 
     #[tokio::test]
@@ -68,6 +83,26 @@ mod tests {
         assert_eq!(named(&hex(&sum)), Some(sum));
         for other in [&hex(&sum)[1..], &format!("{}.age", hex(&sum)), &hex(&sum).to_uppercase()] {
             assert_eq!(named(other), None, "{other}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_is_held_against_the_stores_sum() {
+        let held = async |noted: Option<&str>, body: &'static str| {
+            let mut headers = HeaderMap::new();
+            if let Some(noted) = noted {
+                headers.insert(SUM_HEADER, noted.parse().unwrap());
+            }
+            let body = Bytes::from_static(body.as_bytes());
+            let sum = sha256(body.clone()).await;
+            hold(&Answer { status: StatusCode::OK, headers, body }, &sum)
+        };
+        let noted = "LCa0a2j/xo/5m0U8HTBBNBNCLXBkg7+g+YpeiGJm564=";
+        assert!(held(Some(noted), "foo").await.is_ok());
+        let altered = held(Some(noted), "bar").await;
+        assert!(matches!(altered, Err(S3Failure::Altered { .. })), "{altered:?}");
+        for untold in [None, Some("LCa0a2j/xo/5m0U8HTBBNBNC=-3")] {
+            assert!(held(untold, "bar").await.is_ok(), "{untold:?}");
         }
     }
 }
