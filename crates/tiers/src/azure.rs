@@ -32,6 +32,7 @@ mod versions;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -314,7 +315,11 @@ impl Tier for AzureTier {
     }
 
     async fn thaw(&self, path: &ObjectPath) -> Result<(), TierError> {
-        let asked = classes::thaw(&self.client, &self.key(path)).await;
+        let asked = classes::thaw(&self.client, &self.key(path), self.placement.thaw).await;
         asked.map_err(|failure| self.request("thaw", path).failed_at_azure(failure))
+    }
+
+    fn thaw_within(&self) -> Option<Duration> {
+        Some(classes::thaw_within(self.placement.thaw))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -261,6 +262,10 @@ impl Tier for CountingTier {
     async fn thaw(&self, path: &ObjectPath) -> Result<(), TierError> {
         self.counters.ask(Operation::Thaw);
         self.inner.thaw(path).await
+    }
+
+    fn thaw_within(&self) -> Option<Duration> {
+        self.inner.thaw_within()
     }
 }
 

@@ -227,6 +227,9 @@ impl Classify for TierError {
                     "write conditional_put = false for {tier} in the plan, and let only one host write there"
                 )))
             }
+            Self::Cold { .. } => Some(Hint::new(
+                "lifeboat restore ASSET --to DIR --thaw asks the store for all that a restore reads; --dry-run tells the hours and the price",
+            )),
             Self::Full { tier, .. } => {
                 Some(Hint::new(format!("free space on {tier}, then run the command again")))
             }

@@ -547,6 +547,10 @@ impl Tier for FaultTier {
         self.inner.thaw(path).await?;
         self.after(Operation::Thaw, path, fault)
     }
+
+    fn thaw_within(&self) -> Option<Duration> {
+        self.inner.thaw_within()
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! [`envelope`], what everything outside a tier's repository is sealed in.
 
 pub mod azure;
+pub mod cold;
 pub mod conformance;
 pub mod counting;
 pub mod durable;
@@ -30,6 +31,7 @@ pub mod tier;
 pub mod warmth;
 
 pub use azure::AzureTier;
+pub use cold::ColdTier;
 pub use counting::CountingTier;
 pub use error::TierError;
 pub use fault::FaultTier;
@@ -37,7 +39,7 @@ pub use local::LocalTier;
 pub use memory::MemoryTier;
 pub use path::{ObjectPath, ObjectPrefix};
 pub use patience::Patience;
-pub use placement::{AccessClass, LockRule, Placement};
+pub use placement::{AccessClass, LockRule, Placement, ThawSpeed};
 pub use protection::{LockMode, Protection};
 pub use refusal::Refusal;
 pub use retry::{RetryPolicy, RetryTier, steady};

@@ -59,7 +59,7 @@ impl MemoryTier {
     ///
     /// What is locked can be neither deleted nor replaced; storing the same bytes again is harmless.
     pub fn locking(clock: Arc<dyn Clock>, rule: LockRule) -> Self {
-        let placement = Placement { lock: Some(rule), access: None };
+        let placement = Placement { lock: Some(rule), ..Placement::default() };
         Self { objects: Mutex::default(), clock, placement }
     }
 

@@ -29,6 +29,18 @@ pub struct LockRule {
     pub keep: Duration,
 }
 
+/// How soon what was asked for can be read; who wants it sooner pays more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ThawSpeed {
+    /// The cheapest: for S3 up to half a day.
+    Bulk,
+    /// As the vendor has it.
+    #[default]
+    Standard,
+    /// The dearest: minutes, or an hour.
+    Fast,
+}
+
 /// How objects are stored; by default as the store does by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Placement {
@@ -36,6 +48,8 @@ pub struct Placement {
     pub lock: Option<LockRule>,
     /// Where those go that only a recovery reads.
     pub access: Option<AccessClass>,
+    /// How soon they are to come back from where nothing can be read at once.
+    pub thaw: ThawSpeed,
 }
 
 impl Placement {
@@ -68,7 +82,7 @@ mod tests {
     #[test]
     fn only_what_must_go_soon_stays_unlocked() {
         let lock = LockRule { mode: LockMode::Compliance, keep: Duration::from_hours(24) };
-        let placement = Placement { lock: Some(lock), access: None };
+        let placement = Placement { lock: Some(lock), ..Placement::default() };
         let until =
             |path: &str| placement.locked_until(&path.parse().unwrap(), Timestamp::UNIX_EPOCH);
         let tomorrow = Some(Timestamp::from_second(24 * 3600).unwrap());

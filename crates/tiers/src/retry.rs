@@ -275,6 +275,10 @@ impl Tier for RetryTier {
     async fn thaw(&self, path: &ObjectPath) -> Result<(), TierError> {
         self.retry(move |_| self.inner.thaw(path)).await
     }
+
+    fn thaw_within(&self) -> Option<Duration> {
+        self.inner.thaw_within()
+    }
 }
 
 #[cfg(test)]

@@ -36,6 +36,7 @@ mod versions;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -343,7 +344,11 @@ impl Tier for S3Tier {
     }
 
     async fn thaw(&self, path: &ObjectPath) -> Result<(), TierError> {
-        let asked = classes::thaw(&self.client, &self.key(path)).await;
+        let asked = classes::thaw(&self.client, &self.key(path), self.placement.thaw).await;
         asked.map_err(|failure| self.request("thaw", path).failed(failure))
+    }
+
+    fn thaw_within(&self) -> Option<Duration> {
+        Some(classes::thaw_within(self.placement.access, self.placement.thaw))
     }
 }

@@ -216,6 +216,10 @@ impl Tier for ThrottleTier {
     async fn thaw(&self, path: &ObjectPath) -> Result<(), TierError> {
         self.inner.thaw(path).await
     }
+
+    fn thaw_within(&self) -> Option<Duration> {
+        self.inner.thaw_within()
+    }
 }
 
 #[cfg(test)]

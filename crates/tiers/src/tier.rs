@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -195,6 +196,12 @@ pub trait Tier: Debug + Send + Sync + 'static {
     async fn thaw(&self, path: &ObjectPath) -> Result<(), TierError> {
         self.head(path).await.map(drop)
     }
+
+    /// Returns how long it takes at most until a cold object that was asked for can be read, as the vendor
+    /// says of the class that this tier stores in; `None` where nothing is ever cold.
+    fn thaw_within(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// Delegates to a shared tier, so that decorators can wrap what others hold too.
@@ -268,5 +275,9 @@ impl<T: Tier + ?Sized> Tier for Arc<T> {
 
     async fn thaw(&self, path: &ObjectPath) -> Result<(), TierError> {
         (**self).thaw(path).await
+    }
+
+    fn thaw_within(&self) -> Option<Duration> {
+        (**self).thaw_within()
     }
 }

@@ -77,7 +77,7 @@ async fn names(tier: &S3Tier) -> Vec<String> {
 
 fn locked(keep: Duration) -> Placement {
     let lock = Some(LockRule { mode: LockMode::Compliance, keep });
-    Placement { lock, access: None }
+    Placement { lock, ..Placement::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -198,7 +198,7 @@ async fn classes_pages_and_missing_buckets_are_what_s3_makes_of_them() {
 
 async fn what_only_a_recovery_reads_is_cold_until_it_is_asked_for(moto: &Moto) {
     let mut options = options(moto, "plain", "cold");
-    options.placement = Placement { lock: None, access: Some(AccessClass::Archive) };
+    options.placement = Placement { access: Some(AccessClass::Archive), ..Placement::default() };
     let tier = tier(&options);
     let body = Bytes::from_static(b"pack");
     tier.put_cold(&path("repo/data/aa/aa"), body, PutMode::Overwrite).await.unwrap();

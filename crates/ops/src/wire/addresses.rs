@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lifeboat_model::{Cancel, Clock};
-use lifeboat_plan::plan::tier::{AccessTier, LockMode, Tier as PlannedTier};
+use lifeboat_plan::plan::tier::{AccessTier, LockMode, ThawSpeed, Tier as PlannedTier};
 use lifeboat_plan::value::address::TierUrl;
 use lifeboat_plan::value::secret::SecretRef;
 use lifeboat_plan::value::sftp_place::SftpPlace;
@@ -247,7 +247,12 @@ fn placement(tier: &PlannedTier) -> Placement {
         AccessTier::Cold => AccessClass::Cold,
         AccessTier::Archive => AccessClass::Archive,
     });
-    Placement { lock: tier.locked_for().map(|keep| LockRule { mode, keep }), access }
+    let thaw = match tier.thaw {
+        ThawSpeed::Bulk => lifeboat_tiers::ThawSpeed::Bulk,
+        ThawSpeed::Standard => lifeboat_tiers::ThawSpeed::Standard,
+        ThawSpeed::Fast => lifeboat_tiers::ThawSpeed::Fast,
+    };
+    Placement { lock: tier.locked_for().map(|keep| LockRule { mode, keep }), access, thaw }
 }
 
 #[cfg(test)]

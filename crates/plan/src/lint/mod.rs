@@ -5,6 +5,7 @@
 //! nothing fills) only run when all of the plan could be read, since a table that was dropped for
 //! a typing mistake must not set off a second complaint.
 
+mod archive;
 mod blackout;
 mod empty_list;
 mod escalation_order;
@@ -116,7 +117,9 @@ impl Problem {
     }
 }
 
-const RULES: [Rule; 23] = [
+const RULES: [Rule; 25] = [
+    archive::KEEP,
+    archive::LOG,
     blackout::RULE,
     empty_list::RULE,
     escalation_order::RULE,

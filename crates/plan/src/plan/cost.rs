@@ -28,10 +28,14 @@ table! {
         per_gib_month: Option<f64>,
         /// Reading a GiB back.
         per_gib_read: Option<f64>,
+        /// Making a GiB readable that lies in `access = "archive"`.
+        per_gib_thaw: Option<f64>,
         /// A thousand requests that store, copy or list.
         per_1000_writes: Option<f64>,
         /// A thousand requests that read an object or ask about it.
         per_1000_reads: Option<f64>,
+        /// A thousand requests that make an object readable.
+        per_1000_thaws: Option<f64>,
         /// Having the tier for a month, whatever is in it.
         per_month: Option<f64>,
     }

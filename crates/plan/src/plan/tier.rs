@@ -22,6 +22,8 @@ table! {
         lock_mode: LockMode = LockMode::Compliance,
         /// The access tier that copies are moved to.
         access: Option<AccessTier>,
+        /// How soon a recovery gets what lies in `access = "archive"`; sooner is dearer.
+        thaw: ThawSpeed = ThawSpeed::Standard,
         /// The address of the store's API, if it is not the vendor's.
         endpoint: Option<String>,
         /// The store's region.
@@ -50,6 +52,11 @@ const SLACK_DIVISOR: u32 = 4;
 const SLACK_MIN: Duration = Duration::from_hours(24);
 
 impl Tier {
+    /// Tells whether what only a recovery reads takes hours until it can be read.
+    pub fn is_archive(&self) -> bool {
+        self.access == Some(AccessTier::Archive)
+    }
+
     /// Returns for how long an object is locked when it is stored: for what the plan says, and for as
     /// long as lies between two times at which the lock of what is still needed is extended.
     pub fn locked_for(&self) -> Option<Duration> {
@@ -79,6 +86,18 @@ words! {
         Cold = "cold",
         /// After hours of waiting.
         Archive = "archive",
+    }
+}
+
+words! {
+    /// How soon a store hands out what cannot be read at once.
+    pub enum ThawSpeed {
+        /// The cheapest: up to half a day of S3, and as `standard` of Azure.
+        Bulk = "bulk",
+        /// As the vendor has it: five hours of S3, fifteen of Azure.
+        Standard = "standard",
+        /// The dearest: minutes of S3 (which may refuse large packs), an hour of Azure.
+        Fast = "fast",
     }
 }
 
@@ -146,6 +165,7 @@ mod tests {
             path_style: None,
             conditional_put: true,
             access: None,
+            thaw: ThawSpeed::Standard,
             endpoint: None,
             region: None,
             profile: None,

@@ -289,3 +289,20 @@ fn a_newer_format_is_refused_in_so_many_words() {
     let sample = small().with("format = 1", "format = 2");
     says(&sample, &[("unknown-format", "2")]);
 }
+
+#[test]
+fn what_an_archive_does_not_do_and_costs_all_the_same() {
+    let archive = |keep: &str| {
+        let tier = format!("url = \"s3://shop-backups\"\naccess = \"archive\"\nkeep = {keep}");
+        small().with("url = \"s3://shop-backups\"", &tier)
+    };
+    let short = archive("{ within = \"30d\" }");
+    says(&short, &[("archive-keep", "\"archive\"")]);
+    assert!(short.report().contains("90 days"), "{}", short.report());
+    says(&archive("{ within = \"90d\" }"), &[]);
+    let log = "{ mode = \"archive\", to = [\"near\", \"far\"], ack = [\"near\"] }";
+    let logged = DATABASE.replace("BASE", "base = \"physical\"\n").replace("WAL", log);
+    let sample = archive("{ within = \"90d\" }").plus(&logged);
+    says(&sample, &[("archive-log", "\"archive\"")]);
+    assert_eq!(sample.diagnostics()[0].severity, Severity::Note);
+}

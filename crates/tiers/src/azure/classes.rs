@@ -3,12 +3,14 @@
 //! Source: Azure Storage documentation, "Access tiers for blob data", "Blob rehydration from the archive
 //! tier"; REST API, "Put Blob", "Get Blob Properties", "Set Blob Tier".
 
+use std::time::Duration;
+
 use http::Method;
 
 use super::client::{AzureClient, Call};
 use super::refused::AzureFailure;
 use crate::http::Answer;
-use crate::{AccessClass, Warmth};
+use crate::{AccessClass, ThawSpeed, Warmth};
 
 /// The header with the access tier.
 const CLASS: &str = "x-ms-access-tier";
@@ -26,6 +28,23 @@ const fn class(access: AccessClass) -> &'static str {
 /// Stores what is put in an access tier.
 pub(super) fn placed(call: Call, access: AccessClass) -> Call {
     call.header(CLASS, class(access))
+}
+
+/// Returns the priority of Azure for a speed.
+const fn priority(speed: ThawSpeed) -> &'static str {
+    match speed {
+        ThawSpeed::Bulk | ThawSpeed::Standard => "Standard",
+        ThawSpeed::Fast => "High",
+    }
+}
+
+/// Returns how long it takes at most until a blob that was asked for can be read; the faster for less than
+/// ten gigabytes.
+pub(super) const fn thaw_within(speed: ThawSpeed) -> Duration {
+    match speed {
+        ThawSpeed::Bulk | ThawSpeed::Standard => Duration::from_hours(15),
+        ThawSpeed::Fast => Duration::from_hours(1),
+    }
 }
 
 /// Reads from the headers of a blob whether it can be read at once.
@@ -46,13 +65,17 @@ pub(super) fn warmth(answer: &Answer) -> Warmth {
 ///
 /// It goes to `Hot`, where reading costs nothing more and there is no least time to pay for, and stays there.
 /// Only what lies in `Archive` may be asked for: the same request would move what lies in `Cool`.
-pub(super) async fn thaw(client: &AzureClient, key: &str) -> Result<(), AzureFailure> {
+pub(super) async fn thaw(
+    client: &AzureClient,
+    key: &str,
+    speed: ThawSpeed,
+) -> Result<(), AzureFailure> {
     let answer = client.ask_through(Call::new(Method::HEAD, key)).await?;
     if warmth(&answer) != Warmth::Cold {
         return Ok(());
     }
     let call = Call::new(Method::PUT, key).query("comp", "tier");
-    let call = placed(call, AccessClass::Hot).header("x-ms-rehydrate-priority", "Standard");
+    let call = placed(call, AccessClass::Hot).header("x-ms-rehydrate-priority", priority(speed));
     match client.ask_through(call).await {
         Ok(_) => Ok(()),
         // Somebody else asked in between.
