@@ -48,6 +48,6 @@ impl TierTraffic {
 
 /// Returns a number of bytes in GiB, for a price.
 #[expect(clippy::cast_precision_loss, reason = "a price is rounded to cents")]
-fn gib(bytes: u64) -> f64 {
+pub(crate) fn gib(bytes: u64) -> f64 {
     bytes as f64 / GIB as f64
 }

@@ -13,6 +13,7 @@ pub mod blob;
 pub mod cache;
 pub mod check;
 pub mod chunker;
+pub mod cold;
 pub mod compress;
 pub mod config;
 pub mod copy;

@@ -15,6 +15,7 @@
 //!   durable in its new place.
 //! - Nothing is removed once the lock may have been lost.
 //! - Packs that rustic marked as `packs_to_delete` stay, and stay marked.
+//! - A pack in cold storage is removed if nothing of it is used, and else stays as it is.
 //! - Data and directories lie in packs of their own.
 //!
 //! # Crash consistency

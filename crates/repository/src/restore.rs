@@ -52,9 +52,10 @@ mod tar;
 pub mod target;
 mod verify;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use lifeboat_model::{Cancel, EventSink};
+use lifeboat_model::{Cancel, EventSink, PackId};
 
 use crate::error::RepositoryError;
 use crate::profile::Profile;
@@ -180,6 +181,38 @@ pub fn preview(
     options: &RestoreOptions,
     cancel: &Cancel,
 ) -> Result<RestoreReport, RepositoryError> {
+    let (mut plan, mut report) = foresee(repository, snapshot, options, cancel)?;
+    let totals = *plan.totals();
+    report.files = totals.files;
+    report.directories = totals.directories;
+    report.others = totals.others;
+    report.bytes = totals.bytes;
+    let pieces = reads::in_order_of_packs(&mut plan.pieces);
+    report.bytes_written = pieces.iter().map(|piece| u64::from(piece.plaintext_length())).sum();
+    let reach = reads::Reach::of(repository.store());
+    report.bytes_fetched = reads::ranges(pieces, reach).map(|range| u64::from(range.length)).sum();
+    report.sort();
+    Ok(report)
+}
+
+/// Returns the packs from which [`restore`] would read content: those of directories are left out, and of
+/// what is right in the target already.
+pub fn packs_needed(
+    repository: &Repository<Indexed>,
+    snapshot: &Snapshot,
+    options: &RestoreOptions,
+    cancel: &Cancel,
+) -> Result<BTreeSet<PackId>, RepositoryError> {
+    Ok(foresee(repository, snapshot, options, cancel)?.0.packs())
+}
+
+/// Makes a plan and looks at what of it is in the target.
+fn foresee(
+    repository: &Repository<Indexed>,
+    snapshot: &Snapshot,
+    options: &RestoreOptions,
+    cancel: &Cancel,
+) -> Result<(RestorePlan, RestoreReport), RepositoryError> {
     target::refuse_occupied(&options.target, options.existing)?;
     let mut plan = options.plan(repository, snapshot, cancel)?;
     let mut report = plan.known.clone();
@@ -193,17 +226,7 @@ pub fn preview(
         }
     }
     plan.foresee_blocked(&mut report);
-    let totals = *plan.totals();
-    report.files = totals.files;
-    report.directories = totals.directories;
-    report.others = totals.others;
-    report.bytes = totals.bytes;
-    let pieces = reads::in_order_of_packs(&mut plan.pieces);
-    report.bytes_written = pieces.iter().map(|piece| u64::from(piece.plaintext_length())).sum();
-    let reach = reads::Reach::of(repository.store());
-    report.bytes_fetched = reads::ranges(pieces, reach).map(|range| u64::from(range.length)).sum();
-    report.sort();
-    Ok(report)
+    Ok((plan, report))
 }
 
 impl RestorePlan {

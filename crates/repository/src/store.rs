@@ -25,7 +25,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, future, stream};
 use lifeboat_model::{IndexId, KeyId, LockId, PackId, SnapshotId};
-use lifeboat_tiers::{ObjectPath, ObjectPrefix, PutMode, ReadRange, Tier, TierError};
+use lifeboat_tiers::{ObjectPath, ObjectPrefix, PutMode, ReadRange, Tier, TierError, Warmth};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
@@ -222,6 +222,11 @@ impl Store {
     ) -> JoinHandle<Result<Bytes, TierError>> {
         let (tier, path) = (Arc::clone(&self.tier), self.path(id));
         self.runtime.spawn(async move { tier.get(&path, range).await })
+    }
+
+    /// Tells whether a file can be read at once.
+    pub fn warmth<I: FileId>(&self, id: &I) -> Result<Warmth, TierError> {
+        self.runtime.block_on(self.tier.warmth(&self.path(id)))
     }
 
     /// Returns the size of a file in bytes.

@@ -148,6 +148,10 @@ impl Shown {
                 let bytes = size(locked.bytes);
                 writeln!(page, "repository: {bytes} stay, since the store locks them")?;
             }
+            if prune.packs.cold.count > 0 {
+                let bytes = size(prune.packs.cold.bytes);
+                writeln!(page, "repository: {bytes} stay, since they are in cold storage")?;
+            }
         }
         if let Some(asked) = &tier.requests {
             writeln!(

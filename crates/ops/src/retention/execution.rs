@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use futures::{StreamExt as _, stream};
 use lifeboat_model::{Cancel, Capability, EventSink, IndexId, PackId, SnapshotId, TierName};
+use lifeboat_plan::plan::tier::Tier;
 use lifeboat_postgres::archive::inventory::Listed;
 use lifeboat_repository::forget::remove_snapshots;
 use lifeboat_repository::lock::LockGuard;
 use lifeboat_repository::prune::{
-    self, Locked, PruneOptions, PrunePlan, PruneReport, SmallIndexFiles,
+    self, Locked, PruneOptions, PrunePlan, PruneReport, Repack, SmallIndexFiles,
 };
 use lifeboat_repository::store::FileId;
 use lifeboat_tiers::{Protection, TierError};
@@ -80,7 +81,8 @@ impl Work<'_> {
     /// Decides what is pruned, beside what is locked.
     fn plan(&self, without: BTreeSet<SnapshotId>) -> Result<PrunePlan<'_>, OpsError> {
         let repository = &self.tier.repository;
-        let mut options = PruneOptions { without, ..PruneOptions::default() };
+        let repack = self.repack();
+        let mut options = PruneOptions { without, repack, ..PruneOptions::default() };
         let may_be_locked = self.tier.named.tier.capabilities().has(Capability::ObjectLock);
         if may_be_locked {
             let listed = repository.store().list::<IndexId>().map_err(OpsError::from)?;
@@ -102,6 +104,14 @@ impl Work<'_> {
         }
         // What is locked all the same is refused by the store, and told.
         Ok(prune::plan(repository, options, self.events, self.cancel)?)
+    }
+
+    /// Where packs of data cannot be read at once they are not packed anew: waking them takes hours, and what
+    /// goes sooner than the vendor counts is paid all the same.
+    fn repack(&self) -> Repack {
+        let tiers = self.open.site().plan().tiers();
+        let is_archive = tiers.get(&self.tier.named.name).is_some_and(Tier::is_archive);
+        if is_archive { Repack::CacheableOnly } else { Repack::All }
     }
 
     /// Returns those of the files that the store locks.

@@ -5,6 +5,8 @@ use lifeboat_plan::plan::cost::TierCost;
 use lifeboat_repository::prune::PruneReport;
 use serde::Serialize;
 
+use crate::traffic::gib;
+
 /// How many objects a page of a listing has, on every store that pages.
 const PAGE: u64 = 1000;
 
@@ -66,11 +68,10 @@ impl Price {
         prune: &PruneReport,
         log_bytes: u64,
     ) -> Self {
-        let gibibytes = |bytes: u64| bytes as f64 / (1_u64 << 30) as f64;
         let thousands =
             |count: u64, price: Option<f64>| count as f64 / 1000.0 * price.unwrap_or(0.0);
-        let read = gibibytes(prune.traffic.bytes_read) * cost.per_gib_read.unwrap_or(0.0);
-        let freed = gibibytes(prune.freed_bytes + log_bytes);
+        let read = gib(prune.traffic.bytes_read) * cost.per_gib_read.unwrap_or(0.0);
+        let freed = gib(prune.freed_bytes + log_bytes);
         Self {
             once: thousands(requests.writes + requests.lists, cost.per_1000_writes)
                 + thousands(requests.reads, cost.per_1000_reads)
@@ -112,8 +113,10 @@ mod tests {
         let cost = TierCost {
             per_gib_month: Some(0.5),
             per_gib_read: Some(0.25),
+            per_gib_thaw: None,
             per_1000_writes: Some(100.0),
             per_1000_reads: Some(200.0),
+            per_1000_thaws: None,
             per_month: Some(9.0),
         };
         let price = Price::of(&cost, &requests, &prune, going.log_bytes);

@@ -103,6 +103,10 @@ pub struct CheckReport {
     pub packs_read: u64,
     /// How many packs were to be read and could not be: what is in them is not known.
     pub packs_unread: u64,
+    /// How many of those are in cold storage.
+    pub packs_cold: u64,
+    /// How many bytes those have that are in cold storage.
+    pub bytes_cold: u64,
     /// How many bytes those have that were read.
     pub bytes_read: u64,
     /// The packs that are missing, or from which something cannot be had.

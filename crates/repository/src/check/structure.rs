@@ -6,8 +6,8 @@ use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 
 use lifeboat_model::{
-    BlobId, Cancel, Cancelled, Classify, ErrorKind, Event, EventSink, IndexId, PackId, SnapshotId,
-    Stage, Work,
+    BlobId, ByteSize, Cancel, Cancelled, Classify, ErrorKind, Event, EventSink, IndexId, PackId,
+    SnapshotId, Stage, Work,
 };
 use lifeboat_tiers::TierError;
 
@@ -266,6 +266,11 @@ impl<'r, S: State> Structure<'r, S> {
                         .push(finding(Severity::Error, problem).mended_by(Remedy::LostPack));
                     gone.insert(pack.id, number);
                 }
+                Err(TierError::Cold { .. }) => {
+                    self.report.packs_unread += 1;
+                    self.report.packs_cold += 1;
+                    self.report.bytes_cold += pack.size;
+                }
                 Err(error) => {
                     self.report.packs_unread += 1;
                     let problem = format!("could not be read: {}", explain(&error));
@@ -273,7 +278,20 @@ impl<'r, S: State> Structure<'r, S> {
                 }
             }
         }
+        self.add_cold();
         self.lose(&gone)
+    }
+
+    /// Says once for all of them how much cannot be read without waiting for it.
+    fn add_cold(&mut self) {
+        let CheckReport { packs_cold, bytes_cold, .. } = self.report;
+        if packs_cold > 0 {
+            let bytes = ByteSize(bytes_cold);
+            let problem = format!(
+                "{packs_cold} packs with {bytes} are in cold storage and were not read, so nothing is known of what they hold"
+            );
+            self.findings.push(Finding::new(Severity::Unverified, "data", problem));
+        }
     }
 
     /// Notes that nothing can be had of packs that are gone, each with its finding.

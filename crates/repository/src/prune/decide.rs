@@ -82,6 +82,10 @@ fn damage(object: StoredObject, defect: Defect) -> Refusal {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Moving {
     pub pack: PackId,
+    /// The size of the pack.
+    pub size: u64,
+    /// How many bytes of its blobs do not move.
+    pub left: u64,
     /// The blobs, in the order of their offsets.
     pub blobs: Vec<PackedBlob>,
 }
@@ -487,15 +491,18 @@ fn collect_moving(
         if repacked.binary_search(&pack.id).is_err() {
             return;
         }
-        let mut blobs = Vec::new();
+        let (mut blobs, mut left) = (Vec::new(), 0);
         for (blob, ordinal) in &pack.blobs {
             let table = used.table(blob.kind);
             if table.note(*ordinal).is_some_and(|count| count != SETTLED) {
                 table.set_note(*ordinal, SETTLED);
                 blobs.push(*blob);
+            } else {
+                left += u64::from(blob.length);
             }
         }
-        decision.moving.push(Moving { pack: pack.id, blobs });
+        let size = pack_size(pack.blobs.iter().map(|(blob, _)| blob));
+        decision.moving.push(Moving { pack: pack.id, size, left, blobs });
     })?;
     decision.moving.sort_unstable_by_key(|moving| moving.pack);
     // Nothing that is used may be left out; the rules above see to it, and this makes sure.

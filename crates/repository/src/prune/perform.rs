@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use lifeboat_model::{Cancel, Event, EventSink, PackId, Stage, Work};
-use lifeboat_tiers::ReadRange;
+use lifeboat_tiers::{ReadRange, TierError};
 
 use super::decide::{Decision, Moving};
 use super::{PrunePlan, PruneReport, Uncompressed, WORKERS_MAX};
@@ -36,12 +37,14 @@ impl PrunePlan<'_> {
         events.emit(Event::Started { stage: Stage::Prune, total });
         let bytes_read = AtomicU64::new(0);
         let requests = AtomicU64::new(0);
+        let cold = Mutex::default();
         let mover = Mover {
             repository,
             writer: PackWriter::new(repository, pack_size(self.options.pack_size.0), cancel),
             uncompressed: self.options.uncompressed,
             bytes_read: &bytes_read,
             requests: &requests,
+            cold: &cold,
             events,
             cancel,
         };
@@ -49,6 +52,7 @@ impl PrunePlan<'_> {
         // Work is cancelled when the lock is lost; that is the reason to name then.
         lock.check()?;
         let written = outcome?;
+        decision.leave(&cold.into_inner().unwrap_or_else(PoisonError::into_inner));
         drop(std::mem::take(&mut decision.moving));
         decision.keep(&written.ids);
         let removals = decision.removals();
@@ -79,6 +83,16 @@ impl PrunePlan<'_> {
 }
 
 impl Decision {
+    /// Lets packs stay that could not be read, since they are in cold storage: waking them costs more than what
+    /// is unused in them.
+    fn leave(&mut self, cold: &BTreeSet<PackId>) {
+        for moving in self.moving.iter().filter(|moving| cold.contains(&moving.pack)) {
+            self.removed.remove(&moving.pack);
+            self.report.packs.keep_cold(moving.size);
+            self.report.unused_after_bytes += moving.left;
+        }
+    }
+
     /// Keeps packs that were just written: what a killed prune left without listing it may be the very
     /// pack that this one made of the same blobs.
     fn keep(&mut self, written: &BTreeSet<PackId>) {
@@ -98,6 +112,8 @@ struct Mover<'a> {
     uncompressed: Uncompressed,
     bytes_read: &'a AtomicU64,
     requests: &'a AtomicU64,
+    /// Packs that cannot be read before somebody asks for them.
+    cold: &'a Mutex<BTreeSet<PackId>>,
     events: &'a dyn EventSink,
     cancel: &'a Cancel,
 }
@@ -139,6 +155,10 @@ impl Mover<'_> {
             let range = ReadRange::Bounded { offset: run.offset, length: run.length };
             let read = self.repository.store().get_into(&moving.pack, range, &mut tools.bytes);
             self.requests.fetch_add(1, Ordering::Relaxed);
+            if matches!(read, Err(TierError::Cold { .. })) {
+                self.cold.lock().unwrap_or_else(PoisonError::into_inner).insert(moving.pack);
+                return Ok(());
+            }
             if read.is_err() {
                 // What went wrong is told by the single reads that follow.
                 tools.bytes.clear();

@@ -13,7 +13,7 @@ pub struct Amount {
 }
 
 impl Amount {
-    pub(super) const fn add(&mut self, bytes: u64) {
+    pub(crate) const fn add(&mut self, bytes: u64) {
         self.count += 1;
         self.bytes += bytes;
     }
@@ -32,8 +32,20 @@ pub struct PacksReport {
     pub orphans: Amount,
     /// They would be removed, and stay since the store locks them.
     pub locked: Amount,
+    /// They would be packed anew, and stay since they are in cold storage; they count as kept too.
+    pub cold: Amount,
     /// They are not listed any more: they are not there, and nothing of them is used.
     pub missing: u64,
+}
+
+impl PacksReport {
+    /// Lets a pack stay that was to be packed anew.
+    pub(super) const fn keep_cold(&mut self, bytes: u64) {
+        self.repacked.count -= 1;
+        self.repacked.bytes -= bytes;
+        self.kept.add(bytes);
+        self.cold.add(bytes);
+    }
 }
 
 /// What goes to and comes from the tier.

@@ -1,13 +1,13 @@
 //! What a restore is going to do, before it looks at the target.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsString;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use lifeboat_model::pattern::EntryKind;
-use lifeboat_model::{BlobId, Cancel};
+use lifeboat_model::{BlobId, Cancel, PackId};
 
 use super::entries::{DirNumber, Entries, EntryNumber, Sort, Wanted};
 use super::name::Component;
@@ -111,6 +111,12 @@ impl RestorePlan {
     /// Returns how much there is to do.
     pub const fn totals(&self) -> &RestoreTotals {
         &self.totals
+    }
+
+    /// Returns the packs from which content is read.
+    pub fn packs(&self) -> BTreeSet<PackId> {
+        let missing = self.pieces.iter().filter(|piece| !piece.is_there);
+        missing.map(|piece| self.packs.pack(piece)).collect()
     }
 
     /// Returns what is known beforehand to fail.

@@ -6,6 +6,7 @@
 mod bandwidth;
 mod beside;
 mod changes;
+mod cold;
 mod copies;
 mod faults;
 mod fingerprints;

@@ -130,6 +130,13 @@ pub fn write_report(page: &mut Page, report: &PruneReport) -> fmt::Result {
     row(&mut table, "removed, unused", packs.removed);
     row(&mut table, "removed, in no index", packs.orphans);
     page.table(&table);
+    if packs.cold.count > 0 {
+        let (count, bytes) = (packs.cold.count, size(packs.cold.bytes));
+        writeln!(
+            page,
+            "kept as they are, since they are in cold storage: {count} packs with {bytes}"
+        )?;
+    }
     if packs.missing > 0 {
         writeln!(page, "forgotten, as they are not there: {} packs", packs.missing)?;
     }
