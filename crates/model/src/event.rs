@@ -19,6 +19,8 @@ pub enum Stage {
     Structure,
     /// Reading stored data back and checking it.
     Data,
+    /// Waiting until what lies cold can be read.
+    Thaw,
     /// Writing restored files.
     Restore,
     /// Copying a snapshot from one repository into another.
@@ -38,6 +40,7 @@ impl fmt::Display for Stage {
             Self::Index => "loading index",
             Self::Structure => "checking structure",
             Self::Data => "reading data",
+            Self::Thaw => "waiting for cold storage",
             Self::Restore => "restoring",
             Self::Copy => "copying",
             Self::Prune => "pruning",

@@ -54,6 +54,7 @@ use lifeboat_model::instant::compact_instant;
 use lifeboat_model::{AssetName, Cancel, Event, EventSink, Exit, JobId, SnapshotId, TierName};
 use lifeboat_model::{ScheduleName, SiteName, Timestamp};
 use lifeboat_plan::plan::asset::Asset;
+use lifeboat_plan::plan::tier::Tier as PlannedTier;
 use lifeboat_repository::RepositoryError;
 use lifeboat_repository::backup::{Counts, Skipped};
 use serde::Serialize;
@@ -640,11 +641,17 @@ impl Job<'_> {
             if let Ok(tier) = self.tier(name) {
                 let hold = self.hold(tier).expect("a tier that is usable is held");
                 let (tier, cancel) = ((tier, Some(hold.guard())), hold.cancel());
-                let (share, events) = (Share::AfterBackup, self.events);
+                let (share, events) = (self.share(name), self.events);
                 verified.push(verify_tier(self.open, tier, self.id, share, events, cancel)?);
             }
         }
         Ok(verified)
+    }
+
+    /// Returns how much is read after a backup: no data of an archive, which nobody asked to be woken.
+    fn share(&self, tier: &TierName) -> Share {
+        let is_archive = self.site().plan().tiers().get(tier).is_some_and(PlannedTier::is_archive);
+        if is_archive { Share::None } else { Share::AfterBackup }
     }
 
     /// Tells listeners of a stage that has no progress of its own.

@@ -30,6 +30,7 @@ use crate::recovery::sandbox::SandboxError;
 use crate::recovery_key::ParseKeyError;
 use crate::secret::SecretError;
 use crate::state::StateError;
+use crate::thaw::ThawError;
 use lifeboat_tiers::envelope::EnvelopeError;
 
 /// An operation could not be carried out.
@@ -86,6 +87,9 @@ pub enum OpsError {
     /// A cluster could not be started.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// What is needed lies in cold storage.
+    #[error(transparent)]
+    Thaw(#[from] ThawError),
     /// A sandbox could not be made.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
@@ -387,6 +391,7 @@ impl OpsError {
             Self::Postgres(error) => Some(error),
             Self::DumpedTable(error) => Some(error),
             Self::Sandbox(error) => Some(error),
+            Self::Thaw(error) => Some(error),
             Self::Base(error) => Some(error),
             Self::Choice(error) => Some(error),
             Self::Placement(error) => Some(error),

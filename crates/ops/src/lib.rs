@@ -30,6 +30,7 @@ pub mod state;
 pub mod status;
 pub mod step_order;
 pub mod surroundings;
+pub mod thaw;
 pub mod tier_mark;
 pub mod tier_state;
 pub mod traffic;

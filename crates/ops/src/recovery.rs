@@ -9,16 +9,20 @@
 //! A kill leaves a directory that no server starts from, until a restore with `--delta` completes it. Nothing
 //! but the directory and those of its tablespaces is written to.
 
+mod bases;
 mod log_reach;
 mod running;
 pub mod sandbox;
 pub mod verified;
 
+use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lifeboat_model::{AssetName, Cancel, EventSink, Exit, JobId, Lsn, SiteName, SnapshotId};
+use lifeboat_model::{
+    AssetName, Cancel, EventSink, Exit, JobId, Lsn, PackId, SiteName, SnapshotId,
+};
 use lifeboat_model::{TierName, Timestamp};
 use lifeboat_plan::plan::asset::Postgres;
 use lifeboat_postgres::base::Manifest;
@@ -28,20 +32,22 @@ use lifeboat_postgres::recovery::choice::Behind;
 use lifeboat_postgres::recovery::choose;
 use lifeboat_postgres::recovery::placement::{Before, Finish, Owner};
 use lifeboat_postgres::recovery::settings::{AtTarget, Place, ReadAhead, RecoverySettings};
-use lifeboat_postgres::recovery::{Candidate, Choice, ChoiceError, Placement, RecoveryTarget};
+use lifeboat_postgres::recovery::{Choice, ChoiceError, Placement, RecoveryTarget};
 use lifeboat_repository::listing::find;
 use lifeboat_repository::restore::{
-    self, Existing, RestoreOptions, RestoreReport as FilesReport, Selection, Unexpected, read_file,
+    self, Existing, RestoreOptions, RestorePlan, RestoreReport as FilesReport, Selection,
+    Unexpected, packs_needed, read_file,
 };
 use lifeboat_repository::{Node, NodeKind, RepositoryError, Snapshot};
 use serde::Serialize;
 
+use self::bases::{Found, bases, gate};
 use self::log_reach::ArchivedLog;
-use crate::backup::base::{ETC, base_folder, has_base, read_manifest};
+use crate::backup::base::{ETC, base_folder};
 use crate::catalog::body::{Body, JobEnded, JobStarted, Restored};
 use crate::ending::Ending;
 use crate::error::{OpsError, Trouble};
-use crate::point::tag;
+use crate::thaw::{Gate, ThawForecast, ThawOptions};
 use crate::wire::Site;
 use crate::wire::open::{NewTiers, OpenSite, OpenTier};
 
@@ -84,6 +90,8 @@ pub struct RecoveryOptions {
     pub start: Start,
     /// The words of the command that fetches the log, up to its socket.
     pub fetch: Vec<String>,
+    /// What is done about packs in cold storage.
+    pub thaw: ThawOptions,
 }
 
 /// What a recovery is going to do.
@@ -125,6 +133,9 @@ pub struct RecoveryPreview {
     pub cluster: String,
     /// The cluster that took its place later, as after a major upgrade.
     pub followed_by: Option<Follower>,
+    /// What of it lies in cold storage; absent where nothing does, and once it was recovered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thaw: Option<ThawForecast>,
 }
 
 /// A cluster that took another one's place.
@@ -181,7 +192,10 @@ pub fn preview(
     cancel: &Cancel,
 ) -> Result<RecoveryPreview, OpsError> {
     let open = open(site, options, events, cancel)?;
-    Ok(choose_base(&open, options)?.preview(site, options))
+    let chosen = choose_base(&open, options, (events, cancel))?;
+    let packs = || chosen.packs(options, cancel);
+    let thaw = chosen.gate(&open, options, cancel).forecast(packs)?;
+    Ok(RecoveryPreview { thaw, ..chosen.preview(site, options) })
 }
 
 /// Recovers.
@@ -192,8 +206,10 @@ pub fn recover(
     cancel: &Cancel,
 ) -> Result<RecoveryReport, OpsError> {
     let open = open(site, options, events, cancel)?;
-    let chosen = choose_base(&open, options)?;
+    let chosen = choose_base(&open, options, (events, cancel))?;
     chosen.placement(options)?.check(options.before)?;
+    let packs = || chosen.packs(options, cancel);
+    chosen.gate(&open, options, cancel).pass(options.thaw, packs, events)?;
     let (job, started) = (site.surroundings().new_job(), site.surroundings().now());
     let (command, assets) = ("restore".to_owned(), vec![options.asset.clone()]);
     open.record(Body::JobStarted(JobStarted { job, command, assets }))?;
@@ -245,13 +261,6 @@ fn open<'s>(
     OpenSite::open(site, &tiers, NewTiers::Leave, events, cancel)
 }
 
-/// A base backup on a tier.
-struct Found {
-    id: SnapshotId,
-    snapshot: Snapshot,
-    manifest: Manifest,
-}
-
 /// What was chosen.
 struct Chosen<'o> {
     tier: &'o OpenTier,
@@ -264,13 +273,14 @@ struct Chosen<'o> {
 fn choose_base<'o>(
     open: &'o OpenSite<'_>,
     options: &RecoveryOptions,
+    heard: (&dyn EventSink, &Cancel),
 ) -> Result<Chosen<'o>, OpsError> {
-    let site = open.site();
-    let postgres = site.asset(&options.asset)?.postgres().ok_or_else(|| OpsError::NotInPlan {
-        what: format!("`{}` as an asset of kind = \"postgres\"", options.asset),
-    })?;
+    let postgres =
+        open.site().asset(&options.asset)?.postgres().ok_or_else(|| OpsError::NotInPlan {
+            what: format!("`{}` as an asset of kind = \"postgres\"", options.asset),
+        })?;
     for tier in tiers_in_order(open, &options.asset) {
-        let bases = bases(site, tier, options)?;
+        let bases = bases(open, tier, options, heard)?;
         if !bases.is_empty() {
             return choose_among(open, postgres, options, tier, bases);
         }
@@ -293,17 +303,16 @@ fn choose_among<'o>(
     mut bases: Vec<Found>,
 ) -> Result<Chosen<'o>, OpsError> {
     // A major upgrade makes another cluster, and no log leads from the one to the other.
-    let mut systems: Vec<u64> = bases.iter().map(|base| base.manifest.system_id).collect();
+    let mut systems: Vec<u64> = bases.iter().map(|base| base.head.system_id).collect();
     systems.dedup();
     let mut refused = None;
     for system_id in systems {
-        let own = |base: &&Found| base.manifest.system_id == system_id;
-        let candidates: Vec<_> =
-            bases.iter().filter(own).map(|base| Candidate::from(&base.manifest)).collect();
+        let own = |base: &&Found| base.head.system_id == system_id;
+        let candidates: Vec<_> = bases.iter().filter(own).map(|base| base.head.candidate).collect();
         let mut log = ArchivedLog::open(open, postgres, system_id)?;
         match choose(&candidates, &options.target, &mut log) {
             Ok(choice) => {
-                let is_chosen = |base: &Found| base.manifest.system_id == system_id;
+                let is_chosen = |base: &Found| base.head.system_id == system_id;
                 let mut places = (0..bases.len()).filter(|place| is_chosen(&bases[*place]));
                 let place = places.nth(choice.base).expect("a candidate is one of the bases");
                 let followed_by = follower(&bases, &bases[place]);
@@ -321,48 +330,19 @@ fn choose_among<'o>(
 
 /// Returns the cluster of the first base backup after a chosen one that is of another.
 fn follower(bases: &[Found], chosen: &Found) -> Option<Follower> {
-    let (id, stopped) = (chosen.manifest.system_id, chosen.manifest.stopped);
-    let manifests = bases.iter().map(|base| &base.manifest);
-    let later = manifests.filter(|later| later.system_id != id && later.stopped > stopped);
-    later.min_by_key(|later| later.stopped).map(|later| Follower {
-        cluster: later.system_id.to_string(),
-        reachable_from: later.stopped,
-    })
-}
-
-/// Reads the base backups of an asset, the newest first, down to the first from which the target can be
-/// reached.
-fn bases(site: &Site, tier: &OpenTier, options: &RecoveryOptions) -> Result<Vec<Found>, OpsError> {
-    let (asset, own) = (&options.asset, tag("asset", &options.asset));
-    let mut snapshots = tier.repository.snapshots()?;
-    snapshots.retain(|(_, snapshot)| {
-        let is_own = snapshot.hostname == site.name().as_str() && snapshot.tags.contains(&own);
-        is_own && has_base(snapshot, asset)
-    });
-    snapshots.sort_by_key(|(_, snapshot)| std::cmp::Reverse(snapshot.time.instant()));
-    let mut bases = Vec::new();
-    for (id, snapshot) in snapshots {
-        let manifest = read_manifest(tier, &snapshot, asset)?;
-        let reaches = match options.target {
-            RecoveryTarget::Time(time) => manifest.stopped <= time,
-            RecoveryTarget::Latest | RecoveryTarget::Immediate => true,
-            // Positions and names are of one cluster's log, and it may not be the newest one's.
-            RecoveryTarget::Lsn(_) | RecoveryTarget::Xid(_) | RecoveryTarget::Name(_) => false,
-        };
-        bases.push(Found { id, snapshot, manifest });
-        if reaches {
-            bases.rotate_right(1);
-            break;
-        }
-    }
-    Ok(bases)
+    let (id, stopped) = (chosen.head.system_id, chosen.head.candidate.stopped);
+    let heads = bases.iter().map(|base| (base.head.system_id, base.head.candidate.stopped));
+    let later = heads.filter(|(cluster, later)| *cluster != id && *later > stopped);
+    later
+        .min_by_key(|(_, later)| *later)
+        .map(|(cluster, reachable_from)| Follower { cluster: cluster.to_string(), reachable_from })
 }
 
 impl Chosen<'_> {
     fn preview(&self, site: &Site, options: &RecoveryOptions) -> RecoveryPreview {
-        let Found { id, manifest, .. } = &self.found;
+        let Found { id, head, .. } = &self.found;
         let places =
-            Placement::place_tablespaces(&options.to, &manifest.tablespaces, &options.tablespaces);
+            Placement::place_tablespaces(&options.to, &head.tablespaces, &options.tablespaces);
         RecoveryPreview {
             schema: SCHEMA,
             site: site.name().clone(),
@@ -372,17 +352,76 @@ impl Chosen<'_> {
             at: options.target.to_string(),
             target: self.choice.target.to_string(),
             timeline: self.choice.history.timeline().0,
-            start_lsn: manifest.start_lsn,
-            consistent_lsn: manifest.stop_lsn,
-            consistent: manifest.stopped,
+            start_lsn: head.candidate.start,
+            consistent_lsn: head.candidate.stop,
+            consistent: head.candidate.stopped,
             end_lsn: self.choice.end,
             last_commit: self.choice.last_commit,
             to: options.to.clone(),
             tablespaces: places.into_iter().map(|space| (space.from, space.to)).collect(),
-            damaged_pages: manifest.damaged_pages(),
-            cluster: manifest.system_id.to_string(),
+            damaged_pages: head.damaged_pages,
+            cluster: head.system_id.to_string(),
             followed_by: self.followed_by.clone(),
+            thaw: None,
         }
+    }
+
+    /// Reads what the base backup is; on a tier whose packs lie cold only once they can be read.
+    fn manifest(&self) -> Result<&Manifest, OpsError> {
+        self.found.manifest(self.tier)
+    }
+
+    /// Returns what stands before its packs.
+    fn gate<'a>(
+        &'a self,
+        open: &'a OpenSite<'a>,
+        options: &'a RecoveryOptions,
+        cancel: &'a Cancel,
+    ) -> Gate<'a> {
+        gate(open, self.tier, options, self.found.id, cancel)
+    }
+
+    /// Returns the packs from which a recovery reads, without those whose content is right already where a
+    /// cluster is kept.
+    fn packs(
+        &self,
+        options: &RecoveryOptions,
+        cancel: &Cancel,
+    ) -> Result<BTreeSet<PackId>, OpsError> {
+        if options.before == Before::Empty {
+            return self.found.packs(self.tier, cancel);
+        }
+        let (repository, folder) = (&self.tier.repository, base_folder(&options.asset));
+        let directories = self.directories(options)?;
+        let apart: Vec<_> = directories.iter().map(|(from, _)| from.clone()).collect();
+        let mut packs = self.found.packs_without(self.tier, &apart, cancel)?;
+        let control = folder.join(DATA_FOLDER).join(CONTROL_FILE);
+        let (snapshot, everything) = (&self.found.snapshot, Selection::default());
+        packs.extend(RestorePlan::new(repository, snapshot, &control, everything, cancel)?.packs());
+        for (from, to) in directories {
+            let options = files_options(options.before, Keeping::Durable, &to);
+            packs.extend(packs_needed(repository, &self.below(&from)?, &options, cancel)?);
+        }
+        Ok(packs)
+    }
+
+    /// Returns the directories of the snapshot that become the cluster's, each with its place.
+    fn directories(&self, options: &RecoveryOptions) -> Result<Vec<(PathBuf, PathBuf)>, OpsError> {
+        let (folder, placement) = (base_folder(&options.asset), self.placement(options)?);
+        let data = (folder.join(DATA_FOLDER), placement.data);
+        let tablespaces = placement.tablespaces.into_iter().map(|tablespace| {
+            let from = folder.join(TABLESPACE_FOLDER).join(tablespace.oid.to_string());
+            (from, tablespace.to)
+        });
+        Ok(std::iter::once(data).chain(tablespaces).collect())
+    }
+
+    /// Returns a snapshot of what lies below a directory.
+    fn below(&self, path: &Path) -> Result<Snapshot, OpsError> {
+        let NodeKind::Directory { subtree } = self.node(path)?.kind else {
+            return Err(RepositoryError::NotAFile { path: path.to_owned() }.into());
+        };
+        Ok(Snapshot { tree: subtree, ..self.found.snapshot.clone() })
     }
 
     fn node(&self, path: &Path) -> Result<Node, OpsError> {
@@ -404,7 +443,7 @@ impl Chosen<'_> {
         let node = self.node(&base_folder(&options.asset).join(DATA_FOLDER))?;
         let tablespaces = Placement::place_tablespaces(
             &options.to,
-            &self.found.manifest.tablespaces,
+            &self.found.head.tablespaces,
             &options.tablespaces,
         );
         Ok(Placement {
@@ -421,6 +460,23 @@ impl Chosen<'_> {
 enum Keeping {
     Durable,
     Throwaway,
+}
+
+/// Returns how a directory of a cluster is restored, its control file left out.
+fn files_options(before: Before, keeping: Keeping, to: &Path) -> RestoreOptions {
+    let control = format!("/{CONTROL_FILE}");
+    let (existing, unexpected) = match before {
+        // Directories of tablespaces in place lie within the data directory.
+        Before::Empty => (Existing::Always, Unexpected::Keep),
+        Before::Cluster => (Existing::Always, Unexpected::Remove),
+    };
+    RestoreOptions {
+        existing,
+        unexpected,
+        selection: Selection::new(&[], &[control.as_str()]).expect("it is a plain path"),
+        durable: keeping == Keeping::Durable,
+        ..RestoreOptions::new(to)
+    }
 }
 
 /// How a cluster is recovered.
@@ -453,12 +509,10 @@ impl Recovery<'_> {
     /// Restores the files, and makes them a cluster that can be started if they are complete.
     fn put_in_place(&self) -> Result<FilesReport, OpsError> {
         let placement = self.chosen.placement(self.options)?;
-        placement.begin(self.options.before, self.chosen.found.manifest.major())?;
-        let folder = base_folder(&self.options.asset);
-        let mut files = self.restore(&folder.join(DATA_FOLDER), &placement.data)?;
-        for tablespace in &placement.tablespaces {
-            let from = folder.join(TABLESPACE_FOLDER).join(tablespace.oid.to_string());
-            files.add(self.restore(&from, &tablespace.to)?);
+        placement.begin(self.options.before, self.chosen.manifest()?.major())?;
+        let mut files = FilesReport::default();
+        for (from, to) in self.chosen.directories(self.options)? {
+            files.add(self.restore(&from, &to)?);
         }
         if !files.is_complete() {
             // Without all of its files a cluster must not become one that can be started.
@@ -471,32 +525,15 @@ impl Recovery<'_> {
 
     /// Restores what lies below a path of the snapshot into a directory, the control file left out.
     fn restore(&self, from: &Path, to: &Path) -> Result<FilesReport, OpsError> {
-        let node = self.chosen.node(from)?;
-        let NodeKind::Directory { subtree } = node.kind else {
-            return Err(RepositoryError::NotAFile { path: from.to_owned() }.into());
-        };
-        let snapshot = Snapshot { tree: subtree, ..self.chosen.found.snapshot.clone() };
-        let control = format!("/{CONTROL_FILE}");
-        let selection = Selection::new(&[], &[control.as_str()]).expect("it is a plain path");
-        let (existing, unexpected) = match self.options.before {
-            // Directories of tablespaces in place lie within the data directory.
-            Before::Empty => (Existing::Always, Unexpected::Keep),
-            Before::Cluster => (Existing::Always, Unexpected::Remove),
-        };
-        let options = RestoreOptions {
-            existing,
-            unexpected,
-            selection,
-            durable: self.manner.keeping == Keeping::Durable,
-            ..RestoreOptions::new(to)
-        };
+        let snapshot = self.chosen.below(from)?;
+        let options = files_options(self.options.before, self.manner.keeping, to);
         let repository = &self.chosen.tier.repository;
         Ok(restore::restore(repository, &snapshot, &options, self.events, self.cancel)?)
     }
 
     fn finish(&self) -> Result<Finish, OpsError> {
         let folder = base_folder(&self.options.asset);
-        let manifest = &self.chosen.found.manifest;
+        let manifest = self.chosen.manifest()?;
         let configuration = manifest.configuration.iter().map(|file| {
             let ConfigurationFile { role, path } = file;
             let stored = folder.join(ETC).join(path.0.strip_prefix("/").unwrap_or(&path.0));
@@ -506,24 +543,24 @@ impl Recovery<'_> {
             control: self.read(&folder.join(DATA_FOLDER).join(CONTROL_FILE))?,
             label: self.read(&folder.join("backup_label"))?,
             configuration: configuration.collect::<Result<_, OpsError>>()?,
-            settings: self.settings(),
+            settings: self.settings(manifest.major()),
             manifest: manifest.clone(),
         })
     }
 
-    fn settings(&self) -> RecoverySettings {
+    fn settings(&self, major: u32) -> RecoverySettings {
         RecoverySettings {
             target: self.chosen.choice.target.clone(),
             timeline: self.chosen.choice.history.timeline(),
             at_target: self.manner.at_target,
             restore_command: self.manner.restore_command.clone(),
             place: Place::Beside,
-            read_ahead: self.read_ahead(),
+            read_ahead: self.read_ahead(major),
         }
     }
 
-    fn read_ahead(&self) -> ReadAhead {
-        let can = self.chosen.found.manifest.major() >= READS_AHEAD;
+    fn read_ahead(&self, major: u32) -> ReadAhead {
+        let can = major >= READS_AHEAD;
         match self.chosen.choice.behind {
             Behind::Hole if can => ReadAhead::Never,
             Behind::Hole | Behind::Whole => ReadAhead::Usual,

@@ -15,6 +15,7 @@ mod database;
 mod elsewhere;
 mod files;
 mod output;
+mod packs;
 mod stage;
 mod tables;
 
@@ -23,11 +24,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lifeboat_model::Timestamp;
+use lifeboat_model::instant::compact_instant;
 use lifeboat_model::{AssetName, Cancel, EventSink, Exit, JobId, SiteName, SnapshotId, TierName};
 use lifeboat_plan::plan::asset::AssetKind;
 use lifeboat_repository::Snapshot;
 use lifeboat_repository::lock::LockGuard;
-use lifeboat_repository::restore::RestoreReport as FilesReport;
+use lifeboat_repository::restore::{RestoreReport as FilesReport, Selection};
 use serde::Serialize;
 
 pub use database::DatabaseReport;
@@ -38,6 +40,7 @@ use crate::ending::Ending;
 use crate::error::{OpsError, Trouble};
 use crate::holdings::Holdings;
 use crate::point::{At, Capture, capture_at};
+use crate::thaw::{Gate, ThawForecast, ThawOptions};
 use crate::wire::Site;
 use crate::wire::open::{NewTiers, OpenSite, OpenTier};
 
@@ -71,10 +74,31 @@ pub struct RestoreOptions {
     pub confirm: Option<SiteName>,
     /// Whether an owner that could not be set makes the restore incomplete.
     pub strict_owner: bool,
+    /// What of the files, where they go to a directory.
+    pub selection: Selection,
+    /// What is done about packs in cold storage.
+    pub thaw: ThawOptions,
+}
+
+impl RestoreOptions {
+    /// The newest of an asset, all of it, from the first tier that has it; replaces nothing and asks no store for
+    /// what lies cold.
+    pub fn new(asset: AssetName, to: Destination) -> Self {
+        Self {
+            asset,
+            at: At::Latest,
+            tier: None,
+            to,
+            confirm: None,
+            strict_owner: false,
+            selection: Selection::default(),
+            thaw: ThawOptions::default(),
+        }
+    }
 }
 
 /// What a restore is going to do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RestorePreview {
     /// The version of this document.
     pub schema: u32,
@@ -93,6 +117,9 @@ pub struct RestorePreview {
     pub replaces: Vec<String>,
     /// Whether what is replaced is kept aside; if not, a command of the plan decides what becomes of it.
     pub keeps_replaced: bool,
+    /// What of it lies in cold storage; absent where nothing does, and once it was restored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thaw: Option<ThawForecast>,
 }
 
 /// What a restore did.
@@ -146,8 +173,12 @@ pub fn preview(
     events: &dyn EventSink,
     cancel: &Cancel,
 ) -> Result<RestorePreview, OpsError> {
+    let kind = &site.asset(&options.asset)?.kind;
     let open = open(site, options, events, cancel)?;
-    Ok(choose(&open, options, cancel)?.preview)
+    let chosen = choose(&open, options, cancel)?;
+    let packs = || chosen.packs(options, kind, cancel);
+    let thaw = chosen.gate(&open, options, cancel).forecast(packs)?;
+    Ok(RestorePreview { thaw, ..chosen.preview })
 }
 
 /// Restores.
@@ -157,12 +188,14 @@ pub fn restore(
     events: &dyn EventSink,
     cancel: &Cancel,
 ) -> Result<RestoreJobReport, OpsError> {
-    site.asset(&options.asset)?;
+    let kind = &site.asset(&options.asset)?.kind;
     if options.to == Destination::InPlace && options.confirm.as_ref() != Some(site.name()) {
         return Err(OpsError::Unconfirmed { site: site.name().clone() });
     }
     let open = open(site, options, events, cancel)?;
     let chosen = choose(&open, options, cancel)?;
+    let packs = || chosen.packs(options, kind, cancel);
+    chosen.gate(&open, options, cancel).pass(options.thaw, packs, events)?;
     let (job, started) = (site.surroundings().new_job(), site.surroundings().now());
     let asset = options.asset.clone();
     let (command, assets) = ("restore".to_owned(), vec![asset]);
@@ -273,8 +306,23 @@ fn choose<'o>(
         target,
         replaces,
         keeps_replaced: !matches!(kind, AssetKind::Command(_)),
+        thaw: None,
     };
     Ok(Chosen { tier, snapshot, preview })
+}
+
+impl Chosen<'_> {
+    /// Returns what stands before the packs of a restore.
+    fn gate<'a>(
+        &'a self,
+        open: &'a OpenSite<'a>,
+        options: &'a RestoreOptions,
+        cancel: &'a Cancel,
+    ) -> Gate<'a> {
+        let RestorePreview { capture, snapshot, .. } = &self.preview;
+        let at = compact_instant(capture.time);
+        Gate { open, tier: self.tier, asset: &options.asset, snapshot: *snapshot, at, cancel }
+    }
 }
 
 /// A restore while it runs.

@@ -135,6 +135,7 @@ impl List {
             && self.asset.as_ref().is_none_or(|asset| match body {
                 Body::AssetBackedUp(backup) => backup.asset == *asset,
                 Body::Restored(restored) => restored.asset == *asset,
+                Body::ThawRequested(requested) => requested.asset == *asset,
                 Body::RestoreVerified(verified) => verified.asset == *asset,
                 Body::JobStarted(started) => started.assets.contains(asset),
                 _ => false,
@@ -176,6 +177,9 @@ fn about(body: &Body) -> String {
         Body::TierVerified(verified) => format!("{} {}", verified.tier, verified.outcome),
         Body::Restored(restored) => {
             format!("{} from {}: {}", restored.asset, restored.tier, restored.ending)
+        }
+        Body::ThawRequested(requested) => {
+            format!("{} from {}: {} packs", requested.asset, requested.tier, requested.packs)
         }
         Body::RestoreVerified(verified) => {
             format!("{} from {}: {}", verified.asset, verified.tier, verified.outcome)

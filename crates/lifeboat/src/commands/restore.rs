@@ -2,33 +2,39 @@
 
 mod bootstrap;
 pub mod cluster;
+mod thaw;
 
 use std::fmt::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 use lifeboat_model::{AssetName, Exit, JobId, Secret, SiteName, TierName, Timestamp};
 use lifeboat_ops::bare_machine::{self, FoundSite, WantedPlan};
 use lifeboat_ops::ending::Ending;
+use lifeboat_ops::error::explain;
 use lifeboat_ops::point::At;
-use lifeboat_ops::recovery::has_base_backups;
+use lifeboat_ops::recovery::{self, RecoveryOptions, has_base_backups};
 use lifeboat_ops::recovery_key::RecoveryKey;
 use lifeboat_ops::restore::{
     self, DatabaseReport, Destination, RestoreJobReport, RestoreOptions, RestorePreview,
     RestoredTable,
 };
+use lifeboat_ops::thaw::ThawForecast;
 use lifeboat_ops::wire::addresses::Outside;
 use lifeboat_ops::{OpsError, Site};
+use lifeboat_repository::restore::Selection;
 use serde::Serialize;
 
-use self::cluster::ClusterArguments;
+use self::cluster::{ClusterArguments, parse_target};
+use self::thaw::{Attempt, ComeBack, ThawArguments, write_forecast};
 use super::key;
 use crate::failure::{CommandError, Failure};
 use crate::prompt::Terminal;
 use crate::render::{self, Answer, Page, RestoredFiles, ShownPath, Sort, time};
 use crate::screen;
 use crate::session::Session;
+use crate::surroundings;
 
 /// The arguments of `lifeboat restore`.
 #[derive(Debug, Args)]
@@ -75,12 +81,20 @@ pub struct Restore {
     /// with --from it is asked for if this is left out
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
+    /// Restore only what this pattern names, and what lies below it; to be repeated for more
+    #[arg(long, value_name = "PATTERN", requires = "to", conflicts_with = "table")]
+    include: Vec<String>,
+    /// Restore nothing that this pattern names
+    #[arg(long, value_name = "PATTERN", requires = "to", conflicts_with_all = ["table", "include"])]
+    exclude: Vec<String>,
     /// End with 3 when an owner could not be set
     #[arg(long)]
     strict_owner: bool,
     /// Confirm beforehand that this site's data may be replaced
     #[arg(long, value_name = "SITE")]
     confirm: Option<SiteName>,
+    #[command(flatten)]
+    cold: ThawArguments,
     #[command(flatten)]
     cluster: ClusterArguments,
 }
@@ -97,7 +111,23 @@ Examples:
   lifeboat restore database --at 2026-11-23T01:59:59Z --to /srv/pg --start
   lifeboat restore database --table public.orders --to /srv/orders
   lifeboat restore --from s3://shop-backups/site --key-file /media/stick/recovery.key
+  lifeboat restore media --tier offsite --to /srv/restored --dry-run
+  lifeboat restore media --include /srv/media/a.jpg --tier offsite --to /srv/restored --thaw --wait
   lifeboat restore media --from file:///mnt/backups --to /srv/restored";
+
+/// What a restore would do, as it is shown.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Previewed(RestorePreview);
+
+impl Answer for Previewed {
+    const SCHEMA: &'static str = "lifeboat.restore.preview/1";
+
+    fn write(&self, page: &mut Page) -> fmt::Result {
+        page.write_str(&announcement(&self.0))?;
+        write_forecast(self.0.thaw.as_ref(), page)
+    }
+}
 
 /// What a restore did, as it is shown.
 #[derive(Serialize)]
@@ -198,11 +228,14 @@ impl Restore {
             None => (self.site(session)?, self.tier.clone()),
         };
         if let Some((asset, to)) = self.cluster_of(&what, &site)? {
-            let (arguments, at) = (self.cluster, self.at);
-            return arguments.run(&site, (asset, tier), (&at, &to), session);
+            return self.run_cluster(&site, (asset, tier), &to, session);
         }
         let mut options = self.options(&what, &site, tier)?;
         let events = session.events();
+        if self.cold.is_dry_run() {
+            let preview = restore::preview(&site, &options, &*events, &session.cancel)?;
+            return session.done(&Previewed(preview));
+        }
         if options.to == Destination::InPlace {
             let preview = restore::preview(&site, &options, &*events, &session.cancel)?;
             // What was shown is what is restored, also if a backup ends in between.
@@ -211,9 +244,86 @@ impl Restore {
             show(&preview);
             options.confirm = Some(self.confirmation(site.name(), session)?);
         }
-        let report = restore::restore(&site, &options, &*events, &session.cancel)?;
-        let exit = report.exit();
-        session.end(&Restored::from(report), exit)
+        let attempt = self.cold.attempt(session, |thaw| {
+            let options = RestoreOptions { thaw, ..options.clone() };
+            restore::restore(&site, &options, &*events, &session.cancel)
+        });
+        match attempt? {
+            Attempt::Done(report) => {
+                let exit = report.exit();
+                session.end(&Restored::from(report), exit)
+            }
+            Attempt::Waits(forecast) => {
+                let words = self.again(&forecast, session)?;
+                ComeBack::end(forecast, &words, session)
+            }
+        }
+    }
+
+    /// Restores a server from its base backup, or says what that would do.
+    fn run_cluster(
+        self,
+        site: &Site,
+        (asset, tier): (AssetName, Option<TierName>),
+        to: &Path,
+        session: &Session,
+    ) -> Result<Exit, Failure> {
+        let options = self.cluster.options(&asset, tier, (parse_target(&self.at)?, to), session)?;
+        let events = session.events();
+        if self.cold.is_dry_run() {
+            return cluster::preview(site, &options, &*events, session);
+        }
+        let attempt = self.cold.attempt(session, |thaw| {
+            let options = RecoveryOptions { thaw, ..options.clone() };
+            recovery::recover(site, &options, &*events, &session.cancel)
+        });
+        match attempt? {
+            Attempt::Done(report) => cluster::end(report, session),
+            Attempt::Waits(forecast) => {
+                let mut words = self.again(&forecast, session)?;
+                words.extend(["--to".to_owned(), options.to.display().to_string()]);
+                ComeBack::end(forecast, &words, session)
+            }
+        }
+    }
+
+    /// Returns the words of the command that goes on with the same, from the same tier.
+    fn again(&self, forecast: &ThawForecast, session: &Session) -> Result<Vec<String>, Failure> {
+        let mut words = vec!["lifeboat".to_owned()];
+        let mut add = |name: &str, value: &dyn fmt::Display| {
+            words.extend([name.to_owned(), value.to_string()]);
+        };
+        if self.from.is_none()
+            && let Ok(plan) = surroundings::find_plan(&session.global)
+        {
+            add("--plan", &surroundings::absolute(&plan)?.display());
+        }
+        add("restore", &forecast.asset);
+        add("--at", &forecast.at);
+        match &self.from {
+            Some(from) => add("--from", from),
+            None => add("--tier", &forecast.tier),
+        }
+        let values = [
+            ("--key-file", self.key_file.as_ref().map(|file| file.display().to_string())),
+            ("--to", self.to.as_ref().map(|to| to.display().to_string())),
+            ("--confirm", self.confirm.as_ref().map(ToString::to_string)),
+        ];
+        for (name, value) in values {
+            value.iter().for_each(|value| add(name, value));
+        }
+        let lists =
+            [("--table", &self.table), ("--include", &self.include), ("--exclude", &self.exclude)];
+        for (name, values) in lists {
+            values.iter().for_each(|value| add(name, value));
+        }
+        let flags = [
+            ("--in-place", self.in_place || self.database_only),
+            ("--strict-owner", self.strict_owner),
+        ];
+        words.extend(flags.iter().filter(|(_, given)| *given).map(|(name, _)| (*name).to_owned()));
+        words.extend(self.cluster.words());
+        Ok(words)
     }
 
     /// Returns what is to be restored, if it is said where to.
@@ -241,7 +351,8 @@ impl Restore {
             (_, to) if self.cluster.is_asked_for() => {
                 self.to = to;
                 let message = format!("`{what}` has no base backups");
-                let hint = "--delta, --start, --dry-run and --tablespace are for an asset with base = \"physical\"";
+                let hint =
+                    "--delta, --start and --tablespace are for an asset with base = \"physical\"";
                 Err(CommandError::usage(message, hint).into())
             }
             (_, to) => {
@@ -303,7 +414,10 @@ impl Restore {
             None => Destination::InPlace,
         };
         let strict_owner = self.strict_owner;
-        Ok(RestoreOptions { asset, at, tier, to, confirm: None, strict_owner })
+        let selection = Selection::new(&self.include, &self.exclude).map_err(|error| {
+            CommandError::usage(explain(&error), "write it as `lifeboat repo restore` takes it")
+        })?;
+        Ok(RestoreOptions { at, tier, strict_owner, selection, ..RestoreOptions::new(asset, to) })
     }
 
     /// Has the site's name typed, unless it was given.
@@ -397,6 +511,7 @@ mod tests {
             target: "/srv/media, /srv/logos".to_owned(),
             replaces: vec!["/srv/media".to_owned()],
             keeps_replaced: true,
+            thaw: None,
         };
         let head = format!("media of {} from primary", time::instant(preview.capture.time));
         assert_eq!(

@@ -7,10 +7,10 @@ use lifeboat_testing::restic::Restic;
 
 use crate::environment::Environment;
 
-const BUCKET: &str = "shop-backups";
+pub const BUCKET: &str = "shop-backups";
 
 /// A home that knows the server, as the AWS tools are told of one.
-fn home(moto: &Moto) -> Environment {
+pub fn home(moto: &Moto) -> Environment {
     let who = Moto::credentials();
     Environment::new()
         .with("AWS_ACCESS_KEY_ID", who.key_id)
@@ -19,7 +19,7 @@ fn home(moto: &Moto) -> Environment {
         .with("AWS_ENDPOINT_URL", moto.endpoint())
 }
 
-fn init(environment: &Environment) {
+pub fn init(environment: &Environment) {
     let near = format!("near={}", environment.path("near").display());
     let media = format!("media={}", environment.path("media").display());
     let far = format!("far=s3://{BUCKET}/site");

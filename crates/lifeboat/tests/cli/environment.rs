@@ -56,7 +56,8 @@ impl Environment {
         command
     }
 
-    fn dress(&self, command: &mut Command) {
+    /// Gives a command the environment in which `lifeboat` runs.
+    pub fn dress(&self, command: &mut Command) {
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())

@@ -7,6 +7,7 @@ mod bootstrap;
 mod bucket;
 mod capture;
 mod container;
+mod cold;
 mod daemon;
 mod damage;
 mod debian;

@@ -268,6 +268,7 @@ pub(super) fn conclude(
         stop_lsn: manifest.stop_lsn,
         stopped: manifest.stopped,
         damaged_pages: manifest.damaged_pages(),
+        tablespaces: Some(manifest.tablespaces.clone()),
     });
     let mut trouble = None;
     for file in manifest.files.iter().filter(|file| file.damaged_count() > 0) {

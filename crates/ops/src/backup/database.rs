@@ -28,9 +28,14 @@ pub struct DumpPaths {
 }
 
 impl DumpPaths {
+    /// Returns the folder of all that belongs to an asset's dumps.
+    pub fn folder(asset: &AssetName) -> PathBuf {
+        PathBuf::from(format!("/lifeboat/{asset}/dump"))
+    }
+
     /// Returns the paths for a database of an asset; names that need no escape stay as they are.
     pub fn new(asset: &AssetName, database: &str) -> Self {
-        let folder = PathBuf::from(format!("/lifeboat/{asset}/dump"));
+        let folder = Self::folder(asset);
         let database = file_name(database);
         Self {
             dump: folder.join(format!("{database}.dump")),

@@ -6,6 +6,7 @@ use lifeboat_model::{
     AssetName, JobId, Lsn, Outcome, PackId, PlanId, RecordId, RepositoryId, SnapshotId, TierName,
 };
 use lifeboat_model::{Timestamp, WriterId};
+use lifeboat_postgres::base::inventory::Tablespace;
 use lifeboat_postgres::enclosure::Isolation;
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +35,8 @@ pub enum Body {
     TierVerified(TierVerified),
     /// An asset was restored.
     Restored(Restored),
+    /// A store was asked for what lies cold.
+    ThawRequested(ThawRequested),
     /// An asset was recovered into a sandbox and checked.
     RestoreVerified(RestoreVerified),
     /// Snapshots that were on a tier are no longer there.
@@ -61,6 +64,7 @@ impl Body {
             Self::AssetBackedUp(_) => "asset-backed-up",
             Self::TierVerified(_) => "tier-verified",
             Self::Restored(_) => "restored",
+            Self::ThawRequested(_) => "thaw-requested",
             Self::RestoreVerified(_) => "restore-verified",
             Self::SnapshotsMissing(_) => "snapshots-missing",
             Self::RetentionDecided(_) => "retention-decided",
@@ -168,6 +172,9 @@ pub struct BaseRecord {
     pub stopped: Timestamp,
     /// How many pages were damaged on the server.
     pub damaged_pages: u64,
+    /// Its tablespaces; absent in records of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tablespaces: Option<Vec<Tablespace>>,
 }
 
 /// How many skipped files a record names; the report of the run names all.
@@ -228,6 +235,23 @@ pub struct Restored {
     pub ending: Ending,
     /// How long it took, in milliseconds.
     pub duration_ms: u64,
+}
+
+/// A store was asked to make readable what a recovery needs and lies cold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ThawRequested {
+    /// For which asset.
+    pub asset: AssetName,
+    /// On which tier.
+    pub tier: TierName,
+    /// For which snapshot.
+    pub snapshot: SnapshotId,
+    /// How many packs it was asked for.
+    pub packs: u64,
+    /// How many bytes were to be asked for.
+    pub bytes: u64,
+    /// Within how many seconds they can be read, as the vendor says.
+    pub within_s: u64,
 }
 
 /// An asset was recovered into a sandbox and checked.

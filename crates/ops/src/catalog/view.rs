@@ -326,6 +326,7 @@ const fn job_of(body: &Body) -> Option<JobId> {
         Body::RetentionDone(body) => Some(body.job),
         Body::RetentionHeld(_)
         | Body::RetentionReleased(_)
+        | Body::ThawRequested(_)
         | Body::Enrolment(_)
         | Body::PlanAdopted(_)
         | Body::KeyConfirmed(_)
@@ -368,6 +369,9 @@ fn subjects_of(body: &Body) -> Vec<Subject<'_>> {
             tier: Some(&body.tier),
             good: body.ending == Ending::Succeeded,
         }],
+        Body::ThawRequested(body) => {
+            vec![Subject { asset: Some(&body.asset), tier: Some(&body.tier), good: true }]
+        }
         Body::RestoreVerified(body) => vec![Subject {
             asset: Some(&body.asset),
             tier: Some(&body.tier),

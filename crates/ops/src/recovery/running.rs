@@ -47,7 +47,7 @@ pub(super) fn fetch_command(fetch: &[String], socket: Option<&Path>) -> String {
 impl Recovery<'_> {
     /// Starts the server and waits until it takes changes or waits at its target.
     pub(super) fn start(&self, data: &Path) -> Result<Started, OpsError> {
-        let manifest = &self.chosen.found.manifest;
+        let manifest = self.chosen.manifest()?;
         let postgres = self.site.asset(&self.options.asset)?.postgres();
         let postgres = postgres.expect("only a database has base backups");
         let (_, environment) = self.site.connection(postgres, self.cancel)?;

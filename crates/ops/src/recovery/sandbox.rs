@@ -62,6 +62,7 @@ use super::{
 };
 use crate::error::OpsError;
 use crate::surroundings::uuid_v7;
+use crate::thaw::ThawOptions;
 use crate::wal::WalError;
 use crate::wal::serve::{LogService, ServeOptions, Service};
 use crate::wire::{Site, client_environment};
@@ -177,10 +178,13 @@ impl Sandbox {
         let recovery = options.recovery(&place);
         let begun = surroundings.now();
         let open = open(site, &recovery, events, cancel)?;
-        let chosen = choose_base(&open, &recovery)?;
+        let chosen = choose_base(&open, &recovery, (events, cancel))?;
         let preview = chosen.preview(site, &recovery);
         announce(&preview);
-        let data = chosen.found.manifest.files.iter().map(|file| file.size).sum();
+        let packs = || chosen.packs(&recovery, cancel);
+        chosen.gate(&open, &recovery, cancel).pass(recovery.thaw, packs, events)?;
+        let manifest = chosen.manifest()?;
+        let data = manifest.files.iter().map(|file| file.size).sum();
         check_room(&place, data, preview.end_lsn.0.saturating_sub(preview.start_lsn.0))?;
         let ground = Ground::prepare(site, options, &chosen, &place)?;
         let manner = options.manner(&place);
@@ -192,7 +196,7 @@ impl Sandbox {
             return Err(SandboxError::Incomplete { files: files.failed.len() }.into());
         }
         let restored = surroundings.now();
-        look(&place.path(DATA), &chosen.found.manifest)?;
+        look(&place.path(DATA), manifest)?;
         let looked = surroundings.now();
         let log = ServedLog::begin(site, options, &place);
         let (server, isolation) = ground.start(site, options.demand, events, cancel)?;
@@ -301,6 +305,7 @@ impl SandboxOptions {
             tablespaces: Vec::new(),
             start: Start::No,
             fetch: std::iter::once(program).chain(words).collect(),
+            thaw: ThawOptions::default(),
         }
     }
 
@@ -368,7 +373,7 @@ impl Ground {
         chosen: &Chosen<'_>,
         place: &Place,
     ) -> Result<Self, OpsError> {
-        let manifest = &chosen.found.manifest;
+        let manifest = chosen.manifest()?;
         let environment = client_environment(&site.surroundings().environment);
         let connect = site.asset(&options.asset)?.postgres().map(|plan| plan.connect.as_str());
         let plans = Conninfo::parse(connect.unwrap_or_default(), &environment)?;

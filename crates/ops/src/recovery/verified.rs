@@ -37,6 +37,7 @@ use super::{RecoveryOptions, RecoveryPreview, Start, open};
 use crate::catalog::body::{Body, JobEnded, JobStarted, RestoreVerified};
 use crate::ending::Ending;
 use crate::error::{OpsError, Trouble, explain};
+use crate::thaw::ThawOptions;
 use crate::wire::Site;
 
 pub use self::checks::CheckResult;
@@ -215,7 +216,7 @@ impl Verifying<'_> {
     ) -> Result<Result<Counted, String>, OpsError> {
         let recovery = options.recovery(RecoveryTarget::Latest);
         let open = open(site, &recovery, events, cancel)?;
-        let counted = find_counted(&open, &recovery)?;
+        let counted = find_counted(&open, &recovery, (events, cancel))?;
         Ok(match (&options.moment, counted) {
             (Moment::At(RecoveryTarget::Lsn(lsn)), Ok(counted)) if *lsn == counted.position => {
                 Ok(counted)
@@ -324,6 +325,7 @@ impl VerifiedOptions {
             tablespaces: Vec::new(),
             start: Start::No,
             fetch: Vec::new(),
+            thaw: ThawOptions::default(),
         }
     }
 

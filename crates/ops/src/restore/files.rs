@@ -16,12 +16,18 @@ pub(super) fn replaced(snapshot: &Snapshot) -> (String, Vec<String>) {
     (snapshot.paths.join(", "), there.cloned().collect())
 }
 
+/// Returns how files are restored below a directory.
+pub(super) fn below(directory: &Path, options: &super::RestoreOptions) -> RestoreOptions {
+    RestoreOptions {
+        strict_owner: options.strict_owner,
+        selection: options.selection.clone(),
+        ..RestoreOptions::new(directory)
+    }
+}
+
 impl Restoration<'_> {
     pub(super) fn files_into(&self, directory: &Path) -> Result<Done, OpsError> {
-        let options = RestoreOptions {
-            strict_owner: self.options.strict_owner,
-            ..RestoreOptions::new(directory)
-        };
+        let options = below(directory, self.options);
         Ok(Done { files: Some(self.restore(&options)?), ..Done::default() })
     }
 

@@ -12,7 +12,6 @@ use lifeboat_ops::ending::Ending;
 use lifeboat_ops::holdings::recovery_points;
 use lifeboat_ops::key::confirm;
 use lifeboat_ops::named_tier::NamedTier;
-use lifeboat_ops::point::At;
 use lifeboat_ops::readiness::readiness;
 use lifeboat_ops::recovery_key::RecoveryKey;
 use lifeboat_ops::restore::{Destination, RestoreOptions, restore};
@@ -202,12 +201,8 @@ fn a_backup_after_damage_builds_on_nothing_that_is_damaged() {
         for (tier, folder) in tiers {
             let to = ground.path(&format!("from-{folder}"));
             let options = RestoreOptions {
-                asset: "media".parse().unwrap(),
-                at: At::Latest,
                 tier: Some(tier.parse().unwrap()),
-                to: Destination::Directory(to.clone()),
-                confirm: None,
-                strict_owner: false,
+                ..RestoreOptions::new("media".parse().unwrap(), Destination::Directory(to.clone()))
             };
             let restored = restore(&site, &options, &Silent, &Cancel::new()).unwrap();
             assert_eq!(restored.ending, Ending::Succeeded, "{damaged:?} {tier}: {restored:#?}");

@@ -286,14 +286,8 @@ fn what_was_read_under_a_lock_that_was_lost_counts_for_nothing() {
     back_up(&site).unwrap();
     let sleeps = |stage| Sleeps(stage, Arc::clone(&ground.clock));
 
-    let options = RestoreOptions {
-        asset: "media".parse().unwrap(),
-        at: At::Latest,
-        tier: None,
-        to: Destination::Directory(ground.path("out")),
-        confirm: None,
-        strict_owner: false,
-    };
+    let to = Destination::Directory(ground.path("out"));
+    let options = RestoreOptions::new("media".parse().unwrap(), to);
     let restored = restore(&site, &options, &sleeps(Stage::Restore), &Cancel::new());
     let error = lifeboat_ops::error::explain(&restored.unwrap_err());
     assert!(error.contains("was not refreshed for 30 minutes"), "{error}");

@@ -132,25 +132,15 @@ pub fn restore_into(
     at: At,
     to: Destination,
 ) -> Result<RestoreJobReport, OpsError> {
-    let options = RestoreOptions {
-        asset: asset.parse().unwrap(),
-        at,
-        tier: None,
-        to,
-        confirm: None,
-        strict_owner: false,
-    };
+    let options = RestoreOptions { at, ..RestoreOptions::new(asset.parse().unwrap(), to) };
     restore(site, &options, &Silent, &Cancel::new())
 }
 
 pub fn restore_in_place(site: &Site, asset: &str, at: At) -> Result<RestoreJobReport, OpsError> {
     let options = RestoreOptions {
-        asset: asset.parse().unwrap(),
         at,
-        tier: None,
-        to: Destination::InPlace,
         confirm: Some(site.name().clone()),
-        strict_owner: false,
+        ..RestoreOptions::new(asset.parse().unwrap(), Destination::InPlace)
     };
     restore(site, &options, &Silent, &Cancel::new())
 }

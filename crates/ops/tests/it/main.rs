@@ -4,6 +4,7 @@
 
 mod backups;
 mod bootstrap;
+mod cold;
 mod database;
 mod failures;
 mod fan_out;

@@ -71,12 +71,8 @@ fn in_place_keeps_the_old_state_aside_and_wants_the_sites_name() {
     ground.write("media/a.txt", "spoilt");
     ground.pass(60);
     let mut options = RestoreOptions {
-        asset: "media".parse().unwrap(),
-        at: At::Latest,
-        tier: None,
-        to: Destination::InPlace,
         confirm: Some("another".parse().unwrap()),
-        strict_owner: false,
+        ..RestoreOptions::new("media".parse().unwrap(), Destination::InPlace)
     };
     let shown = preview(&site, &options, &Silent, &Cancel::new()).unwrap();
     assert_eq!(shown.replaces, [ground.path("media").display().to_string()]);

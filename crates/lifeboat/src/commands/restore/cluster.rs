@@ -5,15 +5,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use lifeboat_model::{AssetName, Exit, TierName};
+use lifeboat_model::{AssetName, EventSink, Exit, TierName};
 use lifeboat_ops::Site;
 use lifeboat_ops::recovery::{
     self, RecoveryOptions, RecoveryPreview, RecoveryReport, Start, Started,
 };
+use lifeboat_ops::thaw::ThawOptions;
 use lifeboat_postgres::recovery::RecoveryTarget;
 use lifeboat_postgres::recovery::placement::Before;
 use serde::Serialize;
 
+use super::thaw::write_forecast;
 use crate::failure::{CommandError, Failure};
 use crate::render::{self, Answer, Page, RestoredFiles, time};
 use crate::session::Session;
@@ -28,9 +30,6 @@ pub struct ClusterArguments {
     /// Start the server of the restored cluster, and wait until it takes changes
     #[arg(long, requires = "to")]
     start: bool,
-    /// Say what would be restored, how far that leads and what would be lost; change nothing
-    #[arg(long, requires = "to")]
-    dry_run: bool,
     /// Put the tablespace that was in OLD into NEW [default: DIR-tablespaces/OID]
     #[arg(long, value_name = "OLD=NEW", requires = "to", value_parser = moved)]
     tablespace: Vec<(PathBuf, PathBuf)>,
@@ -49,37 +48,56 @@ fn moved(text: &str) -> Result<(PathBuf, PathBuf), String> {
 impl ClusterArguments {
     /// Tells whether anything was asked for that only a base backup can give.
     pub fn is_asked_for(&self) -> bool {
-        self.delta || self.start || self.dry_run || !self.tablespace.is_empty()
+        self.delta || self.start || !self.tablespace.is_empty()
     }
 
-    /// Restores the cluster of an asset into a directory.
-    pub fn run(
-        self,
-        site: &Site,
-        (asset, tier): (AssetName, Option<TierName>),
-        (at, to): (&str, &std::path::Path),
+    /// Returns the words by which all of it is asked for.
+    pub fn words(&self) -> Vec<String> {
+        let flags = [("--delta", self.delta), ("--start", self.start)];
+        let flags = flags.iter().filter(|(_, given)| *given).map(|(name, _)| (*name).to_owned());
+        let moved = self.tablespace.iter().flat_map(|(from, to)| {
+            ["--tablespace".to_owned(), format!("{}={}", from.display(), to.display())]
+        });
+        flags.chain(moved).collect()
+    }
+
+    /// Returns what is recovered: an asset, up to a moment, into a directory.
+    pub fn options(
+        &self,
+        asset: &AssetName,
+        tier: Option<TierName>,
+        (target, to): (RecoveryTarget, &std::path::Path),
         session: &Session,
-    ) -> Result<Exit, Failure> {
-        let target = parse_target(at)?;
-        let options = RecoveryOptions {
-            fetch: fetch_words(&asset, session)?,
-            asset,
+    ) -> Result<RecoveryOptions, Failure> {
+        Ok(RecoveryOptions {
+            fetch: fetch_words(asset, session)?,
+            asset: asset.clone(),
             target,
             tier,
             to: surroundings::absolute(to)?,
             before: if self.delta { Before::Cluster } else { Before::Empty },
-            tablespaces: self.tablespace,
+            tablespaces: self.tablespace.clone(),
             start: if self.start { Start::AndWait } else { Start::No },
-        };
-        let events = session.events();
-        if self.dry_run {
-            let preview = recovery::preview(site, &options, &*events, &session.cancel)?;
-            return session.done(&Preview(preview));
-        }
-        let report = recovery::recover(site, &options, &*events, &session.cancel)?;
-        let exit = report.exit();
-        session.end(&Recovered::from(report), exit)
+            thaw: ThawOptions::default(),
+        })
     }
+}
+
+/// Says what a recovery would do.
+pub fn preview(
+    site: &Site,
+    options: &RecoveryOptions,
+    events: &dyn EventSink,
+    session: &Session,
+) -> Result<Exit, Failure> {
+    let preview = recovery::preview(site, options, events, &session.cancel)?;
+    session.done(&Preview(preview))
+}
+
+/// Says what was recovered.
+pub fn end(report: RecoveryReport, session: &Session) -> Result<Exit, Failure> {
+    let exit = report.exit();
+    session.end(&Recovered::from(report), exit)
 }
 
 /// Reads a moment to recover to.
@@ -185,7 +203,7 @@ pub fn write_preview(preview: &RecoveryPreview, page: &mut Page) -> fmt::Result 
         let word = page.paint.warning("warning");
         writeln!(page, "{word}: {} pages were damaged on the server", preview.damaged_pages)?;
     }
-    Ok(())
+    write_forecast(preview.thaw.as_ref(), page)
 }
 
 fn write_started(started: &Started, page: &mut Page) -> fmt::Result {

@@ -1,15 +1,16 @@
 //! Where in the log the rows of the newest base backup were counted, if that is one position.
 
-use lifeboat_model::Lsn;
+use lifeboat_model::{Cancel, EventSink, Lsn};
 use lifeboat_plan::plan::asset::Postgres;
-use lifeboat_postgres::recovery::{Candidate, ChoiceError, LogReach as _};
+use lifeboat_postgres::recovery::{ChoiceError, LogReach as _};
 use lifeboat_postgres::verification::moment::Commits;
 use lifeboat_postgres::verification::rows::{ROWS, RowCounts};
 use lifeboat_repository::listing::find;
 use lifeboat_repository::restore::read_file;
 
+use super::super::bases::{Found, bases, gate};
 use super::super::log_reach::ArchivedLog;
-use super::super::{Found, RecoveryOptions, bases, tiers_in_order};
+use super::super::{RecoveryOptions, tiers_in_order};
 use crate::backup::base::base_folder;
 use crate::error::{OpsError, explain};
 use crate::wire::open::{OpenSite, OpenTier};
@@ -33,11 +34,15 @@ pub(super) struct Counted {
 pub(super) fn find_counted(
     open: &OpenSite<'_>,
     options: &RecoveryOptions,
+    heard: (&dyn EventSink, &Cancel),
 ) -> Result<Result<Counted, String>, OpsError> {
+    let (events, cancel) = heard;
     let postgres = open.site().asset(&options.asset)?.postgres();
     let postgres = postgres.expect("only a database has base backups");
     for tier in tiers_in_order(open, &options.asset) {
-        if let Some(base) = bases(open.site(), tier, options)?.into_iter().next() {
+        if let Some(base) = bases(open, tier, options, heard)?.into_iter().next() {
+            let gate = gate(open, tier, options, base.id, cancel);
+            gate.pass(options.thaw, || base.packs(tier, cancel), events)?;
             return of_base(open, (tier, postgres), options, &base);
         }
     }
@@ -60,9 +65,9 @@ fn of_base(
     let Some((own, end)) = counts.databases.first().zip(ends.max()) else {
         return Ok(Err("no database was there to be counted".to_owned()));
     };
-    let mut log = ArchivedLog::open(open, postgres, base.manifest.system_id)?;
-    let history = log.timeline(&Candidate::from(&base.manifest), None)?;
-    let mut commits = Commits::between(base.manifest.stop_lsn, end);
+    let mut log = ArchivedLog::open(open, postgres, base.head.system_id)?;
+    let history = log.timeline(&base.head.candidate, None)?;
+    let mut commits = Commits::between(base.head.candidate.stop, end);
     let (first, last) = commits.segments(log.size());
     if last.0.saturating_sub(first.0) >= SEGMENTS_MAX {
         return Ok(Err("too much was written while the counts began".to_owned()));

@@ -1,0 +1,163 @@
+//! Recoveries from cold storage by the real binary: out of a bucket whose packs lie in an archive's class, and of a
+//! server whose base backup lies there.
+
+use std::fs;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lifeboat_model::{Cancel, PackId, Silent, SimClock, TierName};
+use lifeboat_ops::recovery::{RecoveryOptions, Start, preview, recover};
+use lifeboat_ops::thaw::{Consent, ThawOptions, Waiting};
+use lifeboat_ops::wire::open::{NewTiers, OpenSite};
+use lifeboat_ops::{Site, Surroundings};
+use lifeboat_plan::{Facts, SourceFile, load};
+use lifeboat_postgres::recovery::RecoveryTarget;
+use lifeboat_postgres::recovery::placement::Before;
+use lifeboat_repository::BlobKind;
+use lifeboat_testing::emulators::{Bucket, Moto};
+use lifeboat_testing::postgres::Release;
+use lifeboat_tiers::{ColdTier, LocalTier};
+
+use crate::bucket::{BUCKET, home, init};
+use crate::recovery::Shop;
+
+#[test]
+fn an_archive_in_a_bucket_is_asked_once_and_come_back_to() {
+    let moto = Moto::start().unwrap();
+    moto.make_bucket(BUCKET, Bucket::Plain).unwrap();
+    let environment = home(&moto);
+    environment.write("media/a", "kept in the cold");
+    environment.write("media/b", "kept there too");
+    init(&environment);
+    let plan = fs::read_to_string(environment.path("plan.toml")).unwrap();
+    let far = format!("url = \"s3://{BUCKET}/site\"");
+    let cold = format!("{far}\naccess = \"archive\"\nthaw = \"bulk\"");
+    let plan = plan.replace(&far, &cold)
+        + "\n[costs]\n\"tiers.far\" = { per_gib_read = 0.09, per_1000_thaws = 50.0 }\n";
+    environment.write("plan.toml", plan);
+    environment.run(["backup"]).success();
+
+    let restore = ["restore", "media", "--tier", "far", "--to", "out"];
+    let with = |more: &[&'static str]| environment.run(restore.iter().chain(more));
+    let text = with(&["--dry-run"]).success();
+    assert!(text.contains("in cold storage on far") && text.contains("within 12 h"), "{text}");
+    let shown = with(&["--dry-run", "--json"]).json();
+    assert_eq!(shown["schema"], "lifeboat.restore.preview/1", "{shown}");
+    let thaw = &shown["thaw"];
+    assert_eq!((thaw["cold"]["count"].as_u64(), thaw["within_s"].as_u64()), (Some(1), Some(43200)));
+    assert!((thaw["price"]["thaw"].as_f64().unwrap() - 0.05).abs() < 1e-9, "{thaw}");
+
+    let told = with(&[]).failure(2);
+    assert!(told.contains("--thaw") && told.contains("asking costs 0.05"), "{told}");
+    let asked = with(&["--thaw", "--json"]);
+    assert_eq!(asked.code(), 3, "{asked}");
+    let answer = asked.json();
+    assert_eq!(answer["schema"], "lifeboat.restore.thaw/1", "{answer}");
+    assert!(!environment.path("out").exists());
+
+    // The command that it gives is run as it stands; the emulator thaws at once.
+    let command = answer["command"].as_str().unwrap();
+    let line = command.replacen("lifeboat", env!("CARGO_BIN_EXE_lifeboat"), 1);
+    let mut shell = Command::new("sh");
+    environment.dress(&mut shell);
+    let ended = shell.args(["-c", &line]).output().unwrap();
+    assert!(ended.status.success(), "{line}: {ended:?}");
+    let below = environment.path("media/a");
+    let restored = environment.path("out").join(below.strip_prefix("/").unwrap());
+    assert_eq!(fs::read_to_string(restored).unwrap(), "kept in the cold");
+    let list = environment.run(["catalog", "list", "--kind", "thaw-requested"]).success();
+    assert!(list.contains("media from far: 1 packs"), "{list}");
+}
+
+/// Returns the site of a shop, as seen by a machine whose clock is simulated.
+fn site(shop: &Shop, clock: &Arc<SimClock>, runtime: &tokio::runtime::Runtime) -> Site {
+    let text = fs::read_to_string(shop.at("plan.toml")).unwrap();
+    let text = text.replace("keep = {", "access = \"archive\"\nkeep = {");
+    let source = SourceFile { path: "plan.toml".to_owned(), text };
+    let files = std::collections::BTreeMap::<String, String>::new();
+    let checked = load(source, &files, &Facts::default(), lifeboat_model::Clock::now(&**clock));
+    let path = format!("{}:/usr/bin:/bin", shop.cluster.bin_dir().display());
+    let surroundings = Surroundings {
+        environment: [("PATH".to_owned(), path)].into(),
+        credentials_directory: None,
+        state_directory: shop.at("elsewhere/state"),
+        cache_directory: shop.at("elsewhere/cache"),
+        hostname: "elsewhere".to_owned(),
+        clock: Arc::<SimClock>::clone(clock),
+        cancel: Cancel::new(),
+        runtime: runtime.handle().clone(),
+    };
+    Site::new(checked.unwrap(), surroundings)
+}
+
+/// Puts every pack that holds nothing of a tree into cold storage.
+fn freeze(site: &Site, name: &TierName, vault: &ColdTier) -> usize {
+    let tiers = [name.clone()].into();
+    let open = OpenSite::open(site, &tiers, NewTiers::Leave, &Silent, &Cancel::new()).unwrap();
+    let repository = &open.tier(name).unwrap().repository;
+    let mut frozen = 0;
+    for file in repository.store().list::<PackId>().unwrap() {
+        let blobs = repository.pack_header(&file.id, file.size).unwrap().blobs;
+        if blobs.iter().all(|blob| blob.kind == BlobKind::Data) {
+            vault.freeze(&repository.store().path(&file.id));
+            frozen += 1;
+        }
+    }
+    frozen
+}
+
+#[test]
+fn a_server_is_recovered_from_an_archive_and_planned_without_touching_it() {
+    let shop = Shop::new(Release::ALL[0]);
+    shop.commit_rows(1..=3);
+    shop.back_up();
+    shop.commit_rows(4..=6);
+    shop.archive_all();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let now = lifeboat_model::Clock::now(&lifeboat_model::SystemClock);
+    let clock = Arc::new(SimClock::new(now));
+    let local = Arc::new(LocalTier::open(&shop.at("primary")).unwrap());
+    let within = Duration::from_hours(15);
+    let vault = Arc::new(ColdTier::new(local, Arc::<SimClock>::clone(&clock), within));
+    let name: TierName = "primary".parse().unwrap();
+    let site =
+        site(&shop, &clock, &runtime).with_tier(name.clone(), Arc::<ColdTier>::clone(&vault));
+    let frozen = freeze(&site, &name, &vault);
+    assert!(frozen > 0 && vault.refused().is_empty());
+
+    let mut options = RecoveryOptions {
+        asset: "database".parse().unwrap(),
+        target: RecoveryTarget::Latest,
+        tier: None,
+        to: shop.at("back"),
+        before: Before::Empty,
+        tablespaces: Vec::new(),
+        start: Start::No,
+        fetch: vec!["lifeboat".to_owned()],
+        thaw: ThawOptions::default(),
+    };
+    let foreseen = preview(&site, &options, &Silent, &Cancel::new()).unwrap();
+    assert!(foreseen.last_commit.is_some() && foreseen.end_lsn > foreseen.consistent_lsn);
+    let thaw = foreseen.thaw.unwrap();
+    assert_eq!((thaw.within_s, thaw.rto_s), (15 * 3600, Some(2 * 3600)));
+    assert_eq!((thaw.cold.count, vault.refused().len()), (frozen as u64, 0));
+    let refused = recover(&site, &options, &Silent, &Cancel::new()).unwrap_err();
+    assert!(refused.to_string().contains("cold storage"), "{refused}");
+    assert!(!options.to.exists() && vault.thaws().is_empty());
+
+    options.thaw = ThawOptions { consent: Consent::Given, waiting: Waiting::Here };
+    let report = recover(&site, &options, &Silent, &Cancel::new()).unwrap();
+    assert!(report.files.is_complete() && report.preview.thaw.is_none());
+    assert!(options.to.join("global/pg_control").exists());
+    assert_eq!((vault.thaws().len(), vault.refused().len()), (frozen, 0));
+    assert!(report.started.duration_since(now).as_secs() >= 15 * 3600);
+
+    // With a cluster in place whose files are right, next to nothing has to be woken again.
+    clock.advance(Duration::from_hours(24 * 30));
+    options.before = Before::Cluster;
+    options.thaw = ThawOptions::default();
+    let delta = preview(&site, &options, &Silent, &Cancel::new()).unwrap().thaw.unwrap();
+    assert!(delta.needed.count <= thaw.needed.count, "{delta:?}");
+    assert_eq!(vault.refused().len(), 0);
+}
