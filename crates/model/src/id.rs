@@ -159,6 +159,10 @@ define_hash_id! {
     PlanId;
     /// SHA-256 of a catalog record's plaintext.
     RecordId;
+    /// The content hash of a runbook's resolved steps.
+    RunbookId;
+    /// SHA-256 of one entry of a run's journal, as it was written.
+    EntryId;
 }
 
 /// Defines a UUIDv7 id that is written with a prefix naming its sort.
@@ -205,6 +209,8 @@ define_run_id! {
     JobId = "job";
     /// One writer of catalog records: a host and its state directory.
     WriterId = "writer";
+    /// One run of a runbook.
+    RunId = "run";
 }
 
 #[cfg(test)]

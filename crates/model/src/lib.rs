@@ -22,8 +22,8 @@ pub use capability::{Capabilities, Capability};
 pub use clock::{Clock, SimClock, SystemClock};
 pub use error::{Classify, ErrorCode, ErrorKind, Exit, Hint};
 pub use event::{Event, EventSink, Silent, Stage, Work};
-pub use id::{BlobId, IndexId, JobId, KeyId, LockId, PackId, PlanId, RecordId, RepositoryId};
-pub use id::{SnapshotId, WriterId};
+pub use id::{BlobId, EntryId, IndexId, JobId, KeyId, LockId, PackId, PlanId, RecordId};
+pub use id::{RepositoryId, RunId, RunbookId, SnapshotId, WriterId};
 pub use jiff::Timestamp;
 pub use lsn::Lsn;
 pub use name::{

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use lifeboat_model::{Classify, ErrorKind, StepName};
 use lifeboat_plan::Plan;
 use lifeboat_plan::plan::runbook::Runbook;
-use lifeboat_runbook::{Graph, GraphError, Step};
+use lifeboat_runbook::{Graph, GraphError, Step, Task};
 
 /// The steps of a runbook cannot be put into an order; the lint finds this before.
 #[derive(Debug, thiserror::Error)]
@@ -41,9 +41,9 @@ pub fn orders(plan: &Plan) -> Result<BTreeMap<String, Layers>, StepOrderError> {
 
 fn graph(runbook: &Runbook) -> Result<Graph, GraphError> {
     let steps = runbook.steps.iter().map(|step| Step {
-        name: step.id.clone(),
         needs: step.needs.clone(),
         is_critical: step.critical,
+        ..Step::new(step.id.clone(), Task::Act)
     });
     Graph::build(steps.collect()).map_err(|mut errors| errors.swap_remove(0))
 }

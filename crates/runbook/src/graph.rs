@@ -11,7 +11,7 @@ use std::fmt;
 
 use lifeboat_model::{Classify, ErrorKind, StepName};
 
-use crate::{Progress, Step};
+use crate::{Input, Progress, Step};
 
 /// Steps are no graph that can be carried out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +29,26 @@ pub enum GraphError {
         step: StepName,
         /// What is needed.
         need: StepName,
+    },
+    /// A step takes something that nobody gives.
+    #[error("`{step}` takes `{output}` of `{from}`, which gives no such thing")]
+    UnknownOutput {
+        /// Who takes.
+        step: StepName,
+        /// From whom.
+        from: StepName,
+        /// What.
+        output: String,
+    },
+    /// A step takes something of one that need not be done by then.
+    #[error("`{step}` takes `{output}` of `{from}`, and does not need it done before")]
+    InputNotBefore {
+        /// Who takes.
+        step: StepName,
+        /// From whom.
+        from: StepName,
+        /// What.
+        output: String,
     },
     /// Steps wait for each other.
     #[error("steps need each other in a circle: {}", Circle(.steps))]
@@ -94,6 +114,11 @@ impl Graph {
             needs.push(known);
         }
         let depths = depths(&needs);
+        for (index, step) in steps.iter().enumerate() {
+            for input in taken(step) {
+                errors.extend(input_error(&steps, &needs, index, input));
+            }
+        }
         if let Some(circle) = circle(&needs, &depths) {
             let steps = circle.into_iter().map(|index| steps[index].name.clone()).collect();
             errors.push(GraphError::Cycle { steps });
@@ -103,6 +128,11 @@ impl Graph {
         }
         let depths = depths.into_iter().flatten().collect();
         Ok(Self { steps, needs, depths })
+    }
+
+    /// Returns the place of a step in the runbook's own order.
+    pub fn index(&self, name: &StepName) -> Option<usize> {
+        self.steps.iter().position(|step| step.name == *name)
     }
 
     /// Returns the steps in the runbook's own order.
@@ -158,6 +188,44 @@ impl Graph {
     }
 }
 
+/// Returns what a step takes, for itself and to find out whether it is done at all.
+fn taken(step: &Step) -> impl Iterator<Item = &Input> {
+    step.inputs.iter().chain(step.condition.as_ref().map(|condition| &condition.input))
+}
+
+fn input_error(
+    steps: &[Step],
+    needs: &[Vec<usize>],
+    index: usize,
+    input: &Input,
+) -> Option<GraphError> {
+    let step = steps[index].name.clone();
+    let (from, output) = (input.step.clone(), input.output.clone());
+    let giver = steps.iter().position(|other| other.name == input.step);
+    match giver.filter(|giver| steps[*giver].outputs.contains_key(&input.output)) {
+        None => Some(GraphError::UnknownOutput { step, from, output }),
+        Some(giver) if !comes_before(needs, giver, index) => {
+            Some(GraphError::InputNotBefore { step, from, output })
+        }
+        Some(_) => None,
+    }
+}
+
+/// Tells whether `index` needs `giver`, itself or through others.
+fn comes_before(needs: &[Vec<usize>], giver: usize, index: usize) -> bool {
+    let mut seen = vec![false; needs.len()];
+    let mut open = needs[index].clone();
+    while let Some(need) = open.pop() {
+        if need == giver {
+            return true;
+        }
+        if !std::mem::replace(&mut seen[need], true) {
+            open.extend(&needs[need]);
+        }
+    }
+    false
+}
+
 /// Returns for each step how many layers come before it; none for those in a circle or behind one.
 fn depths(needs: &[Vec<usize>]) -> Vec<Option<usize>> {
     let mut needed_by = vec![Vec::new(); needs.len()];
@@ -203,17 +271,15 @@ fn circle(needs: &[Vec<usize>], depths: &[Option<usize>]) -> Option<Vec<usize>> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{OutputKind, Task};
 
     fn id(text: &str) -> StepName {
         text.parse().unwrap()
     }
 
     fn step(name: &str, needs: &[&str]) -> Step {
-        Step {
-            name: id(name),
-            needs: needs.iter().map(|need| id(need)).collect(),
-            is_critical: true,
-        }
+        let needs = needs.iter().map(|need| id(need)).collect();
+        Step { needs, ..Step::new(id(name), Task::Act) }
     }
 
     fn names(steps: &[&Step]) -> Vec<String> {
@@ -260,6 +326,32 @@ mod tests {
                 "the name `d` is given to two steps",
                 "`a` needs `x`, which is no step of this runbook",
                 "steps need each other in a circle: `a` needs `c` needs `b` needs `a`",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_step_takes_only_what_is_there_by_then() {
+        let takes = |output: &str, mut step: Step| {
+            step.inputs = vec![Input { step: id("count"), output: output.to_owned() }];
+            step
+        };
+        let mut count = step("count", &[]);
+        count.outputs.insert("rows".to_owned(), OutputKind::Number);
+        let errors = Graph::build(vec![
+            count,
+            step("between", &["count"]),
+            takes("rows", step("behind", &["between"])),
+            takes("rows", step("beside", &[])),
+            takes("lines", step("wrong", &["count"])),
+        ])
+        .unwrap_err();
+        let texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            texts,
+            [
+                "`beside` takes `rows` of `count`, and does not need it done before",
+                "`wrong` takes `lines` of `count`, which gives no such thing",
             ]
         );
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use lifeboat_model::StepName;
-use lifeboat_runbook::{Graph, GraphError, Progress, Step};
+use lifeboat_runbook::{Graph, GraphError, Progress, Step, Task};
 use proptest::prelude::*;
 
 fn id(index: usize) -> StepName {
@@ -12,9 +12,9 @@ fn id(index: usize) -> StepName {
 
 fn steps(needs: Vec<Vec<usize>>, critical: &[bool]) -> Vec<Step> {
     let step = |(index, needs): (usize, Vec<usize>)| Step {
-        name: id(index),
         needs: needs.into_iter().map(id).collect(),
         is_critical: critical.get(index).copied().unwrap_or(true),
+        ..Step::new(id(index), Task::Act)
     };
     needs.into_iter().enumerate().map(step).collect()
 }
