@@ -13,6 +13,7 @@ mod plan;
 mod points;
 mod postgres;
 mod query;
+mod recover;
 mod reload;
 mod repo;
 mod restore;
@@ -59,6 +60,8 @@ pub enum Command {
     Retention(retention::Retention),
     /// Bring an asset back, beside what is there or in its place
     Restore(restore::Restore),
+    /// Carry out the runbook of what happened: declare a recovery, drive it, tell it what to do
+    Recover(recover::Recover),
     /// Ask the past with SQL: the database as it was at a time
     Query(query::Query),
     /// List, verify and rebuild the signed records of what was done
@@ -103,6 +106,7 @@ impl Command {
             Self::Verify(command) => command.run(session),
             Self::Retention(command) => command.run(session),
             Self::Restore(command) => command.run(session),
+            Self::Recover(command) => command.run(session),
             Self::Query(command) => command.run(session),
             Self::Plan(command) => command.run(session),
             Self::Key(command) => command.run(session),

@@ -134,6 +134,11 @@ pub fn username() -> String {
     User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name)
 }
 
+/// Returns who became the user that this process runs as, if `sudo` says so.
+pub fn behind_sudo() -> Option<String> {
+    env::var("SUDO_USER").ok()
+}
+
 /// Returns what this host calls itself.
 pub fn hostname() -> String {
     let name = gethostname().unwrap_or_default();

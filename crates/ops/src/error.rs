@@ -279,6 +279,14 @@ pub enum OpsError {
         /// Which tier.
         tier: TierName,
     },
+    /// Only part of an asset came back.
+    #[error("`{asset}` was not restored as a whole: {ending}")]
+    NotWhole {
+        /// Which asset.
+        asset: AssetName,
+        /// How it ended.
+        ending: Ending,
+    },
     /// What came back is not what was recorded at the backup.
     #[error("what was restored of `{database}` differs from what was recorded: {differences}")]
     Differs {
@@ -452,6 +460,7 @@ impl Classify for OpsError {
             | Self::Unreadable { .. } => ErrorKind::Corrupt,
             Self::Cancelled(_) => ErrorKind::Cancelled,
             Self::LogTier { .. } => ErrorKind::Unavailable,
+            Self::NotWhole { .. } => ErrorKind::Incomplete,
             _ => ErrorKind::NotFound,
         }
     }
@@ -512,6 +521,9 @@ impl Classify for OpsError {
             Self::Unconfirmed { site } => format!("add `--confirm {site}`"),
             Self::NotOneDatabase { .. } => {
                 "name the asset: `lifeboat restore ASSET --at TIME --in-place`".to_owned()
+            }
+            Self::NotWhole { asset, .. } => {
+                format!("`lifeboat restore {asset} --to DIR` names what does not come back")
             }
             Self::Differs { .. } => {
                 "the database that was there was not touched; restore an older point".to_owned()

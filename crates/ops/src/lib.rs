@@ -16,6 +16,7 @@ pub mod lock_keeping;
 pub mod named_tier;
 pub mod plan_archive;
 pub mod point;
+pub mod procedure;
 mod random;
 pub mod readiness;
 pub mod recovery;

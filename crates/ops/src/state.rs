@@ -8,6 +8,7 @@
 //! writer.json       who this host is among the writers of the catalog
 //! catalog.sqlite    the local view of the catalog
 //! outbox/           records that are not on every tier yet
+//! runs/             the journals of recoveries: the one thing here that is nowhere else while a run is open
 //! locks/            until when objects of a tier are locked, where that was extended; a file a tier
 //! ```
 //!
@@ -171,6 +172,11 @@ impl State {
     /// Returns where the daemon listens that serves this state, unless it is told otherwise.
     pub fn socket_path(&self) -> PathBuf {
         self.directory.join("lifeboat.sock")
+    }
+
+    /// Returns where the runs of runbooks lie.
+    pub(crate) fn runs_path(&self) -> PathBuf {
+        self.directory.join("runs")
     }
 
     /// Takes the lock, without waiting for whoever holds it.

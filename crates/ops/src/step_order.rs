@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use lifeboat_model::{Classify, ErrorKind, StepName};
 use lifeboat_plan::Plan;
-use lifeboat_plan::plan::runbook::Runbook;
-use lifeboat_runbook::{Graph, GraphError, Step, Task};
+use lifeboat_plan::plan::runbook::{RunKind, Runbook};
+use lifeboat_runbook::{Graph, GraphError, Step};
+
+use crate::procedure::graph;
 
 /// The steps of a runbook cannot be put into an order; the lint finds this before.
 #[derive(Debug, thiserror::Error)]
@@ -31,21 +33,12 @@ pub type Layers = Vec<Vec<StepName>>;
 pub fn orders(plan: &Plan) -> Result<BTreeMap<String, Layers>, StepOrderError> {
     let layers = |(path, runbook): (&_, &Runbook)| {
         let runbook_path = ToString::to_string(path);
-        match graph(runbook) {
+        match graph(runbook, RunKind::Recovery) {
             Ok(graph) => Ok((runbook_path, layers(&graph))),
             Err(source) => Err(StepOrderError { runbook: runbook_path, source }),
         }
     };
     plan.runbooks().iter().map(layers).collect()
-}
-
-fn graph(runbook: &Runbook) -> Result<Graph, GraphError> {
-    let steps = runbook.steps.iter().map(|step| Step {
-        needs: step.needs.clone(),
-        is_critical: step.critical,
-        ..Step::new(step.id.clone(), Task::Act)
-    });
-    Graph::build(steps.collect()).map_err(|mut errors| errors.swap_remove(0))
 }
 
 fn layers(graph: &Graph) -> Layers {

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use lifeboat_model::PlanId;
+use lifeboat_model::{PlanId, RunbookId};
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
@@ -24,6 +24,12 @@ pub(crate) fn plan_id(document: &Document, runbooks: &BTreeMap<PlanPath, Runbook
         write_canonical(&runbook.encode(Defaults::Omitted), &mut text);
     }
     PlanId::from_bytes(Sha256::digest(text).into())
+}
+
+pub(crate) fn runbook_id(runbook: &Runbook) -> RunbookId {
+    let mut text = String::new();
+    write_canonical(&runbook.encode(Defaults::Omitted), &mut text);
+    RunbookId::from_bytes(Sha256::digest(text).into())
 }
 
 /// Sorts keys itself: whether `serde_json` does depends on what else is built with it.

@@ -68,7 +68,7 @@ impl Conninfo {
 
     /// Sets the role.
     #[must_use]
-    pub(crate) fn with_role(&self, role: &str) -> Self {
+    pub fn with_role(&self, role: &str) -> Self {
         self.with("user", role)
     }
 

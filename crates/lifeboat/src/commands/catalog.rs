@@ -184,6 +184,9 @@ fn about(body: &Body) -> String {
         Body::RestoreVerified(verified) => {
             format!("{} from {}: {}", verified.asset, verified.tier, verified.outcome)
         }
+        Body::RecoveryEnded(ended) => {
+            format!("{} {}: {}", ended.scenario, ended.run, ended.outcome)
+        }
         Body::SnapshotsMissing(missing) => {
             format!("{} on {}", missing.snapshots.len(), missing.tier)
         }

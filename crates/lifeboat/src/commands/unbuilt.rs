@@ -23,8 +23,6 @@ pub enum Unbuilt {
     Test(Anything),
     /// Rehearse a scenario with the runbook that the real recovery runs
     Drill(Anything),
-    /// Lead people through the recovery from a scenario
-    Recover(Anything),
     /// Declare, note, acknowledge, close and review incidents
     Incident(Anything),
     /// Predict when tiers are full and what they will cost
@@ -44,7 +42,6 @@ impl Unbuilt {
             Self::Undelete(_) => ("undelete", "bringing single rows back"),
             Self::Test(_) => ("test", "restore tests in a sandbox"),
             Self::Drill(_) => ("drill", "drills of whole scenarios"),
-            Self::Recover(_) => ("recover", "recovery by runbook"),
             Self::Incident(_) => ("incident", "incidents and escalation"),
             Self::Forecast(_) => ("forecast", "forecasts of growth and costs"),
             Self::Evidence(_) => ("evidence", "signed evidence of drills"),

@@ -21,6 +21,7 @@ mod ownership;
 mod plan;
 mod program;
 mod quiet;
+mod recover;
 mod recovery;
 mod repo;
 mod retention;

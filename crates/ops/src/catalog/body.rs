@@ -1,13 +1,15 @@
 //! What a record tells: one kind for each thing that somebody may later want to know.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lifeboat_model::{
-    AssetName, JobId, Lsn, Outcome, PackId, PlanId, RecordId, RepositoryId, SnapshotId, TierName,
+    AssetName, EntryId, JobId, Lsn, Outcome, PackId, PlanId, RecordId, RepositoryId, RunId,
+    RunbookId, ScenarioName, SnapshotId, TierName,
 };
 use lifeboat_model::{Timestamp, WriterId};
 use lifeboat_postgres::base::inventory::Tablespace;
 use lifeboat_postgres::enclosure::Isolation;
+use lifeboat_runbook::Phase;
 use serde::{Deserialize, Serialize};
 
 use crate::ending::{Ending, StageOutcome};
@@ -39,6 +41,8 @@ pub enum Body {
     ThawRequested(ThawRequested),
     /// An asset was recovered into a sandbox and checked.
     RestoreVerified(RestoreVerified),
+    /// A recovery is over.
+    RecoveryEnded(RecoveryEnded),
     /// Snapshots that were on a tier are no longer there.
     SnapshotsMissing(SnapshotsMissing),
     /// It was decided that snapshots go from a tier.
@@ -66,6 +70,7 @@ impl Body {
             Self::Restored(_) => "restored",
             Self::ThawRequested(_) => "thaw-requested",
             Self::RestoreVerified(_) => "restore-verified",
+            Self::RecoveryEnded(_) => "recovery-ended",
             Self::SnapshotsMissing(_) => "snapshots-missing",
             Self::RetentionDecided(_) => "retention-decided",
             Self::RetentionDone(_) => "retention-done",
@@ -284,6 +289,37 @@ pub struct RestoreVerified {
     pub replayed_ms: Option<u64>,
     /// How long all of it took, in milliseconds.
     pub duration_ms: u64,
+}
+
+/// A recovery is over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoveryEnded {
+    /// Which run.
+    pub run: RunId,
+    /// Of what.
+    pub scenario: ScenarioName,
+    /// The hash of what its runbook says.
+    pub runbook: RunbookId,
+    /// The time of the point that it came back to, if it restored anything.
+    pub point: Option<Timestamp>,
+    /// How it ended.
+    pub outcome: lifeboat_runbook::Outcome,
+    /// When it was declared.
+    pub declared: Timestamp,
+    /// The hash of the journal's last entry, which holds all of it.
+    pub journal: EntryId,
+    /// How many entries the journal has.
+    pub entries: u64,
+    /// From the declaration to the end, in milliseconds.
+    pub total_ms: u64,
+    /// What each part took, in milliseconds.
+    pub phases_ms: BTreeMap<Phase, u64>,
+    /// How long nothing but a person was waited for, in milliseconds.
+    pub people_ms: u64,
+    /// How long nothing happened, in milliseconds.
+    pub standstill_ms: u64,
+    /// How long it might have taken, in milliseconds.
+    pub rto_ms: Option<u64>,
 }
 
 /// Snapshots that were on a tier are no longer there, and nobody recorded a reason.

@@ -331,6 +331,7 @@ const fn job_of(body: &Body) -> Option<JobId> {
         | Body::PlanAdopted(_)
         | Body::KeyConfirmed(_)
         | Body::TierAdopted(_)
+        | Body::RecoveryEnded(_)
         | Body::SnapshotsMissing(_) => None,
     }
 }
@@ -391,6 +392,10 @@ fn subjects_of(body: &Body) -> Vec<Subject<'_>> {
             tier: Some(&body.tier),
             good: body.ending == Ending::Succeeded,
         }],
+        Body::RecoveryEnded(body) => {
+            let good = body.outcome == lifeboat_runbook::Outcome::Succeeded;
+            vec![Subject { asset: None, tier: None, good }]
+        }
         Body::RetentionHeld(_)
         | Body::RetentionReleased(_)
         | Body::Enrolment(_)

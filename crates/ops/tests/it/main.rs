@@ -14,3 +14,4 @@ mod locks;
 mod restores;
 mod retention;
 mod secrets;
+mod shipped;

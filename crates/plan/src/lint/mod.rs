@@ -14,6 +14,7 @@ mod live_database;
 mod lock;
 mod needs_circle;
 mod never_backed_up;
+mod not_built;
 mod objective_too_tight;
 mod probe_asset;
 mod retention;
@@ -21,6 +22,7 @@ mod review_overdue;
 mod same_tier;
 mod single_copy;
 mod slower_need;
+mod step_inputs;
 mod steps;
 mod template_names;
 mod tier_overlap;
@@ -28,7 +30,7 @@ mod tier_unfilled;
 mod unknown_reference;
 mod unused_check;
 mod wal;
-mod walk;
+pub(crate) mod walk;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -117,7 +119,7 @@ impl Problem {
     }
 }
 
-const RULES: [Rule; 25] = [
+const RULES: [Rule; 27] = [
     archive::KEEP,
     archive::LOG,
     blackout::RULE,
@@ -129,6 +131,7 @@ const RULES: [Rule; 25] = [
     lock::OUTLASTS,
     needs_circle::RULE,
     never_backed_up::RULE,
+    not_built::RULE,
     objective_too_tight::RULE,
     probe_asset::RULE,
     retention::RULE,
@@ -136,6 +139,7 @@ const RULES: [Rule; 25] = [
     same_tier::RULE,
     single_copy::RULE,
     slower_need::RULE,
+    step_inputs::RULE,
     steps::RULE,
     template_names::RULE,
     tier_overlap::RULE,

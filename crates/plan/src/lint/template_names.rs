@@ -29,17 +29,16 @@ const EVERYWHERE: [&str; 10] = [
 const IN_RUNBOOKS: [&str; 5] =
     ["run.id", "run.kind", "run.started", "scenario.name", "scenario.title"];
 
-/// What is known of a contact, a vendor and a step.
+/// What is known of a contact and of a vendor.
 const OF_CONTACT: [&str; 4] = ["name", "phone", "email", "role"];
 const OF_VENDOR: [&str; 6] = ["name", "phone", "email", "url", "account", "sla"];
-const OF_STEP: [&str; 2] = ["note", "output"];
 
 fn check(inputs: &Inputs<'_>) -> Vec<Problem> {
     let known = known_everywhere(inputs);
     let mut problems = judge(&known, plan_templates(inputs));
     for at in steps(inputs) {
         let known = known_in(&known, &at);
-        problems.extend(judge(&known, step_templates(&at)));
+        problems.extend(judge(&known, step_templates(at.step, &at.path)));
     }
     problems
 }
@@ -61,7 +60,8 @@ fn known_everywhere(inputs: &Inputs<'_>) -> BTreeSet<String> {
 }
 
 fn known_in(everywhere: &BTreeSet<String>, at: &StepAt<'_>) -> BTreeSet<String> {
-    let steps = at.runbook.steps.iter().flat_map(|step| members("steps", &step.id, &OF_STEP));
+    let steps =
+        at.runbook.steps.iter().flat_map(|step| members("steps", &step.id, step.action.gives()));
     let own = IN_RUNBOOKS.iter().map(ToString::to_string);
     everywhere.iter().cloned().chain(own).chain(steps).collect()
 }

@@ -41,8 +41,12 @@ pub(super) fn steps<'a>(inputs: &Inputs<'a>) -> Vec<StepAt<'a>> {
 
 /// What a step does, and what undoes it.
 pub(super) fn actions<'a>(at: &StepAt<'a>) -> Vec<(Path, &'a Action)> {
-    let undo = at.step.undo.as_ref().map(|undo| (at.path.then("undo"), undo));
-    std::iter::once((at.path.clone(), &at.step.action)).chain(undo).collect()
+    actions_of(at.step, &at.path)
+}
+
+fn actions_of<'a>(step: &'a Step, path: &Path) -> Vec<(Path, &'a Action)> {
+    let undo = step.undo.as_ref().map(|undo| (path.then("undo"), undo));
+    std::iter::once((path.clone(), &step.action)).chain(undo).collect()
 }
 
 fn of_command<'a>(path: &Path, command: Option<&'a Command>) -> Vec<(Path, &'a Template)> {
@@ -105,9 +109,10 @@ fn probe_templates<'a>(path: &Path, probe: &'a Probe) -> Vec<(Path, &'a Template
 }
 
 /// The templates of a step.
-pub(super) fn step_templates<'a>(at: &StepAt<'a>) -> Vec<(Path, &'a Template)> {
-    let on = at.step.on.as_ref().map(|on| (at.path.then("on"), on));
-    let done = actions(at).into_iter().flat_map(|(path, action)| action_templates(&path, action));
+pub(crate) fn step_templates<'a>(step: &'a Step, path: &Path) -> Vec<(Path, &'a Template)> {
+    let on = step.on.as_ref().map(|on| (path.then("on"), on));
+    let done = actions_of(step, path).into_iter();
+    let done = done.flat_map(|(path, action)| action_templates(&path, action));
     on.into_iter().chain(done).collect()
 }
 

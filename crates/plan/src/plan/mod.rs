@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lifeboat_model::{
     AssetName, BlackoutName, ChannelName, CheckName, ClassName, ContactName, DrillName, PlanId,
-    RestoreTestName, ScenarioName, ScheduleName, ServiceName, SiteName, TierName, VendorName,
+    RestoreTestName, RunbookId, ScenarioName, ScheduleName, ServiceName, SiteName, TierName,
+    VendorName,
 };
 use serde::{Serialize, Serializer};
 use serde_json::Value as Json;
@@ -134,6 +135,12 @@ impl Plan {
     /// The runbooks that scenarios name, by their path beside the plan.
     pub fn runbooks(&self) -> &BTreeMap<PlanPath, Runbook> {
         &self.runbooks
+    }
+
+    /// The runbook of a scenario, and the hash of what it means.
+    pub fn runbook_of(&self, scenario: &Scenario) -> Option<(&Runbook, RunbookId)> {
+        let runbook = self.runbooks.get(&scenario.runbook)?;
+        Some((runbook, identity::runbook_id(runbook)))
     }
 
     /// The schedules that back `asset` up.

@@ -5,6 +5,8 @@ use serde_json::{Value as Json, json};
 use toml::de::DeValue;
 
 use crate::decode::{Context, Decode, Defaults, Definitions, Value};
+use crate::lint::walk::step_templates;
+use crate::place::Path;
 use crate::table::{kinds, table, words};
 use crate::value::command::Command;
 use crate::value::duration::Span;
@@ -41,6 +43,8 @@ table! {
         timeout: Option<Span>,
         /// How often it is tried again.
         retry: Option<Retry>,
+        /// When it is done at all.
+        when: Option<When>,
         /// Whether its failure ends the recovery.
         critical: bool = true,
         /// How it is undone.
@@ -63,6 +67,16 @@ table! {
         times: u32,
         /// How long to wait in between.
         wait: Span = Span::from_seconds(10),
+    }
+}
+
+table! {
+    /// When a step is done at all: if what one before it gave is this.
+    pub struct When {
+        /// The step before: of a command its output is looked at, of a person the note.
+        step: StepName,
+        /// What it has to be.
+        is: String,
     }
 }
 
@@ -106,11 +120,47 @@ kinds! {
     }
 }
 
+impl Step {
+    /// Returns what its templates take of other steps: which step, and which of what it gives.
+    pub fn takes(&self) -> Vec<(StepName, String)> {
+        let templates = step_templates(self, &Path::new([] as [String; 0]));
+        let names = templates.iter().flat_map(|(_, template)| template.names());
+        names.filter_map(taken).collect()
+    }
+}
+
+/// Reads `steps.NAME.OUTPUT`.
+fn taken(name: &str) -> Option<(StepName, String)> {
+    let (step, output) = name.strip_prefix("steps.")?.split_once('.')?;
+    Some((step.parse().ok()?, output.to_owned()))
+}
+
+impl Action {
+    /// Returns the names of what it gives to the steps behind it.
+    pub const fn gives(&self) -> &'static [&'static str] {
+        match self {
+            Self::Manual(_) => &["note"],
+            Self::Approve(_) => &["note", "by"],
+            Self::Rotate(rotate) if rotate.rotate.run.is_none() => &["note"],
+            Self::Run(_) => &["output"],
+            Self::Restore(_) => &["time", "target"],
+            _ => &[],
+        }
+    }
+
+    /// Returns which of these a condition looks at.
+    pub fn said(&self) -> Option<&'static str> {
+        self.gives().iter().copied().find(|name| matches!(*name, "note" | "output"))
+    }
+}
+
 table! {
     /// A person does something, confirms it and may leave a note.
     pub struct ManualAction {
         /// What to do.
         manual: Template,
+        /// The points that all have to be ticked off.
+        checklist: Vec<String> = Vec::new(),
     }
 }
 

@@ -306,3 +306,44 @@ fn what_an_archive_does_not_do_and_costs_all_the_same() {
     says(&sample, &[("archive-log", "\"archive\"")]);
     assert_eq!(sample.diagnostics()[0].severity, Severity::Note);
 }
+
+const TWO_STEPS: &str = r#"
+[[steps]]
+id = "ask"
+manual = "Look."
+[[steps]]
+id = "then"
+needs = ["ask"]
+when = { step = "ask", is = "broken" }
+run = "echo {{ steps.ask.note }}"
+"#;
+
+#[test]
+fn a_step_that_takes_what_need_not_be_done_yet() {
+    says(&small().plus_runbook(TWO_STEPS), &[]);
+    let beside = TWO_STEPS.replace("needs = [\"ask\"]\n", "");
+    let found = small().plus_runbook(&beside).found();
+    let codes: Vec<_> = found.iter().map(|(code, _)| *code).collect();
+    assert_eq!(codes, ["step-input", "step-input"], "what it takes, and what it depends on");
+    let unknown = TWO_STEPS.replace("step = \"ask\", is", "step = \"who\", is");
+    let found = small().plus_runbook(&unknown).found();
+    assert_eq!(found[0].0, "step-input");
+    let nothing = TWO_STEPS.replace("manual = \"Look.\"", "wait = \"5s\"");
+    let codes: Vec<_> = small().plus_runbook(&nothing).found();
+    assert_eq!(
+        codes.iter().map(|(code, _)| *code).collect::<Vec<_>>(),
+        ["template-name", "step-input"]
+    );
+}
+
+#[test]
+fn what_cannot_be_carried_out_yet_is_noted() {
+    let isolate = "[[steps]]\nid = \"cut\"\nisolate = {}\n";
+    let sample = small().plus_runbook(isolate);
+    assert_eq!(sample.found()[0].0, "not-built");
+    assert!(sample.load().is_ok(), "a note refuses nothing");
+    says(&small().plus_runbook("[[steps]]\nid = \"cut\"\nisolate = { run = \"true\" }\n"), &[]);
+    let far = "[[steps]]\nid = \"far\"\nrun = \"true\"\non = \"web-2\"\n";
+    says(&small().plus_runbook(far), &[("not-built", "\"web-2\"")]);
+    says(&small().plus_runbook(&far.replace("web-2", "{{ target.host }}")), &[]);
+}

@@ -12,8 +12,11 @@ use crate::fixture::Sample;
 
 #[test]
 fn nothing_is_wrong_with_the_reference_plan() {
-    assert_eq!(Sample::techit().report(), "");
     assert_eq!(Sample::small().report(), "");
+    // What the language has and this version cannot carry out yet is noted, and nothing else is said.
+    let found = Sample::techit().found();
+    let others: Vec<_> = found.iter().filter(|(code, _)| *code != "not-built").collect();
+    assert!(others.is_empty(), "{}", Sample::techit().report());
 }
 
 #[test]
@@ -48,8 +51,8 @@ fn the_reference_plan_means_what_it_says() {
 #[test]
 fn the_runbooks_come_with_the_plan() {
     let checked = Sample::techit().load().unwrap();
-    assert_eq!(checked.plan.runbooks().len(), 5);
-    assert_eq!(checked.sources.len(), 6, "all texts, so that they can be stored");
+    assert_eq!(checked.plan.runbooks().len(), 7);
+    assert_eq!(checked.sources.len(), 8, "all texts, so that they can be stored");
     assert_eq!(checked.sources[0].path, "plan.toml");
     let path = "runbooks/complete-system-failure.toml".parse().unwrap();
     let steps = &checked.plan.runbooks()[&path].steps;

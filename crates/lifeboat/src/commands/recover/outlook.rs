@@ -1,0 +1,90 @@
+//! What a recovery would do, as it is shown before it does it.
+
+use std::fmt::{self, Write as _};
+use std::time::Duration;
+
+use lifeboat_ops::procedure::outlook::{Outlook, Replaced, StepOutlook};
+use serde::Serialize;
+
+use crate::render::{Answer, Cell, Page, Table, Tone, time};
+
+/// What a recovery would do, as it is shown.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub(super) struct Ahead(pub(super) Outlook);
+
+impl Answer for Ahead {
+    const SCHEMA: &'static str = "lifeboat.recover.outlook/1";
+
+    fn write(&self, page: &mut Page) -> fmt::Result {
+        let outlook = &self.0;
+        writeln!(page, "{} ({})", page.paint.strong(&outlook.title), outlook.scenario)?;
+        write_point(outlook, page)?;
+        for replaced in &outlook.replaces {
+            write_replaced(replaced, page)?;
+        }
+        let mut table = Table::new([">", "Step", "Thought to take", ">Took last", ""]);
+        for step in &outlook.steps {
+            row(step, &mut table);
+        }
+        page.table(&table);
+        match outlook.rto_ms {
+            Some(rto) => writeln!(page, "it may take {} (RTO)", text(rto)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn write_point(outlook: &Outlook, page: &mut Page) -> fmt::Result {
+    let Some(point) = &outlook.point else {
+        return writeln!(page, "nothing is restored");
+    };
+    writeln!(page, "comes back to {}", time::instant(point.time))?;
+    for rejected in &outlook.rejected {
+        writeln!(page, "    not to {}: {}", rejected.name, rejected.why)?;
+    }
+    for (tier, trouble) in &outlook.troubles {
+        let word = page.paint.warning("not looked at");
+        writeln!(page, "    {word}: {tier}: {}", trouble.message)?;
+    }
+    let Some(loss) = outlook.loss_ms else { return Ok(()) };
+    write!(page, "loses the last {}", text(loss))?;
+    match outlook.rpo_ms {
+        Some(rpo) => {
+            let tone = if loss <= rpo { Tone::Good } else { Tone::Bad };
+            writeln!(page, ", {}", page.paint.tone(tone, &format!("of {} (RPO)", text(rpo))))
+        }
+        None => writeln!(page),
+    }
+}
+
+fn write_replaced(replaced: &Replaced, page: &mut Page) -> fmt::Result {
+    let Replaced { step, target, what, is_kept, trouble } = replaced;
+    if let Some(trouble) = trouble {
+        let word = page.paint.warning("not known");
+        return writeln!(page, "{step}: {word} what is replaced: {trouble}");
+    }
+    if what.is_empty() {
+        return writeln!(page, "{step}: to {target}, where nothing is replaced");
+    }
+    let aside = if *is_kept { "which is kept aside" } else { "and nothing is kept aside" };
+    writeln!(page, "{step}: replaces what is there, {aside}: {}", what.join(", "))
+}
+
+fn row(step: &StepOutlook, table: &mut Table) {
+    let remark = match &step.left_out {
+        Some(why) => format!("left out: {why}"),
+        None => step.title.clone().unwrap_or_default(),
+    };
+    table.row([
+        (step.layer + 1).to_string().into(),
+        Cell::new(step.step.as_str(), Tone::Strong),
+        step.estimate.clone().unwrap_or_default().into(),
+        step.measured_ms.map(text).unwrap_or_default().into(),
+        remark.into(),
+    ]);
+}
+
+fn text(ms: u64) -> String {
+    time::duration(Duration::from_millis(ms))
+}

@@ -1,0 +1,357 @@
+//! Runbooks carried out by the real binary, by several people, with kills, failures and lies in between.
+
+use std::fs;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use lifeboat_testing::postgres::Cluster;
+use serde_json::Value;
+
+use crate::environment::Environment;
+
+/// How long something that has to happen is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A site with some files, two services that are files too, and one scenario.
+struct Site {
+    environment: Environment,
+    runbook: String,
+}
+
+const SECTIONS: &str = r#"
+[classes]
+critical = { rto = "4h" }
+
+[services.front]
+class = "critical"
+needs = ["shop"]
+start = "test -e HOME/shop && touch HOME/front"
+stop = "rm -f HOME/front; test -e HOME/shop"
+health = { command = ["test", "-e", "HOME/front"], within = "5s" }
+
+[services.shop]
+class = "critical"
+start = "touch HOME/shop"
+stop = "rm -f HOME/shop"
+health = { command = ["test", "-e", "HOME/shop"], within = "5s" }
+
+[checks.pictures]
+files = "media"
+exist = ["one.txt"]
+
+[contacts.alice]
+name = "Alice"
+role = "operations"
+login = "LOGIN"
+
+[contacts.dave]
+name = "Dave"
+role = "executive"
+login = "somebody-else"
+
+[scenarios.loss]
+runbook = "runbooks/loss.toml"
+class = "critical"
+rpo = "24h"
+"#;
+
+impl Site {
+    fn new(runbook: &str) -> Self {
+        Self::with(runbook, &[], "")
+    }
+
+    /// A site with more assets, and more sections in its plan.
+    fn with(runbook: &str, more: &[&str], more_sections: &str) -> Self {
+        let environment = Environment::new();
+        environment.write("media/one.txt", "one");
+        let media = format!("media={}", environment.path("media").display());
+        let tier = |name: &str| format!("{name}={}", environment.path(name).display());
+        let (primary, secondary) = (tier("primary"), tier("secondary"));
+        let mut words =
+            vec!["init", "--no-discovery", "--confirm-later", "--site", "shop", "--json"];
+        words.extend(["--tier", &primary, "--tier", &secondary, "--asset-path", &media]);
+        words.extend(more);
+        let made = environment.run(words);
+        assert_eq!(made.code(), 0, "{made}");
+        let home = environment.path("").display().to_string();
+        let home = home.trim_end_matches('/');
+        let login = nix::unistd::User::from_uid(nix::unistd::Uid::effective()).unwrap().unwrap();
+        let plan = fs::read_to_string(environment.path("plan.toml")).unwrap();
+        let sections = SECTIONS.replace("HOME", home).replace("LOGIN", &login.name);
+        environment.write("plan.toml", format!("{plan}\n{sections}\n{more_sections}"));
+        let runbook = format!("title = \"Loss\"\n{}", runbook.replace("HOME", home));
+        environment.write("runbooks/loss.toml", &runbook);
+        let site = Self { environment, runbook };
+        let ended = site.environment.run(["backup"]);
+        assert_eq!(ended.code(), 0, "{ended}");
+        site
+    }
+
+    fn lose(&self) {
+        fs::remove_dir_all(self.environment.path("media")).unwrap();
+        for service in ["shop", "front"] {
+            self.environment.write(service, "");
+        }
+    }
+
+    fn read(&self, file: &str) -> String {
+        fs::read_to_string(self.environment.path(file)).unwrap_or_default()
+    }
+
+    fn status(&self) -> Value {
+        self.environment.run(["recover", "status", "--json"]).json()
+    }
+
+    fn stand(&self, step: &str) -> String {
+        let status = self.status();
+        let steps = status["steps"].as_array().cloned().unwrap_or_default();
+        let found = steps.iter().find(|known| known["step"] == step);
+        found.map(|found| found["stand"].as_str().unwrap().to_owned()).unwrap_or_default()
+    }
+
+    fn wait_for(&self, step: &str, stand: &str) {
+        let end = Instant::now() + PATIENCE;
+        while self.stand(step) != stand {
+            assert!(Instant::now() < end, "`{step}` is not `{stand}`: {:#}", self.status());
+        }
+    }
+
+    fn recover(&self) -> Child {
+        self.environment.start(["recover", "loss", "--confirm", "shop"])
+    }
+}
+
+fn ended(child: Child) -> (i32, String) {
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let talk = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code().unwrap(), format!("{text}{talk}"))
+}
+
+const WHOLE: &str = r#"
+[[steps]]
+id = "stop"
+stop = ["*"]
+undo = { start = ["*"] }
+
+[[steps]]
+id = "look"
+manual = "Look at the disk of {{ plan.name }}."
+checklist = ["it is there", "it is empty"]
+
+[[steps]]
+id = "restore"
+needs = ["stop"]
+restore = { asset = "media" }
+check = ["pictures"]
+
+[[steps]]
+id = "write-down"
+needs = ["look", "restore"]
+run = ["sh", "-c", "echo '{{ steps.look.note }} {{ steps.restore.target }}' >> HOME/said"]
+
+[[steps]]
+id = "only-if-broken"
+needs = ["look"]
+when = { step = "look", is = "broken" }
+run = "touch HOME/broken"
+
+[[steps]]
+id = "agree"
+needs = ["write-down"]
+approve = { by = "operations", ask = "Open the shop?" }
+
+[[steps]]
+id = "start"
+needs = ["agree"]
+start = ["*"]
+"#;
+
+#[test]
+fn a_scenario_is_recovered_by_its_runbook_and_by_people() {
+    let site = Site::new(WHOLE);
+    site.lose();
+    let ahead = site.environment.run(["recover", "loss", "--dry-run", "--json"]);
+    assert_eq!(ahead.code(), 0, "{ahead}");
+    let ahead = ahead.json();
+    assert_eq!(ahead["schema"], "lifeboat.recover.outlook/1");
+    assert_eq!(ahead["steps"].as_array().unwrap().len(), 7, "{ahead:#}");
+    assert!(ahead["point"]["time"].is_string() && ahead["loss_ms"].is_u64(), "{ahead:#}");
+    assert_eq!(ahead["rto_ms"], 4 * 3_600_000);
+    assert!(!site.environment.path("media").exists(), "a dry run changes nothing");
+    site.environment.run(["recover", "loss"]).failure(2);
+    site.environment.run(["recover", "loss", "--confirm", "other"]).failure(2);
+    site.environment.run(["recover", "status"]).failure(1);
+
+    let driving = site.recover();
+    site.wait_for("look", "waits for a person");
+    let open = site.environment.run(["recover", "confirm", "look", "--done", "it is there"]);
+    assert!(open.failure(2).contains("`it is empty`"), "{open}");
+    site.environment.run(["recover", "confirm", "look", "--all", "--note", "disk 7"]).success();
+    site.wait_for("agree", "waits for a person");
+    assert!(!site.environment.path("front").exists(), "it was stopped, and nobody agreed yet");
+    let second = site.environment.run(["recover", "--resume"]);
+    assert!(second.failure(11).contains("(process "), "{second}");
+    site.environment.run(["recover", "approve", "agree"]).success();
+    let (code, said) = ended(driving);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("restore: done in") && said.contains("agree: approved by"), "{said}");
+    assert_eq!(site.read("media/one.txt"), "one");
+    assert!(site.read("said").starts_with("disk 7 /"), "{}", site.read("said"));
+    assert!(site.environment.path("front").exists() && !site.environment.path("broken").exists());
+    let status = site.status();
+    assert_eq!((&status["outcome"], &status["state"]), (&"succeeded".into(), &"finished".into()));
+    assert!(status["times"]["people_ms"].as_u64().unwrap() > 0, "{status:#}");
+    let records = site.environment.run(["catalog", "list", "--kind", "recovery-ended"]).success();
+    assert!(records.contains("succeeded"), "{records}");
+}
+
+const KILLED: &str = r#"
+[[steps]]
+id = "first"
+run = "echo first >> HOME/log"
+
+[[steps]]
+id = "second"
+needs = ["first"]
+run = "echo second >> HOME/log; until test -e HOME/go; do sleep 0.05; done"
+retry = { times = 1, wait = "1s" }
+
+[[steps]]
+id = "third"
+needs = ["second"]
+run = "echo third >> HOME/log"
+
+[[steps]]
+id = "agree"
+needs = ["third"]
+approve = { by = "executive", ask = "Was it worth it?" }
+"#;
+
+#[test]
+fn a_recovery_whose_process_is_killed_goes_on_at_the_step() {
+    let site = Site::new(KILLED);
+    let mut driving = site.recover();
+    site.wait_for("second", "under way");
+    driving.kill().unwrap();
+    driving.wait().unwrap();
+    site.environment.run(["recover", "loss", "--confirm", "shop"]).failure(1);
+    site.environment.write("go", "");
+    let runbook = site.environment.path("runbooks/loss.toml");
+    site.environment.write("runbooks/loss.toml", site.runbook.replace("third >>", "3 >>"));
+    let changed = site.environment.run(["recover", "--resume"]);
+    assert!(changed.failure(1).contains("the runbook was changed"), "{changed}");
+    site.environment.write("runbooks/loss.toml", &site.runbook);
+    assert!(runbook.exists());
+    let driving = site.environment.start(["recover", "--resume"]);
+    site.wait_for("agree", "waits for a person");
+    assert_eq!(
+        site.read("log"),
+        "first\nsecond\nsecond\nthird\n",
+        "what is done is not done again"
+    );
+    let refused = site.environment.run(["recover", "approve", "agree"]);
+    assert!(refused.failure(1).contains("`agree` waits for executive"), "{refused}");
+    site.environment.run(["recover", "skip", "agree", "--reason", "Dave is away"]).success();
+    let (code, said) = ended(driving);
+    assert_eq!(code, 3, "what a person skipped makes it incomplete: {said}");
+    assert!(said.contains("Dave is away"), "{said}");
+}
+
+const LIES: &str = r#"
+[[steps]]
+id = "stop"
+stop = ["*"]
+undo = { start = ["*"] }
+
+[[steps]]
+id = "mount"
+needs = ["stop"]
+run = "test -e HOME/disk"
+
+[[steps]]
+id = "pretend"
+needs = ["mount"]
+run = "true"
+check = ["pictures"]
+"#;
+
+#[test]
+fn what_fails_or_lies_keeps_the_run_and_an_abort_undoes_it() {
+    let site = Site::new(LIES);
+    site.lose();
+    let (code, said) = ended(site.recover());
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("lifeboat recover retry mount"), "{said}");
+    site.environment.write("disk", "");
+    site.environment.run(["recover", "retry", "mount"]).success();
+    let lie = site.environment.run(["recover", "--resume"]);
+    assert_eq!(lie.code(), 1, "{lie}");
+    assert!(lie.stdout().contains("it says that it worked, but"), "{lie}");
+    assert_eq!(site.stand("pretend"), "failed");
+    assert!(!site.environment.path("shop").exists());
+    site.environment.run(["recover", "abort", "--reason", "no copy is left"]).success();
+    let aborted = site.environment.run(["recover", "--resume"]);
+    assert_eq!(aborted.code(), 1, "{aborted}");
+    assert!(site.environment.path("front").exists(), "stopping was undone: {aborted}");
+    assert_eq!(site.status()["outcome"], "aborted");
+}
+
+const CORRUPT: &str = r#"
+[[steps]]
+id = "stop"
+stop = ["*"]
+undo = { start = ["*"] }
+
+[[steps]]
+id = "restore"
+needs = ["stop"]
+restore = { asset = "database", at = "{{ point.time }}" }
+check = ["users"]
+
+[[steps]]
+id = "integrity"
+needs = ["restore"]
+check = ["users", "pictures_named"]
+
+[[steps]]
+id = "start"
+needs = ["integrity"]
+start = ["*"]
+"#;
+
+const QUESTIONS: &str = r#"
+[checks.users]
+sql = "SELECT count(*) FROM users"
+expect = "= 2"
+
+[checks.pictures_named]
+sql = "SELECT picture FROM users WHERE picture IS NOT NULL"
+files_in = "media"
+"#;
+
+#[test]
+fn a_corrupt_database_comes_back_and_is_kept_aside() {
+    let cluster = Cluster::start().unwrap();
+    cluster.create_database("shop").unwrap();
+    let rows = "CREATE TABLE users (id int PRIMARY KEY, picture text);
+        INSERT INTO users VALUES (1, 'one.txt'), (2, NULL)";
+    cluster.psql("shop", rows).unwrap();
+    let database = format!("database={}", cluster.connect_string("shop"));
+    let site = Site::with(CORRUPT, &["--database", &database], QUESTIONS);
+    for service in ["shop", "front"] {
+        site.environment.write(service, "");
+    }
+    cluster
+        .psql("shop", "UPDATE users SET picture = 'nowhere.txt'; DELETE FROM users WHERE id = 2")
+        .unwrap();
+    let ahead = site.environment.run(["recover", "loss", "--dry-run"]).success();
+    assert!(ahead.contains("replaces what is there, which is kept aside"), "{ahead}");
+    let (code, said) = ended(site.recover());
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(cluster.psql("shop", "SELECT count(*) FROM users").unwrap(), "2");
+    let kept =
+        cluster.psql("postgres", "SELECT count(*) FROM pg_database WHERE datname LIKE 'shop%'");
+    assert_eq!(kept.unwrap(), "2", "the corrupt one is kept under another name");
+    assert!(site.environment.path("front").exists());
+}

@@ -1,0 +1,465 @@
+//! What the steps of a procedure do on this host.
+//!
+//! # Limits
+//!
+//! What lifeboat itself does (restores) happens one after the other, since each holds the state's lock; commands
+//! and questions of other steps go on beside it.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lifeboat_model::{
+    AssetName, Cancel, CheckName, Classify, ErrorKind, EventSink, Exit, Outcome, ServiceName,
+    SiteName, StepName,
+};
+use lifeboat_plan::plan::check::Probe;
+use lifeboat_plan::plan::people::Channel;
+use lifeboat_plan::plan::runbook::{Action, Notice, RestoreWhat, Step as PlannedStep, Wait};
+use lifeboat_plan::plan::service::Service;
+use lifeboat_plan::value::command::Command;
+use lifeboat_plan::value::duration::Span;
+use lifeboat_plan::value::selection::Selection;
+use lifeboat_plan::value::template::UnknownName;
+use lifeboat_postgres::recovery::RecoveryTarget;
+use lifeboat_postgres::recovery::placement::Before;
+use lifeboat_runbook::{Act, Actor, Again, Failure, Occasion, Output, Outputs, Verdict};
+
+use super::Procedure;
+use super::probe::{Asker, Finding};
+use super::services::start_order;
+use super::values::Values;
+use crate::command::{CommandError, CommandLine, NO_LIMIT};
+use crate::ending::Ending;
+use crate::error::{OpsError, explain};
+use crate::point::At;
+use crate::recovery::{self, RecoveryOptions, Start, has_base_backups};
+use crate::restore::{self, Destination, RestoreOptions};
+use crate::wire::Site;
+
+/// How long a service may take to become healthy if its plan does not say.
+const HEALTHY_WITHIN: Duration = Duration::from_mins(1);
+
+/// How often it is asked whether a service is healthy, or whether what is waited for has come.
+const ASK_EVERY: Duration = Duration::from_millis(500);
+
+/// Names of this very host.
+const HERE: [&str; 4] = ["localhost", "127.0.0.1", "::1", ""];
+
+/// Does the steps of a procedure.
+#[derive(Debug, Clone)]
+pub(super) struct Hands {
+    pub(super) site: Arc<Site>,
+    pub(super) procedure: Arc<Procedure>,
+    pub(super) values: Arc<Values>,
+    /// From which point; none for a runbook that restores nothing.
+    pub(super) point: Option<String>,
+    /// The next older point, should this one turn out not to be whole.
+    pub(super) older: Option<String>,
+    /// The host that services run on.
+    pub(super) host: String,
+    /// The site's name, by which somebody confirmed that its data may be replaced.
+    pub(super) confirm: SiteName,
+    /// The words by which this program is run with this plan.
+    pub(super) fetch: Vec<String>,
+    pub(super) events: Arc<dyn EventSink>,
+    /// Held by what lifeboat itself does.
+    pub(super) turn: Arc<Mutex<()>>,
+}
+
+#[async_trait]
+impl Actor for Hands {
+    async fn perform(&self, act: &Act, cancel: &Cancel) -> Result<Outputs, Failure> {
+        let (hands, act, cancel) = (self.clone(), act.clone(), cancel.clone());
+        apart(move || hands.perform_now(&act, &cancel)).await
+    }
+
+    async fn verify(&self, act: &Act, occasion: Occasion, cancel: &Cancel) -> Verdict {
+        let (hands, act, cancel) = (self.clone(), act.clone(), cancel.clone());
+        apart(move || hands.verify_now(&act, occasion, &cancel)).await
+    }
+
+    async fn undo(&self, act: &Act, cancel: &Cancel) -> Result<(), Failure> {
+        let (hands, act, cancel) = (self.clone(), act.clone(), cancel.clone());
+        apart(move || hands.undo_now(&act, &cancel)).await
+    }
+}
+
+/// Lets work that waits for the world go on apart from what drives the run.
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The process is ending: nobody waits any more.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+impl Hands {
+    fn planned(&self, step: &StepName) -> &PlannedStep {
+        self.procedure.step(step).expect("a run has the steps of its procedure")
+    }
+
+    fn perform_now(&self, act: &Act, cancel: &Cancel) -> Result<Outputs, Failure> {
+        let step = self.planned(&act.step);
+        self.check_host(step, act)?;
+        let deed = Deed { hands: self, act, cancel };
+        deed.perform(&step.action)
+    }
+
+    fn undo_now(&self, act: &Act, cancel: &Cancel) -> Result<(), Failure> {
+        let step = self.planned(&act.step);
+        self.check_host(step, act)?;
+        let Some(undo) = &step.undo else { return Ok(()) };
+        let deed = Deed { hands: self, act, cancel };
+        deed.perform(undo).map(drop)
+    }
+
+    /// Refuses what would have to be done on another host.
+    fn check_host(&self, step: &PlannedStep, act: &Act) -> Result<(), Failure> {
+        let Some(on) = &step.on else { return Ok(()) };
+        let on = self.values.fill(on, Some(act)).map_err(|error| unknown(&error))?;
+        let own = [self.host.as_str(), self.site.surroundings().hostname.as_str()];
+        if HERE.iter().chain(&own).any(|here| *here == on) {
+            return Ok(());
+        }
+        Err(not_built(&format!("doing `{}` on {on}, over ssh,", step.id)))
+    }
+
+    fn verify_now(&self, act: &Act, occasion: Occasion, cancel: &Cancel) -> Verdict {
+        let step = self.planned(&act.step);
+        let deed = Deed { hands: self, act, cancel };
+        if step.check.is_empty() {
+            return match occasion {
+                Occasion::Performed => Verdict::Done(Outputs::new()),
+                Occasion::Interrupted => Verdict::Unclear(
+                    "it has no `check`, and no `retry` that would say that it may be done twice"
+                        .to_owned(),
+                ),
+            };
+        }
+        let (outcome, message) = deed.ask_all(&step.check);
+        match (outcome, occasion) {
+            (Outcome::Passed, Occasion::Performed) => Verdict::Done(Outputs::new()),
+            // What it would have given is not known; a command's output counts as empty.
+            (Outcome::Passed, Occasion::Interrupted) => match step.action {
+                Action::Run(_) => Verdict::Done(text_output("output", "")),
+                _ => Verdict::Done(Outputs::new()),
+            },
+            (Outcome::Failed, _) => Verdict::NotDone(message),
+            (Outcome::CouldNotVerify, _) => Verdict::Unclear(message),
+        }
+    }
+}
+
+/// One action while it is carried out.
+struct Deed<'a> {
+    hands: &'a Hands,
+    act: &'a Act,
+    cancel: &'a Cancel,
+}
+
+impl Deed<'_> {
+    fn perform(&self, action: &Action) -> Result<Outputs, Failure> {
+        match action {
+            Action::Run(run) => {
+                let said = self.run(&run.run)?;
+                Ok(text_output("output", said.trim_end()))
+            }
+            Action::Restore(restore) => self.restore(&restore.restore),
+            Action::Start(start) => self.start(&start.start),
+            Action::Stop(stop) => self.stop(&stop.stop),
+            Action::Check(check) => self.check(&check.check),
+            Action::Wait(wait) => match &wait.wait {
+                Wait::Until(until) => self.wait_until(&until.until, until.at_most),
+                Wait::For(_) => Ok(Outputs::new()),
+            },
+            Action::Isolate(isolate) => match &isolate.isolate.run {
+                Some(run) => self.run(run).map(|_| Outputs::new()),
+                None => Err(not_built("cutting the platform off by itself")),
+            },
+            Action::Rotate(rotate) => match &rotate.rotate.run {
+                Some(run) => self.run(run).map(|_| Outputs::new()),
+                None => Ok(Outputs::new()),
+            },
+            Action::Notify(notify) => self.notify(&notify.notify),
+            Action::Evidence(_) => Err(not_built("taking evidence")),
+            // People do these.
+            Action::Manual(_) | Action::Approve(_) => Ok(Outputs::new()),
+        }
+    }
+
+    fn asker(&self) -> Asker<'_> {
+        let Hands { site, values, .. } = self.hands;
+        Asker { site, values, act: Some(self.act), cancel: self.cancel }
+    }
+
+    fn run(&self, command: &Command) -> Result<String, Failure> {
+        let words =
+            self.hands.values.words(command, Some(self.act)).map_err(|error| unknown(&error))?;
+        // How long it may take is for the run to say, which cancels it.
+        let output =
+            CommandLine::new(words, NO_LIMIT).run(self.cancel).map_err(|e| command_failed(&e))?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    fn restore(&self, what: &RestoreWhat) -> Result<Outputs, Failure> {
+        let _turn = self.hands.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let fill = |template| {
+            self.hands.values.fill(template, Some(self.act)).map_err(|error| unknown(&error))
+        };
+        let at = match &what.at {
+            Some(at) => fill(at)?,
+            None => self.hands.point.clone().unwrap_or_else(|| "latest".to_owned()),
+        };
+        let to = what.to.as_ref().map(fill).transpose()?.map(PathBuf::from);
+        let restored = match to {
+            Some(to) if has_base_backups(&self.hands.site, &what.asset) => {
+                self.recover_server(&what.asset, &at, to)
+            }
+            to => self.restore_asset(&what.asset, &at, to),
+        };
+        restored.map_err(|error| self.restore_failed(&error))
+    }
+
+    fn restore_asset(
+        &self,
+        asset: &AssetName,
+        at: &str,
+        to: Option<PathBuf>,
+    ) -> Result<Outputs, OpsError> {
+        let Hands { site, confirm, events, .. } = self.hands;
+        let options = RestoreOptions {
+            asset: asset.clone(),
+            at: At::parse(at)?,
+            tier: None,
+            to: to.map_or(Destination::InPlace, Destination::Directory),
+            confirm: Some(confirm.clone()),
+            strict_owner: false,
+        };
+        let report = restore::restore(site, &options, &**events, self.cancel)?;
+        if report.ending != Ending::Succeeded {
+            let (asset, ending) = (asset.clone(), report.ending);
+            return Err(OpsError::NotWhole { asset, ending });
+        }
+        let mut outputs = text_output("target", &report.preview.target);
+        outputs.insert("time".to_owned(), Output::Time(report.preview.capture.time));
+        Ok(outputs)
+    }
+
+    /// Puts a server's data directory there; the step that starts it lets it replay its log.
+    fn recover_server(
+        &self,
+        asset: &AssetName,
+        at: &str,
+        to: PathBuf,
+    ) -> Result<Outputs, OpsError> {
+        let Hands { site, fetch, events, .. } = self.hands;
+        let words = ["wal", "get", "--asset", asset.as_str()].map(str::to_owned);
+        let target: RecoveryTarget =
+            at.parse().map_err(|_| OpsError::NoTime { text: at.to_owned() })?;
+        let options = RecoveryOptions {
+            asset: asset.clone(),
+            target,
+            tier: None,
+            to,
+            before: Before::Empty,
+            tablespaces: Vec::new(),
+            start: Start::No,
+            fetch: [fetch.as_slice(), &words].concat(),
+        };
+        let report = recovery::recover(site, &options, &**events, self.cancel)?;
+        let preview = report.preview;
+        let mut outputs = text_output("target", &preview.to.display().to_string());
+        let time = preview.last_commit.unwrap_or(preview.consistent);
+        outputs.insert("time".to_owned(), Output::Time(time));
+        Ok(outputs)
+    }
+
+    /// Proposes the next older point if this one is not whole.
+    fn restore_failed(&self, error: &OpsError) -> Failure {
+        let failure = failed(error);
+        match &self.hands.older {
+            Some(older) if error.kind() == ErrorKind::Corrupt => Failure {
+                hint: Some(format!(
+                    "the next older point is {older}: `lifeboat recover abort --reason 'damaged point'`, then `lifeboat recover {} --at {older}`",
+                    self.hands.procedure.name()
+                )),
+                again: Again::IsUseless,
+                ..failure
+            },
+            _ => failure,
+        }
+    }
+
+    fn services(&self, selection: &Selection<ServiceName>) -> Vec<ServiceName> {
+        let plan = self.hands.site.plan();
+        let picked: BTreeSet<_> =
+            selection.pick(plan.services().keys()).into_iter().cloned().collect();
+        start_order(plan, &picked)
+    }
+
+    fn service(&self, name: &ServiceName) -> Result<&Service, Failure> {
+        let service = self.hands.site.plan().services().get(name);
+        service.ok_or_else(|| Failure::lasting(format!("the plan has no service `{name}`")))
+    }
+
+    /// Starts services one after the other, each once those before it are healthy. One that is healthy
+    /// already is left as it is.
+    fn start(&self, selection: &Selection<ServiceName>) -> Result<Outputs, Failure> {
+        for name in self.services(selection) {
+            let service = self.service(&name)?;
+            if let Some(health) = &service.health
+                && self.asker().ask(health).outcome == Outcome::Passed
+            {
+                continue;
+            }
+            if let Some(start) = &service.start {
+                self.run(start).map_err(|failure| of_service(&name, "start", failure))?;
+            }
+            if let Some(health) = &service.health {
+                self.wait_for_health(&name, health)?;
+            }
+        }
+        Ok(Outputs::new())
+    }
+
+    fn wait_for_health(&self, name: &ServiceName, health: &Probe) -> Result<(), Failure> {
+        let within = match health {
+            Probe::Http(http) => http.within,
+            Probe::Tcp(tcp) => tcp.within,
+            Probe::Command(command) => command.within,
+            _ => None,
+        };
+        let within = within.map_or(HEALTHY_WITHIN, Span::duration);
+        let ask = || self.asker().ask(health);
+        self.ask_until(within, ask).map_err(|finding| {
+            let (within, message) = (Span::from(within), finding.message);
+            Failure::new(format!("`{name}` is not healthy within {within}: {message}"))
+        })
+    }
+
+    /// Asks again and again until the answer is yes.
+    fn ask_until(&self, within: Duration, ask: impl Fn() -> Finding) -> Result<(), Finding> {
+        let surroundings = self.hands.site.surroundings();
+        let end =
+            surroundings.now().saturating_add(within).unwrap_or(lifeboat_model::Timestamp::MAX);
+        loop {
+            let finding = ask();
+            if finding.outcome == Outcome::Passed {
+                return Ok(());
+            }
+            if surroundings.now() >= end {
+                return Err(finding);
+            }
+            let pause = async { self.cancel.cut_short(surroundings.clock.sleep(ASK_EVERY)).await };
+            if surroundings.runtime.block_on(pause).is_err() {
+                return Err(finding);
+            }
+        }
+    }
+
+    /// Stops services, those first that need others.
+    fn stop(&self, selection: &Selection<ServiceName>) -> Result<Outputs, Failure> {
+        for name in self.services(selection).into_iter().rev() {
+            if let Some(stop) = &self.service(&name)?.stop {
+                self.run(stop).map_err(|failure| of_service(&name, "stop", failure))?;
+            }
+        }
+        Ok(Outputs::new())
+    }
+
+    fn check(&self, names: &[CheckName]) -> Result<Outputs, Failure> {
+        match self.ask_all(names) {
+            (Outcome::Passed, _) => Ok(Outputs::new()),
+            (_, message) => Err(Failure::new(message)),
+        }
+    }
+
+    fn wait_until(&self, names: &[CheckName], at_most: Span) -> Result<Outputs, Failure> {
+        let ask = || {
+            let (outcome, message) = self.ask_all(names);
+            Finding { outcome, message }
+        };
+        self.ask_until(at_most.duration(), ask).map_err(|finding| {
+            Failure::new(format!("not within {at_most}: {}", finding.message))
+        })?;
+        Ok(Outputs::new())
+    }
+
+    /// Asks checks; returns the worst outcome, and what is wrong.
+    fn ask_all(&self, names: &[CheckName]) -> (Outcome, String) {
+        let (mut worst, mut wrong) = (Outcome::Passed, Vec::new());
+        for name in names {
+            let finding = match self.hands.site.plan().checks().get(name) {
+                Some(probe) => self.asker().ask(probe),
+                None => Finding {
+                    outcome: Outcome::CouldNotVerify,
+                    message: "the plan has no such check".to_owned(),
+                },
+            };
+            worst = worst.max(finding.outcome);
+            if finding.outcome != Outcome::Passed {
+                wrong.push(format!("check `{name}` {}: {}", finding.outcome, finding.message));
+            }
+        }
+        (worst, wrong.join("; "))
+    }
+
+    fn notify(&self, notice: &Notice) -> Result<Outputs, Failure> {
+        let message = self
+            .hands
+            .values
+            .fill(&notice.message, Some(self.act))
+            .map_err(|error| unknown(&error))?;
+        for name in &notice.via {
+            let Some(Channel::Command(channel)) = self.hands.site.plan().notify().get(name) else {
+                return Err(not_built(&format!("telling somebody by `{name}`")));
+            };
+            let words = self.hands.values.words(&channel.command, Some(self.act));
+            let command = CommandLine::new(words.map_err(|error| unknown(&error))?, NO_LIMIT);
+            let mut text = message.as_bytes();
+            command.feed(&mut text, self.cancel).map_err(|error| command_failed(&error))?;
+        }
+        Ok(Outputs::new())
+    }
+}
+
+fn text_output(name: &str, text: &str) -> Outputs {
+    Outputs::from([(name.to_owned(), Output::text(text))])
+}
+
+fn unknown(error: &UnknownName) -> Failure {
+    Failure::lasting(error.to_string())
+}
+
+fn not_built(what: &str) -> Failure {
+    Failure {
+        hint: Some("do it by hand, and skip the step with `--reason`".to_owned()),
+        ..Failure::lasting(format!("{what} is not built yet"))
+    }
+}
+
+fn of_service(name: &ServiceName, verb: &str, failure: Failure) -> Failure {
+    Failure { why: format!("cannot {verb} `{name}`: {}", failure.why), ..failure }
+}
+
+fn command_failed(error: &CommandError) -> Failure {
+    let again = match error {
+        CommandError::Empty | CommandError::Start { .. } => Again::IsUseless,
+        _ => Again::MayHelp,
+    };
+    let hint = error.hint().map(|hint| hint.to_string());
+    Failure { why: explain(error), hint, again }
+}
+
+fn failed(error: &OpsError) -> Failure {
+    let is_useless = error.exit() == Exit::NotBuilt
+        || matches!(error.kind(), ErrorKind::Usage | ErrorKind::Config | ErrorKind::Denied);
+    let again = if is_useless { Again::IsUseless } else { Again::MayHelp };
+    Failure { why: explain(error), hint: error.hint().map(|hint| hint.to_string()), again }
+}

@@ -1,0 +1,162 @@
+//! Why a procedure cannot be carried out.
+
+use lifeboat_model::{Classify, ErrorCode, ErrorKind, Exit, Hint, RunId, ScenarioName, SiteName};
+use lifeboat_runbook::{ExecutorError, GraphError, JournalError, Refusal, RunError};
+
+use crate::error::OpsError;
+use crate::state::StateError;
+
+/// A procedure cannot be carried out, or a run does not take what it is told.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcedureError {
+    /// The plan knows no such scenario.
+    #[error("the plan has no scenario `{scenario}`")]
+    NoScenario {
+        /// Which one was asked for.
+        scenario: ScenarioName,
+        /// Those that there are.
+        known: Vec<ScenarioName>,
+    },
+    /// The steps of a runbook cannot be put into an order; the lint finds this before.
+    #[error("the steps of `{runbook}` have no order")]
+    NoOrder {
+        /// The runbook's file.
+        runbook: String,
+        /// The first thing that is wrong.
+        #[source]
+        source: GraphError,
+    },
+    /// No run is open.
+    #[error("no run is open")]
+    NoRun,
+    /// Another run is open.
+    #[error("{run} of `{scenario}` is still open, and one platform is recovered by one run")]
+    Open {
+        /// Which run.
+        run: RunId,
+        /// Of what.
+        scenario: String,
+    },
+    /// Somebody else drives the run.
+    #[error("the run is driven by {by}")]
+    Driven {
+        /// Who.
+        by: String,
+    },
+    /// A run was given up although its runbook is no longer what it was.
+    #[error("{run} is given up; nothing of it was undone, since its runbook was changed meanwhile")]
+    GivenUp {
+        /// Which run.
+        run: RunId,
+    },
+    /// A run belongs to another site.
+    #[error("{run} was declared for site `{found}`, and this plan is of `{expected}`")]
+    AnotherSite {
+        /// Which run.
+        run: RunId,
+        /// This plan's site.
+        expected: SiteName,
+        /// The run's.
+        found: String,
+    },
+    /// What a run was declared with cannot be read.
+    #[error("what {run} was declared with lacks `{what}`")]
+    Incomplete {
+        /// Which run.
+        run: RunId,
+        /// What is missing.
+        what: &'static str,
+    },
+    /// No point holds what the runbook restores.
+    #[error("no recovery point {when} holds all that the runbook of `{scenario}` restores")]
+    NoPoint {
+        /// Of what.
+        scenario: ScenarioName,
+        /// From when.
+        when: String,
+    },
+    /// The run does not take a command.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// What the journal holds is not what it should be.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The run could not be carried on.
+    #[error(transparent)]
+    Executor(#[from] ExecutorError),
+    /// Something with the platform went wrong.
+    #[error(transparent)]
+    Ops(#[from] OpsError),
+}
+
+impl From<JournalError> for ProcedureError {
+    fn from(error: JournalError) -> Self {
+        Self::Run(error.into())
+    }
+}
+
+impl From<StateError> for ProcedureError {
+    fn from(error: StateError) -> Self {
+        Self::Ops(error.into())
+    }
+}
+
+impl ProcedureError {
+    fn inner(&self) -> Option<&dyn Classify> {
+        match self {
+            Self::Refused(error) => Some(error),
+            Self::Run(error) => Some(error),
+            Self::Executor(error) => Some(error),
+            Self::Ops(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl Classify for ProcedureError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoScenario { .. } => ErrorKind::Usage,
+            Self::NoOrder { .. } => ErrorKind::Config,
+            Self::NoRun | Self::NoPoint { .. } => ErrorKind::NotFound,
+            Self::Open { .. } | Self::Driven { .. } | Self::AnotherSite { .. } => {
+                ErrorKind::Conflict
+            }
+            Self::Incomplete { .. } => ErrorKind::Corrupt,
+            Self::GivenUp { .. } => ErrorKind::Incomplete,
+            _ => self.inner().map_or(ErrorKind::Bug, Classify::kind),
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Driven { .. } => Exit::Locked,
+            other => other.inner().map_or_else(|| other.kind().exit(), Classify::exit),
+        }
+    }
+
+    fn code(&self) -> Option<ErrorCode> {
+        self.inner().and_then(Classify::code)
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        let text = match self {
+            Self::NoScenario { known, .. } => {
+                let names: Vec<_> = known.iter().map(ToString::to_string).collect();
+                format!("it has {}", names.join(", "))
+            }
+            Self::NoRun => "`lifeboat recover SCENARIO` declares one".to_owned(),
+            Self::Open { .. } => {
+                "`lifeboat recover --resume` goes on with it; `lifeboat recover abort` gives it up"
+                    .to_owned()
+            }
+            Self::Driven { .. } => {
+                "`lifeboat recover status` shows it; approve, confirm, skip and the like need not drive"
+                    .to_owned()
+            }
+            Self::NoPoint { .. } => "`lifeboat points` lists what there is".to_owned(),
+            _ => return self.inner().and_then(Classify::hint),
+        };
+        Some(Hint::new(text))
+    }
+}

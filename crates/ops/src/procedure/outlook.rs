@@ -1,0 +1,406 @@
+//! What carrying a procedure out would do, said before anything is done: from which point, what it replaces, what is
+//! lost, and how long each step is thought to take.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use lifeboat_model::{
+    AssetName, Cancel, EventSink, ScenarioName, SiteName, StepName, TierName, Timestamp,
+};
+use lifeboat_plan::plan::runbook::{Action, Step as PlannedStep};
+use lifeboat_plan::value::duration::Span;
+use lifeboat_runbook::entry::AttemptEnding;
+use lifeboat_runbook::{Entry, Fact};
+use serde::Serialize;
+
+use super::runs::Runs;
+use super::{Procedure, ProcedureError};
+use crate::error::Trouble;
+use crate::holdings;
+use crate::point::{At, Point};
+use crate::recovery::has_base_backups;
+use crate::restore::{self, Destination, RestoreOptions};
+use crate::wire::Site;
+
+/// The version of [`Outlook`] as JSON.
+pub const SCHEMA: u32 = 1;
+
+/// How many points that were not chosen are told.
+const REJECTED_MAX: usize = 20;
+
+/// What a recovery would do.
+#[derive(Debug, Clone, Serialize)]
+pub struct Outlook {
+    /// The version of this document.
+    pub schema: u32,
+    /// Which site.
+    pub site: SiteName,
+    /// What happened.
+    pub scenario: ScenarioName,
+    /// What people call it.
+    pub title: String,
+    /// The point that it would come back to; none if nothing is restored.
+    pub point: Option<ChosenPoint>,
+    /// Newer points, and why they are not taken.
+    pub rejected: Vec<RejectedPoint>,
+    /// Tiers that could not be looked at.
+    pub troubles: BTreeMap<TierName, Trouble>,
+    /// What is replaced.
+    pub replaces: Vec<Replaced>,
+    /// How much of the newest data is lost, in milliseconds.
+    pub loss_ms: Option<u64>,
+    /// How much may be lost, in milliseconds.
+    pub rpo_ms: Option<u64>,
+    /// How long it may take, in milliseconds.
+    pub rto_ms: Option<u64>,
+    /// The steps, in the order in which they can be done.
+    pub steps: Vec<StepOutlook>,
+}
+
+/// A point that was chosen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ChosenPoint {
+    /// What `at` of a step gets.
+    pub at: String,
+    /// Its time.
+    pub time: Timestamp,
+    /// The next older one that would do.
+    pub older: Option<String>,
+}
+
+/// A point that was not chosen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RejectedPoint {
+    /// Its name.
+    pub name: String,
+    /// Why not.
+    pub why: String,
+}
+
+/// Something that is replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Replaced {
+    /// By which step.
+    pub step: StepName,
+    /// Where.
+    pub target: String,
+    /// What is there now; nothing, if nothing is in the way.
+    pub what: Vec<String>,
+    /// Whether it is kept aside.
+    pub is_kept: bool,
+    /// Why that could not be found out, if it could not.
+    pub trouble: Option<String>,
+}
+
+/// What is known of a step beforehand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StepOutlook {
+    /// Which.
+    pub step: StepName,
+    /// What people call it.
+    pub title: Option<String>,
+    /// How many groups of steps come before it; those of one group go side by side.
+    pub layer: usize,
+    /// Why it is left out, if it is.
+    pub left_out: Option<String>,
+    /// How long the plan thinks that it takes.
+    pub estimate: Option<String>,
+    /// How long it took the last time, in milliseconds.
+    pub measured_ms: Option<u64>,
+}
+
+/// Looks ahead; changes nothing but the catalog's view.
+pub fn look_ahead(
+    site: &Site,
+    procedure: &Procedure,
+    at: At,
+    events: &dyn EventSink,
+    cancel: &Cancel,
+) -> Result<Outlook, ProcedureError> {
+    let needed = restored(procedure);
+    let now = site.surroundings().now();
+    let mut choice = Choice::default();
+    let mut troubles = BTreeMap::new();
+    if !needed.is_empty() {
+        let report = holdings::recovery_points(site, None, events, cancel)?;
+        choice = choose(&report.points, &needed, at);
+        troubles = report.troubles;
+        if choice.chosen.is_none() {
+            let (scenario, when) = (procedure.name().clone(), at.to_string());
+            return Err(ProcedureError::NoPoint { scenario, when });
+        }
+    }
+    let scenario = procedure.scenario();
+    let loss = choice.chosen.as_ref().map(|point| elapsed(point.time, now));
+    Ok(Outlook {
+        schema: SCHEMA,
+        site: site.name().clone(),
+        scenario: procedure.name().clone(),
+        title: procedure.title().to_owned(),
+        replaces: replaces(site, procedure, choice.chosen.as_ref(), (events, cancel)),
+        point: choice.chosen,
+        rejected: choice.rejected,
+        troubles,
+        loss_ms: loss.map(milliseconds),
+        rpo_ms: scenario.rpo.map(|rpo| milliseconds(rpo.duration())),
+        rto_ms: rto(site, procedure).map(milliseconds),
+        steps: steps(procedure, &measured(site, procedure)?),
+    })
+}
+
+/// Returns how long a recovery may take: what its scenario says, else the class of that.
+pub fn rto(site: &Site, procedure: &Procedure) -> Option<Duration> {
+    let scenario = procedure.scenario();
+    let class = scenario.class.as_ref().and_then(|class| site.plan().classes().get(class));
+    scenario.rto.or(class.and_then(|class| class.rto)).map(Span::duration)
+}
+
+/// The assets that a procedure restores.
+fn restored(procedure: &Procedure) -> BTreeSet<AssetName> {
+    let asset = |step: &PlannedStep| match &step.action {
+        Action::Restore(restore) => Some(restore.restore.asset.clone()),
+        _ => None,
+    };
+    procedure.steps().iter().filter_map(asset).collect()
+}
+
+#[derive(Debug, Default)]
+struct Choice {
+    chosen: Option<ChosenPoint>,
+    rejected: Vec<RejectedPoint>,
+}
+
+/// Chooses the newest point that holds what is needed. Pure.
+fn choose(points: &[Point], needed: &BTreeSet<AssetName>, at: At) -> Choice {
+    let mut choice = Choice::default();
+    for point in points {
+        let why = unsuitable(point, needed, at);
+        match (&mut choice.chosen, why) {
+            (None, Some(why)) => {
+                if choice.rejected.len() < REJECTED_MAX {
+                    choice.rejected.push(RejectedPoint { name: point.name.clone(), why });
+                }
+            }
+            (None, None) => {
+                let (name, time) = match at {
+                    At::Latest => (point.name.clone(), point.time),
+                    // Whoever names a moment gets it from what can go to any moment.
+                    At::Time(time) => (time.to_string(), time),
+                };
+                choice.chosen = Some(ChosenPoint { at: name, time, older: None });
+            }
+            (Some(_), Some(_)) => {}
+            (Some(chosen), None) => {
+                chosen.older = Some(point.name.clone());
+                break;
+            }
+        }
+    }
+    choice
+}
+
+/// Says why a point will not do.
+fn unsuitable(point: &Point, needed: &BTreeSet<AssetName>, at: At) -> Option<String> {
+    if !at.reaches(point.time) {
+        return Some("it is later than the time that was asked for".to_owned());
+    }
+    needed.iter().find_map(|asset| {
+        let member = point.members.iter().find(|member| member.capture.asset == *asset);
+        match member {
+            None => Some(format!("it lacks `{asset}`")),
+            Some(member) if member.capture.complete == Some(false) => {
+                Some(format!("not all of `{asset}` was captured"))
+            }
+            Some(_) => None,
+        }
+    })
+}
+
+/// Finds out what each restore would replace; what cannot be found out is told, and fails nothing yet.
+fn replaces(
+    site: &Site,
+    procedure: &Procedure,
+    point: Option<&ChosenPoint>,
+    (events, cancel): (&dyn EventSink, &Cancel),
+) -> Vec<Replaced> {
+    let mut replaced = Vec::new();
+    for step in procedure.steps() {
+        let Action::Restore(action) = &step.action else { continue };
+        let what = &action.restore;
+        let mut found = Replaced {
+            step: step.id.clone(),
+            target: what.to.as_ref().map_or_else(String::new, ToString::to_string),
+            what: Vec::new(),
+            is_kept: true,
+            trouble: None,
+        };
+        if what.to.is_none() {
+            let at = point.map_or(Ok(At::Latest), |point| At::parse(&point.at));
+            let previewed = at.and_then(|at| preview(site, &what.asset, at, (events, cancel)));
+            match previewed {
+                Ok(preview) => {
+                    found.target = preview.target;
+                    found.what = preview.replaces;
+                    found.is_kept = preview.keeps_replaced;
+                }
+                Err(error) => found.trouble = Some(crate::error::explain(&error)),
+            }
+        }
+        replaced.push(found);
+    }
+    replaced
+}
+
+fn preview(
+    site: &Site,
+    asset: &AssetName,
+    at: At,
+    (events, cancel): (&dyn EventSink, &Cancel),
+) -> Result<restore::RestorePreview, crate::OpsError> {
+    if has_base_backups(site, asset) && !has_dumps(site, asset) {
+        let what = format!("putting base backups of `{asset}` in place of the database");
+        return Err(crate::OpsError::NotBuilt { what });
+    }
+    let options = RestoreOptions {
+        asset: asset.clone(),
+        at,
+        tier: None,
+        to: Destination::InPlace,
+        confirm: None,
+        strict_owner: false,
+    };
+    restore::preview(site, &options, events, cancel)
+}
+
+fn has_dumps(site: &Site, asset: &AssetName) -> bool {
+    use lifeboat_plan::plan::asset::Base;
+    let postgres = site.asset(asset).ok().and_then(|asset| asset.postgres());
+    postgres.is_some_and(|postgres| postgres.base != Base::Physical)
+}
+
+fn steps(procedure: &Procedure, measured: &BTreeMap<StepName, Duration>) -> Vec<StepOutlook> {
+    let mut steps = Vec::new();
+    for (layer, bound) in procedure.runbook().graph.layers().into_iter().enumerate() {
+        for step in bound {
+            let planned = procedure.step(&step.name);
+            let estimate = planned.and_then(|planned| planned.estimate.as_ref());
+            steps.push(StepOutlook {
+                step: step.name.clone(),
+                title: planned.and_then(|planned| planned.title.clone()),
+                layer,
+                left_out: step.left_out.clone(),
+                estimate: estimate.map(ToString::to_string),
+                measured_ms: measured.get(&step.name).copied().map(milliseconds),
+            });
+        }
+    }
+    steps
+}
+
+/// How long each step took in the last run of the same scenario in which it was done.
+fn measured(
+    site: &Site,
+    procedure: &Procedure,
+) -> Result<BTreeMap<StepName, Duration>, ProcedureError> {
+    let scenario = procedure.name().as_str();
+    let runs = Runs::of(site)?.all()?;
+    let same = runs.iter().filter(|run| run.about(super::conduct::SCENARIO) == Some(scenario));
+    let mut measured = BTreeMap::new();
+    for run in same {
+        measured.extend(durations(&run.entries));
+    }
+    Ok(measured)
+}
+
+/// How long the attempts took that worked.
+fn durations(entries: &[Entry]) -> BTreeMap<StepName, Duration> {
+    let (mut begun, mut durations) = (BTreeMap::new(), BTreeMap::new());
+    for entry in entries {
+        match &entry.fact {
+            Fact::Started { step, .. } | Fact::Asked { step } => {
+                begun.insert(step.clone(), entry.time);
+            }
+            Fact::Ended { step, ending: AttemptEnding::Done { .. } }
+            | Fact::Confirmed { step, .. }
+            | Fact::Approved { step, .. }
+            | Fact::Elapsed { step } => {
+                if let Some(from) = begun.get(step) {
+                    durations.insert(step.clone(), elapsed(*from, entry.time));
+                }
+            }
+            _ => {}
+        }
+    }
+    durations
+}
+
+fn elapsed(from: Timestamp, to: Timestamp) -> Duration {
+    Duration::try_from(to.duration_since(from)).unwrap_or_default()
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use lifeboat_model::SnapshotId;
+
+    use super::*;
+    use crate::point::{Capture, Member, Role};
+
+    fn point(second: i64, assets: &[(&str, bool)]) -> Point {
+        let time = Timestamp::from_second(1_700_000_000 + second).unwrap();
+        let member = |(asset, complete): &(&str, bool)| Member {
+            role: Role::Media,
+            capture: Capture {
+                asset: asset.parse().unwrap(),
+                job: None,
+                time,
+                ended: None,
+                complete: Some(*complete),
+                copies: BTreeMap::from([(
+                    "primary".parse().unwrap(),
+                    SnapshotId::from_bytes([7; 32]),
+                )]),
+            },
+            skew: jiff::SignedDuration::ZERO,
+        };
+        let members = assets.iter().map(member).collect();
+        let name = lifeboat_model::instant::compact_instant(time);
+        Point { name, time, members, missing: Vec::new(), whole_on: Vec::new() }
+    }
+
+    fn needed() -> BTreeSet<AssetName> {
+        ["database", "media"].map(|name| name.parse().unwrap()).into()
+    }
+
+    #[test]
+    fn the_newest_point_is_chosen_that_holds_all_and_the_others_say_why_not() {
+        let whole = [("database", true), ("media", true)];
+        let points = [
+            point(400, &[("database", true)]),
+            point(300, &[("database", true), ("media", false)]),
+            point(200, &whole),
+            point(100, &whole),
+        ];
+        let choice = choose(&points, &needed(), At::Latest);
+        let chosen = choice.chosen.unwrap();
+        assert_eq!((chosen.at.as_str(), chosen.time), (points[2].name.as_str(), points[2].time));
+        assert_eq!(chosen.older.as_deref(), Some(points[3].name.as_str()));
+        let why: Vec<_> = choice.rejected.iter().map(|point| point.why.as_str()).collect();
+        assert_eq!(why, ["it lacks `media`", "not all of `media` was captured"]);
+    }
+
+    #[test]
+    fn whoever_names_a_moment_gets_that_moment() {
+        let whole = [("database", true), ("media", true)];
+        let points = [point(200, &whole), point(100, &whole)];
+        let moment = Timestamp::from_second(1_700_000_150).unwrap();
+        let choice = choose(&points, &needed(), At::Time(moment));
+        assert_eq!(choice.chosen.unwrap().time, moment);
+        assert_eq!(choice.rejected[0].why, "it is later than the time that was asked for");
+        let before = Timestamp::from_second(1_700_000_050).unwrap();
+        assert_eq!(choose(&points, &needed(), At::Time(before)).chosen, None);
+    }
+}

@@ -1,0 +1,154 @@
+//! The runs of a site in its state directory, and who drives.
+//!
+//! ```text
+//! runs/driver          held, and written to, by the process that drives a run
+//! runs/<run>/journal   all that is known of a run
+//! ```
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use lifeboat_model::RunId;
+use lifeboat_runbook::{Entry, Fact, Journal as _, Operator};
+use lifeboat_tiers::durable;
+use rustix::fs::{FlockOperation, flock};
+
+use super::ProcedureError;
+use super::journal_file::JournalFile;
+use crate::error::OpsError;
+use crate::state::State;
+use crate::wire::Site;
+
+/// Only the owner of the state may look.
+const PRIVATE_DIRECTORY: u32 = 0o700;
+
+/// No more is read of who drives.
+const OPERATOR_SIZE_MAX: u64 = 4096;
+
+/// The runs of a site.
+#[derive(Debug, Clone)]
+pub struct Runs {
+    directory: PathBuf,
+}
+
+/// A run that is known.
+#[derive(Debug, Clone)]
+pub struct KnownRun {
+    /// Which run.
+    pub id: RunId,
+    /// What was written of it.
+    pub entries: Vec<Entry>,
+}
+
+impl KnownRun {
+    /// Tells whether it is over.
+    pub fn is_over(&self) -> bool {
+        self.entries.iter().any(|entry| matches!(entry.fact, Fact::Finished { .. }))
+    }
+
+    /// Returns something that it was declared with.
+    pub fn about(&self, key: &str) -> Option<&str> {
+        match &self.entries.first()?.fact {
+            Fact::Began(began) => began.about.get(key).map(String::as_str),
+            _ => None,
+        }
+    }
+}
+
+impl Runs {
+    /// Finds the runs in the state of a site, or makes the place for them.
+    pub fn of(site: &Site) -> Result<Self, ProcedureError> {
+        let directory = State::open(&site.surroundings().state_directory)?.runs_path();
+        durable::create_directories(&directory, PRIVATE_DIRECTORY)
+            .map_err(failed("create", &directory))?;
+        Ok(Self { directory })
+    }
+
+    /// Returns the journal of a run, for which a place is made.
+    pub fn journal(&self, run: RunId) -> Result<JournalFile, ProcedureError> {
+        let directory = self.directory.join(run.to_string());
+        durable::create_directories(&directory, PRIVATE_DIRECTORY)
+            .map_err(failed("create", &directory))?;
+        Ok(JournalFile::new(directory.join("journal")))
+    }
+
+    /// Returns all runs that were declared, the oldest first; their names are ordered by time.
+    pub fn all(&self) -> Result<Vec<KnownRun>, ProcedureError> {
+        let entries = fs::read_dir(&self.directory).map_err(failed("read", &self.directory))?;
+        let mut ids: Vec<RunId> =
+            entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+        ids.sort_unstable();
+        let known = ids.into_iter().map(|id| {
+            let entries = self.journal(id)?.read(0, None)?;
+            Ok::<_, ProcedureError>(KnownRun { id, entries })
+        });
+        let known: Vec<_> = known.collect::<Result<_, _>>()?;
+        Ok(known.into_iter().filter(|run| !run.entries.is_empty()).collect())
+    }
+
+    /// Returns the run that is not over.
+    pub fn open_run(&self) -> Result<Option<KnownRun>, ProcedureError> {
+        Ok(self.all()?.into_iter().rev().find(|run| !run.is_over()))
+    }
+
+    /// Returns the run that is not over, or the last one.
+    pub fn latest(&self) -> Result<KnownRun, ProcedureError> {
+        let mut all = self.all()?;
+        let open = all.iter().rposition(|run| !run.is_over());
+        match open {
+            Some(index) => Ok(all.swap_remove(index)),
+            None => all.pop().ok_or(ProcedureError::NoRun),
+        }
+    }
+
+    /// Takes the right to drive; whoever has it is named.
+    pub fn drive(&self, operator: &Operator) -> Result<Driver, ProcedureError> {
+        let path = self.directory.join("driver");
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(durable::PRIVATE);
+        let mut file = options.open(&path).map_err(failed("open", &path))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let by = who(&file).unwrap_or_else(|| "somebody who is just beginning".to_owned());
+                return Err(ProcedureError::Driven { by });
+            }
+            Err(errno) => return Err(failed("lock", &path)(errno.into())),
+        }
+        let write = |file: &mut File| -> io::Result<()> {
+            file.set_len(0)?;
+            file.seek(SeekFrom::Start(0))?;
+            file.write_all(operator.to_string().as_bytes())
+        };
+        write(&mut file).map_err(failed("write", &path))?;
+        Ok(Driver { _file: file })
+    }
+
+    /// Returns who drives now, if anybody does.
+    pub fn driver(&self) -> Option<String> {
+        let file = File::open(self.directory.join("driver")).ok()?;
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Err(rustix::io::Errno::WOULDBLOCK) => who(&file),
+            _ => None,
+        }
+    }
+}
+
+fn who(file: &File) -> Option<String> {
+    let mut text = String::new();
+    file.take(OPERATOR_SIZE_MAX).read_to_string(&mut text).ok()?;
+    (!text.is_empty()).then_some(text)
+}
+
+/// The right to drive a run; given back when dropped, also by a kill.
+#[derive(Debug)]
+pub struct Driver {
+    _file: File,
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ProcedureError {
+    let path = path.to_owned();
+    move |source| ProcedureError::Ops(OpsError::Io { action, path, source })
+}

@@ -1,0 +1,94 @@
+//! In which order services come back: by class, the most urgent first, and after what they need. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use lifeboat_model::ServiceName;
+use lifeboat_plan::Plan;
+use lifeboat_plan::value::duration::Span;
+
+/// Returns services in the order in which they are started; the reverse is that in which they are stopped.
+///
+/// What a service needs comes before it, whatever its class. Among those that could come next the class with the
+/// shortest RTO is first; then the order of names.
+pub(super) fn start_order(plan: &Plan, picked: &BTreeSet<ServiceName>) -> Vec<ServiceName> {
+    let mut left: BTreeMap<&ServiceName, BTreeSet<&ServiceName>> = BTreeMap::new();
+    for name in picked {
+        let needs = plan.services().get(name).map(|service| &service.needs);
+        let needs = needs.into_iter().flatten().filter(|need| picked.contains(need));
+        left.insert(name, needs.collect());
+    }
+    let mut order = Vec::with_capacity(left.len());
+    while !left.is_empty() {
+        let ready = left.iter().filter(|(_, needs)| needs.iter().all(|need| order.contains(*need)));
+        // The lint refuses circles; were there one, its services would still come in some order.
+        let next = ready.map(|(name, _)| *name).min_by_key(|name| (urgency(plan, name), *name));
+        let next = next.or_else(|| left.keys().next().copied());
+        let Some(next) = next.cloned() else { break };
+        left.remove(&next);
+        order.push(next);
+    }
+    order
+}
+
+/// The time within which a service must be back; one without comes last.
+fn urgency(plan: &Plan, name: &ServiceName) -> Duration {
+    let class = plan.services().get(name).and_then(|service| plan.classes().get(&service.class));
+    class.and_then(|class| class.rto).map_or(Duration::MAX, Span::duration)
+}
+
+#[cfg(test)]
+mod tests {
+    use lifeboat_model::Timestamp;
+    use lifeboat_plan::{Facts, SourceFile, load};
+
+    use super::*;
+
+    const PLAN: &str = r#"
+format = 1
+[plan]
+name = "Shop"
+site = "shop"
+[key]
+file = "/etc/lifeboat/recovery.key"
+[classes]
+critical = { rto = "4h" }
+high = { rto = "24h" }
+low = {}
+[services.api]
+class = "critical"
+needs = ["database"]
+[services.archive]
+class = "low"
+[services.cache]
+class = "critical"
+[services.dashboard]
+class = "high"
+needs = ["api"]
+[services.database]
+class = "critical"
+[services.web]
+class = "critical"
+needs = ["api", "search"]
+[services.search]
+class = "low"
+"#;
+
+    #[test]
+    fn services_start_by_class_and_after_what_they_need() {
+        let source = SourceFile { path: "plan.toml".to_owned(), text: PLAN.to_owned() };
+        let checked = load(source, &BTreeMap::new(), &Facts::default(), Timestamp::UNIX_EPOCH);
+        let plan = checked.unwrap_or_else(|rejected| panic!("{rejected:?}")).plan;
+        let order = |picked: &[&str]| -> Vec<String> {
+            let picked = picked.iter().map(|name| name.parse().unwrap()).collect();
+            start_order(&plan, &picked).iter().map(ToString::to_string).collect()
+        };
+        let all = ["api", "archive", "cache", "dashboard", "database", "web", "search"];
+        assert_eq!(
+            order(&all),
+            ["cache", "database", "api", "dashboard", "archive", "search", "web"],
+            "what a service needs comes before it, though it be of a lower class"
+        );
+        assert_eq!(order(&["web", "dashboard"]), ["web", "dashboard"]);
+    }
+}

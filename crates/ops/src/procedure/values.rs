@@ -1,0 +1,106 @@
+//! What the names in a runbook's templates stand for.
+
+use std::collections::BTreeMap;
+
+use lifeboat_model::{RunId, Timestamp};
+use lifeboat_plan::Plan;
+use lifeboat_plan::value::command::Command;
+use lifeboat_plan::value::template::{Template, UnknownName};
+use lifeboat_runbook::Act;
+
+use super::Procedure;
+
+/// Where a recovery goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The host on which services run afterwards.
+    pub host: String,
+    /// A directory for what a runbook puts beside what is there.
+    pub directory: Option<String>,
+}
+
+/// The values of names, but for what steps give.
+#[derive(Debug, Clone, Default)]
+pub struct Values(BTreeMap<String, String>);
+
+impl Values {
+    /// Gathers what a plan and a scenario say.
+    pub fn of(plan: &Plan, procedure: &Procedure) -> Self {
+        let mut values = Self::default();
+        let about = plan.about();
+        values.set("plan.name", Some(&about.name));
+        values.set("plan.site", Some(&about.site));
+        values.set("plan.version", about.version.as_ref());
+        values.set("plan.owner", about.owner.as_ref());
+        values.set("scenario.name", Some(procedure.name()));
+        values.set("scenario.title", Some(&procedure.title()));
+        for (name, contact) in plan.contacts() {
+            let of = |key: &str| format!("contacts.{name}.{key}");
+            values.set(&of("name"), Some(&contact.name));
+            values.set(&of("phone"), contact.phone.as_ref());
+            values.set(&of("email"), contact.email.as_ref());
+            values.set(&of("role"), contact.role.as_ref());
+        }
+        for (name, vendor) in plan.vendors() {
+            let of = |key: &str| format!("vendors.{name}.{key}");
+            values.set(&of("name"), vendor.name.as_ref());
+            values.set(&of("phone"), vendor.phone.as_ref());
+            values.set(&of("email"), vendor.email.as_ref());
+            values.set(&of("url"), vendor.url.as_ref());
+            values.set(&of("account"), vendor.account.as_ref());
+            values.set(&of("sla"), vendor.sla.as_ref());
+        }
+        values
+    }
+
+    /// Adds where a recovery goes.
+    #[must_use]
+    pub fn with_target(mut self, target: &Target) -> Self {
+        self.set("target.host", Some(&target.host));
+        self.set("target.directory", target.directory.as_ref());
+        self
+    }
+
+    /// Adds from which point it comes.
+    #[must_use]
+    pub fn with_point(mut self, name: &str, time: Timestamp) -> Self {
+        self.set("point.id", Some(&name));
+        self.set("point.time", Some(&time));
+        self
+    }
+
+    /// Adds which run it is.
+    #[must_use]
+    pub fn with_run(mut self, run: RunId, kind: &str, started: Timestamp) -> Self {
+        self.set("run.id", Some(&run));
+        self.set("run.kind", Some(&kind));
+        self.set("run.started", Some(&started));
+        self
+    }
+
+    /// Sets a name to what there is; a person who has no phone has an empty number.
+    fn set(&mut self, name: &str, value: Option<&impl ToString>) {
+        self.0.insert(name.to_owned(), value.map(ToString::to_string).unwrap_or_default());
+    }
+
+    /// Fills a template in, with what the steps before gave.
+    pub fn fill(&self, template: &Template, act: Option<&Act>) -> Result<String, UnknownName> {
+        template.fill(|name| {
+            let given = || {
+                let (step, output) = name.strip_prefix("steps.")?.split_once('.')?;
+                act?.given(step, output).map(ToString::to_string)
+            };
+            self.0.get(name).cloned().or_else(given)
+        })
+    }
+
+    /// Returns the program and the arguments of a command, filled in.
+    pub fn words(&self, command: &Command, act: Option<&Act>) -> Result<Vec<String>, UnknownName> {
+        match command {
+            Command::Shell(line) => {
+                Ok(vec!["sh".to_owned(), "-c".to_owned(), self.fill(line, act)?])
+            }
+            Command::Program(words) => words.iter().map(|word| self.fill(word, act)).collect(),
+        }
+    }
+}
