@@ -73,15 +73,12 @@ const GROUPS: [(&str, &[&str]); 7] = [
     ("Begin", &["init", "check", "plan", "key", "postgres"]),
     ("Protect", &["backup", "status", "points", "tiers", "verify", "retention", "wal", "catalog"]),
     ("Run by itself", &["serve", "jobs", "pause", "resume", "reload"]),
-    ("Bring back", &["restore", "query"]),
+    ("Bring back", &["restore", "query", "recover"]),
     ("Plumbing", &["repo"]),
     ("This program", &["completions", "man"]),
     (
         "Not built yet (exit 5)",
-        &[
-            "undelete", "test", "drill", "recover", "incident", "forecast", "evidence", "notify",
-            "install",
-        ],
+        &["undelete", "test", "drill", "incident", "forecast", "evidence", "notify", "install"],
     ),
 ];
 

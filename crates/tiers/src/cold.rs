@@ -201,7 +201,7 @@ mod tests {
         assert!(refused.hint().unwrap().to_string().starts_with("lifeboat restore"));
         assert_eq!(tier.head(&path).await.unwrap().size, 1);
         tier.thaw(&path).await.unwrap();
-        clock.advance(WITHIN - Duration::from_secs(1));
+        clock.advance(WITHIN.saturating_sub(Duration::from_secs(1)));
         assert_eq!(tier.warmth(&path).await.unwrap(), Warmth::Thawing);
         tier.thaw(&path).await.unwrap();
         clock.advance(Duration::from_secs(1));

@@ -310,12 +310,16 @@ impl Restore {
             ("--confirm", self.confirm.as_ref().map(ToString::to_string)),
         ];
         for (name, value) in values {
-            value.iter().for_each(|value| add(name, value));
+            if let Some(value) = value {
+                add(name, &value);
+            }
         }
         let lists =
             [("--table", &self.table), ("--include", &self.include), ("--exclude", &self.exclude)];
         for (name, values) in lists {
-            values.iter().for_each(|value| add(name, value));
+            for value in values {
+                add(name, value);
+            }
         }
         let flags = [
             ("--in-place", self.in_place || self.database_only),

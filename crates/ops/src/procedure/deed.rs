@@ -37,6 +37,7 @@ use crate::error::{OpsError, explain};
 use crate::point::At;
 use crate::recovery::{self, RecoveryOptions, Start, has_base_backups};
 use crate::restore::{self, Destination, RestoreOptions};
+use crate::thaw::ThawOptions;
 use crate::wire::Site;
 
 /// How long a service may take to become healthy if its plan does not say.
@@ -233,13 +234,11 @@ impl Deed<'_> {
         to: Option<PathBuf>,
     ) -> Result<Outputs, OpsError> {
         let Hands { site, confirm, events, .. } = self.hands;
+        let to = to.map_or(Destination::InPlace, Destination::Directory);
         let options = RestoreOptions {
-            asset: asset.clone(),
             at: At::parse(at)?,
-            tier: None,
-            to: to.map_or(Destination::InPlace, Destination::Directory),
             confirm: Some(confirm.clone()),
-            strict_owner: false,
+            ..RestoreOptions::new(asset.clone(), to)
         };
         let report = restore::restore(site, &options, &**events, self.cancel)?;
         if report.ending != Ending::Succeeded {
@@ -271,6 +270,7 @@ impl Deed<'_> {
             tablespaces: Vec::new(),
             start: Start::No,
             fetch: [fetch.as_slice(), &words].concat(),
+            thaw: ThawOptions::default(),
         };
         let report = recovery::recover(site, &options, &**events, self.cancel)?;
         let preview = report.preview;

@@ -261,14 +261,7 @@ fn preview(
         let what = format!("putting base backups of `{asset}` in place of the database");
         return Err(crate::OpsError::NotBuilt { what });
     }
-    let options = RestoreOptions {
-        asset: asset.clone(),
-        at,
-        tier: None,
-        to: Destination::InPlace,
-        confirm: None,
-        strict_owner: false,
-    };
+    let options = RestoreOptions { at, ..RestoreOptions::new(asset.clone(), Destination::InPlace) };
     restore::preview(site, &options, events, cancel)
 }
 

@@ -130,15 +130,14 @@ pub(super) fn bases(
     for (id, snapshot) in snapshots {
         let head = tagged(&snapshot, "job").and_then(|job| recorded.get(job));
         let manifest = OnceLock::new();
-        let head = match head.and_then(Head::recorded) {
-            Some(head) => head,
-            None => {
-                let gate = gate(open, tier, options, id, cancel);
-                let packs = || packs_of_manifest(tier, &snapshot, asset, cancel);
-                gate.pass(options.thaw, packs, events)?;
-                let read = read_manifest(tier, &snapshot, asset)?;
-                Head::from(manifest.get_or_init(|| read))
-            }
+        let head = if let Some(head) = head.and_then(Head::recorded) {
+            head
+        } else {
+            let gate = gate(open, tier, options, id, cancel);
+            let packs = || packs_of_manifest(tier, &snapshot, asset, cancel);
+            gate.pass(options.thaw, packs, events)?;
+            let read = read_manifest(tier, &snapshot, asset)?;
+            Head::from(manifest.get_or_init(|| read))
         };
         let reaches = match options.target {
             RecoveryTarget::Time(time) => head.candidate.stopped <= time,

@@ -13,7 +13,6 @@ use lifeboat_repository::cold::{PackWarmth, thaw, warmth_of};
 use lifeboat_repository::restore::{
     Existing, RestoreOptions, Selection, Verify, packs_needed, preview, restore,
 };
-use lifeboat_repository::store::FileId as _;
 use lifeboat_repository::{Indexed, Repository, Snapshot};
 use lifeboat_tiers::{ColdTier, durable};
 
