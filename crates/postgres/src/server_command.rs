@@ -2,13 +2,18 @@
 //!
 //! Beside the shell's quotes there is the server's `%`: `%p` is a path, `%f` a name, `%%` a `%`.
 
-/// Writes a word for the shell; `%` is the server's.
+/// Writes a word for the shell of a server, whose `%` is.
 pub fn quoted(word: &str) -> String {
+    shell_word(word).replace('%', "%%")
+}
+
+/// Writes a word for any shell.
+pub fn shell_word(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {
         return word.to_owned();
     }
-    format!("'{}'", word.replace('\'', r"'\''").replace('%', "%%"))
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// Reads a command that only runs a program with words; `None` where a shell would do more than that.
@@ -59,6 +64,7 @@ mod tests {
         assert_eq!(quoted("/usr/bin/lifeboat"), "/usr/bin/lifeboat");
         assert_eq!(quoted("/etc/a b%c'd"), r"'/etc/a b%%c'\''d'");
         assert_eq!(quoted(""), "''");
+        assert_eq!(shell_word("100% of a"), "'100% of a'");
     }
 
     #[test]

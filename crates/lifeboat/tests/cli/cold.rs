@@ -31,8 +31,9 @@ fn an_archive_in_a_bucket_is_asked_once_and_come_back_to() {
     environment.write("media/b", "kept there too");
     init(&environment);
     let plan = fs::read_to_string(environment.path("plan.toml")).unwrap();
-    let far = format!("url = \"s3://{BUCKET}/site\"");
+    let far = format!("\"s3://{BUCKET}/site\"");
     let cold = format!("{far}\naccess = \"archive\"\nthaw = \"bulk\"");
+    assert!(plan.contains(&far), "{plan}");
     let plan = plan.replace(&far, &cold)
         + "\n[costs]\n\"tiers.far\" = { per_gib_read = 0.09, per_1000_thaws = 50.0 }\n";
     environment.write("plan.toml", plan);

@@ -7,7 +7,7 @@ use clap::Args;
 use lifeboat_model::{ByteSize, Exit};
 use lifeboat_ops::OpsError;
 use lifeboat_ops::thaw::{Consent, ThawError, ThawForecast, ThawOptions, ThawPrice, Waiting};
-use lifeboat_postgres::server_command::quoted;
+use lifeboat_postgres::server_command::shell_word;
 use serde::Serialize;
 
 use crate::failure::{CommandError, Failure};
@@ -145,7 +145,7 @@ impl ComeBack {
         words: &[String],
         session: &Session,
     ) -> Result<Exit, Failure> {
-        let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+        let words: Vec<String> = words.iter().map(|word| shell_word(word)).collect();
         session.end(&Self { forecast, command: words.join(" ") }, Exit::Incomplete)
     }
 }
