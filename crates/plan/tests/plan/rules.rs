@@ -236,9 +236,9 @@ fn templates_that_nothing_fills_in() {
         &small().plus(check).plus_runbook(step),
         &[("template-name", "\"http://{{ target.hots }}/\"")],
     );
-    let step =
-        "[[steps]]\nid = \"x\"\nmanual = \"{{ steps.x.note }} {{ run.id }} {{ steps.y.note }}\"\n";
-    let sample = small().plus_runbook(step);
+    let steps = "[[steps]]\nid = \"x\"\nmanual = \"Look.\"\n[[steps]]\nid = \"z\"\nneeds = [\"x\"]\n\
+        manual = \"{{ steps.x.note }} {{ run.id }} {{ steps.y.note }}\"\n";
+    let sample = small().plus_runbook(steps);
     assert_eq!(sample.found().len(), 1, "{}", sample.report());
     assert!(sample.diagnostics()[0].message.contains("steps.y.note"));
 }
@@ -329,11 +329,9 @@ fn a_step_that_takes_what_need_not_be_done_yet() {
     let found = small().plus_runbook(&unknown).found();
     assert_eq!(found[0].0, "step-input");
     let nothing = TWO_STEPS.replace("manual = \"Look.\"", "wait = \"5s\"");
-    let codes: Vec<_> = small().plus_runbook(&nothing).found();
-    assert_eq!(
-        codes.iter().map(|(code, _)| *code).collect::<Vec<_>>(),
-        ["template-name", "step-input"]
-    );
+    let found = small().plus_runbook(&nothing).found();
+    let codes: Vec<_> = found.iter().map(|(code, _)| *code).collect();
+    assert_eq!(codes, ["step-input", "template-name"], "nothing is said, and nothing is given");
 }
 
 #[test]
