@@ -14,6 +14,7 @@ use lifeboat_model::RunId;
 use lifeboat_runbook::{Entry, Fact, Journal as _, Operator};
 use lifeboat_tiers::durable;
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use super::ProcedureError;
 use super::journal_file::JournalFile;
@@ -23,6 +24,9 @@ use crate::wire::Site;
 
 /// Only the owner of the state may look.
 const PRIVATE_DIRECTORY: u32 = 0o700;
+
+/// How often somebody who only looks at who drives is waited for: a look takes some microseconds.
+const LOOKS_MAX: usize = 10_000;
 
 /// No more is read of who drives.
 const OPERATOR_SIZE_MAX: u64 = 4096;
@@ -109,9 +113,9 @@ impl Runs {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(durable::PRIVATE);
         let mut file = options.open(&path).map_err(failed("open", &path))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
+        match is_taken(&file) {
+            Ok(false) => {}
+            Ok(true) => {
                 let by = who(&file).unwrap_or_else(|| "somebody who is just beginning".to_owned());
                 return Err(ProcedureError::Driven { by });
             }
@@ -130,10 +134,29 @@ impl Runs {
     pub fn driver(&self) -> Option<String> {
         let file = File::open(self.directory.join("driver")).ok()?;
         match flock(&file, FlockOperation::NonBlockingLockShared) {
-            Err(rustix::io::Errno::WOULDBLOCK) => who(&file),
+            Err(Errno::WOULDBLOCK) => who(&file),
             _ => None,
         }
     }
+}
+
+/// Takes the lock of whoever drives, unless somebody else does. Whoever only looks holds it too, shared and
+/// for a moment, and is waited for.
+fn is_taken(file: &File) -> Result<bool, Errno> {
+    for _ in 0..LOOKS_MAX {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(false),
+            Err(Errno::WOULDBLOCK) => {}
+            Err(errno) => return Err(errno),
+        }
+        match flock(file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => flock(file, FlockOperation::Unlock)?,
+            Err(Errno::WOULDBLOCK) => return Ok(true),
+            Err(errno) => return Err(errno),
+        }
+        std::thread::yield_now();
+    }
+    Ok(true)
 }
 
 fn who(file: &File) -> Option<String> {
@@ -151,4 +174,34 @@ pub struct Driver {
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ProcedureError {
     let path = path.to_owned();
     move |source| ProcedureError::Ops(OpsError::Io { action, path, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_who_drives_is_told_who_the_first_is_and_looking_is_no_driving() {
+        let home = tempfile::tempdir().unwrap();
+        let runs = Runs { directory: home.path().to_owned() };
+        let operator = |login: &str| Operator {
+            login: login.to_owned(),
+            host: "web-1".to_owned(),
+            process: 7,
+        };
+        assert_eq!(runs.driver(), None);
+        let driver = runs.drive(&operator("alice")).unwrap();
+        let refused = runs.drive(&operator("bob")).unwrap_err();
+        assert_eq!(refused.to_string(), "the run is driven by alice on web-1 (process 7)");
+        assert_eq!(runs.driver().as_deref(), Some("alice on web-1 (process 7)"));
+        drop(driver);
+        assert_eq!(runs.driver(), None, "what it wrote stays, and says nothing any more");
+        std::thread::scope(|scope| {
+            let looks = scope.spawn(|| (0..2000).filter(|_| runs.driver().is_some()).count());
+            for _ in 0..200 {
+                drop(runs.drive(&operator("bob")).unwrap());
+            }
+            looks.join().unwrap();
+        });
+    }
 }
