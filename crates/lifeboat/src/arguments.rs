@@ -195,7 +195,8 @@ mod tests {
                     command = below.unwrap_or_else(|| panic!("`lifeboat {line}`: {word}"));
                 }
             }
-            let whole = words.is_empty() || !command.has_subcommands() || line == "repo";
+            let stands_alone = !command.is_subcommand_required_set();
+            let whole = words.is_empty() || stands_alone || line == "repo";
             assert!(whole, "`lifeboat {line}` only names a group of commands");
         }
     }

@@ -67,8 +67,8 @@ fn read(path: &Path, range: Option<Range>) -> S3Result<GetObjectOutput> {
     let mut body = vec![0; usize::try_from(wanted.end - wanted.start).unwrap_or(0)];
     file.read_exact_at(&mut body, wanted.start).map_err(fail)?;
     let length = i64::try_from(body.len()).unwrap_or(i64::MAX);
-    let content_range = range
-        .map(|_| format!("bytes {}-{}/{}", wanted.start, wanted.end - 1, entry.size));
+    let content_range =
+        range.map(|_| format!("bytes {}-{}/{}", wanted.start, wanted.end - 1, entry.size));
     let body = Ok::<_, Infallible>(Bytes::from(body));
     Ok(GetObjectOutput {
         body: Some(StreamingBlob::wrap(stream::iter([body]))),

@@ -102,7 +102,7 @@ pub const RUNBOOK_TEXT: &str = r#"title = "The machine is gone"
 
 [[steps]]
 id      = "database"
-restore = { asset = "database" }
+restore = { asset = "database", to = "{{ target.directory }}" }
 
 [[steps]]
 id      = "media"

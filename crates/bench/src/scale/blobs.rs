@@ -55,6 +55,9 @@ pub const BLOBS_PER_DIRECTORY: u64 = FILES * BLOBS_PER_FILE;
 /// The one file that can be restored, in both snapshots.
 pub const REAL_FILE: &str = "/00000000/IMG_0000.jpg";
 
+/// How many blobs its content adds to those that are wanted.
+pub const REAL_BLOBS: u64 = BLOBS_PER_FILE;
+
 /// How full a pack of directories gets.
 const TREE_PACK_LENGTH: usize = 4 << 20;
 

@@ -182,7 +182,9 @@ impl<'a> Shelf<'a> {
         self.profile.meter().measure(Activity::Index, 0, || self.list(rest))
     }
 
-    fn list(&self, packs: Vec<PackEntry>) -> Result<(), RepositoryError> {
+    fn list(&self, mut packs: Vec<PackEntry>) -> Result<(), RepositoryError> {
+        // Some were adopted while others were stored; a simulation has to write the same file again.
+        packs.sort_unstable_by_key(|pack| pack.id);
         let (mut file, mut blobs) = (IndexFile::default(), 0);
         for pack in packs {
             blobs += pack.blobs.len();

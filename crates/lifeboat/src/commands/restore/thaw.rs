@@ -173,7 +173,7 @@ mod tests {
         };
         assert_eq!(
             said(&forecast),
-            "6 of 9 packs are in cold storage on vault: 300 MiB, of which 2 were asked for already; \
+            "6 of 9 packs are in cold storage on vault: 300.0 MiB, of which 2 were asked for already; \
              they can be read within 5 h, asking costs 1.00, reading 2.50"
         );
         let mut page = Page::new(Paint::Plain);
