@@ -367,11 +367,15 @@ impl<'a> Job<'a> {
 
     /// Sets up those tiers of the log that nobody has written to yet: no log can be sent to them before.
     fn set_up_new_tiers(&self) -> Result<(), ServerSetupError> {
-        let is_new = |tier: &&TierName| matches!(self.site.reach(tier), Reached::Vacant(_));
-        let new: BTreeSet<_> = self.postgres.wal.to.iter().filter(is_new).cloned().collect();
-        if !new.is_empty() {
+        let is_new = |tier: &TierName| matches!(self.site.reach(tier), Reached::Vacant(_));
+        let is_there = |tier: &&TierName| matches!(self.site.reach(tier), Reached::Ready(_));
+        let of_log = &self.postgres.wal.to;
+        if of_log.iter().any(is_new) {
+            // A new tier takes its key and its seed from one that is there, whether or not the log goes to it.
+            let there = self.site.plan().tiers().keys().filter(is_there);
+            let tiers: BTreeSet<_> = there.chain(of_log).cloned().collect();
             // What is wrong with one of them is said by the rehearsal, which needs them.
-            OpenSite::open(self.site, &new, NewTiers::SetUp, &Silent, self.cancel)?;
+            OpenSite::open(self.site, &tiers, NewTiers::SetUp, &Silent, self.cancel)?;
         }
         Ok(())
     }
