@@ -400,8 +400,8 @@ impl<'a> Story<'a> {
         );
         let rename = format!("s/{PRIMARY}/{NEW_PRIMARY}/g");
         self.lifeboat.run_other("sed", &["-i", &rename, "plan.toml"])?;
-        // Plans come back for their owner's eyes alone, and the server's user reads this one.
-        self.lifeboat.run_other("chmod", &["644", "plan.toml"])?;
+        // What comes back is for its owner alone, and the server's user has to read it.
+        self.lifeboat.run_other("chmod", &["-R", "a+rX", "plan.toml", "runbooks"])?;
         self.archive_from_now_on()?;
         self.lifeboat.run(&["backup"])?;
         self.lifeboat.run(&["tiers"])
