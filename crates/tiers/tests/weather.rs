@@ -298,7 +298,7 @@ async fn an_upload_that_is_cut_anywhere_is_whole_or_not_there(coast: &Coast) {
             coast.set(Rule::method("PUT", trouble.clone()).first(1));
             let steady = coast.steady();
             steady.put(&path(), new.clone(), mode).await.unwrap_or_else(|e| panic!("{about}: {e}"));
-            // Once more if the store closes the connection on which it comes again.
+            // One is expected; two were seen once, on a busy machine, and why is not known.
             assert!((1..=2).contains(&steady.retries()), "{about}: {}", steady.retries());
             assert_eq!(get(&ashore).await.unwrap(), new, "{about}");
         }
