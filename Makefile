@@ -32,7 +32,7 @@ help: ## list what can be made
 
 test: lint ## install what the tests need, check format and lints, run every test
 	dev/install-needs postgresql postgresql-18 pgbackrest moto azurite sshd restic git fuse cargo-nextest
-	$(CARGO) nextest run --workspace --locked
+	$(CARGO) nextest run --profile ci --workspace --locked
 	$(CARGO) test --doc --workspace --locked --quiet
 
 lint: ## check the format, the links in the documentation, and every lint as an error

@@ -59,10 +59,10 @@ fn orphans(site: &Site) -> Vec<PackId> {
 }
 
 /// Kills a backup at each of its writes, and the next one too; the one after them ends the work.
-fn resumes(moment: Moment) {
+fn resumes(test: &str, moment: Moment) {
     let mut adopted = 0;
     for nth in 1.. {
-        let site = Site::new();
+        let site = Site::undisturbed(test);
         write_files(&site.source());
         if killed(&site, nth, moment).is_ok() {
             assert!(nth > 5, "packs of data, one of directories, an index and a snapshot");
@@ -83,12 +83,12 @@ fn resumes(moment: Moment) {
 
 #[test]
 fn nothing_is_stored_twice_after_kills_before_any_write() {
-    resumes(Moment::Before);
+    resumes("killed-before", Moment::Before);
 }
 
 #[test]
 fn nothing_is_stored_twice_after_kills_after_any_write() {
-    resumes(Moment::After);
+    resumes("killed-after", Moment::After);
 }
 
 /// Leaves packs that no index lists, and nothing else.

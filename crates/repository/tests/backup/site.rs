@@ -26,8 +26,20 @@ pub(crate) struct Site {
 impl Site {
     /// Makes a site with an empty repository.
     pub(crate) fn new() -> Self {
+        Self::below(tempfile::tempdir().unwrap())
+    }
+
+    /// Makes a site whose directories above it nobody else changes meanwhile: their times are in what
+    /// is stored. `test` names the only one who uses the place.
+    pub(crate) fn undisturbed(test: &str) -> Self {
+        let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
+        std::fs::create_dir_all(&place).unwrap();
+        Self::below(tempfile::tempdir_in(place).unwrap())
+    }
+
+    fn below(dir: TempDir) -> Self {
         let site = Self {
-            dir: tempfile::tempdir().unwrap(),
+            dir,
             runtime: Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap(),
         };
         let options = InitOptions {

@@ -123,9 +123,11 @@ mod tests {
         let server = Server::start(&script(&text)).unwrap();
         assert_eq!(server.address().port(), 7);
         let child = std::fs::read_to_string(file).unwrap();
+        // The command line of a process is empty while it becomes another program; its state never is.
         let is_alive = || {
-            let line = std::fs::read(format!("/proc/{}/cmdline", child.trim()));
-            line.is_ok_and(|line| !line.is_empty())
+            let line = std::fs::read_to_string(format!("/proc/{}/stat", child.trim()));
+            let state = |line: &str| line.rsplit_once(") ")?.1.chars().next();
+            line.is_ok_and(|line| !matches!(state(&line), None | Some('Z' | 'X')))
         };
         assert!(is_alive());
         drop(server);
