@@ -1,7 +1,8 @@
 //! A procedure: what a plan says is to be done when something happened, made ready to be carried out.
 //!
 //! [`Procedure::of`] turns a scenario's runbook into steps that a run knows; [`outlook::look_ahead`] says
-//! what carrying it out would do; [`conduct`] declares a run, drives it, and takes what people say.
+//! what carrying it out would do; [`conduct`] declares a run, drives it, and takes what people say; [`report`] tells how
+//! it stands.
 //!
 //! # Crash consistency
 //!
@@ -16,6 +17,7 @@ mod journal_file;
 pub mod outlook;
 pub mod people;
 pub mod probe;
+pub mod report;
 pub mod runs;
 mod services;
 pub mod values;

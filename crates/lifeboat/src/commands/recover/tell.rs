@@ -2,8 +2,9 @@
 
 use clap::Subcommand;
 use lifeboat_model::{Exit, StepName};
-use lifeboat_ops::procedure::conduct::{self, RunReport};
+use lifeboat_ops::procedure::conduct;
 use lifeboat_ops::procedure::people::person;
+use lifeboat_ops::procedure::report::RunReport;
 use lifeboat_runbook::Command;
 
 use super::{Shown, operator, status};
