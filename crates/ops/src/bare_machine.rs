@@ -101,6 +101,15 @@ impl FoundSite {
     pub fn passed_over(&self) -> impl Iterator<Item = &KnownPlan> {
         self.plans.iter().filter(|known| known.trouble.is_some())
     }
+
+    /// Goes to the tier by what its plan says of it, now that the plan is known: in which class it keeps what a
+    /// recovery reads decides how soon that is back and what asking for it costs.
+    pub fn by_its_plan(mut self, address: &str, outside: Outside<'_>) -> Result<Self, OpsError> {
+        let planned = &self.site.plan().tiers()[&self.tier];
+        let tier = Address::parse(address)?.open_as(planned, outside)?;
+        self.site = self.site.with_tier(self.tier.clone(), tier);
+        Ok(self)
+    }
 }
 
 /// Finds the site of a tier by a plan that was in force there.

@@ -392,7 +392,7 @@ impl Restore {
         for known in found.passed_over() {
             session.screen.remark(&bootstrap::passed_over(known, found.site.plan().id()));
         }
-        Ok(found)
+        Ok(found.by_its_plan(address, outside)?)
     }
 
     fn options(

@@ -20,24 +20,52 @@ use lifeboat_testing::postgres::Release;
 use lifeboat_tiers::{ColdTier, LocalTier};
 
 use crate::bucket::{BUCKET, home, init};
+use crate::environment::Environment;
 use crate::recovery::Shop;
 
-#[test]
-fn an_archive_in_a_bucket_is_asked_once_and_come_back_to() {
-    let moto = Moto::start().unwrap();
+/// Backs two files up into a bucket that keeps them cold, as these keys of its tier say.
+fn with_archive(moto: &Moto, keys: &str) -> Environment {
     moto.make_bucket(BUCKET, Bucket::Plain).unwrap();
-    let environment = home(&moto);
+    let environment = home(moto);
     environment.write("media/a", "kept in the cold");
     environment.write("media/b", "kept there too");
     init(&environment);
     let plan = fs::read_to_string(environment.path("plan.toml")).unwrap();
     let far = format!("\"s3://{BUCKET}/site\"");
-    let cold = format!("{far}\naccess = \"archive\"\nthaw = \"bulk\"");
     assert!(plan.contains(&far), "{plan}");
-    let plan = plan.replace(&far, &cold)
+    let plan = plan.replace(&far, &format!("{far}\n{keys}"))
         + "\n[costs]\n\"tiers.far\" = { per_gib_read = 0.09, per_1000_thaws = 50.0 }\n";
     environment.write("plan.toml", plan);
     environment.run(["backup"]).success();
+    environment
+}
+
+#[test]
+fn a_machine_that_has_nothing_foresees_the_hours_that_the_plan_of_the_bucket_leads_to() {
+    let moto = Moto::start().unwrap();
+    let environment = with_archive(&moto, "access = \"archive\"");
+    let key = fs::read_to_string(environment.path("recovery.key")).unwrap();
+    let bare = home(&moto);
+    let key = bare.write("key", key).display().to_string();
+    let from = format!("s3://{BUCKET}/site");
+    let restore = ["restore", "media", "--from", &from, "--key-file", &key, "--to", "out"];
+    let with = |more: &[&'static str]| bare.run(restore.iter().chain(more));
+    let shown = with(&["--dry-run", "--json"]).json();
+    // Whoever knows the bucket alone has to reckon with the twelve hours of the coldest class.
+    assert_eq!(shown["thaw"]["within_s"].as_u64(), Some(5 * 3600), "{shown}");
+    assert!((shown["thaw"]["price"]["thaw"].as_f64().unwrap() - 0.05).abs() < 1e-9, "{shown}");
+    let asked = with(&["--thaw", "--json"]);
+    assert_eq!((asked.code(), asked.json()["within_s"].as_u64()), (3, Some(5 * 3600)), "{asked}");
+    with(&[]).success();
+    let below = environment.path("media/a");
+    let restored = bare.path("out").join(below.strip_prefix("/").unwrap());
+    assert_eq!(fs::read_to_string(restored).unwrap(), "kept in the cold");
+}
+
+#[test]
+fn an_archive_in_a_bucket_is_asked_once_and_come_back_to() {
+    let moto = Moto::start().unwrap();
+    let environment = with_archive(&moto, "access = \"archive\"\nthaw = \"bulk\"");
 
     let restore = ["restore", "media", "--tier", "far", "--to", "out"];
     let with = |more: &[&'static str]| environment.run(restore.iter().chain(more));

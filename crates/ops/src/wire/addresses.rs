@@ -122,17 +122,28 @@ impl Address {
 
     /// Opens what is there.
     pub fn open(&self, outside: Outside<'_>) -> Result<Arc<dyn Tier>, OpsError> {
-        self.reach(outside, LocalTier::open)
+        self.reach(outside, Storing::default(), LocalTier::open)
+    }
+
+    /// Opens what is there, as the plan's tier that lies there stores what it is given: in which class and locked
+    /// until when. Where it is, and who may go there, stays as the address and the environment say.
+    pub(crate) fn open_as(
+        &self,
+        planned: &PlannedTier,
+        outside: Outside<'_>,
+    ) -> Result<Arc<dyn Tier>, OpsError> {
+        self.reach(outside, Storing::from(planned), LocalTier::open)
     }
 
     /// Opens what is there; a directory that is not is made, a bucket, a container or one of a server never.
     pub fn create(&self, outside: Outside<'_>) -> Result<Arc<dyn Tier>, OpsError> {
-        self.reach(outside, LocalTier::create)
+        self.reach(outside, Storing::default(), LocalTier::create)
     }
 
     fn reach(
         &self,
         outside: Outside<'_>,
+        Storing { creation, placement }: Storing,
         local: impl FnOnce(&Path) -> Result<LocalTier, TierError>,
     ) -> Result<Arc<dyn Tier>, OpsError> {
         match self {
@@ -141,15 +152,35 @@ impl Address {
                 let mut options = S3Options::new(bucket, prefix);
                 options.endpoint.clone_from(endpoint);
                 options.environment.clone_from(outside.environment);
+                (options.creation, options.placement) = (creation, placement);
                 Ok(Arc::new(S3Tier::new(&options, Arc::clone(outside.clock))?))
             }
-            Self::Sftp(place) => Ok(Arc::new(SftpTier::new(sftp(place, outside.environment)))),
+            Self::Sftp(place) => {
+                let options = SftpOptions { creation, ..sftp(place, outside.environment) };
+                Ok(Arc::new(SftpTier::new(options)))
+            }
             Self::Azure { account, container, prefix } => {
                 let mut options = AzureOptions::new(account, container, prefix);
                 options.environment.clone_from(outside.environment);
+                options.placement = placement;
                 Ok(Arc::new(AzureTier::new(&options, Arc::clone(outside.clock))?))
             }
         }
+    }
+}
+
+/// How a tier stores what it is given; by default as whoever names it by its address alone can know.
+#[derive(Debug, Clone, Copy, Default)]
+struct Storing {
+    creation: Creation,
+    placement: Placement,
+}
+
+impl From<&PlannedTier> for Storing {
+    fn from(tier: &PlannedTier) -> Self {
+        let creation =
+            if tier.conditional_put { Creation::Conditional } else { Creation::LookFirst };
+        Self { creation, placement: placement(tier) }
     }
 }
 
@@ -160,6 +191,7 @@ pub(super) fn open_s3(
     surroundings: &Surroundings,
 ) -> Result<S3Tier, OpsError> {
     let cancel = &surroundings.cancel;
+    let Storing { creation, placement } = Storing::from(tier);
     let options = S3Options {
         endpoint: tier.endpoint.clone(),
         region: tier.region.clone(),
@@ -168,8 +200,8 @@ pub(super) fn open_s3(
             .map(|in_path| if in_path { Addressing::Path } else { Addressing::Host }),
         profile: tier.profile.clone(),
         keys: keys(tier, surroundings, cancel)?,
-        creation: creation(tier),
-        placement: placement(tier),
+        creation,
+        placement,
         environment: surroundings.environment.clone(),
         ..S3Options::new(bucket, prefix)
     };
@@ -183,7 +215,7 @@ pub(super) fn open_sftp(
     surroundings: &Surroundings,
 ) -> SftpTier {
     SftpTier::new(SftpOptions {
-        creation: creation(tier),
+        creation: Storing::from(tier).creation,
         ..sftp(place, &surroundings.environment)
     })
 }
@@ -195,10 +227,6 @@ fn sftp(place: &SftpPlace, environment: &BTreeMap<String, String>) -> SftpOption
         environment: environment.clone(),
         ..SftpOptions::new(&place.host, &place.path)
     }
-}
-
-const fn creation(tier: &PlannedTier) -> Creation {
-    if tier.conditional_put { Creation::Conditional } else { Creation::LookFirst }
 }
 
 fn keys(
@@ -228,7 +256,7 @@ pub(super) fn open_azure(
         endpoint: tier.endpoint.clone(),
         account_key: resolved(&tier.account_key)?,
         sas_token: resolved(&tier.sas_token)?,
-        placement: placement(tier),
+        placement: Storing::from(tier).placement,
         environment: surroundings.environment.clone(),
         ..AzureOptions::new(account, container, prefix)
     };
