@@ -20,6 +20,7 @@ mod restore;
 mod retention;
 mod serve;
 mod status;
+mod thaw;
 mod tiers;
 mod unbuilt;
 mod verify;

@@ -15,6 +15,7 @@ mod deed;
 mod error;
 mod journal_file;
 pub mod outlook;
+mod patience;
 pub mod people;
 pub mod probe;
 pub mod report;

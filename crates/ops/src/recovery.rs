@@ -94,6 +94,24 @@ pub struct RecoveryOptions {
     pub thaw: ThawOptions,
 }
 
+impl RecoveryOptions {
+    /// All of an asset, from the first tier that has it, into a directory that is empty; its server is not started,
+    /// and no store is asked for what lies cold.
+    pub fn new(asset: AssetName, target: RecoveryTarget, to: PathBuf) -> Self {
+        Self {
+            asset,
+            target,
+            tier: None,
+            to,
+            before: Before::Empty,
+            tablespaces: Vec::new(),
+            start: Start::No,
+            fetch: Vec::new(),
+            thaw: ThawOptions::default(),
+        }
+    }
+}
+
 /// What a recovery is going to do.
 #[derive(Debug, Clone, Serialize)]
 pub struct RecoveryPreview {

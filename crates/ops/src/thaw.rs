@@ -35,7 +35,7 @@ use crate::traffic::gib;
 use crate::wire::open::{OpenSite, OpenTier};
 
 /// How often it is looked whether packs can be read: hours pass until then.
-const LOOK_EVERY: Duration = Duration::from_mins(5);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_mins(5);
 
 /// How many times as long as the vendor says is waited.
 const PATIENCE: u32 = 2;
@@ -147,14 +147,21 @@ pub enum ThawError {
     Thawing(Box<ThawForecast>),
 }
 
+impl ThawError {
+    /// Returns what is in the way.
+    pub const fn forecast(&self) -> &ThawForecast {
+        let (Self::Unasked(forecast) | Self::Thawing(forecast)) = self;
+        forecast
+    }
+}
+
 impl Classify for ThawError {
     fn kind(&self) -> ErrorKind {
         ErrorKind::Incomplete
     }
 
     fn hint(&self) -> Option<Hint> {
-        let (Self::Unasked(forecast) | Self::Thawing(forecast)) = self;
-        let ThawForecast { asset, tier, at, .. } = &**forecast;
+        let ThawForecast { asset, tier, at, .. } = self.forecast();
         let command = format!("lifeboat restore {asset} --at {at} --tier {tier} --to DIR");
         Some(Hint::new(match self {
             Self::Unasked(_) => format!(

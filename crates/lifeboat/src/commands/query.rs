@@ -10,10 +10,12 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::builder::PossibleValue;
 use clap::{ArgGroup, Args, ValueEnum};
 use lifeboat_model::{AssetName, Exit, TierName};
 use lifeboat_ops::Site;
 use lifeboat_ops::recovery::sandbox::{Demand, Sandbox, SandboxOptions, SandboxReport};
+use lifeboat_ops::thaw::{ThawForecast, ThawOptions};
 use lifeboat_postgres::console::{Console, ConsoleError, Said};
 use lifeboat_postgres::enclosure::Isolation;
 use lifeboat_postgres::recovery::throwaway::Use;
@@ -22,6 +24,7 @@ use lifeboat_postgres::{DatabaseName, PostgresError, Server};
 use serde::Serialize;
 
 use super::restore::cluster::{parse_target, write_preview};
+use super::thaw::{Attempt, ComeBack, ThawArguments, Words};
 use crate::failure::{CommandError, Failure, Interrupted};
 use crate::render::{Answer, Page, ShownPath, Sort, time};
 use crate::screen;
@@ -84,6 +87,8 @@ pub struct Query {
     /// Go on where this host gives no namespaces: the server is then only told to reach nothing
     #[arg(long)]
     weak: bool,
+    #[command(flatten)]
+    cold: ThawArguments,
 }
 
 const EXAMPLES: &str = "\
@@ -183,7 +188,13 @@ impl Query {
             .into());
         }
         let begun = session.clock.now();
-        let sandbox = self.open(&site, session)?;
+        let sandbox = match self.open(&site, session)? {
+            Attempt::Done(sandbox) => sandbox,
+            Attempt::Waits(forecast) => {
+                let words = self.again(&forecast, Words::new(session)?);
+                return ComeBack::end(forecast, &words, session);
+            }
+        };
         warn(sandbox.report(), session);
         let database = self.database.as_deref().map(DatabaseName::new);
         let database = database.unwrap_or_else(|| sandbox.database().clone());
@@ -210,7 +221,7 @@ impl Query {
         ended
     }
 
-    fn open(&self, site: &Site, session: &Session) -> Result<Sandbox, Failure> {
+    fn open(&self, site: &Site, session: &Session) -> Result<Attempt<Sandbox>, Failure> {
         let system = |source| CommandError::System { action: "find this program", source };
         let scratch = self.scratch.as_deref().map(surroundings::absolute).transpose()?;
         let options = SandboxOptions {
@@ -221,6 +232,7 @@ impl Query {
             purpose: if self.write { Use::Write } else { Use::Read },
             demand: if self.weak { Demand::WhatCanBeHad } else { Demand::Namespaces },
             own_program: std::env::current_exe().map_err(system)?,
+            thaw: ThawOptions::default(),
         };
         let announce = |preview: &_| {
             let mut page = Page::new(session.screen.err);
@@ -228,7 +240,27 @@ impl Query {
             session.screen.remark(page.into_text().trim_end());
         };
         let events = session.events();
-        Ok(Sandbox::open(site, &options, &announce, &*events, &session.cancel)?)
+        self.cold.attempt(session, |thaw| {
+            let options = SandboxOptions { thaw, ..options.clone() };
+            Sandbox::open(site, &options, &announce, &*events, &session.cancel)
+        })
+    }
+
+    /// Returns the words of the command that asks the same, of the same tier.
+    fn again(&self, forecast: &ThawForecast, mut words: Words) -> Words {
+        words.plain(["query", self.asset.as_str()]);
+        words.option("--at", [&forecast.at]);
+        words.option("--tier", [&forecast.tier]);
+        words.option("--database", &self.database);
+        words.option("--role", &self.role);
+        words.option("--sql", &self.sql);
+        let format = self.format.to_possible_value().filter(|_| self.format != Format::Table);
+        words.option("--format", format.as_ref().map(PossibleValue::get_name));
+        words.option("--dump", &self.dump);
+        words.option("--output", self.output.as_ref().map(|path| path.display()));
+        words.option("--scratch", self.scratch.as_ref().map(|path| path.display()));
+        words.flags([("--psql", self.psql), ("--write", self.write), ("--weak", self.weak)]);
+        words
     }
 
     /// Runs SQL and shows what it gives.
@@ -510,8 +542,38 @@ fn talk(psql: &Path, connect: &str, session: &Session) -> Result<Exit, Failure> 
 
 #[cfg(test)]
 mod tests {
+    use lifeboat_repository::prune::Amount;
+
     use super::*;
     use crate::render::Paint;
+
+    #[test]
+    fn who_comes_back_asks_the_same_of_the_tier_that_was_asked() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            query: Query,
+        }
+        let forecast = ThawForecast {
+            asset: "database".parse().unwrap(),
+            tier: "vault".parse().unwrap(),
+            at: "lsn:0/3000028".to_owned(),
+            needed: Amount::default(),
+            thawing: Amount::default(),
+            cold: Amount::default(),
+            within_s: 0,
+            rto_s: None,
+            price: None,
+        };
+        let words =
+            "query database --at lsn:0/3000028 --thaw --role app --sql SQL --format csv --write";
+        let line = <Line as clap::Parser>::try_parse_from(words.split(' ')).unwrap();
+        let again = line.query.again(&forecast, Words::without_plan()).line();
+        assert_eq!(
+            again,
+            "lifeboat query database --at lsn:0/3000028 --tier vault --role app --sql SQL --format csv --write"
+        );
+    }
 
     #[test]
     fn values_are_told_apart_in_csv() {

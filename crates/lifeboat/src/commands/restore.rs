@@ -2,7 +2,6 @@
 
 mod bootstrap;
 pub mod cluster;
-mod thaw;
 
 use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -27,16 +26,16 @@ use lifeboat_repository::restore::Selection;
 use serde::Serialize;
 
 use self::cluster::{ClusterArguments, parse_target};
-use self::thaw::{Attempt, ComeBack, ThawArguments, write_forecast};
 use super::key;
+use super::thaw::{Attempt, ComeBack, ThawArguments, Words, write_forecast};
 use crate::failure::{CommandError, Failure};
 use crate::prompt::Terminal;
 use crate::render::{self, Answer, Page, RestoredFiles, ShownPath, Sort, time};
 use crate::screen;
 use crate::session::Session;
-use crate::surroundings;
 
 /// The arguments of `lifeboat restore`.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[derive(Debug, Args)]
 #[command(
     group = ArgGroup::new("target").args(["to", "in_place", "database_only"]),
@@ -93,6 +92,10 @@ pub struct Restore {
     /// Confirm beforehand that this site's data may be replaced
     #[arg(long, value_name = "SITE")]
     confirm: Option<SiteName>,
+    /// Say what would be restored, what it replaces or how far it leads, and what lies in cold storage; change
+    /// nothing
+    #[arg(long, conflicts_with_all = ["thaw", "wait"])]
+    dry_run: bool,
     #[command(flatten)]
     cold: ThawArguments,
     #[command(flatten)]
@@ -232,7 +235,7 @@ impl Restore {
         }
         let mut options = self.options(&what, &site, tier)?;
         let events = session.events();
-        if self.cold.is_dry_run() {
+        if self.dry_run {
             let preview = restore::preview(&site, &options, &*events, &session.cancel)?;
             return session.done(&Previewed(preview));
         }
@@ -270,7 +273,7 @@ impl Restore {
     ) -> Result<Exit, Failure> {
         let options = self.cluster.options(&asset, tier, (parse_target(&self.at)?, to), session)?;
         let events = session.events();
-        if self.cold.is_dry_run() {
+        if self.dry_run {
             return cluster::preview(site, &options, &*events, session);
         }
         let attempt = self.cold.attempt(session, |thaw| {
@@ -281,52 +284,33 @@ impl Restore {
             Attempt::Done(report) => cluster::end(report, session),
             Attempt::Waits(forecast) => {
                 let mut words = self.again(&forecast, session)?;
-                words.extend(["--to".to_owned(), options.to.display().to_string()]);
+                words.option("--to", [options.to.display()]);
                 ComeBack::end(forecast, &words, session)
             }
         }
     }
 
     /// Returns the words of the command that goes on with the same, from the same tier.
-    fn again(&self, forecast: &ThawForecast, session: &Session) -> Result<Vec<String>, Failure> {
-        let mut words = vec!["lifeboat".to_owned()];
-        let mut add = |name: &str, value: &dyn fmt::Display| {
-            words.extend([name.to_owned(), value.to_string()]);
-        };
-        if self.from.is_none()
-            && let Ok(plan) = surroundings::find_plan(&session.global)
-        {
-            add("--plan", &surroundings::absolute(&plan)?.display());
-        }
-        add("restore", &forecast.asset);
-        add("--at", &forecast.at);
+    fn again(&self, forecast: &ThawForecast, session: &Session) -> Result<Words, Failure> {
+        let mut words =
+            if self.from.is_none() { Words::new(session)? } else { Words::without_plan() };
+        words.plain(["restore", forecast.asset.as_str()]);
+        words.option("--at", [&forecast.at]);
         match &self.from {
-            Some(from) => add("--from", from),
-            None => add("--tier", &forecast.tier),
+            Some(from) => words.option("--from", [from]),
+            None => words.option("--tier", [&forecast.tier]),
         }
-        let values = [
-            ("--key-file", self.key_file.as_ref().map(|file| file.display().to_string())),
-            ("--to", self.to.as_ref().map(|to| to.display().to_string())),
-            ("--confirm", self.confirm.as_ref().map(ToString::to_string)),
-        ];
-        for (name, value) in values {
-            if let Some(value) = value {
-                add(name, &value);
-            }
-        }
-        let lists =
-            [("--table", &self.table), ("--include", &self.include), ("--exclude", &self.exclude)];
-        for (name, values) in lists {
-            for value in values {
-                add(name, value);
-            }
-        }
-        let flags = [
+        words.option("--key-file", self.key_file.as_ref().map(|file| file.display()));
+        words.option("--to", self.to.as_ref().map(|to| to.display()));
+        words.option("--confirm", &self.confirm);
+        words.option("--table", &self.table);
+        words.option("--include", &self.include);
+        words.option("--exclude", &self.exclude);
+        words.flags([
             ("--in-place", self.in_place || self.database_only),
             ("--strict-owner", self.strict_owner),
-        ];
-        words.extend(flags.iter().filter(|(_, given)| *given).map(|(name, _)| (*name).to_owned()));
-        words.extend(self.cluster.words());
+        ]);
+        words.plain(self.cluster.words());
         Ok(words)
     }
 

@@ -68,7 +68,7 @@ impl Answer for Verified {
 impl Verify {
     /// Verifies the tiers, or a restore: 1 for damage, 4 for what could not be looked at.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
-        if self.restored.is_asked_for() {
+        if self.restored.is_asked_for()? {
             return self.restored.run(self.tiers, session);
         }
         let site = session.site()?;

@@ -2,18 +2,25 @@
 //! server whose base backup lies there.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lifeboat_model::{Cancel, PackId, Silent, SimClock, TierName};
-use lifeboat_ops::recovery::{RecoveryOptions, Start, preview, recover};
-use lifeboat_ops::thaw::{Consent, ThawOptions, Waiting};
+use lifeboat_ops::catalog::body::Body;
+use lifeboat_ops::catalog::view::View;
+use lifeboat_ops::recovery::sandbox::{Demand, Sandbox, SandboxOptions};
+use lifeboat_ops::recovery::verified::{Moment, VerifiedOptions, verify_restore};
+use lifeboat_ops::recovery::{RecoveryOptions, preview, recover};
+use lifeboat_ops::state::State;
+use lifeboat_ops::thaw::{Consent, ThawError, ThawOptions, Waiting};
 use lifeboat_ops::wire::open::{NewTiers, OpenSite};
-use lifeboat_ops::{Site, Surroundings};
+use lifeboat_ops::{OpsError, Site, Surroundings};
 use lifeboat_plan::{Facts, SourceFile, load};
 use lifeboat_postgres::recovery::RecoveryTarget;
 use lifeboat_postgres::recovery::placement::Before;
+use lifeboat_postgres::recovery::throwaway::Use;
 use lifeboat_repository::BlobKind;
 use lifeboat_testing::emulators::{Bucket, Moto};
 use lifeboat_testing::postgres::Release;
@@ -136,57 +143,125 @@ fn freeze(site: &Site, name: &TierName, vault: &ColdTier) -> usize {
     frozen
 }
 
+/// A shop whose base backup lies cold, seen from another machine.
+struct ColdShop {
+    shop: Shop,
+    _runtime: tokio::runtime::Runtime,
+    clock: Arc<SimClock>,
+    vault: Arc<ColdTier>,
+    site: Site,
+    /// How many packs are cold.
+    frozen: usize,
+}
+
+impl ColdShop {
+    fn new() -> Self {
+        let shop = Shop::new(Release::ALL[0]);
+        shop.commit_rows(1..=3);
+        shop.back_up();
+        shop.commit_rows(4..=6);
+        shop.archive_all();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let now = lifeboat_model::Clock::now(&lifeboat_model::SystemClock);
+        let clock = Arc::new(SimClock::new(now));
+        let local = Arc::new(LocalTier::open(&shop.at("primary")).unwrap());
+        let within = Duration::from_hours(15);
+        let vault = Arc::new(ColdTier::new(local, Arc::<SimClock>::clone(&clock), within));
+        let name: TierName = "primary".parse().unwrap();
+        let site =
+            site(&shop, &clock, &runtime).with_tier(name.clone(), Arc::<ColdTier>::clone(&vault));
+        let frozen = freeze(&site, &name, &vault);
+        assert!(frozen > 0 && vault.refused().is_empty());
+        Self { shop, _runtime: runtime, clock, vault, site, frozen }
+    }
+}
+
+#[test]
+fn a_sandbox_and_its_verification_ask_as_a_restore_does_and_who_waits_verified_nothing() {
+    let ColdShop { site, vault, clock, frozen, .. } = &ColdShop::new();
+    let own_program: PathBuf = env!("CARGO_BIN_EXE_lifeboat").into();
+    let cancel = Cancel::new();
+    let open = |thaw: ThawOptions| {
+        let options = SandboxOptions {
+            asset: "database".parse().unwrap(),
+            target: RecoveryTarget::Latest,
+            tier: None,
+            scratch: None,
+            purpose: Use::Read,
+            demand: Demand::WhatCanBeHad,
+            own_program: own_program.clone(),
+            thaw,
+        };
+        Sandbox::open(site, &options, &|_| {}, &Silent, &cancel).map(drop)
+    };
+    let verify = |thaw: ThawOptions| {
+        let options = VerifiedOptions {
+            asset: "database".parse().unwrap(),
+            moment: Moment::Counted,
+            tier: None,
+            scratch: None,
+            demand: Demand::WhatCanBeHad,
+            own_program: own_program.clone(),
+            thaw,
+        };
+        verify_restore(site, &options, &|_| {}, &Silent, &cancel).map(drop)
+    };
+    let ask = ThawOptions { consent: Consent::Given, ..ThawOptions::default() };
+    for refused in [open(ThawOptions::default()), verify(ThawOptions::default())] {
+        let Err(OpsError::Thaw(ThawError::Unasked(forecast))) = refused else {
+            panic!("{refused:?}")
+        };
+        assert_eq!((forecast.cold.count, forecast.within_s), (*frozen as u64, 15 * 3600));
+    }
+    assert!(vault.thaws().is_empty());
+    for waiting in [verify(ask), open(ask), verify(ThawOptions::default())] {
+        assert!(matches!(waiting, Err(OpsError::Thaw(ThawError::Thawing(_)))), "{waiting:?}");
+    }
+    assert_eq!((vault.thaws().len(), vault.refused().len()), (*frozen, 0));
+    let state = State::open(&site.surroundings().state_directory).unwrap();
+    let records = View::open(&state.view_path()).unwrap().all().unwrap();
+    let verified = records.iter().any(|r| matches!(r.body(), Body::RestoreVerified(_)));
+    assert!(!verified, "what only waits was not verified");
+    clock.advance(Duration::from_hours(15));
+    let warm = preview(
+        site,
+        &RecoveryOptions::new("database".parse().unwrap(), RecoveryTarget::Latest, "/".into()),
+        &Silent,
+        &cancel,
+    );
+    assert!(warm.unwrap().thaw.is_none());
+}
+
 #[test]
 fn a_server_is_recovered_from_an_archive_and_planned_without_touching_it() {
-    let shop = Shop::new(Release::ALL[0]);
-    shop.commit_rows(1..=3);
-    shop.back_up();
-    shop.commit_rows(4..=6);
-    shop.archive_all();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let now = lifeboat_model::Clock::now(&lifeboat_model::SystemClock);
-    let clock = Arc::new(SimClock::new(now));
-    let local = Arc::new(LocalTier::open(&shop.at("primary")).unwrap());
-    let within = Duration::from_hours(15);
-    let vault = Arc::new(ColdTier::new(local, Arc::<SimClock>::clone(&clock), within));
-    let name: TierName = "primary".parse().unwrap();
-    let site =
-        site(&shop, &clock, &runtime).with_tier(name.clone(), Arc::<ColdTier>::clone(&vault));
-    let frozen = freeze(&site, &name, &vault);
-    assert!(frozen > 0 && vault.refused().is_empty());
-
+    let ColdShop { shop, clock, vault, site, frozen, .. } = &ColdShop::new();
+    let now = lifeboat_model::Clock::now(&**clock);
+    let (asset, to) = ("database".parse().unwrap(), shop.at("back"));
     let mut options = RecoveryOptions {
-        asset: "database".parse().unwrap(),
-        target: RecoveryTarget::Latest,
-        tier: None,
-        to: shop.at("back"),
-        before: Before::Empty,
-        tablespaces: Vec::new(),
-        start: Start::No,
         fetch: vec!["lifeboat".to_owned()],
-        thaw: ThawOptions::default(),
+        ..RecoveryOptions::new(asset, RecoveryTarget::Latest, to)
     };
-    let foreseen = preview(&site, &options, &Silent, &Cancel::new()).unwrap();
+    let foreseen = preview(site, &options, &Silent, &Cancel::new()).unwrap();
     assert!(foreseen.last_commit.is_some() && foreseen.end_lsn > foreseen.consistent_lsn);
     let thaw = foreseen.thaw.unwrap();
     assert_eq!((thaw.within_s, thaw.rto_s), (15 * 3600, Some(2 * 3600)));
-    assert_eq!((thaw.cold.count, vault.refused().len()), (frozen as u64, 0));
-    let refused = recover(&site, &options, &Silent, &Cancel::new()).unwrap_err();
+    assert_eq!((thaw.cold.count, vault.refused().len()), (*frozen as u64, 0));
+    let refused = recover(site, &options, &Silent, &Cancel::new()).unwrap_err();
     assert!(refused.to_string().contains("cold storage"), "{refused}");
     assert!(!options.to.exists() && vault.thaws().is_empty());
 
     options.thaw = ThawOptions { consent: Consent::Given, waiting: Waiting::Here };
-    let report = recover(&site, &options, &Silent, &Cancel::new()).unwrap();
+    let report = recover(site, &options, &Silent, &Cancel::new()).unwrap();
     assert!(report.files.is_complete() && report.preview.thaw.is_none());
     assert!(options.to.join("global/pg_control").exists());
-    assert_eq!((vault.thaws().len(), vault.refused().len()), (frozen, 0));
+    assert_eq!((vault.thaws().len(), vault.refused().len()), (*frozen, 0));
     assert!(report.started.duration_since(now).as_secs() >= 15 * 3600);
 
     // With a cluster in place whose files are right, next to nothing has to be woken again.
     clock.advance(Duration::from_hours(24 * 30));
     options.before = Before::Cluster;
     options.thaw = ThawOptions::default();
-    let delta = preview(&site, &options, &Silent, &Cancel::new()).unwrap().thaw.unwrap();
+    let delta = preview(site, &options, &Silent, &Cancel::new()).unwrap().thaw.unwrap();
     assert!(delta.needed.count <= thaw.needed.count, "{delta:?}");
     assert_eq!(vault.refused().len(), 0);
 }

@@ -66,7 +66,8 @@ fn condition(when: &When, runbook: &PlannedRunbook) -> Condition {
     Condition { input, test: Test::Is(when.is.clone()) }
 }
 
-fn timeout(step: &PlannedStep) -> Duration {
+/// Returns how long one attempt at a step may take.
+pub(super) fn timeout(step: &PlannedStep) -> Duration {
     let own = match &step.action {
         Action::Wait(wait) => match &wait.wait {
             Wait::Until(until) => Some(until.at_most.duration() + WAIT_SLACK),

@@ -3,10 +3,11 @@
 //! # Limits
 //!
 //! What lifeboat itself does (restores) happens one after the other, since each holds the state's lock; commands
-//! and questions of other steps go on beside it.
+//! and questions of other steps go on beside it. While cold storage is waited for the lock is free: restores that need
+//! none of each other wait side by side. A restore that needs another one asks only once that is done.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,10 +25,10 @@ use lifeboat_plan::value::duration::Span;
 use lifeboat_plan::value::selection::Selection;
 use lifeboat_plan::value::template::UnknownName;
 use lifeboat_postgres::recovery::RecoveryTarget;
-use lifeboat_postgres::recovery::placement::Before;
 use lifeboat_runbook::{Act, Actor, Again, Failure, Occasion, Output, Outputs, Verdict};
 
 use super::Procedure;
+use super::patience::{Asked, Patience};
 use super::probe::{Asker, Finding};
 use super::services::start_order;
 use super::values::Values;
@@ -35,9 +36,9 @@ use crate::command::{CommandError, CommandLine, NO_LIMIT};
 use crate::ending::Ending;
 use crate::error::{OpsError, explain};
 use crate::point::At;
-use crate::recovery::{self, RecoveryOptions, Start, has_base_backups};
+use crate::recovery::{self, RecoveryOptions, has_base_backups};
 use crate::restore::{self, Destination, RestoreOptions};
-use crate::thaw::ThawOptions;
+use crate::thaw::{Consent, ThawError, ThawOptions};
 use crate::wire::Site;
 
 /// How long a service may take to become healthy if its plan does not say.
@@ -208,8 +209,9 @@ impl Deed<'_> {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// Restores; what lies cold is asked for, since whoever declared the run was told what that costs, and waited for
+    /// as long as the step may take.
     fn restore(&self, what: &RestoreWhat) -> Result<Outputs, Failure> {
-        let _turn = self.hands.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let fill = |template| {
             self.hands.values.fill(template, Some(self.act)).map_err(|error| unknown(&error))
         };
@@ -218,13 +220,39 @@ impl Deed<'_> {
             None => self.hands.point.clone().unwrap_or_else(|| "latest".to_owned()),
         };
         let to = what.to.as_ref().map(fill).transpose()?.map(PathBuf::from);
-        let restored = match to {
-            Some(to) if has_base_backups(&self.hands.site, &what.asset) => {
-                self.recover_server(&what.asset, &at, to)
+        let patience = Patience::begin(self.hands, &self.act.step);
+        let (mut consent, mut asked) = (Consent::Absent, Asked::Before);
+        loop {
+            match self.restore_once(&what.asset, &at, to.as_deref(), consent) {
+                Err(OpsError::Thaw(ThawError::Unasked(_))) if consent == Consent::Absent => {
+                    (consent, asked) = (Consent::Given, Asked::Now);
+                }
+                Err(OpsError::Thaw(ThawError::Thawing(forecast))) => {
+                    patience.wait(&forecast, asked, self.cancel)?;
+                    (consent, asked) = (Consent::Absent, Asked::Before);
+                }
+                done => return done.map_err(|error| self.restore_failed(&error)),
             }
-            to => self.restore_asset(&what.asset, &at, to),
-        };
-        restored.map_err(|error| self.restore_failed(&error))
+        }
+    }
+
+    /// Restores if everything can be read; with consent, asks for what cannot.
+    fn restore_once(
+        &self,
+        asset: &AssetName,
+        at: &str,
+        to: Option<&Path>,
+        consent: Consent,
+    ) -> Result<Outputs, OpsError> {
+        let _turn = self.hands.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let (to, thaw) =
+            (to.map(Path::to_owned), ThawOptions { consent, ..ThawOptions::default() });
+        match to {
+            Some(to) if has_base_backups(&self.hands.site, asset) => {
+                self.recover_server(asset, at, to, thaw)
+            }
+            to => self.restore_asset(asset, at, to, thaw),
+        }
     }
 
     fn restore_asset(
@@ -232,12 +260,14 @@ impl Deed<'_> {
         asset: &AssetName,
         at: &str,
         to: Option<PathBuf>,
+        thaw: ThawOptions,
     ) -> Result<Outputs, OpsError> {
         let Hands { site, confirm, events, .. } = self.hands;
         let to = to.map_or(Destination::InPlace, Destination::Directory);
         let options = RestoreOptions {
             at: At::parse(at)?,
             confirm: Some(confirm.clone()),
+            thaw,
             ..RestoreOptions::new(asset.clone(), to)
         };
         let report = restore::restore(site, &options, &**events, self.cancel)?;
@@ -256,21 +286,16 @@ impl Deed<'_> {
         asset: &AssetName,
         at: &str,
         to: PathBuf,
+        thaw: ThawOptions,
     ) -> Result<Outputs, OpsError> {
         let Hands { site, fetch, events, .. } = self.hands;
         let words = ["wal", "get", "--asset", asset.as_str()].map(str::to_owned);
         let target: RecoveryTarget =
             at.parse().map_err(|_| OpsError::NoTime { text: at.to_owned() })?;
         let options = RecoveryOptions {
-            asset: asset.clone(),
-            target,
-            tier: None,
-            to,
-            before: Before::Empty,
-            tablespaces: Vec::new(),
-            start: Start::No,
             fetch: [fetch.as_slice(), &words].concat(),
-            thaw: ThawOptions::default(),
+            thaw,
+            ..RecoveryOptions::new(asset.clone(), target, to)
         };
         let report = recovery::recover(site, &options, &**events, self.cancel)?;
         let preview = report.preview;

@@ -2,12 +2,14 @@
 //! lost, and how long each step is thought to take.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use lifeboat_model::{
     AssetName, Cancel, EventSink, ScenarioName, SiteName, StepName, TierName, Timestamp,
 };
 use lifeboat_plan::plan::runbook::{Action, Step as PlannedStep};
+use lifeboat_plan::plan::tier::Tier;
 use lifeboat_plan::value::duration::Span;
 use lifeboat_runbook::entry::AttemptEnding;
 use lifeboat_runbook::{Entry, Fact};
@@ -15,11 +17,12 @@ use serde::Serialize;
 
 use super::runs::Runs;
 use super::{Procedure, ProcedureError};
-use crate::error::Trouble;
+use crate::error::{OpsError, Trouble, explain};
 use crate::holdings;
 use crate::point::{At, Point};
-use crate::recovery::has_base_backups;
-use crate::restore::{self, Destination, RestoreOptions};
+use crate::recovery::{self, RecoveryOptions, has_base_backups};
+use crate::restore::{self, Destination, RestoreOptions, RestorePreview};
+use crate::thaw::ThawForecast;
 use crate::wire::Site;
 
 /// The version of [`Outlook`] as JSON.
@@ -53,6 +56,11 @@ pub struct Outlook {
     pub rpo_ms: Option<u64>,
     /// How long it may take, in milliseconds.
     pub rto_ms: Option<u64>,
+    /// What the restores find in cold storage; the run asks for it.
+    pub thaws: Vec<StepThaw>,
+    /// How long it is thought to take at most, in milliseconds: each step as it took last, or else as its plan thinks,
+    /// and the hours of cold storage. Steps of which nothing is known count for nothing.
+    pub predicted_ms: u64,
     /// The steps, in the order in which they can be done.
     pub steps: Vec<StepOutlook>,
 }
@@ -92,6 +100,16 @@ pub struct Replaced {
     pub trouble: Option<String>,
 }
 
+/// What a step finds in cold storage.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StepThaw {
+    /// Which step.
+    pub step: StepName,
+    /// What it finds.
+    #[serde(flatten)]
+    pub forecast: ThawForecast,
+}
+
 /// What is known of a step beforehand.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct StepOutlook {
@@ -107,6 +125,8 @@ pub struct StepOutlook {
     pub estimate: Option<String>,
     /// How long it took the last time, in milliseconds.
     pub measured_ms: Option<u64>,
+    /// How long it is thought to take at most, with the hours of cold storage, in milliseconds.
+    pub predicted_ms: Option<u64>,
 }
 
 /// Looks ahead; changes nothing but the catalog's view.
@@ -132,19 +152,23 @@ pub fn look_ahead(
     }
     let scenario = procedure.scenario();
     let loss = choice.chosen.as_ref().map(|point| elapsed(point.time, now));
+    let (replaces, thaws) = restores(site, procedure, choice.chosen.as_ref(), (events, cancel));
+    let steps = steps(procedure, &measured(site, procedure)?, &thaws);
     Ok(Outlook {
         schema: SCHEMA,
         site: site.name().clone(),
         scenario: procedure.name().clone(),
         title: procedure.title().to_owned(),
-        replaces: replaces(site, procedure, choice.chosen.as_ref(), (events, cancel)),
+        replaces,
+        thaws,
+        predicted_ms: predicted(&steps),
         point: choice.chosen,
         rejected: choice.rejected,
         troubles,
         loss_ms: loss.map(milliseconds),
         rpo_ms: scenario.rpo.map(|rpo| milliseconds(rpo.duration())),
         rto_ms: rto(site, procedure).map(milliseconds),
-        steps: steps(procedure, &measured(site, procedure)?),
+        steps,
     })
 }
 
@@ -216,14 +240,16 @@ fn unsuitable(point: &Point, needed: &BTreeSet<AssetName>, at: At) -> Option<Str
     })
 }
 
-/// Finds out what each restore would replace; what cannot be found out is told, and fails nothing yet.
-fn replaces(
+/// Finds out what each restore would replace, and what of it lies cold; what cannot be found out is told, and fails
+/// nothing yet.
+fn restores(
     site: &Site,
     procedure: &Procedure,
     point: Option<&ChosenPoint>,
-    (events, cancel): (&dyn EventSink, &Cancel),
-) -> Vec<Replaced> {
-    let mut replaced = Vec::new();
+    heard: (&dyn EventSink, &Cancel),
+) -> (Vec<Replaced>, Vec<StepThaw>) {
+    let (mut replaced, mut thaws) = (Vec::new(), Vec::new());
+    let has_archive = site.plan().tiers().values().any(Tier::is_archive);
     for step in procedure.steps() {
         let Action::Restore(action) = &step.action else { continue };
         let what = &action.restore;
@@ -234,34 +260,59 @@ fn replaces(
             is_kept: true,
             trouble: None,
         };
-        if what.to.is_none() {
-            let at = point.map_or(Ok(At::Latest), |point| At::parse(&point.at));
-            let previewed = at.and_then(|at| preview(site, &what.asset, at, (events, cancel)));
-            match previewed {
-                Ok(preview) => {
-                    found.target = preview.target;
-                    found.what = preview.replaces;
-                    found.is_kept = preview.keeps_replaced;
-                }
-                Err(error) => found.trouble = Some(crate::error::explain(&error)),
+        let at = point.map_or("latest", |point| point.at.as_str());
+        let forecast = match &what.to {
+            None => preview(site, &what.asset, at, heard).map(|preview| {
+                found.target = preview.target;
+                found.what = preview.replaces;
+                found.is_kept = preview.keeps_replaced;
+                preview.thaw
+            }),
+            Some(_) if has_archive => cold_beside(site, &what.asset, at, heard),
+            Some(_) => Ok(None),
+        };
+        match forecast {
+            Ok(forecast) => {
+                let step = &step.id;
+                thaws.extend(forecast.map(|forecast| StepThaw { step: step.clone(), forecast }));
             }
+            Err(error) => found.trouble = Some(explain(&error)),
         }
         replaced.push(found);
     }
-    replaced
+    (replaced, thaws)
+}
+
+/// Finds out what lies cold of an asset that is restored beside what is there; where to does not matter.
+fn cold_beside(
+    site: &Site,
+    asset: &AssetName,
+    at: &str,
+    (events, cancel): (&dyn EventSink, &Cancel),
+) -> Result<Option<ThawForecast>, OpsError> {
+    let (asset, to) = (asset.clone(), PathBuf::from("/"));
+    if has_base_backups(site, &asset) {
+        let target = at.parse().map_err(|_| OpsError::NoTime { text: at.to_owned() })?;
+        let options = RecoveryOptions::new(asset, target, to);
+        return Ok(recovery::preview(site, &options, events, cancel)?.thaw);
+    }
+    let to = Destination::Directory(to);
+    let options = RestoreOptions { at: At::parse(at)?, ..RestoreOptions::new(asset, to) };
+    Ok(restore::preview(site, &options, events, cancel)?.thaw)
 }
 
 fn preview(
     site: &Site,
     asset: &AssetName,
-    at: At,
+    at: &str,
     (events, cancel): (&dyn EventSink, &Cancel),
-) -> Result<restore::RestorePreview, crate::OpsError> {
+) -> Result<RestorePreview, OpsError> {
     if has_base_backups(site, asset) && !has_dumps(site, asset) {
         let what = format!("putting base backups of `{asset}` in place of the database");
-        return Err(crate::OpsError::NotBuilt { what });
+        return Err(OpsError::NotBuilt { what });
     }
-    let options = RestoreOptions { at, ..RestoreOptions::new(asset.clone(), Destination::InPlace) };
+    let (at, to) = (At::parse(at)?, Destination::InPlace);
+    let options = RestoreOptions { at, ..RestoreOptions::new(asset.clone(), to) };
     restore::preview(site, &options, events, cancel)
 }
 
@@ -271,23 +322,57 @@ fn has_dumps(site: &Site, asset: &AssetName) -> bool {
     postgres.is_some_and(|postgres| postgres.base != Base::Physical)
 }
 
-fn steps(procedure: &Procedure, measured: &BTreeMap<StepName, Duration>) -> Vec<StepOutlook> {
+fn steps(
+    procedure: &Procedure,
+    measured: &BTreeMap<StepName, Duration>,
+    thaws: &[StepThaw],
+) -> Vec<StepOutlook> {
     let mut steps = Vec::new();
     for (layer, bound) in procedure.runbook().graph.layers().into_iter().enumerate() {
         for step in bound {
             let planned = procedure.step(&step.name);
             let estimate = planned.and_then(|planned| planned.estimate.as_ref());
+            let measured = measured.get(&step.name).copied();
+            let thaw = thaws.iter().find(|thaw| thaw.step == step.name);
+            let thaw = thaw.map(|thaw| thaw.forecast.within());
+            let most = estimate.map(|estimate| estimate.most.duration());
+            let predicted =
+                if step.left_out.is_some() { None } else { most_of(measured, most, thaw) };
             steps.push(StepOutlook {
                 step: step.name.clone(),
                 title: planned.and_then(|planned| planned.title.clone()),
                 layer,
                 left_out: step.left_out.clone(),
                 estimate: estimate.map(ToString::to_string),
-                measured_ms: measured.get(&step.name).copied().map(milliseconds),
+                measured_ms: measured.map(milliseconds),
+                predicted_ms: predicted.map(milliseconds),
             });
         }
     }
     steps
+}
+
+/// How long a step takes at most. What it took last may hold the hours of another thaw, so its plan is asked first where
+/// there is one.
+fn most_of(
+    measured: Option<Duration>,
+    estimate: Option<Duration>,
+    thaw: Option<Duration>,
+) -> Option<Duration> {
+    match thaw {
+        None => measured.or(estimate),
+        Some(thaw) => Some(thaw + estimate.or(measured).unwrap_or_default()),
+    }
+}
+
+/// How long all takes at most: those of one group go side by side, and each group waits for the one before.
+fn predicted(steps: &[StepOutlook]) -> u64 {
+    let mut layers: BTreeMap<usize, u64> = BTreeMap::new();
+    for step in steps {
+        let longest = layers.entry(step.layer).or_default();
+        *longest = (*longest).max(step.predicted_ms.unwrap_or(0));
+    }
+    layers.values().sum()
 }
 
 /// How long each step took in the last run of the same scenario in which it was done.
@@ -383,6 +468,26 @@ mod tests {
         assert_eq!(chosen.older.as_deref(), Some(points[3].name.as_str()));
         let why: Vec<_> = choice.rejected.iter().map(|point| point.why.as_str()).collect();
         assert_eq!(why, ["it lacks `media`", "not all of `media` was captured"]);
+    }
+
+    #[test]
+    fn hours_of_cold_storage_count_into_what_a_recovery_is_thought_to_take() {
+        let hours = |hours: u64| Some(Duration::from_hours(hours));
+        assert_eq!(most_of(hours(1), hours(2), None), hours(1));
+        assert_eq!(most_of(None, hours(2), None), hours(2));
+        assert_eq!(most_of(hours(7), hours(2), hours(5)), hours(7), "2 h of the plan, 5 h of thaw");
+        assert_eq!(most_of(None, None, None), None);
+        let step = |layer, predicted: Option<Duration>| StepOutlook {
+            step: "a".parse().unwrap(),
+            title: None,
+            layer,
+            left_out: None,
+            estimate: None,
+            measured_ms: None,
+            predicted_ms: predicted.map(milliseconds),
+        };
+        let steps = [step(0, hours(5)), step(0, hours(1)), step(1, None), step(2, hours(2))];
+        assert_eq!(predicted(&steps), 7 * 3_600_000);
     }
 
     #[test]

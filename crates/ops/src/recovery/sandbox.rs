@@ -7,6 +7,7 @@
 //! ```no_run
 //! # use lifeboat_model::{Cancel, Silent};
 //! # use lifeboat_ops::recovery::sandbox::*;
+//! # use lifeboat_ops::thaw::ThawOptions;
 //! # use lifeboat_postgres::recovery::throwaway::Use;
 //! # fn f(site: &lifeboat_ops::Site) -> Result<(), lifeboat_ops::OpsError> {
 //! let options = SandboxOptions {
@@ -17,6 +18,7 @@
 //!     purpose: Use::Read,
 //!     demand: Demand::WhatCanBeHad,
 //!     own_program: std::env::current_exe().unwrap(),
+//!     thaw: ThawOptions::default(),
 //! };
 //! let sandbox = Sandbox::open(site, &options, &|_| {}, &Silent, &Cancel::new())?;
 //! let server = sandbox.server(sandbox.superuser(), &lifeboat_postgres::DatabaseName::new("shop"))?;
@@ -47,7 +49,7 @@ use lifeboat_model::{AssetName, Cancel, Event, EventSink, Lsn, Stage, TierName, 
 use lifeboat_postgres::base::Manifest;
 use lifeboat_postgres::enclosure::{Enclosure, EnclosureError, Isolation, Walls, installation};
 use lifeboat_postgres::recovery::RecoveryTarget;
-use lifeboat_postgres::recovery::placement::{Before, Owner};
+use lifeboat_postgres::recovery::placement::Owner;
 use lifeboat_postgres::recovery::settings::AtTarget;
 use lifeboat_postgres::recovery::start::{Progress, ServerPrograms, StartError};
 use lifeboat_postgres::recovery::throwaway::{Throwaway, ThrowawayServer, Use};
@@ -57,8 +59,7 @@ use serde::Serialize;
 
 use self::place::{Place, check_length, check_room};
 use super::{
-    Chosen, Keeping, Manner, Recovery, RecoveryOptions, RecoveryPreview, Start, choose_base, open,
-    running,
+    Chosen, Keeping, Manner, Recovery, RecoveryOptions, RecoveryPreview, choose_base, open, running,
 };
 use crate::error::OpsError;
 use crate::surroundings::uuid_v7;
@@ -112,6 +113,8 @@ pub struct SandboxOptions {
     /// This program's file. It runs itself inside, and calls
     /// [`enter`](lifeboat_postgres::enclosure::enter) first of all for that.
     pub own_program: PathBuf,
+    /// What is done about packs in cold storage.
+    pub thaw: ThawOptions,
 }
 
 /// What a sandbox is, for whoever shows or records it.
@@ -296,16 +299,12 @@ impl SandboxOptions {
     fn recovery(&self, place: &Place) -> RecoveryOptions {
         let program = self.own_program.display().to_string();
         let words = ["wal", "get", "--asset", self.asset.as_str()].map(str::to_owned);
+        let (asset, target) = (self.asset.clone(), self.target.clone());
         RecoveryOptions {
-            asset: self.asset.clone(),
-            target: self.target.clone(),
             tier: self.tier.clone(),
-            to: place.path(DATA),
-            before: Before::Empty,
-            tablespaces: Vec::new(),
-            start: Start::No,
             fetch: std::iter::once(program).chain(words).collect(),
-            thaw: ThawOptions::default(),
+            thaw: self.thaw,
+            ..RecoveryOptions::new(asset, target, place.path(DATA))
         }
     }
 

@@ -11,7 +11,8 @@
 //!
 //! # Crash consistency
 //!
-//! What came of it is recorded at the end, all at once. A kill before leaves no record and no server.
+//! What came of it is recorded at the end, all at once. A kill before leaves no record and no server. Whoever has to
+//! wait for cold storage has begun nothing, and only the asking is recorded.
 
 mod checks;
 mod counted;
@@ -24,7 +25,6 @@ use lifeboat_model::{
 };
 use lifeboat_postgres::base::Manifest;
 use lifeboat_postgres::recovery::RecoveryTarget;
-use lifeboat_postgres::recovery::placement::Before;
 use lifeboat_postgres::recovery::start::StartError;
 use lifeboat_postgres::recovery::throwaway::Use;
 use lifeboat_postgres::verification::directory::{DirectoryError, DirectoryReport, Origin, verify};
@@ -33,7 +33,7 @@ use serde::Serialize;
 use self::checks::{Checks, Shown, files};
 use self::counted::{Counted, find_counted};
 use super::sandbox::{Demand, Sandbox, SandboxOptions, SandboxReport, milliseconds};
-use super::{RecoveryOptions, RecoveryPreview, Start, open};
+use super::{RecoveryOptions, RecoveryPreview, open};
 use crate::catalog::body::{Body, JobEnded, JobStarted, RestoreVerified};
 use crate::ending::Ending;
 use crate::error::{OpsError, Trouble, explain};
@@ -69,6 +69,8 @@ pub struct VerifiedOptions {
     pub demand: Demand,
     /// This program's file.
     pub own_program: PathBuf,
+    /// What is done about packs in cold storage.
+    pub thaw: ThawOptions,
 }
 
 /// What came of it.
@@ -131,7 +133,9 @@ pub fn verify_restore(
             other => (Outcome::CouldNotVerify, other),
         },
     };
-    let report = work.preview.map(|recovered| VerifiedReport {
+    // What has to be waited for was not verified, and did not fail either.
+    let preview = work.preview.filter(|_| !matches!(done, Err(OpsError::Thaw(_))));
+    let report = preview.map(|recovered| VerifiedReport {
         schema: SCHEMA,
         site: site.name().clone(),
         job,
@@ -317,15 +321,9 @@ fn down(
 impl VerifiedOptions {
     fn recovery(&self, target: RecoveryTarget) -> RecoveryOptions {
         RecoveryOptions {
-            asset: self.asset.clone(),
-            target,
             tier: self.tier.clone(),
-            to: PathBuf::new(),
-            before: Before::Empty,
-            tablespaces: Vec::new(),
-            start: Start::No,
-            fetch: Vec::new(),
-            thaw: ThawOptions::default(),
+            thaw: self.thaw,
+            ..RecoveryOptions::new(self.asset.clone(), target, PathBuf::new())
         }
     }
 
@@ -338,6 +336,7 @@ impl VerifiedOptions {
             purpose: Use::Write,
             demand: self.demand,
             own_program: self.own_program.clone(),
+            thaw: self.thaw,
         }
     }
 }

@@ -5,6 +5,7 @@
 mod backups;
 mod bootstrap;
 mod cold;
+mod cold_runbook;
 mod database;
 mod failures;
 mod fan_out;

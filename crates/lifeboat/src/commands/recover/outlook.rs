@@ -3,9 +3,10 @@
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
-use lifeboat_ops::procedure::outlook::{Outlook, Replaced, StepOutlook};
+use lifeboat_ops::procedure::outlook::{Outlook, Replaced, StepOutlook, StepThaw};
 use serde::Serialize;
 
+use crate::commands::thaw::said;
 use crate::render::{Answer, Cell, Page, Table, Tone, time};
 
 /// What a recovery would do, as it is shown.
@@ -23,15 +24,30 @@ impl Answer for Ahead {
         for replaced in &outlook.replaces {
             write_replaced(replaced, page)?;
         }
+        for StepThaw { step, forecast } in &outlook.thaws {
+            writeln!(page, "{step}: {}; it is asked for and waited for", said(forecast))?;
+        }
         let mut table = Table::new([">", "Step", "Thought to take", ">Took last", ""]);
         for step in &outlook.steps {
             row(step, &mut table);
         }
         page.table(&table);
-        match outlook.rto_ms {
-            Some(rto) => writeln!(page, "it may take {} (RTO)", text(rto)),
-            None => Ok(()),
+        write_time(outlook, page)
+    }
+}
+
+/// Writes how long it is thought to take, held against how long it may.
+fn write_time(outlook: &Outlook, page: &mut Page) -> fmt::Result {
+    let predicted = Some(outlook.predicted_ms).filter(|predicted| *predicted > 0);
+    match (predicted, outlook.rto_ms) {
+        (Some(predicted), Some(rto)) => {
+            let tone = if predicted <= rto { Tone::Good } else { Tone::Bad };
+            let of = page.paint.tone(tone, &format!("of {} (RTO)", text(rto)));
+            writeln!(page, "thought to take up to {}, {of}", text(predicted))
         }
+        (Some(predicted), None) => writeln!(page, "thought to take up to {}", text(predicted)),
+        (None, Some(rto)) => writeln!(page, "it may take {} (RTO)", text(rto)),
+        (None, None) => Ok(()),
     }
 }
 
@@ -62,7 +78,7 @@ fn write_replaced(replaced: &Replaced, page: &mut Page) -> fmt::Result {
     let Replaced { step, target, what, is_kept, trouble } = replaced;
     if let Some(trouble) = trouble {
         let word = page.paint.warning("not known");
-        return writeln!(page, "{step}: {word} what is replaced: {trouble}");
+        return writeln!(page, "{step}: {word} what it does: {trouble}");
     }
     if what.is_empty() {
         return writeln!(page, "{step}: to {target}, where nothing is replaced");

@@ -15,7 +15,7 @@ use lifeboat_postgres::recovery::RecoveryTarget;
 use lifeboat_postgres::recovery::placement::Before;
 use serde::Serialize;
 
-use super::thaw::write_forecast;
+use crate::commands::thaw::write_forecast;
 use crate::failure::{CommandError, Failure};
 use crate::render::{self, Answer, Page, RestoredFiles, time};
 use crate::session::Session;

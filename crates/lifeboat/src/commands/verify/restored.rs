@@ -11,10 +11,12 @@ use lifeboat_ops::recovery::sandbox::Demand;
 use lifeboat_ops::recovery::verified::{
     self, CheckResult, Moment, VerifiedOptions, VerifiedReport,
 };
+use lifeboat_ops::thaw::{ThawForecast, ThawOptions};
 use lifeboat_postgres::enclosure::Isolation;
-use lifeboat_postgres::recovery::RecoveryTarget;
 use serde::Serialize;
 
+use crate::commands::restore::cluster::parse_target;
+use crate::commands::thaw::{Attempt, ComeBack, ThawArguments, Words};
 use crate::failure::{CommandError, Failure};
 use crate::render::{Answer, Page, Sort, time};
 use crate::session::Session;
@@ -37,18 +39,25 @@ pub struct RestoredArguments {
     /// Do without namespaces where the host gives none: the server is then kept by settings alone
     #[arg(long, requires = "restore")]
     weak_isolation: bool,
+    #[command(flatten)]
+    cold: ThawArguments,
 }
 
 impl RestoredArguments {
     /// Tells whether a restore is to be verified.
-    pub const fn is_asked_for(&self) -> bool {
-        self.restore.is_some()
+    pub fn is_asked_for(&self) -> Result<bool, CommandError> {
+        if self.restore.is_none() && self.cold.are_given() {
+            let message = "`--thaw` and `--wait` are for a restore that is verified".to_owned();
+            let hint = "add `--restore ASSET`; `lifeboat verify` says how much lies cold, and wakes nothing";
+            return Err(CommandError::usage(message, hint));
+        }
+        Ok(self.restore.is_some())
     }
 
     /// Verifies a restore: 1 for what does not hold, 4 for what could not be checked.
     pub fn run(self, tiers: Vec<TierName>, session: &Session) -> Result<Exit, Failure> {
         let site = session.site()?;
-        let asset = self.restore.expect("it was asked for");
+        let asset = self.restore.clone().expect("it was asked for");
         site.asset(&asset)?;
         if !has_base_backups(&site, &asset) {
             let hint = "give an asset with base = \"physical\"; of others, `lifeboat restore --to DIR` is the proof";
@@ -60,24 +69,44 @@ impl RestoredArguments {
         }
         let moment = match &self.at {
             None => Moment::Counted,
-            Some(at) => Moment::At(at.parse::<RecoveryTarget>().map_err(|_| {
-                let hint = "give `latest`, `immediate`, 2026-11-23T02:00:00Z, 20261123_020000 (UTC), lsn:0/3000028, xid:731 or name:NAME";
-                CommandError::usage(format!("`{at}` is no moment to recover to"), hint)
-            })?),
+            Some(at) => Moment::At(parse_target(at)?),
         };
         let system = |source| CommandError::System { action: "find this program", source };
         let options = VerifiedOptions {
             asset,
             moment,
             tier: tiers.into_iter().next(),
-            scratch: self.scratch.map(|path| surroundings::absolute(&path)).transpose()?,
+            scratch: self.scratch.as_deref().map(surroundings::absolute).transpose()?,
             demand: if self.weak_isolation { Demand::WhatCanBeHad } else { Demand::Namespaces },
             own_program: std::env::current_exe().map_err(system)?,
+            thaw: ThawOptions::default(),
         };
         let events = session.events();
-        let report = verified::verify_restore(&site, &options, &|_| {}, &*events, &session.cancel)?;
-        let exit = report.exit();
-        session.end(&Verified(report), exit)
+        let attempt = self.cold.attempt(session, |thaw| {
+            let options = VerifiedOptions { thaw, ..options.clone() };
+            verified::verify_restore(&site, &options, &|_| {}, &*events, &session.cancel)
+        });
+        match attempt? {
+            Attempt::Done(report) => {
+                let exit = report.exit();
+                session.end(&Verified(report), exit)
+            }
+            Attempt::Waits(forecast) => {
+                let words = self.again(&forecast, session)?;
+                ComeBack::end(forecast, &words, session)
+            }
+        }
+    }
+
+    /// Returns the words of the command that verifies the same, from the same tier.
+    fn again(&self, forecast: &ThawForecast, session: &Session) -> Result<Words, Failure> {
+        let mut words = Words::new(session)?;
+        words.plain(["verify", forecast.tier.as_str()]);
+        words.option("--restore", &self.restore);
+        words.option("--at", &self.at);
+        words.option("--scratch", self.scratch.as_ref().map(|path| path.display()));
+        words.flags([("--weak-isolation", self.weak_isolation)]);
+        Ok(words)
     }
 }
 

@@ -1,5 +1,5 @@
-//! What a restore does about packs in cold storage: says what waking them takes and costs, asks, and says how to come
-//! back.
+//! What whatever recovers does about packs in cold storage: says what waking them takes and costs, asks, and says how
+//! to come back.
 
 use std::fmt::{self, Write as _};
 
@@ -14,15 +14,12 @@ use crate::failure::{CommandError, Failure};
 use crate::prompt::Terminal;
 use crate::render::{Answer, Page, time};
 use crate::session::Session;
+use crate::surroundings;
 
-/// Whether anything is done, and what about packs in cold storage.
+/// What is done about packs in cold storage.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct ThawArguments {
-    /// Say what would be restored, what it replaces or how far it leads, and what lies in cold storage; change
-    /// nothing
-    #[arg(long, conflicts_with_all = ["thaw", "wait"])]
-    dry_run: bool,
-    /// Ask the store for what lies in cold storage and is needed, which costs; --dry-run says how much
+    /// Ask the store for what lies in cold storage and is needed, which costs; without it, how much is said
     #[arg(long)]
     thaw: bool,
     /// Wait until all of it can be read, and go on; without it, end with 3 and say how to come back
@@ -31,9 +28,9 @@ pub struct ThawArguments {
 }
 
 impl ThawArguments {
-    /// Tells whether it is only to be said what would be done.
-    pub const fn is_dry_run(self) -> bool {
-        self.dry_run
+    /// Tells whether anything was said about it.
+    pub const fn are_given(self) -> bool {
+        self.thaw || self.wait
     }
 
     fn options(self) -> ThawOptions {
@@ -87,7 +84,7 @@ fn confirm(forecast: &ThawForecast, session: &Session) -> Result<(), Failure> {
 }
 
 /// Says in one line how much lies cold, how long waking it takes, and what it costs.
-fn said(forecast: &ThawForecast) -> String {
+pub fn said(forecast: &ThawForecast) -> String {
     let ThawForecast { tier, needed, thawing, cold, .. } = forecast;
     let mut text = format!(
         "{} of {} packs are in cold storage on {tier}: {}",
@@ -120,7 +117,49 @@ pub fn write_forecast(forecast: Option<&ThawForecast>, page: &mut Page) -> fmt::
     Ok(())
 }
 
-/// A restore that has to be come back for.
+/// The words of the command to come back with.
+#[derive(Debug)]
+pub struct Words(Vec<String>);
+
+impl Words {
+    /// Begins with this program and its plan.
+    pub fn new(session: &Session) -> Result<Self, Failure> {
+        let mut words = Self::without_plan();
+        if let Ok(plan) = surroundings::find_plan(&session.global) {
+            words.option("--plan", Some(surroundings::absolute(&plan)?.display()));
+        }
+        Ok(words)
+    }
+
+    /// Begins with this program alone.
+    pub fn without_plan() -> Self {
+        Self(vec!["lifeboat".to_owned()])
+    }
+
+    /// Writes them as a shell takes them.
+    pub fn line(&self) -> String {
+        self.0.iter().map(|word| shell_word(word)).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Adds words as they are.
+    pub fn plain<T: Into<String>>(&mut self, words: impl IntoIterator<Item = T>) {
+        self.0.extend(words.into_iter().map(Into::into));
+    }
+
+    /// Adds an option with each of its values.
+    pub fn option(&mut self, name: &str, values: impl IntoIterator<Item = impl fmt::Display>) {
+        for value in values {
+            self.plain([name.to_owned(), value.to_string()]);
+        }
+    }
+
+    /// Adds the flags that were given.
+    pub fn flags<const N: usize>(&mut self, flags: [(&str, bool); N]) {
+        self.plain(flags.into_iter().filter(|(_, given)| *given).map(|(name, _)| name));
+    }
+}
+
+/// A recovery that has to be come back for.
 #[derive(Debug, Serialize)]
 pub struct ComeBack {
     #[serde(flatten)]
@@ -140,13 +179,8 @@ impl Answer for ComeBack {
 
 impl ComeBack {
     /// Says what is waited for, and ends with 3.
-    pub fn end(
-        forecast: ThawForecast,
-        words: &[String],
-        session: &Session,
-    ) -> Result<Exit, Failure> {
-        let words: Vec<String> = words.iter().map(|word| shell_word(word)).collect();
-        session.end(&Self { forecast, command: words.join(" ") }, Exit::Incomplete)
+    pub fn end(forecast: ThawForecast, words: &Words, session: &Session) -> Result<Exit, Failure> {
+        session.end(&Self { forecast, command: words.line() }, Exit::Incomplete)
     }
 }
 
