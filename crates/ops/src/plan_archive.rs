@@ -95,7 +95,8 @@ impl Classify for PlanFlaw {
     }
 }
 
-fn path(plan: PlanId) -> ObjectPath {
+/// Returns where a plan lies on a tier.
+pub fn path(plan: PlanId) -> ObjectPath {
     format!("{FOLDER}/{}{SUFFIX}", plan.to_hex()).parse().expect("hex digits are a valid path")
 }
 
@@ -108,6 +109,35 @@ pub async fn list(tier: &dyn Tier) -> Result<BTreeSet<PlanId>, TierError> {
         name.strip_suffix(SUFFIX)?.parse().ok()
     };
     Ok(objects.iter().filter_map(|object| name(&object.path)).collect())
+}
+
+/// Reads a plan where it lies, and returns what is wrong with it: nothing with one that is whole, that is not there, or
+/// that only another version understands.
+pub async fn flaw(
+    plan: PlanId,
+    opener: &Opener,
+    tier: &dyn Tier,
+    now: Timestamp,
+) -> Option<PlanFlaw> {
+    let archived = ArchivedPlan::read(plan, opener, tier).await;
+    match archived.and_then(|archived| archived.check(plan, now)) {
+        Ok(_)
+        | Err(
+            PlanFlaw::Newer { .. }
+            | PlanFlaw::Rejected(_)
+            | PlanFlaw::Tier(TierError::NotFound { .. }),
+        ) => None,
+        Err(flaw) => Some(flaw),
+    }
+}
+
+/// Whether a plan had to be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored {
+    /// It was.
+    Now,
+    /// Something of its name was there; whether that is whole nobody looked.
+    Before,
 }
 
 impl ArchivedPlan {
@@ -125,13 +155,31 @@ impl ArchivedPlan {
         plan: PlanId,
         recipient: &Recipient,
         tier: &dyn Tier,
-    ) -> Result<(), TierError> {
-        let bytes = serde_json::to_vec(self).expect("a plan is JSON");
-        let sealed = Bytes::from(recipient.seal(&bytes));
-        match tier.put(&path(plan), sealed, PutMode::Create).await {
-            Err(TierError::AlreadyExists { .. }) => Ok(()),
-            other => other,
+    ) -> Result<Stored, TierError> {
+        match tier.put(&path(plan), self.sealed(recipient), PutMode::Create).await {
+            Err(TierError::AlreadyExists { .. }) => Ok(Stored::Before),
+            other => other.map(|()| Stored::Now),
         }
+    }
+
+    /// Stores it in the place of what is damaged there, and tells whether anything was. What the tier cannot give now, or
+    /// another version wrote, stays.
+    pub async fn mend(
+        &self,
+        plan: PlanId,
+        opener: &Opener,
+        tier: &dyn Tier,
+        now: Timestamp,
+    ) -> Result<Option<PlanFlaw>, TierError> {
+        let Some(flaw) = flaw(plan, opener, tier, now).await else { return Ok(None) };
+        let damage = flaw.of_the_tier().map_or_else(Ok, Err)?;
+        tier.put(&path(plan), self.sealed(&opener.recipient()), PutMode::Overwrite).await?;
+        Ok(Some(damage))
+    }
+
+    fn sealed(&self, recipient: &Recipient) -> Bytes {
+        let bytes = serde_json::to_vec(self).expect("a plan is JSON");
+        Bytes::from(recipient.seal(&bytes))
     }
 
     /// Reads one from a tier.

@@ -10,18 +10,22 @@
 //!   cancelled, could not reach the tier, could not read a pack or read no data leaves it where it
 //!   was, so what it left out is due again.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use lifeboat_model::{Cancel, EventSink, Exit, JobId, Outcome, SiteName, TierName, Timestamp};
-use lifeboat_repository::check::{self, CheckOptions, CheckReport, ReadData, RollingShare};
+use lifeboat_repository::check::{
+    self, CheckOptions, CheckReport, Finding, ReadData, RollingShare, Severity,
+};
 use lifeboat_repository::lock::LockGuard;
 use serde::Serialize;
 
 use crate::catalog::body::{Body, JobEnded, JobStarted, SKIPPED_MAX, TierVerified};
 use crate::catalog::view::Wanted;
 use crate::ending::Ending;
-use crate::error::{OpsError, Trouble};
+use crate::error::{OpsError, Trouble, explain};
+use crate::plan_archive;
 use crate::wire::Site;
 use crate::wire::open::{NewTiers, OpenSite, OpenTier};
 
@@ -172,21 +176,54 @@ pub(crate) fn verify_tier(
     let held = lock.map_or(Ok(()), LockGuard::check);
     let verification = match held.and(checked) {
         Err(error) => TierVerification::unreached(name, Trouble::of(&error), started),
-        Ok(report) => TierVerification {
-            tier: name,
-            outcome: report.outcome(),
-            trouble: None,
-            all_data,
-            report,
-            started,
-            ended: surroundings.now(),
-        },
+        Ok(mut report) => {
+            plans(open, tier, share, &mut report);
+            TierVerification {
+                tier: name,
+                outcome: report.outcome(),
+                trouble: None,
+                all_data,
+                report,
+                started,
+                ended: surroundings.now(),
+            }
+        }
     };
     let read_all = reads && verification.trouble.is_none() && verification.report.packs_unread == 0;
     let read_until = read_all.then_some(started);
     open.record(Body::TierVerified(to_record(&verification, job, read_until)))?;
     open.deliver()?;
     Ok(verification)
+}
+
+/// Looks at the plan that is in force, and with all data at those before it: a machine that has nothing goes by one of
+/// them. A damaged old one costs only whoever wants that.
+fn plans(open: &OpenSite<'_>, tier: &OpenTier, share: Share, report: &mut CheckReport) {
+    let (in_force, tier) = (open.site().plan().id(), tier.named.tier.as_ref());
+    let (surroundings, opener) = (open.site().surroundings(), open.key().opener());
+    let mut plans = BTreeSet::from([in_force]);
+    if share == Share::All {
+        match surroundings.runtime.block_on(plan_archive::list(tier)) {
+            Ok(listed) => plans.extend(listed),
+            Err(error) => {
+                report.findings.push(Finding::new(Severity::Unverified, "plan", explain(&error)));
+            }
+        }
+    }
+    for plan in plans {
+        let flaw = plan_archive::flaw(plan, &opener, tier, surroundings.now());
+        let Some(flaw) = surroundings.runtime.block_on(flaw) else { continue };
+        let (severity, problem) = match flaw.of_the_tier() {
+            Ok(error) => (Severity::Unverified, explain(&error)),
+            Err(flaw) if plan == in_force => (Severity::Error, explain(&flaw)),
+            Err(flaw) => (Severity::Hint, explain(&flaw)),
+        };
+        let mut finding = Finding::new(severity, plan_archive::path(plan), problem);
+        let mends = severity == Severity::Error;
+        finding.hint = mends.then(|| "`lifeboat backup` stores the plan again".to_owned());
+        report.findings.push(finding);
+    }
+    report.findings.sort_by_key(|finding| Reverse(finding.severity));
 }
 
 fn to_record(

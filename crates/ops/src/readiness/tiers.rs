@@ -12,6 +12,7 @@ use rustix::fs::{Access, AtFlags, CWD};
 use super::{Asking, Subject};
 use crate::error::{OpsError, Trouble, explain};
 use crate::named_tier::NamedTier;
+use crate::plan_archive;
 use crate::recovery_key::RecoveryKey;
 use crate::state::State;
 use crate::status::history::History;
@@ -50,6 +51,29 @@ impl Asking<'_> {
             let what = "its repository opens with the recovery key";
             if let Some(repository) = self.take(&subject, what, opened) {
                 self.locks(&subject, &named, &repository);
+            }
+            self.plan(&subject, &named, key);
+        }
+    }
+
+    /// Asks whether a machine that has nothing would find the plan whole. One that is not there yet comes with the next
+    /// backup.
+    fn plan(&mut self, subject: &Subject, named: &NamedTier, key: &RecoveryKey) {
+        let (what, plan) = ("the plan lies there whole", self.site.plan().id());
+        let (surroundings, opener) = (self.site.surroundings(), key.opener());
+        let flaw = plan_archive::flaw(plan, &opener, named.tier.as_ref(), surroundings.now());
+        let Some(flaw) = surroundings.runtime.block_on(flaw) else {
+            return self.passed(subject, what);
+        };
+        match flaw.of_the_tier() {
+            Ok(error) => {
+                self.take::<(), _>(subject, what, Err(error));
+            }
+            Err(flaw) => {
+                let message =
+                    format!("{} is damaged: {}", plan_archive::path(plan), explain(&flaw));
+                let hint = "lifeboat backup".to_owned();
+                self.say(subject, what, Outcome::Failed, (Some(message), Some(hint)));
             }
         }
     }
@@ -221,7 +245,83 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::{PermissionsExt as _, symlink};
 
+    use futures::stream::BoxStream;
+    use lifeboat_model::{Capabilities, Timestamp};
+    use lifeboat_tiers::{MemoryTier, ObjectMeta, ObjectPrefix};
+
     use super::*;
+
+    /// A store that says yes to whoever deletes, and does something else.
+    #[derive(Debug)]
+    struct Pretending {
+        inner: MemoryTier,
+        /// Whether what is to be deleted goes all the same.
+        deletes: Deletion,
+        /// Whether it then says what is there.
+        tells: bool,
+    }
+
+    #[async_trait::async_trait]
+    impl Tier for Pretending {
+        fn address(&self) -> &str {
+            self.inner.address()
+        }
+
+        fn capabilities(&self) -> Capabilities {
+            self.inner.capabilities()
+        }
+
+        async fn put(
+            &self,
+            path: &ObjectPath,
+            body: Bytes,
+            mode: PutMode,
+        ) -> Result<(), TierError> {
+            self.inner.put(path, body, mode).await
+        }
+
+        async fn get(&self, path: &ObjectPath, range: ReadRange) -> Result<Bytes, TierError> {
+            self.inner.get(path, range).await
+        }
+
+        async fn head(&self, path: &ObjectPath) -> Result<ObjectMeta, TierError> {
+            if self.tells {
+                return self.inner.head(path).await;
+            }
+            let (tier, action) = (self.address().to_owned(), "look".to_owned());
+            Err(TierError::Unavailable { tier, action, source: io::Error::other("silent") })
+        }
+
+        fn list<'a>(
+            &'a self,
+            prefix: &ObjectPrefix,
+        ) -> BoxStream<'a, Result<ObjectMeta, TierError>> {
+            self.inner.list(prefix)
+        }
+
+        async fn delete(&self, path: &ObjectPath) -> Result<(), TierError> {
+            match self.deletes {
+                Deletion::Done => self.inner.delete(path).await,
+                Deletion::Refused => Ok(()),
+            }
+        }
+    }
+
+    #[test]
+    fn a_store_that_says_yes_to_a_delete_is_looked_at_again() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let writer = WriterId::from_uuid(crate::surroundings::uuid_v7(Timestamp::UNIX_EPOCH));
+        let tried = |deletes, tells| {
+            let tier = Pretending { inner: MemoryTier::new(), deletes, tells };
+            runtime.block_on(try_delete(&tier, writer))
+        };
+        assert_eq!(tried(Deletion::Done, true).unwrap(), Deletion::Done);
+        assert_eq!(tried(Deletion::Refused, true).unwrap(), Deletion::Refused, "it only said so");
+        for deletes in [Deletion::Done, Deletion::Refused] {
+            let unproven = tried(deletes, false).unwrap_err();
+            assert!(matches!(unproven, Unproven::Deleted(_)), "nobody knows: {unproven:?}");
+        }
+    }
 
     #[test]
     fn a_directory_can_be_made_where_the_nearest_one_takes_it() {

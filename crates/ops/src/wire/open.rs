@@ -22,7 +22,7 @@ use crate::catalog::{Catalog, CatalogKeys, CatalogReport, TierSync};
 use crate::ending::Ending;
 use crate::error::{OpsError, Trouble};
 use crate::named_tier::NamedTier;
-use crate::plan_archive::ArchivedPlan;
+use crate::plan_archive::{ArchivedPlan, Stored};
 use crate::recovery_key::RecoveryKey;
 use crate::standing::Standing;
 use crate::state::State;
@@ -229,24 +229,45 @@ impl<'s> OpenSite<'s> {
         Ok(())
     }
 
-    /// Stores the plan on every tier.
+    /// Stores the plan on every tier; a backup also looks whether what is there is whole, and stores it again if not.
     ///
     /// A tier that cannot take it cannot take a backup either; what only reads goes on with it.
     fn store_plan(&mut self, new_tiers: NewTiers) {
         let Some(archived) = ArchivedPlan::new(self.site.sources()) else { return };
         let (plan, recipient) = (self.site.plan().id(), self.key.public_halves().recipient);
         let runtime = &self.site.surroundings().runtime;
-        for opened in self.tiers.values_mut() {
-            let Ok(tier) = opened else { continue };
+        let mut troubled = Vec::new();
+        for tier in self.tiers.values().flatten() {
+            let name = tier.named.name.clone();
             let stored = archived.store(plan, &recipient, tier.named.tier.as_ref());
-            if let Err(error) = runtime.block_on(stored) {
-                match new_tiers {
-                    NewTiers::SetUp => *opened = Err(Trouble::of(&error)),
-                    NewTiers::Leave => {
-                        let error: &dyn std::error::Error = &error;
-                        tracing::warn!(error, tier = %tier.named.name, "The plan could not be stored.");
-                    }
+            match (runtime.block_on(stored), new_tiers) {
+                (Ok(Stored::Before), NewTiers::SetUp) => self.mend_plan(&archived, &tier.named),
+                (Ok(_), _) => {}
+                (Err(error), NewTiers::SetUp) => troubled.push((name, Trouble::of(&error))),
+                (Err(error), NewTiers::Leave) => {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::warn!(error, tier = %name, "The plan could not be stored.");
                 }
+            }
+        }
+        self.tiers.extend(troubled.into_iter().map(|(name, trouble)| (name, Err(trouble))));
+    }
+
+    /// Stores the plan again where what is there is damaged. Copies are whole all the same, so a tier that does not take
+    /// it takes a backup.
+    fn mend_plan(&self, archived: &ArchivedPlan, tier: &NamedTier) {
+        let (plan, surroundings) = (self.site.plan().id(), self.site.surroundings());
+        let opener = self.key.opener();
+        let mended = archived.mend(plan, &opener, tier.tier.as_ref(), surroundings.now());
+        match surroundings.runtime.block_on(mended) {
+            Ok(None) => {}
+            Ok(Some(flaw)) => {
+                let error: &dyn std::error::Error = &flaw;
+                tracing::warn!(error, tier = %tier.name, "The plan was damaged, and is stored again.");
+            }
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, tier = %tier.name, "Whether the plan is whole is not known.");
             }
         }
     }

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use lifeboat_model::{Cancel, Classify as _, ErrorKind, PlanId};
+use lifeboat_model::{Cancel, Classify as _, ErrorKind, Outcome, PlanId, Silent};
 use lifeboat_ops::bare_machine::{FoundSite, KnownPlan, WantedPlan, find_site};
 use lifeboat_ops::plan_archive::ArchivedPlan;
 use lifeboat_ops::point::At;
+use lifeboat_ops::readiness::{Answer, readiness};
+use lifeboat_ops::verification::{Share, VerifyOptions, verify};
 use lifeboat_ops::{OpsError, Site};
 use lifeboat_tiers::Tier;
 use lifeboat_tiers::fault::{Fault, FaultTier, Moment, Operation, Rule, Target};
@@ -168,4 +170,49 @@ fn to_restore_by_an_older_plan_does_not_put_it_in_force() {
     let (newest, to) = (At::Latest, lost.ground.path("back"));
     restore_to(&found.site, "media", newest, &to).unwrap();
     assert_eq!(taken(&lost.find(&WantedPlan::Newest).unwrap()), lost.newer);
+}
+
+/// Turns one bit of an object over.
+fn flip(path: &std::path::Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    lifeboat_tiers::durable::replace(path, &bytes, 0o600).unwrap();
+}
+
+#[test]
+fn a_damaged_plan_is_noticed_and_the_next_backup_stores_it_again() {
+    let lost = Lost::new();
+    let site = lost.ground.site(&newer_plan());
+    assert_eq!(site.plan().id(), lost.newer);
+    let of_plan = || {
+        let asked = readiness(&site, &Silent, &Cancel::new()).unwrap();
+        let about = |answer: &&Answer| answer.what == "the plan lies there whole";
+        asked.answers.iter().filter(about).map(|answer| answer.outcome).collect::<Vec<_>>()
+    };
+    let verified = || {
+        let tiers = vec!["secondary".parse().unwrap()];
+        let options = VerifyOptions { tiers, share: Share::All };
+        verify(&site, &options, &Silent, &Cancel::new()).unwrap()
+    };
+    assert_eq!(of_plan(), [Outcome::Passed; 2]);
+    flip(&lost.object(lost.newer));
+    assert_eq!(of_plan(), [Outcome::Passed, Outcome::Failed]);
+    let report = verified();
+    assert_eq!(report.outcome, Outcome::Failed);
+    let found = &report.tiers[0].report.findings[0];
+    assert!(found.object.contains(&lost.newer.to_hex()), "{found:?}");
+    assert!(found.hint.as_deref().unwrap().contains("lifeboat backup"), "{found:?}");
+    assert_eq!(taken(&lost.find(&WantedPlan::Newest).unwrap()), lost.older);
+
+    back_up(&site).unwrap();
+    assert_eq!(of_plan(), [Outcome::Passed; 2]);
+    assert_eq!(verified().outcome, Outcome::Passed);
+    assert_eq!(taken(&lost.find(&WantedPlan::Newest).unwrap()), lost.newer);
+
+    // One that is no longer in force is told of, and fails nothing.
+    flip(&lost.object(lost.older));
+    let report = verified();
+    assert_eq!(report.outcome, Outcome::Passed);
+    assert!(report.tiers[0].report.findings[0].object.contains(&lost.older.to_hex()));
 }

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use lifeboat_model::{Exit, PlanId};
-use lifeboat_ops::bare_machine::bootstrap::{self, Bootstrapped, FileState, Protected, Way};
+use lifeboat_ops::bare_machine::bootstrap::{
+    self, Bootstrapped, FileState, PlanFile, Protected, Way,
+};
 use lifeboat_ops::bare_machine::{FoundSite, KnownPlan};
 use lifeboat_plan::value::secret::SecretRef;
 use serde::Serialize;
@@ -26,6 +28,8 @@ struct Brought {
     report: Bootstrapped,
     /// What has to be there before the commands work, and nobody can write down as one.
     needs: Option<String>,
+    /// Who else has to read what was written, if somebody has to.
+    readers: Option<String>,
     /// The commands that bring the platform back, in their order.
     next: Vec<String>,
 }
@@ -51,7 +55,8 @@ impl Restore {
             !report.is_blocked() && !report.is_older() && report.catalog.flaws.is_empty();
         let exit = if is_whole { Exit::Done } else { Exit::Incomplete };
         let (needs, next) = self.next(&report, &secret, session);
-        session.end(&Brought { report, needs, next }, exit)
+        let readers = readers(&report.files, &report.assets).filter(|_| !report.is_blocked());
+        session.end(&Brought { report, needs, readers, next }, exit)
     }
 
     /// Returns what is needed first, and the commands to go on with.
@@ -106,6 +111,20 @@ impl Restore {
             (None, Some(needs))
         }
     }
+}
+
+/// Says that a server's user has to read the plan, by which its log is fetched; what was written is for its owner alone.
+fn readers(files: &[PlanFile], assets: &[Protected]) -> Option<String> {
+    let fetches = |asset: &Protected| matches!(asset.way, Way::Cluster { .. });
+    if !assets.iter().any(fetches) {
+        return None;
+    }
+    let files = files.iter().map(|file| word(&shown(&file.path)));
+    let files = files.collect::<Vec<_>>().join(" ");
+    Some(format!(
+        "plan and runbooks are for their owner alone to read, and a server that fetches its log reads them as its own \
+         user: `chgrp postgres {files} && chmod 640 {files}`, with that user's group"
+    ))
 }
 
 fn restore(asset: &Protected, from: &str) -> String {
@@ -243,6 +262,10 @@ impl Brought {
         if let Some(needs) = &self.needs {
             writeln!(page, "\nFirst: {needs}.")?;
         }
+        if let Some(readers) = &self.readers {
+            let word = page.paint.warning("note");
+            writeln!(page, "\n{word}: {readers}")?;
+        }
         if self.next.is_empty() {
             return Ok(());
         }
@@ -264,6 +287,17 @@ mod tests {
     fn asset(way: Way) -> Protected {
         let asset = "database".parse().unwrap();
         Protected { asset, role: Role::Database, way, rpo_s: None, rto_s: None, newest: None }
+    }
+
+    #[test]
+    fn where_a_server_fetches_its_log_it_is_said_who_has_to_read_the_plan() {
+        let file = |path: &str| PlanFile { path: path.into(), state: FileState::Written };
+        let files = [file("/srv/my plan.toml"), file("/srv/runbooks/fire.toml")];
+        assert_eq!(readers(&files, &[asset(Way::InPlace)]), None);
+        let server = asset(Way::Cluster { data_directory: None });
+        let told = readers(&files, &[asset(Way::InPlace), server]).unwrap();
+        let named = "'/srv/my plan.toml' /srv/runbooks/fire.toml";
+        assert!(told.contains(&format!("chgrp postgres {named} && chmod 640 {named}")), "{told}");
     }
 
     #[test]
