@@ -43,10 +43,10 @@ use lifeboat_model::{Capabilities, Capability, Clock, Secret, Timestamp};
 
 use self::client::{AzureClient, Call};
 use self::listing::Entry;
-use self::reading::{ReadFailure, SUM_HEADER};
+use self::reading::SUM_HEADER;
 use self::refused::AzureFailure;
 use self::settings::Settings;
-use self::versions::DeleteFailure;
+use crate::counting::Traffic;
 use crate::http::answers::{AnswerError, length, modified};
 use crate::http::{Answer, HttpClient, Patience};
 use crate::request::Request;
@@ -159,7 +159,7 @@ impl AzureTier {
             AzureFailure::Refused(refused) if refused.may_be_of_replacing() => {
                 self.there_already(path, mode, (size, &sum), failure).await
             }
-            _ => Err(self.request("write", path).failed_at_azure(failure)),
+            _ => Err(self.request("write", path).failed(failure)),
         }
     }
 
@@ -199,7 +199,7 @@ impl AzureTier {
         refused: AzureFailure,
     ) -> Result<(), TierError> {
         let Ok(there) = self.look_at(path).await else {
-            return Err(self.request("write", path).failed_at_azure(refused));
+            return Err(self.request("write", path).failed(refused));
         };
         if mode == PutMode::Create {
             return Err(TierError::already_exists(&self.address, path));
@@ -209,7 +209,7 @@ impl AzureTier {
         }
         match locks::protection(&there, self.client.clock.now()) {
             Protection::Locked { until, .. } => Err(self.locked(path, Some(until))),
-            Protection::None => Err(self.request("replace", path).failed_at_azure(refused)),
+            Protection::None => Err(self.request("replace", path).failed(refused)),
         }
     }
 
@@ -219,7 +219,7 @@ impl AzureTier {
 
     async fn look_at(&self, path: &ObjectPath) -> Result<Answer, TierError> {
         let answer = self.client.ask_through(Call::new(Method::HEAD, self.key(path))).await;
-        answer.map_err(|failure| self.request("look at", path).failed_at_azure(failure))
+        answer.map_err(|failure| self.request("look at", path).failed(failure))
     }
 }
 
@@ -247,6 +247,10 @@ impl Tier for AzureTier {
         self.capabilities
     }
 
+    fn counted(&self) -> Option<Traffic> {
+        Some(self.client.traffic())
+    }
+
     async fn put(&self, path: &ObjectPath, body: Bytes, mode: PutMode) -> Result<(), TierError> {
         self.store(path, body, mode, Need::Soon).await
     }
@@ -262,12 +266,7 @@ impl Tier for AzureTier {
 
     async fn get(&self, path: &ObjectPath, range: ReadRange) -> Result<Bytes, TierError> {
         let read = reading::read(&self.client, &self.key(path), range).await;
-        read.map_err(|failure| match failure {
-            ReadFailure::Failed(failure) => self.request("read", path).failed_at_azure(failure),
-            ReadFailure::OutOfRange { size } => {
-                TierError::out_of_range(&self.address, path, range, size)
-            }
-        })
+        read.map_err(|failure| self.request("read", path).not_read(range, failure))
     }
 
     async fn head(&self, path: &ObjectPath) -> Result<ObjectMeta, TierError> {
@@ -279,35 +278,29 @@ impl Tier for AzureTier {
     }
 
     fn list<'a>(&'a self, prefix: &ObjectPrefix) -> BoxStream<'a, Result<ObjectMeta, TierError>> {
-        let below = match prefix.path() {
-            Some(path) => self.client.place.prefix.key(&format!("{path}/")),
-            None => self.client.place.prefix.key(""),
-        };
+        let below = self.client.place.prefix.below(prefix);
         let request = Request { tier: &self.address, verb: "list its objects", path: None };
         listing::blobs(&self.client, below)
             .and_then(|entry| future::ready(self.meta(&entry).map_err(AzureFailure::from)))
-            .map_err(move |failure| request.failed_at_azure(failure))
+            .map_err(move |failure| request.failed(failure))
             .try_filter_map(|meta| future::ready(Ok(meta)))
             .boxed()
     }
 
     async fn delete(&self, path: &ObjectPath) -> Result<(), TierError> {
         let deleted = versions::delete(&self.client, &self.key(path)).await;
-        deleted.map_err(|failure| match failure {
-            DeleteFailure::Failed(failure) => self.request("delete", path).failed_at_azure(failure),
-            DeleteFailure::Locked { until } => self.locked(path, until),
-        })
+        deleted.map_err(|failure| self.request("delete", path).not_deleted(failure))
     }
 
     async fn protection(&self, path: &ObjectPath) -> Result<Protection, TierError> {
         let read = locks::read(&self.client, &self.key(path)).await;
-        read.map_err(|failure| self.request("read the lock of", path).failed_at_azure(failure))
+        read.map_err(|failure| self.request("read the lock of", path).failed(failure))
     }
 
     async fn protect(&self, path: &ObjectPath, until: Timestamp) -> Result<(), TierError> {
         let mode = self.placement.lock.map_or(LockMode::Governance, |rule| rule.mode);
         let locked = locks::extend(&self.client, &self.key(path), mode, until).await;
-        locked.map_err(|failure| self.request("lock", path).failed_at_azure(failure))
+        locked.map_err(|failure| self.request("lock", path).failed(failure))
     }
 
     async fn warmth(&self, path: &ObjectPath) -> Result<Warmth, TierError> {
@@ -316,7 +309,7 @@ impl Tier for AzureTier {
 
     async fn thaw(&self, path: &ObjectPath) -> Result<(), TierError> {
         let asked = classes::thaw(&self.client, &self.key(path), self.placement.thaw).await;
-        asked.map_err(|failure| self.request("thaw", path).failed_at_azure(failure))
+        asked.map_err(|failure| self.request("thaw", path).failed(failure))
     }
 
     fn thaw_within(&self) -> Option<Duration> {

@@ -107,6 +107,15 @@ impl Counters {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts the bytes of a request that succeeded: those of objects, not those of listings and of documents.
+    pub(crate) fn passed(&self, operation: Operation, sent: usize, answered: usize) {
+        match operation {
+            Operation::Put => self.wrote(sent),
+            Operation::Get => self.read(answered),
+            _ => {}
+        }
+    }
+
     /// Counts the bytes of an object that was stored.
     pub(crate) fn wrote(&self, bytes: usize) {
         self.written_bytes.fetch_add(bytes as u64, Ordering::Relaxed);

@@ -14,6 +14,7 @@ pub(crate) mod address;
 pub(crate) mod answers;
 pub mod failure;
 pub(crate) mod ranges;
+pub(crate) mod refused;
 pub(crate) mod sums;
 pub mod trust;
 

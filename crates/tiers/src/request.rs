@@ -48,6 +48,16 @@ pub(crate) enum Meaning {
     Refusal(Refusal),
 }
 
+impl Meaning {
+    /// Waits as long as the store asks for rest, if it may succeed after that.
+    pub(crate) fn after(self, rest: Option<Duration>) -> Self {
+        match (self, rest) {
+            (Self::Passing, Some(rest)) => Self::Busy { rest },
+            (meaning, _) => meaning,
+        }
+    }
+}
+
 impl Request<'_> {
     /// Says what was attempted, like `write repo/config`.
     pub(crate) fn action(self) -> String {

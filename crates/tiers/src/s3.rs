@@ -49,10 +49,9 @@ use reqsign_core::Signer;
 
 use self::answers::Entry;
 use self::client::{Call, S3Client};
-use self::reading::ReadFailure;
+use self::refused::S3Failure;
 use self::settings::{Settings, Sums};
 use self::sum::{hex, sha256};
-use self::versions::DeleteFailure;
 use crate::counting::Traffic;
 use crate::http::answers::{AnswerError, length, modified};
 use crate::http::{Answer, HttpClient, Patience};
@@ -280,27 +279,19 @@ impl Tier for S3Tier {
 
     async fn get(&self, path: &ObjectPath, range: ReadRange) -> Result<Bytes, TierError> {
         let read = reading::read(&self.client, &self.key(path), range).await;
-        read.map_err(|failure| match failure {
-            ReadFailure::Failed(failure) => self.request("read", path).failed(failure),
-            ReadFailure::OutOfRange { size } => {
-                TierError::out_of_range(&self.address, path, range, size)
-            }
-        })
+        read.map_err(|failure| self.request("read", path).not_read(range, failure))
     }
 
     async fn head(&self, path: &ObjectPath) -> Result<ObjectMeta, TierError> {
         let answer = self.look_at(path).await?;
-        let told = |failure: AnswerError| self.request("look at", path).failed(failure.into());
+        let told = |failure: AnswerError| self.request("look at", path).unusable(failure);
         let size = length(&answer.headers).map_err(told)?;
         let modified = modified(&answer.headers).map_err(told)?;
         Ok(ObjectMeta { path: path.clone(), size, modified })
     }
 
     fn list<'a>(&'a self, prefix: &ObjectPrefix) -> BoxStream<'a, Result<ObjectMeta, TierError>> {
-        let below = match prefix.path() {
-            Some(path) => self.client.place.prefix.key(&format!("{path}/")),
-            None => self.client.place.prefix.key(""),
-        };
+        let below = self.client.place.prefix.below(prefix);
         let listed = async move {
             let begun = listing::begin(&self.client, &below).await?;
             let (listed, prefix) = (begun.0, below.clone());
@@ -308,7 +299,7 @@ impl Tier for S3Tier {
                 let prefix = prefix.clone();
                 async move { listing::page(&self.client, listed, &prefix, &from).await }
             };
-            Ok(listing::objects(ask, begun, &below))
+            Ok::<_, S3Failure>(listing::objects(ask, begun, &below))
         };
         let request = Request { tier: &self.address, verb: "list its objects", path: None };
         listed
@@ -320,12 +311,7 @@ impl Tier for S3Tier {
 
     async fn delete(&self, path: &ObjectPath) -> Result<(), TierError> {
         let deleted = versions::delete(&self.client, &self.key(path)).await;
-        deleted.map_err(|failure| match failure {
-            DeleteFailure::Failed(failure) => self.request("delete", path).failed(failure),
-            DeleteFailure::Locked { until } => {
-                TierError::Locked { tier: self.address.clone(), path: path.clone(), until }
-            }
-        })
+        deleted.map_err(|failure| self.request("delete", path).not_deleted(failure))
     }
 
     async fn protection(&self, path: &ObjectPath) -> Result<Protection, TierError> {

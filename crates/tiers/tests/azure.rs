@@ -86,6 +86,7 @@ async fn classes_and_refusals_are_what_azure_makes_of_them() {
     let azurite = Azurite::start().unwrap();
     azurite.make_container("copies").unwrap();
     what_only_a_recovery_reads_is_cold_until_it_is_asked_for(&azurite).await;
+    every_request_is_counted_by_its_kind(&azurite).await;
     what_is_refused_says_what_to_do(&azurite).await;
     with_rights_to_append_backups_work_and_nothing_is_deleted_or_replaced(&azurite).await;
     an_emulator_that_ignores_locks_is_not_believed_to_lock(&azurite).await;
@@ -108,6 +109,22 @@ async fn what_only_a_recovery_reads_is_cold_until_it_is_asked_for(azurite: &Azur
     // The emulator thaws at once.
     assert_eq!(tier.warmth(&pack).await.unwrap(), Warmth::Ready);
     assert_eq!(get(&tier, pack.as_str()).await.unwrap(), "pack");
+}
+
+async fn every_request_is_counted_by_its_kind(azurite: &Azurite) {
+    let tier = tier(&options(azurite, "copies", "counted"));
+    put(&tier, "repo/data/aa/aa", "pack").await;
+    get(&tier, "repo/data/aa/aa").await.unwrap();
+    tier.head(&path("repo/data/aa/aa")).await.unwrap();
+    assert_eq!(names(&tier).await.len(), 1);
+    tier.delete(&path("repo/data/aa/aa")).await.unwrap();
+    let counted = tier.counted().unwrap();
+    assert_eq!((counted.puts, counted.gets, counted.heads, counted.deletes), (1, 1, 1, 1));
+    // One for the names, and one for what the account kept of what is deleted.
+    assert!(counted.lists >= 2, "{counted:?}");
+    assert_eq!((counted.written_bytes, counted.read_bytes), (4, 4));
+    get(&tier, "repo/data/aa/aa").await.unwrap_err();
+    assert_eq!(tier.counted().unwrap().gets, 2, "what is refused costs as much");
 }
 
 async fn what_is_refused_says_what_to_do(azurite: &Azurite) {

@@ -12,7 +12,9 @@ use super::key::{Credential, Signed};
 use super::listing;
 use super::place::Place;
 use super::refused::{AzureFailure, Refused};
+use crate::counting::{Counters, Traffic};
 use crate::http::{Answer, HttpClient, HttpFailure};
+use crate::tier::Operation;
 
 /// The version of the protocol: the first in which a blob can go to the class `Cold` is 2021-12-02, and
 /// Azurite knows this one.
@@ -53,6 +55,20 @@ impl Call {
         self
     }
 
+    /// Returns as which sort of request it counts: what is asked about a container is as little as about a blob.
+    fn operation(&self) -> Operation {
+        let asked = self.query.iter().find(|(name, _)| *name == "comp");
+        match (&self.method, asked.map(|(_, value)| value.as_str())) {
+            (&Method::PUT, Some("immutabilityPolicies")) => Operation::Protect,
+            (&Method::PUT, Some("tier")) => Operation::Thaw,
+            (&Method::PUT, _) => Operation::Put,
+            (&Method::DELETE, _) => Operation::Delete,
+            (&Method::GET, Some("list")) => Operation::List,
+            (&Method::GET, None) => Operation::Get,
+            _ => Operation::Head,
+        }
+    }
+
     /// Is about this version of the blob, if one is given.
     #[must_use]
     pub(super) fn version(self, id: Option<&str>) -> Self {
@@ -79,6 +95,7 @@ pub(super) struct AzureClient {
     pub(super) clock: Arc<dyn Clock>,
     told_of_hidden: AtomicBool,
     knows_no_versions: AtomicBool,
+    counters: Counters,
 }
 
 impl AzureClient {
@@ -90,14 +107,24 @@ impl AzureClient {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let (told_of_hidden, knows_no_versions) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { http, credential, place, clock, told_of_hidden, knows_no_versions }
+        let counters = Counters::default();
+        Self { http, credential, place, clock, told_of_hidden, knows_no_versions, counters }
+    }
+
+    /// Returns what passed so far.
+    pub(super) fn traffic(&self) -> Traffic {
+        self.counters.traffic()
     }
 
     /// Sends a request and returns an answer that says yes.
     pub(super) async fn ask(&self, call: Call) -> Result<Answer, AzureFailure> {
+        let (operation, sent) = (call.operation(), call.body.len());
         let now = self.clock.now();
-        let answer = self.http.send(self.signed(call, now)?).await?;
+        let request = self.signed(call, now)?;
+        self.counters.ask(operation);
+        let answer = self.http.send(request).await?;
         if answer.status.is_success() {
+            self.counters.passed(operation, sent, answer.body.len());
             return Ok(answer);
         }
         Err(AzureFailure::Refused(Box::new(Refused::of(&answer, now))))

@@ -1,5 +1,10 @@
 //! Listings of a container, page by page, with the versions that the account kept.
 //!
+//! # Limits
+//!
+//! Pages come one after the other: a listing begins at no name of ours, only where the store's own marker says. A page has
+//! five times as many names as one of S3's, so 100,000 packs at 50 ms take a second.
+//!
 //! Source: Azure Storage REST API, "List Blobs".
 
 use std::sync::Arc;

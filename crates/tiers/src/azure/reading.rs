@@ -8,36 +8,18 @@ use http::{Method, StatusCode};
 use md5::{Digest as _, Md5};
 
 use super::client::{AzureClient, Call};
-use super::refused::AzureFailure;
+use super::refused::{AzureFailure, Refused};
 use crate::ReadRange;
 use crate::http::answers;
-use crate::http::ranges::{Asked, PartError, asked, part_of};
+use crate::http::ranges::{Asked, asked, part_of};
+use crate::http::refused;
 use crate::http::sums::summed;
 
 /// The header with the sum that the store was given and noted.
 pub(super) const SUM_HEADER: &str = "content-md5";
 
 /// Why a blob was not read.
-pub(super) enum ReadFailure {
-    Failed(AzureFailure),
-    OutOfRange { size: u64 },
-}
-
-impl From<AzureFailure> for ReadFailure {
-    fn from(failure: AzureFailure) -> Self {
-        Self::Failed(failure)
-    }
-}
-
-impl From<PartError> for ReadFailure {
-    fn from(error: PartError) -> Self {
-        match error {
-            PartError::OutOfRange { size } => Self::OutOfRange { size },
-            PartError::Length => AzureFailure::Altered { came: "with another length" }.into(),
-            PartError::Answer(error) => AzureFailure::Answer(error).into(),
-        }
-    }
-}
+type ReadFailure = refused::ReadFailure<Refused>;
 
 /// Sums a body up as Azure does: it knows MD5 and a CRC. Against whoever alters on purpose stands TLS, and
 /// behind that the repository, which knows everything by its SHA-256.

@@ -8,11 +8,11 @@ use http::StatusCode;
 use lifeboat_model::Timestamp;
 use serde::Deserialize;
 
-use crate::TierError;
-use crate::http::answers::{self, AnswerError};
-use crate::http::{Answer, HttpFailure};
+use crate::http::Answer;
+use crate::http::answers;
+use crate::http::refused::{Saying, StoreFailure};
 use crate::refusal::Refusal;
-use crate::request::{Meaning, Request};
+use crate::request::Meaning;
 
 /// By how much a request's date may be off before Azure refuses it.
 ///
@@ -20,24 +20,7 @@ use crate::request::{Meaning, Request};
 const CLOCK_OFF_MAX: Duration = Duration::from_mins(15);
 
 /// Why a request to Azure did not succeed.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum AzureFailure {
-    /// There was no answer.
-    #[error(transparent)]
-    Http(#[from] HttpFailure),
-    /// The answer was no.
-    #[error("{0}")]
-    Refused(Box<Refused>),
-    /// The answer says something else than what was asked.
-    #[error(transparent)]
-    Answer(#[from] AnswerError),
-    /// The body is not what the store was given.
-    #[error("the body came {came}")]
-    Altered {
-        /// How.
-        came: &'static str,
-    },
-}
+pub(super) type AzureFailure = StoreFailure<Refused>;
 
 /// `Error`: why a request was refused.
 #[derive(Debug, Default, Deserialize)]
@@ -58,6 +41,8 @@ pub(super) struct Refused {
     detail: String,
     /// By how much this machine's clock is off.
     clock_off: Option<Duration>,
+    /// For how long it asks to be left alone.
+    rest: Option<Duration>,
 }
 
 impl std::fmt::Display for Refused {
@@ -90,6 +75,7 @@ impl Refused {
             message: first_line(said.message),
             detail: first_line(said.authentication_error_detail),
             clock_off: theirs.map(|theirs| now.duration_since(theirs).unsigned_abs()),
+            rest: answers::rest(&answer.headers, now),
         }
     }
 
@@ -117,8 +103,7 @@ impl Refused {
         self.code == "BlobBeingRehydrated"
     }
 
-    /// Returns what that is to a tier.
-    pub(super) fn meaning(&self) -> Meaning {
+    fn meaning_of_code(&self) -> Meaning {
         let for_good = Meaning::Refusal;
         match self.code.as_str() {
             "ContainerNotFound" | "ContainerBeingDeleted" | "ResourceNotFound" => {
@@ -178,34 +163,37 @@ impl Refused {
     }
 }
 
-impl Request<'_> {
-    /// Says of a tier why this did not succeed.
-    pub(super) fn failed_at_azure(self, failure: AzureFailure) -> TierError {
-        match failure {
-            AzureFailure::Http(failure) => failure.told(self.tier, self.action()),
-            AzureFailure::Answer(_) | AzureFailure::Altered { .. } => self.unusable(failure),
-            AzureFailure::Refused(refused) => self.refused(refused.meaning(), refused.to_string()),
-        }
+impl Saying for Refused {
+    fn meaning(&self) -> Meaning {
+        self.meaning_of_code().after(self.rest)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::TierError;
+    use crate::request::Request;
     use bytes::Bytes;
     use http::HeaderMap;
     use lifeboat_model::{Classify, ErrorKind};
 
     fn told(status: u16, date: &str, body: &str) -> TierError {
+        told_with(status, &[("date", date)], body)
+    }
+
+    fn told_with(status: u16, named: &[(&'static str, &str)], body: &str) -> TierError {
         let mut headers = HeaderMap::new();
-        headers.insert("date", date.parse().unwrap());
+        for (name, value) in named {
+            headers.insert(*name, value.parse().unwrap());
+        }
         let status = StatusCode::from_u16(status).unwrap();
         let answer = Answer { status, headers, body: Bytes::from(body.to_owned()) };
         let now: Timestamp = "2026-11-29T12:00:00Z".parse().unwrap();
         let path = "repo/config".parse().unwrap();
         let request = Request { tier: "azure://shop/copies", verb: "read", path: Some(&path) };
         let refused = AzureFailure::Refused(Box::new(Refused::of(&answer, now)));
-        request.failed_at_azure(refused)
+        request.failed(refused)
     }
 
     const NOW: &str = "Sun, 29 Nov 2026 12:00:00 GMT";
@@ -296,5 +284,23 @@ mod tests {
         let error = coded(404, "ContainerNotFound", "", "");
         let wanted = "az storage container create --account-name shop --name copies";
         assert!(hint(&error).contains(wanted), "{}", hint(&error));
+    }
+
+    #[test]
+    fn who_asks_for_rest_says_for_how_long() {
+        let rest = |named: &[(&'static str, &str)]| match told_with(
+            503,
+            named,
+            "<Error><Code>ServerBusy</Code></Error>",
+        ) {
+            TierError::Busy { rest, .. } => Some(rest.as_millis()),
+            _ => None,
+        };
+        assert_eq!(rest(&[("retry-after", "7")]), Some(7000));
+        assert_eq!(rest(&[("x-ms-retry-after-ms", "250"), ("retry-after", "7")]), Some(250));
+        assert_eq!(rest(&[("x-ms-retry-after-ms", "soon"), ("retry-after", "7")]), Some(7000));
+        assert_eq!(rest(&[]), None);
+        let refused = told_with(403, &[("retry-after", "7")], "");
+        assert!(matches!(refused, TierError::Refused { .. }), "rest does not help: {refused}");
     }
 }

@@ -3,23 +3,14 @@
 //! Source: Azure Storage REST API, "Delete Blob"; Azure Storage documentation, "Blob versioning".
 
 use http::Method;
-use lifeboat_model::Timestamp;
 
 use super::client::{AzureClient, Call};
 use super::listing::{self, Hold};
-use super::refused::AzureFailure;
+use super::refused::{AzureFailure, Refused};
+use crate::http::refused;
 
 /// Why a blob was not deleted.
-pub(super) enum DeleteFailure {
-    Failed(AzureFailure),
-    Locked { until: Option<Timestamp> },
-}
-
-impl From<AzureFailure> for DeleteFailure {
-    fn from(failure: AzureFailure) -> Self {
-        Self::Failed(failure)
-    }
-}
+type DeleteFailure = refused::DeleteFailure<Refused>;
 
 /// Deletes a key with all that the account keeps of it.
 ///

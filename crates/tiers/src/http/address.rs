@@ -3,6 +3,8 @@
 use http::Uri;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use crate::ObjectPrefix;
+
 /// What signatures want unescaped, everything else escaped.
 ///
 /// Source: Amazon S3 API Reference, "Signature Calculations for the Authorization Header", `UriEncode`;
@@ -60,6 +62,11 @@ impl KeyPrefix {
             ("", path) => path.to_owned(),
             (prefix, path) => format!("{prefix}/{path}"),
         }
+    }
+
+    /// Returns what all keys begin with that lie below a folder of the tier.
+    pub(crate) fn below(&self, folder: &ObjectPrefix) -> String {
+        folder.path().map_or_else(|| self.key(""), |path| self.key(&format!("{path}/")))
     }
 
     /// Returns what a key is called in the tier, unless it lies outside.

@@ -125,11 +125,7 @@ impl S3Client {
         self.counters.ask(operation);
         let answer = self.http.send(request).await?;
         if answer.status.is_success() {
-            match operation {
-                Operation::Put => self.counters.wrote(sent),
-                Operation::Get => self.counters.read(answer.body.len()),
-                _ => {}
-            }
+            self.counters.passed(operation, sent, answer.body.len());
             return Ok(answer);
         }
         Err(S3Failure::Refused(Box::new(Refused::of(&answer, self.clock.now()))))

@@ -4,33 +4,15 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 
 use super::client::{Call, S3Client};
-use super::refused::S3Failure;
+use super::refused::{Refused, S3Failure};
 use super::sum::{self, sha256};
 use crate::ReadRange;
 use crate::http::answers;
-use crate::http::ranges::{Asked, PartError, asked, part_of};
+use crate::http::ranges::{Asked, asked, part_of};
+use crate::http::refused;
 
 /// Why an object was not read.
-pub(super) enum ReadFailure {
-    Failed(S3Failure),
-    OutOfRange { size: u64 },
-}
-
-impl From<S3Failure> for ReadFailure {
-    fn from(failure: S3Failure) -> Self {
-        Self::Failed(failure)
-    }
-}
-
-impl From<PartError> for ReadFailure {
-    fn from(error: PartError) -> Self {
-        match error {
-            PartError::OutOfRange { size } => Self::OutOfRange { size },
-            PartError::Length => S3Failure::Altered { came: "with another length" }.into(),
-            PartError::Answer(error) => S3Failure::Answer(error).into(),
-        }
-    }
-}
+type ReadFailure = refused::ReadFailure<Refused>;
 
 /// Reads an object or a part of it, with one request wherever a range of HTTP can say which.
 pub(super) async fn read(

@@ -8,11 +8,11 @@ use http::StatusCode;
 use lifeboat_model::Timestamp;
 
 use super::answers::ErrorAnswer;
-use crate::TierError;
-use crate::http::answers::{self, AnswerError};
-use crate::http::{Answer, HttpFailure};
+use crate::http::Answer;
+use crate::http::answers;
+use crate::http::refused::{Saying, StoreFailure};
 use crate::refusal::Refusal;
-use crate::request::{Meaning, Request};
+use crate::request::Meaning;
 
 /// By how much a clock may be off before S3 refuses.
 ///
@@ -20,26 +20,17 @@ use crate::request::{Meaning, Request};
 const CLOCK_OFF_MAX: Duration = Duration::from_mins(15);
 
 /// Why a request to S3 did not succeed.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum S3Failure {
-    /// There was no answer.
-    #[error(transparent)]
-    Http(#[from] HttpFailure),
-    /// The answer was no.
-    #[error("{0}")]
-    Refused(Box<Refused>),
-    /// The answer says something else than what was asked.
-    #[error(transparent)]
-    Answer(#[from] AnswerError),
-    /// The body is not what the store was given.
-    #[error("the body came {came}")]
-    Altered {
-        /// How.
-        came: &'static str,
-    },
-    /// The request could not be signed.
-    #[error(transparent)]
-    Unsigned(#[from] reqsign_core::Error),
+pub(super) type S3Failure = StoreFailure<Refused>;
+
+impl From<reqsign_core::Error> for S3Failure {
+    fn from(error: reqsign_core::Error) -> Self {
+        let why = error.to_string();
+        if error.is_retryable() {
+            Self::Unsigned { why, meaning: Meaning::Passing }
+        } else {
+            Self::without_credentials(why)
+        }
+    }
 }
 
 /// An answer that says no.
@@ -96,13 +87,6 @@ impl Refused {
         match self.code.as_str() {
             "" | "NoSuchKey" | "NoSuchVersion" => self.status == StatusCode::NOT_FOUND,
             _ => false,
-        }
-    }
-
-    fn meaning(&self) -> Meaning {
-        match (self.meaning_of_code(), self.rest) {
-            (Meaning::Passing, Some(rest)) => Meaning::Busy { rest },
-            (meaning, _) => meaning,
         }
     }
 
@@ -177,31 +161,17 @@ impl Refused {
     }
 }
 
-impl Request<'_> {
-    /// Says of a tier why this did not succeed.
-    pub(super) fn failed(self, failure: S3Failure) -> TierError {
-        match failure {
-            S3Failure::Http(failure) => failure.told(self.tier, self.action()),
-            S3Failure::Answer(_) | S3Failure::Altered { .. } => self.unusable(failure),
-            S3Failure::Unsigned(error) => self.unsigned(&error),
-            S3Failure::Refused(refused) => self.refused(refused.meaning(), refused.to_string()),
-        }
-    }
-
-    /// A service that hands out credentials may be back soon; where there are none, there are none.
-    fn unsigned(self, error: &reqsign_core::Error) -> TierError {
-        let meaning = if error.is_retryable() {
-            Meaning::Passing
-        } else {
-            Meaning::Refusal(Refusal::NoCredentials)
-        };
-        self.refused(meaning, error.to_string())
+impl Saying for Refused {
+    fn meaning(&self) -> Meaning {
+        self.meaning_of_code().after(self.rest)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::TierError;
+    use crate::request::Request;
     use bytes::Bytes;
     use http::HeaderMap;
     use lifeboat_model::{Classify, ErrorKind};

@@ -1,7 +1,6 @@
 //! What a bucket keeps of objects that were deleted or replaced, and how they really go.
 
 use http::{Method, StatusCode};
-use lifeboat_model::Timestamp;
 use serde::Deserialize;
 
 use super::client::{Call, S3Client};
@@ -10,6 +9,7 @@ use super::locks;
 use super::refused::{Refused, S3Failure};
 use crate::Protection;
 use crate::http::answers::document;
+use crate::http::refused;
 
 /// Whether a bucket keeps versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,16 +55,7 @@ impl Versioning {
 }
 
 /// Why an object was not deleted.
-pub(super) enum DeleteFailure {
-    Failed(S3Failure),
-    Locked { until: Option<Timestamp> },
-}
-
-impl From<S3Failure> for DeleteFailure {
-    fn from(failure: S3Failure) -> Self {
-        Self::Failed(failure)
-    }
-}
+type DeleteFailure = refused::DeleteFailure<Refused>;
 
 /// Deletes a key with all that the bucket keeps of it.
 ///
