@@ -6,8 +6,9 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use lifeboat_model::{ByteSize, Exit, Outcome};
+use lifeboat_model::{AssetName, ByteSize, Exit, Outcome};
 use lifeboat_ops::tier_state::{self, AssetThere, Lock, Pending, TierState, TiersReport};
+use lifeboat_plan::plan::asset::WalMode;
 use lifeboat_tiers::protection::Protection;
 use serde::Serialize;
 
@@ -31,14 +32,19 @@ enum Below {
 }
 
 #[derive(Serialize)]
-#[serde(transparent)]
-struct Shown(TiersReport);
+struct Shown {
+    #[serde(flatten)]
+    report: TiersReport,
+    /// Whose log is archived, for the commands that lead on.
+    #[serde(skip)]
+    logs: Vec<AssetName>,
+}
 
 impl Answer for Shown {
     const SCHEMA: &'static str = "lifeboat.tiers/1";
 
     fn write(&self, page: &mut Page) -> fmt::Result {
-        let Self(report) = self;
+        let Self { report, logs } = self;
         page.table(&tiers(report));
         writeln!(page)?;
         page.table(&assets(report));
@@ -56,10 +62,17 @@ impl Answer for Shown {
             }
         }
         let late = |tier: &&TierState| tier.pending.is_some_and(|pending| pending.snapshots > 0);
-        match report.tiers.iter().find(late) {
-            Some(tier) => writeln!(page, "\nnext: lifeboat tiers catch-up {}", tier.tier),
-            None => Ok(()),
+        if let Some(tier) = report.tiers.iter().find(late) {
+            writeln!(page, "\nnext: lifeboat tiers catch-up {}", tier.tier)?;
         }
+        let lacks_log =
+            |tier: &TierState| tier.pending.is_some_and(|pending| pending.wal_files > 0);
+        if report.tiers.iter().any(lacks_log) {
+            for asset in logs {
+                writeln!(page, "\nnext: lifeboat wal catch-up --asset {asset}")?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -162,12 +175,15 @@ impl Tiers {
         if let Some(Below::CatchUp(command)) = self.command {
             return command.run(session);
         }
-        let report = tier_state::tiers_report(&session.site()?)?;
+        let site = session.site()?;
+        let report = tier_state::tiers_report(&site)?;
+        let archived = site.databases().filter(|(_, database)| database.wal.mode != WalMode::None);
+        let logs = archived.map(|(name, _)| name.clone()).collect();
         let exit = match (report.has_weak_lock(), report.has_trouble()) {
             (true, _) => Exit::Failed,
             (false, true) => Exit::CouldNotVerify,
             (false, false) => Exit::Done,
         };
-        session.end(&Shown(report), exit)
+        session.end(&Shown { report, logs }, exit)
     }
 }

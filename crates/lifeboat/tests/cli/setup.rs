@@ -265,3 +265,45 @@ fn what_is_in_the_way_is_said_and_nothing_is_changed() {
     control(&shop, &["stop", "-m", "fast"]);
     fails(&shop, "postgres setup database", 1, "no PostgreSQL server answers");
 }
+
+#[test]
+fn a_tier_that_is_added_later_takes_its_key_from_those_that_are_there_and_what_it_lacks_is_said() {
+    let shop = Shop::new(ClusterOptions::default().setting("archive_mode", "on"));
+    shop.run("postgres setup database").success();
+    shop.run("backup database").success();
+    shop.nothing_piles_up();
+    // A place that both the server's user and whoever sets it up may write to.
+    let later = shop.home.path().join("later");
+    fs::create_dir(&later).unwrap();
+    give_away(&later);
+    fs::set_permissions(&later, fs::Permissions::from_mode(0o2770)).unwrap();
+    let file = shop.home.path().join("it's a plan.toml");
+    let plan = fs::read_to_string(&file).unwrap();
+    let tier = format!(
+        "[tiers.later]\nurl = \"file://{}\"\nkeep = {{ within = \"7d\" }}\n[tiers.primary]",
+        later.display()
+    );
+    let plan = plan
+        .replace("to = [\"primary\"], ack", "to = [\"primary\", \"later\"], ack")
+        .replace("[tiers.primary]", &tier);
+    write(&file, &plan, 0o644);
+    shop.run("postgres setup database").success();
+    // The site's key opens it, and packs go there as they are.
+    let opened = shop.run("check --json").json();
+    let answers = opened["readiness"]["answers"].as_array().unwrap();
+    let opens = |answer: &&Value| {
+        answer["name"] == "later" && answer["what"] == "its repository opens with the recovery key"
+    };
+    assert_eq!(answers.iter().find(opens).unwrap()["outcome"], "passed", "{opened:#}");
+
+    // What the server archived before is nobody's to bring but by this command, which is said.
+    let command = "lifeboat wal catch-up --asset database";
+    let told = shop.run("check");
+    assert!(told.stdout().contains("not on later yet"), "{told}");
+    assert!(told.stdout().contains(command), "{told}");
+    let tiers = shop.run("tiers");
+    assert!(tiers.stdout().contains("WAL files") && tiers.stdout().contains(command), "{tiers}");
+    shop.run(command.strip_prefix("lifeboat ").unwrap()).success();
+    assert!(!shop.run("check").stdout().contains("not on later yet"));
+    assert!(!shop.run("tiers").stdout().contains("wal catch-up"));
+}

@@ -53,9 +53,23 @@ impl Asking<'_> {
             setup = format!("lifeboat postgres setup {name}");
             (Outcome::Failed, "nothing of it is archived yet", Some(setup.as_str()))
         } else {
-            return self.passed(subject, what);
+            return self.lags(subject, what, (name, &status));
         };
         self.say(subject, what, outcome, (Some(message.to_owned()), hint.map(str::to_owned)));
+    }
+
+    /// Says which tiers lack files that others hold: they are on their way, or the tier is new or was away, and nobody brings
+    /// them by himself.
+    fn lags(&mut self, subject: &Subject, what: &str, (name, status): (&AssetName, &WalStatus)) {
+        let late = status.tiers.iter().filter(|tier| tier.behind > 0);
+        let late: Vec<_> = late
+            .map(|tier| format!("{} of its files are not on {} yet", tier.behind, tier.tier))
+            .collect();
+        if late.is_empty() {
+            return self.passed(subject, what);
+        }
+        let hint = format!("lifeboat wal catch-up --asset {name}");
+        self.say(subject, what, Outcome::Passed, (Some(late.join(", ")), Some(hint)));
     }
 
     /// Asks whether each cluster whose log is archived has a base backup: without one the log leads from
