@@ -8,7 +8,7 @@
 //!
 //! The record of operations grows without bound: it is made for tests.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -92,6 +92,8 @@ pub enum Fault {
     Slow(Duration),
     /// `list` omits what was put since [`FaultTier::settle`].
     Lag,
+    /// `list` omits what was put a shorter time ago.
+    LagBy(Duration),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -203,7 +205,7 @@ struct State {
     rng: StdRng,
     is_dead: bool,
     asked: Vec<Asked>,
-    unsettled: BTreeSet<ObjectPath>,
+    unsettled: BTreeMap<ObjectPath, Timestamp>,
 }
 
 /// A tier that fails as told.
@@ -227,12 +229,12 @@ impl FaultTier {
             rng: StdRng::seed_from_u64(seed),
             is_dead: false,
             asked: Vec::new(),
-            unsettled: BTreeSet::new(),
+            unsettled: BTreeMap::new(),
         };
         Self { inner, clock: Arc::new(SystemClock), state: Mutex::new(state) }
     }
 
-    /// Takes the clock that [`Fault::Slow`] waits by.
+    /// Takes the clock that [`Fault::Slow`] waits by, and that says how long ago something was put.
     #[must_use]
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
@@ -292,6 +294,18 @@ impl FaultTier {
             action: format!("{operation:?} {path}").to_lowercase(),
             source: io::Error::other(word),
         }
+    }
+
+    /// Returns what a listing does not tell of yet.
+    fn unsettled(&self, fault: Fault) -> BTreeSet<ObjectPath> {
+        let now = self.clock.now();
+        let is_new = |put: Timestamp| match fault {
+            Fault::LagBy(lag) => now.duration_since(put).unsigned_abs() < lag,
+            _ => true,
+        };
+        let state = self.lock();
+        let new = state.unsettled.iter().filter(|(_, put)| is_new(**put));
+        new.map(|(path, _)| path.clone()).collect()
     }
 
     /// Records the operation and returns the fault that strikes it, unless the tier is dead.
@@ -433,7 +447,8 @@ impl FaultTier {
             _ => body,
         };
         need.put(self.inner.as_ref(), path, body, mode).await?;
-        self.lock().unsettled.insert(path.clone());
+        let now = self.clock.now();
+        self.lock().unsettled.insert(path.clone(), now);
         self.after(Operation::Put, path, fault)
     }
 }
@@ -495,8 +510,8 @@ impl Tier for FaultTier {
         }
         let listed = self.inner.list(prefix);
         match fault {
-            Some(Fault::Lag) => {
-                let hidden = self.lock().unsettled.clone();
+            Some(fault @ (Fault::Lag | Fault::LagBy(_))) => {
+                let hidden = self.unsettled(fault);
                 let is_hidden = move |found: &Result<ObjectMeta, TierError>| {
                     found.as_ref().is_ok_and(|meta| hidden.contains(&meta.path))
                 };
@@ -647,6 +662,20 @@ mod tests {
         tier.settle();
         let listed: Vec<_> = tier.list(&ObjectPrefix::ALL).try_collect().await.unwrap();
         assert_eq!(listed.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_list_that_lags_by_a_time_sees_what_is_older() {
+        let (_, inner) = memory();
+        let (clock, lag) = (Arc::new(SimClock::new(Timestamp::UNIX_EPOCH)), Duration::from_secs(9));
+        let tier = FaultTier::new(inner).with_clock(Arc::<SimClock>::clone(&clock));
+        tier.add(Rule::new(Target::Any, Fault::LagBy(lag)));
+        for (name, seen) in [("a", 0), ("b", 0), ("c", 1)] {
+            put(&tier, name).await.unwrap();
+            let listed: Vec<_> = tier.list(&ObjectPrefix::ALL).try_collect().await.unwrap();
+            assert_eq!(listed.len(), seen, "{name}");
+            clock.advance(lag / 2 + Duration::from_millis(1));
+        }
     }
 
     #[tokio::test]

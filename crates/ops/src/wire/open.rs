@@ -8,6 +8,7 @@
 //! host begins, which the state lock proves to be the only one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use lifeboat_model::{Cancel, EventSink, TierName};
 use lifeboat_repository::lock::{LockGuard, LockKind, LockOptions, LockOwner};
@@ -27,6 +28,11 @@ use crate::recovery_key::RecoveryKey;
 use crate::standing::Standing;
 use crate::state::State;
 use crate::tier_mark::TierMark;
+
+/// How often it is looked for the key of a repository that was made just now, and for how long: listings lag by seconds
+/// where they do.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOKS_MAX: u32 = 60;
 
 /// What is done with a tier that was never there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -384,6 +390,21 @@ impl Opening<'_> {
         let mark = TierMark::new(self.site.name().clone(), verifier);
         surroundings.runtime.block_on(mark.write(named.tier.as_ref()))?;
         repositories::make(&named, self.key, elder, surroundings)?;
+        self.open_new(named)
+    }
+
+    /// Opens a repository that was made just now: its key is looked for in a listing, which may lag behind what was stored.
+    fn open_new(&self, named: NamedTier) -> Result<OpenTier, OpsError> {
+        let surroundings = self.site.surroundings();
+        for _ in 0..LOOKS_MAX {
+            match self.open(named.clone()) {
+                Err(OpsError::Repository(RepositoryError::WrongKey { tried: 0, .. })) => {
+                    let pause = surroundings.clock.sleep(LOOK_EVERY);
+                    surroundings.runtime.block_on(self.cancel.cut_short(pause))?;
+                }
+                opened => return opened,
+            }
+        }
         self.open(named)
     }
 }

@@ -11,6 +11,7 @@ mod failures;
 mod fan_out;
 mod ground;
 mod kills;
+mod lagging;
 mod locks;
 mod restores;
 mod retention;
