@@ -10,6 +10,7 @@
 //! but the directory and those of its tablespaces is written to.
 
 mod bases;
+pub mod in_place;
 mod log_reach;
 mod running;
 pub mod sandbox;
@@ -24,7 +25,7 @@ use lifeboat_model::{
     AssetName, Cancel, EventSink, Exit, JobId, Lsn, PackId, SiteName, SnapshotId,
 };
 use lifeboat_model::{TierName, Timestamp};
-use lifeboat_plan::plan::asset::Postgres;
+use lifeboat_plan::plan::asset::{Base, Postgres};
 use lifeboat_postgres::base::Manifest;
 use lifeboat_postgres::base::inventory::{CONTROL_FILE, DATA_FOLDER, TABLESPACE_FOLDER};
 use lifeboat_postgres::base::manifest::ConfigurationFile;
@@ -69,6 +70,8 @@ pub enum Start {
     No,
     /// It is, and waited for.
     AndWait,
+    /// It is, until it takes changes; then it is shut down again, for whoever starts it always.
+    AndStop,
 }
 
 /// What is recovered.
@@ -197,9 +200,14 @@ impl RecoveryReport {
 
 /// Tells whether an asset has base backups by its plan.
 pub fn has_base_backups(site: &Site, asset: &AssetName) -> bool {
-    use lifeboat_plan::plan::asset::Base;
     let postgres = site.asset(asset).ok().and_then(|asset| asset.postgres());
     postgres.is_some_and(|postgres| postgres.base != Base::Logical)
+}
+
+/// Tells whether base backups are all that there is of an asset by its plan, so that they alone can take its place.
+pub fn has_base_backups_alone(site: &Site, asset: &AssetName) -> bool {
+    let postgres = site.asset(asset).ok().and_then(|asset| asset.postgres());
+    postgres.is_some_and(|postgres| postgres.base == Base::Physical)
 }
 
 /// Says what a recovery would do; changes nothing but the catalog's view.
@@ -228,6 +236,18 @@ pub fn recover(
     chosen.placement(options)?.check(options.before)?;
     let packs = || chosen.packs(options, cancel);
     chosen.gate(&open, options, cancel).pass(options.thaw, packs, events)?;
+    carry_out(&open, &chosen, (options, Place::Beside), events, cancel)
+}
+
+/// Carries out what was chosen, as a job of the catalog.
+fn carry_out(
+    open: &OpenSite<'_>,
+    chosen: &Chosen<'_>,
+    (options, standing): (&RecoveryOptions, Place),
+    events: &dyn EventSink,
+    cancel: &Cancel,
+) -> Result<RecoveryReport, OpsError> {
+    let site = open.site();
     let (job, started) = (site.surroundings().new_job(), site.surroundings().now());
     let (command, assets) = ("restore".to_owned(), vec![options.asset.clone()]);
     open.record(Body::JobStarted(JobStarted { job, command, assets }))?;
@@ -236,8 +256,9 @@ pub fn recover(
         restore_command: running::restore_command(options),
         at_target: AtTarget::Promote,
         keeping: Keeping::Durable,
+        standing,
     };
-    let work = Recovery { site, options, chosen: &chosen, manner, events, cancel };
+    let work = Recovery { site, options, chosen, manner, events, cancel };
     let done = open.lock_to_read(chosen.tier, events, cancel).and_then(|_held| work.run());
     let ended = site.surroundings().now();
     let took = Duration::try_from(ended.duration_since(started)).unwrap_or_default();
@@ -254,7 +275,7 @@ pub fn recover(
         tier: preview.tier.clone(),
         snapshot: preview.snapshot,
         target: options.to.display().to_string(),
-        in_place: false,
+        in_place: standing == Place::Server,
         ending,
         duration_ms,
     }))?;
@@ -502,6 +523,7 @@ struct Manner {
     restore_command: String,
     at_target: AtTarget,
     keeping: Keeping,
+    standing: Place,
 }
 
 /// A recovery while it runs.
@@ -518,8 +540,10 @@ impl Recovery<'_> {
     fn run(&self) -> Result<(FilesReport, Option<Started>), OpsError> {
         let files = self.put_in_place()?;
         let started = match self.options.start {
-            Start::AndWait if files.is_complete() => Some(self.start(&self.options.to)?),
-            Start::AndWait | Start::No => None,
+            Start::AndWait | Start::AndStop if files.is_complete() => {
+                Some(self.start(&self.options.to)?)
+            }
+            Start::AndWait | Start::AndStop | Start::No => None,
         };
         Ok((files, started))
     }
@@ -572,7 +596,7 @@ impl Recovery<'_> {
             timeline: self.chosen.choice.history.timeline(),
             at_target: self.manner.at_target,
             restore_command: self.manner.restore_command.clone(),
-            place: Place::Beside,
+            place: self.manner.standing,
             read_ahead: self.read_ahead(major),
         }
     }

@@ -27,12 +27,14 @@ use lifeboat_model::Timestamp;
 use lifeboat_model::instant::compact_instant;
 use lifeboat_model::{AssetName, Cancel, EventSink, Exit, JobId, SiteName, SnapshotId, TierName};
 use lifeboat_plan::plan::asset::AssetKind;
+use lifeboat_plan::plan::runbook::Extent;
 use lifeboat_repository::Snapshot;
 use lifeboat_repository::lock::LockGuard;
 use lifeboat_repository::restore::{RestoreReport as FilesReport, Selection};
 use serde::Serialize;
 
 pub use database::DatabaseReport;
+pub(crate) use stage::{set_aside, suffix_of};
 pub use tables::RestoredTable;
 
 use crate::catalog::body::{Body, JobEnded, JobStarted, Restored};
@@ -76,6 +78,8 @@ pub struct RestoreOptions {
     pub strict_owner: bool,
     /// What of the files, where they go to a directory.
     pub selection: Selection,
+    /// How much of the files, where they go in place.
+    pub extent: Extent,
     /// What is done about packs in cold storage.
     pub thaw: ThawOptions,
 }
@@ -92,6 +96,7 @@ impl RestoreOptions {
             confirm: None,
             strict_owner: false,
             selection: Selection::default(),
+            extent: Extent::Everything,
             thaw: ThawOptions::default(),
         }
     }

@@ -36,7 +36,10 @@ use crate::command::{CommandError, CommandLine, NO_LIMIT};
 use crate::ending::Ending;
 use crate::error::{OpsError, explain};
 use crate::point::At;
-use crate::recovery::{self, RecoveryOptions, has_base_backups};
+use crate::recovery::in_place::{self, InPlaceOptions};
+use crate::recovery::{
+    self, RecoveryOptions, RecoveryReport, has_base_backups, has_base_backups_alone,
+};
 use crate::restore::{self, Destination, RestoreOptions};
 use crate::thaw::{Consent, ThawError, ThawOptions};
 use crate::wire::Site;
@@ -217,13 +220,13 @@ impl Deed<'_> {
         };
         let at = match &what.at {
             Some(at) => fill(at)?,
-            None => self.hands.point.clone().unwrap_or_else(|| "latest".to_owned()),
+            None => self.point_for(&what.asset),
         };
         let to = what.to.as_ref().map(fill).transpose()?.map(PathBuf::from);
         let patience = Patience::begin(self.hands, &self.act.step);
         let (mut consent, mut asked) = (Consent::Absent, Asked::Before);
         loop {
-            match self.restore_once(&what.asset, &at, to.as_deref(), consent) {
+            match self.restore_once(what, &at, to.as_deref(), consent) {
                 Err(OpsError::Thaw(ThawError::Unasked(_))) if consent == Consent::Absent => {
                     (consent, asked) = (Consent::Given, Asked::Now);
                 }
@@ -239,7 +242,7 @@ impl Deed<'_> {
     /// Restores if everything can be read; with consent, asks for what cannot.
     fn restore_once(
         &self,
-        asset: &AssetName,
+        what: &RestoreWhat,
         at: &str,
         to: Option<&Path>,
         consent: Consent,
@@ -248,16 +251,28 @@ impl Deed<'_> {
         let (to, thaw) =
             (to.map(Path::to_owned), ThawOptions { consent, ..ThawOptions::default() });
         match to {
-            Some(to) if has_base_backups(&self.hands.site, asset) => {
-                self.recover_server(asset, at, to, thaw)
+            Some(to) if has_base_backups(&self.hands.site, &what.asset) => {
+                self.recover_server(&what.asset, at, to, thaw)
             }
-            to => self.restore_asset(asset, at, to, thaw),
+            None if has_base_backups_alone(&self.hands.site, &what.asset) => {
+                self.replace_server(&what.asset, at, thaw)
+            }
+            to => self.restore_asset(what, at, to, thaw),
         }
+    }
+
+    /// Returns the run's point as what restores an asset takes it: a server goes to the very moment, as its base backup
+    /// may have ended within the second by which a point is called.
+    fn point_for(&self, asset: &AssetName) -> String {
+        let Hands { site, values, point, .. } = self.hands;
+        let moment = values.get("point.time").filter(|_| has_base_backups_alone(site, asset));
+        let at = moment.or(point.as_deref());
+        at.unwrap_or("latest").to_owned()
     }
 
     fn restore_asset(
         &self,
-        asset: &AssetName,
+        what: &RestoreWhat,
         at: &str,
         to: Option<PathBuf>,
         thaw: ThawOptions,
@@ -268,11 +283,12 @@ impl Deed<'_> {
             at: At::parse(at)?,
             confirm: Some(confirm.clone()),
             thaw,
-            ..RestoreOptions::new(asset.clone(), to)
+            extent: what.extent,
+            ..RestoreOptions::new(what.asset.clone(), to)
         };
         let report = restore::restore(site, &options, &**events, self.cancel)?;
         if report.ending != Ending::Succeeded {
-            let (asset, ending) = (asset.clone(), report.ending);
+            let (asset, ending) = (what.asset.clone(), report.ending);
             return Err(OpsError::NotWhole { asset, ending });
         }
         let mut outputs = text_output("target", &report.preview.target);
@@ -288,21 +304,38 @@ impl Deed<'_> {
         to: PathBuf,
         thaw: ThawOptions,
     ) -> Result<Outputs, OpsError> {
-        let Hands { site, fetch, events, .. } = self.hands;
-        let words = ["wal", "get", "--asset", asset.as_str()].map(str::to_owned);
-        let target: RecoveryTarget =
-            at.parse().map_err(|_| OpsError::NoTime { text: at.to_owned() })?;
+        let Hands { site, events, .. } = self.hands;
         let options = RecoveryOptions {
-            fetch: [fetch.as_slice(), &words].concat(),
+            fetch: self.fetch(asset),
             thaw,
-            ..RecoveryOptions::new(asset.clone(), target, to)
+            ..RecoveryOptions::new(asset.clone(), target(at)?, to)
         };
         let report = recovery::recover(site, &options, &**events, self.cancel)?;
-        let preview = report.preview;
-        let mut outputs = text_output("target", &preview.to.display().to_string());
-        let time = preview.last_commit.unwrap_or(preview.consistent);
-        outputs.insert("time".to_owned(), Output::Time(time));
-        Ok(outputs)
+        recovered(&report)
+    }
+
+    /// Puts a base backup in place of a server that is stopped; the step that starts it finds it replayed.
+    fn replace_server(
+        &self,
+        asset: &AssetName,
+        at: &str,
+        thaw: ThawOptions,
+    ) -> Result<Outputs, OpsError> {
+        let Hands { site, confirm, events, .. } = self.hands;
+        let options = InPlaceOptions {
+            confirm: Some(confirm.clone()),
+            fetch: self.fetch(asset),
+            thaw,
+            ..InPlaceOptions::new(asset.clone(), target(at)?)
+        };
+        let report = in_place::recover(site, &options, &**events, self.cancel)?;
+        recovered(&report.recovery)
+    }
+
+    /// Returns the words by which a server fetches its log through this program.
+    fn fetch(&self, asset: &AssetName) -> Vec<String> {
+        let words = ["wal", "get", "--asset", asset.as_str()].map(str::to_owned);
+        [self.hands.fetch.as_slice(), &words].concat()
     }
 
     /// Proposes the next older point if this one is not whole.
@@ -452,6 +485,23 @@ impl Deed<'_> {
         }
         Ok(Outputs::new())
     }
+}
+
+fn target(at: &str) -> Result<RecoveryTarget, OpsError> {
+    at.parse().map_err(|_| OpsError::NoTime { text: at.to_owned() })
+}
+
+/// Says where a server's data came back to, and how new they are.
+fn recovered(report: &RecoveryReport) -> Result<Outputs, OpsError> {
+    let RecoveryReport { preview, ending, started_server, .. } = report;
+    if *ending != Ending::Succeeded {
+        return Err(OpsError::NotWhole { asset: preview.asset.clone(), ending: *ending });
+    }
+    let mut outputs = text_output("target", &preview.to.display().to_string());
+    let replayed = started_server.as_ref().and_then(|server| server.last_commit);
+    let time = replayed.or(preview.last_commit).unwrap_or(preview.consistent);
+    outputs.insert("time".to_owned(), Output::Time(time));
+    Ok(outputs)
 }
 
 fn text_output(name: &str, text: &str) -> Outputs {

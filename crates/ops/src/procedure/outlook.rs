@@ -11,6 +11,7 @@ use lifeboat_model::{
 use lifeboat_plan::plan::runbook::{Action, Step as PlannedStep};
 use lifeboat_plan::plan::tier::Tier;
 use lifeboat_plan::value::duration::Span;
+use lifeboat_postgres::recovery::RecoveryTarget;
 use lifeboat_runbook::entry::AttemptEnding;
 use lifeboat_runbook::{Entry, Fact};
 use serde::Serialize;
@@ -20,8 +21,9 @@ use super::{Procedure, ProcedureError};
 use crate::error::{OpsError, Trouble, explain};
 use crate::holdings;
 use crate::point::{At, Point};
-use crate::recovery::{self, RecoveryOptions, has_base_backups};
-use crate::restore::{self, Destination, RestoreOptions, RestorePreview};
+use crate::recovery::in_place::{self, InPlaceOptions};
+use crate::recovery::{self, RecoveryOptions, has_base_backups, has_base_backups_alone};
+use crate::restore::{self, Destination, RestoreOptions};
 use crate::thaw::ThawForecast;
 use crate::wire::Site;
 
@@ -143,7 +145,8 @@ pub fn look_ahead(
     let mut troubles = BTreeMap::new();
     if !needed.is_empty() {
         let report = holdings::recovery_points(site, None, events, cancel)?;
-        choice = choose(&report.points, &needed, at);
+        let alone = needed.iter().filter(|asset| has_base_backups_alone(site, asset));
+        choice = choose(&report.points, &needed, &alone.cloned().collect(), at);
         troubles = report.troubles;
         if choice.chosen.is_none() {
             let (scenario, when) = (procedure.name().clone(), at.to_string());
@@ -194,8 +197,13 @@ struct Choice {
     rejected: Vec<RejectedPoint>,
 }
 
-/// Chooses the newest point that holds what is needed. Pure.
-fn choose(points: &[Point], needed: &BTreeSet<AssetName>, at: At) -> Choice {
+/// Chooses the newest point that holds what is needed; `bases` come back from base backups alone. Pure.
+fn choose(
+    points: &[Point],
+    needed: &BTreeSet<AssetName>,
+    bases: &BTreeSet<AssetName>,
+    at: At,
+) -> Choice {
     let mut choice = Choice::default();
     for point in points {
         let why = unsuitable(point, needed, at);
@@ -207,7 +215,7 @@ fn choose(points: &[Point], needed: &BTreeSet<AssetName>, at: At) -> Choice {
             }
             (None, None) => {
                 let (name, time) = match at {
-                    At::Latest => (point.name.clone(), point.time),
+                    At::Latest => (point.name.clone(), makes_sense_from(point, bases)),
                     // Whoever names a moment gets it from what can go to any moment.
                     At::Time(time) => (time.to_string(), time),
                 };
@@ -221,6 +229,15 @@ fn choose(points: &[Point], needed: &BTreeSet<AssetName>, at: At) -> Choice {
         }
     }
     choice
+}
+
+/// Returns the moment of a point from which base backups can lead to it: what was read while they were made makes sense
+/// only once they ended.
+fn makes_sense_from(point: &Point, bases: &BTreeSet<AssetName>) -> Timestamp {
+    let members = point.members.iter().map(|member| &member.capture);
+    let ended =
+        members.filter(|capture| bases.contains(&capture.asset)).filter_map(|own| own.ended);
+    ended.fold(point.time, Timestamp::max)
 }
 
 /// Says why a point will not do.
@@ -262,11 +279,11 @@ fn restores(
         };
         let at = point.map_or("latest", |point| point.at.as_str());
         let forecast = match &what.to {
-            None => preview(site, &what.asset, at, heard).map(|preview| {
-                found.target = preview.target;
-                found.what = preview.replaces;
-                found.is_kept = preview.keeps_replaced;
-                preview.thaw
+            None => replacing(site, &what.asset, point, heard).map(|would| {
+                found.target = would.target;
+                found.what = would.replaces;
+                found.is_kept = would.is_kept;
+                would.thaw
             }),
             Some(_) if has_archive => cold_beside(site, &what.asset, at, heard),
             Some(_) => Ok(None),
@@ -301,25 +318,33 @@ fn cold_beside(
     Ok(restore::preview(site, &options, events, cancel)?.thaw)
 }
 
-fn preview(
-    site: &Site,
-    asset: &AssetName,
-    at: &str,
-    (events, cancel): (&dyn EventSink, &Cancel),
-) -> Result<RestorePreview, OpsError> {
-    if has_base_backups(site, asset) && !has_dumps(site, asset) {
-        let what = format!("putting base backups of `{asset}` in place of the database");
-        return Err(OpsError::NotBuilt { what });
-    }
-    let (at, to) = (At::parse(at)?, Destination::InPlace);
-    let options = RestoreOptions { at, ..RestoreOptions::new(asset.clone(), to) };
-    restore::preview(site, &options, events, cancel)
+/// What a restore in place would do.
+struct InPlace {
+    target: String,
+    replaces: Vec<String>,
+    is_kept: bool,
+    thaw: Option<ThawForecast>,
 }
 
-fn has_dumps(site: &Site, asset: &AssetName) -> bool {
-    use lifeboat_plan::plan::asset::Base;
-    let postgres = site.asset(asset).ok().and_then(|asset| asset.postgres());
-    postgres.is_some_and(|postgres| postgres.base != Base::Physical)
+fn replacing(
+    site: &Site,
+    asset: &AssetName,
+    point: Option<&ChosenPoint>,
+    (events, cancel): (&dyn EventSink, &Cancel),
+) -> Result<InPlace, OpsError> {
+    if has_base_backups_alone(site, asset) {
+        let target = point.map_or(RecoveryTarget::Latest, |point| RecoveryTarget::Time(point.time));
+        let options = InPlaceOptions::new(asset.clone(), target);
+        let preview = in_place::preview(site, &options, events, cancel)?;
+        let replaces = preview.replaces.iter().map(|path| path.display().to_string()).collect();
+        let target = preview.recovery.to.display().to_string();
+        return Ok(InPlace { target, replaces, is_kept: true, thaw: preview.recovery.thaw });
+    }
+    let at = point.map_or(Ok(At::Latest), |point| At::parse(&point.at))?;
+    let options = RestoreOptions { at, ..RestoreOptions::new(asset.clone(), Destination::InPlace) };
+    let preview = restore::preview(site, &options, events, cancel)?;
+    let (target, replaces, is_kept) = (preview.target, preview.replaces, preview.keeps_replaced);
+    Ok(InPlace { target, replaces, is_kept, thaw: preview.thaw })
 }
 
 fn steps(
@@ -462,7 +487,7 @@ mod tests {
             point(200, &whole),
             point(100, &whole),
         ];
-        let choice = choose(&points, &needed(), At::Latest);
+        let choice = choose(&points, &needed(), &BTreeSet::new(), At::Latest);
         let chosen = choice.chosen.unwrap();
         assert_eq!((chosen.at.as_str(), chosen.time), (points[2].name.as_str(), points[2].time));
         assert_eq!(chosen.older.as_deref(), Some(points[3].name.as_str()));
@@ -495,10 +520,22 @@ mod tests {
         let whole = [("database", true), ("media", true)];
         let points = [point(200, &whole), point(100, &whole)];
         let moment = Timestamp::from_second(1_700_000_150).unwrap();
-        let choice = choose(&points, &needed(), At::Time(moment));
+        let choice = choose(&points, &needed(), &BTreeSet::new(), At::Time(moment));
         assert_eq!(choice.chosen.unwrap().time, moment);
         assert_eq!(choice.rejected[0].why, "it is later than the time that was asked for");
         let before = Timestamp::from_second(1_700_000_050).unwrap();
-        assert_eq!(choose(&points, &needed(), At::Time(before)).chosen, None);
+        assert_eq!(choose(&points, &needed(), &BTreeSet::new(), At::Time(before)).chosen, None);
+    }
+
+    #[test]
+    fn a_base_backup_leads_to_a_point_only_once_it_ended() {
+        let mut points = [point(200, &[("database", true), ("media", true)])];
+        let ended = points[0].time + jiff::SignedDuration::from_secs(3);
+        points[0].members[0].capture.ended = Some(ended);
+        let bases = BTreeSet::from(["database".parse().unwrap()]);
+        let chosen = choose(&points, &needed(), &bases, At::Latest).chosen.unwrap();
+        assert_eq!((chosen.time, chosen.at.as_str()), (ended, points[0].name.as_str()));
+        let chosen = choose(&points, &needed(), &BTreeSet::new(), At::Latest).chosen.unwrap();
+        assert_eq!(chosen.time, points[0].time);
     }
 }

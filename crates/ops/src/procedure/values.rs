@@ -78,6 +78,11 @@ impl Values {
         self
     }
 
+    /// Returns what a name stands for; nothing for what only steps give.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
     /// Sets a name to what there is; a person who has no phone has an empty number.
     fn set(&mut self, name: &str, value: Option<&impl ToString>) {
         self.0.insert(name.to_owned(), value.map(ToString::to_string).unwrap_or_default());

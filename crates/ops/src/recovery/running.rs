@@ -29,7 +29,7 @@ pub struct Started {
 
 /// Returns the command by which the server fetches the log.
 pub(super) fn restore_command(options: &RecoveryOptions) -> String {
-    let socket = (options.start == Start::AndWait).then(|| socket_beside(&options.to));
+    let socket = (options.start != Start::No).then(|| socket_beside(&options.to));
     fetch_command(&options.fetch, socket.as_deref())
 }
 
@@ -67,11 +67,29 @@ impl Recovery<'_> {
                 .start(data, &manifest.limits)
                 .map_err(OpsError::from)
                 .and_then(|server| self.wait(&server, &environment));
+            let started = self.end(started, &programs, data);
             served.cancel();
             // Who replays has told what was wrong with the log; what is left is the end of serving it.
             serving.and_then(|serving| serving.join().ok()).and_then(told);
             started
         })
+    }
+
+    /// Shuts the server down again if that is wanted, also one that did not get where it should: it would stand in the
+    /// way of the next attempt.
+    fn end(
+        &self,
+        started: Result<Started, OpsError>,
+        programs: &ServerPrograms,
+        data: &Path,
+    ) -> Result<Started, OpsError> {
+        if self.options.start != Start::AndStop {
+            return started;
+        }
+        match (started, programs.stop(data)) {
+            (Ok(started), stopped) => Ok(stopped.map(|()| started)?),
+            (Err(error), _) => Err(error),
+        }
     }
 
     fn wait(

@@ -50,7 +50,7 @@ use lifeboat_postgres::base::Manifest;
 use lifeboat_postgres::enclosure::{Enclosure, EnclosureError, Isolation, Walls, installation};
 use lifeboat_postgres::recovery::RecoveryTarget;
 use lifeboat_postgres::recovery::placement::Owner;
-use lifeboat_postgres::recovery::settings::AtTarget;
+use lifeboat_postgres::recovery::settings::{AtTarget, Place as Standing};
 use lifeboat_postgres::recovery::start::{Progress, ServerPrograms, StartError};
 use lifeboat_postgres::recovery::throwaway::{Throwaway, ThrowawayServer, Use};
 use lifeboat_postgres::{ClientEnvironment, Conninfo, DatabaseName, Server};
@@ -317,6 +317,7 @@ impl SandboxOptions {
                 Use::Write => AtTarget::Promote,
             },
             keeping: Keeping::Throwaway,
+            standing: Standing::Beside,
         }
     }
 }

@@ -1,14 +1,20 @@
 //! Restoring files.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use lifeboat_model::instant::compact_instant;
+use lifeboat_plan::plan::runbook::Extent;
 use lifeboat_repository::restore::{self, Existing, Remark, RestoreOptions, RestoreReport};
 use lifeboat_repository::{RepositoryError, Snapshot};
+use lifeboat_tiers::durable;
 
-use super::stage::Stage;
+use super::stage::{Stage, suffix_of};
 use super::{Done, Restoration};
+use crate::command::{CommandLine, NO_LIMIT};
 use crate::error::OpsError;
+
+/// Directories above what is prepared, which stay where they are made.
+const PRIVATE: u32 = 0o700;
 
 /// Says what a restore in place replaces.
 pub(super) fn replaced(snapshot: &Snapshot) -> (String, Vec<String>) {
@@ -39,13 +45,16 @@ impl Restoration<'_> {
 
     /// Restores beside the live paths, then swaps; until then they are untouched.
     pub(super) fn files_in_place(&self) -> Result<Done, OpsError> {
-        let suffix = format!(".before-{}", compact_instant(self.started));
+        let suffix = suffix_of(self.started);
         let paths: Vec<PathBuf> = self.chosen.snapshot.paths.iter().map(PathBuf::from).collect();
         if paths.iter().any(|path| path.parent().is_none()) {
             let what = "restoring `/` in place; restore it to a directory, which".to_owned();
             return Err(OpsError::NotBuilt { what });
         }
         let stage = Stage::prepare(&paths, self.site.name(), &suffix)?;
+        if self.options.extent == Extent::Missing {
+            paths.iter().try_for_each(|path| self.begin_with_what_is_there(path, &stage))?;
+        }
         let mut all = RestoreReport::default();
         for path in &paths {
             let options = RestoreOptions {
@@ -66,5 +75,23 @@ impl Restoration<'_> {
         }
         let kept_aside = stage.swap()?;
         Ok(Done { files: Some(all), kept_aside, ..Done::default() })
+    }
+
+    /// Copies what is at a live path to where it is prepared, so that only what is missing or differs is fetched, and what
+    /// is there besides stays. A copy, as what differs is written into the file, and the old state has to stay as it is.
+    fn begin_with_what_is_there(&self, path: &Path, stage: &Stage) -> Result<(), OpsError> {
+        if path.symlink_metadata().is_err() {
+            return Ok(());
+        }
+        let prepared = stage.root_of(path).join(path.strip_prefix("/").unwrap_or(path));
+        let above = prepared.parent().unwrap_or(Path::new("/"));
+        let failed = |source| OpsError::Io { action: "make", path: above.to_owned(), source };
+        durable::create_directories(above, PRIVATE).map_err(failed)?;
+        // Owners, modes, times, attributes, links and holes as they are; blocks are shared where the file system can.
+        let words = ["cp", "--archive", "--reflink=auto", "--no-target-directory", "--"];
+        let words = words.map(OsString::from).into_iter();
+        let words = words.chain([path.as_os_str().to_owned(), prepared.into_os_string()]);
+        CommandLine::new(words, NO_LIMIT).run(self.cancel)?;
+        Ok(())
     }
 }

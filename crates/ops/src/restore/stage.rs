@@ -19,7 +19,8 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use lifeboat_model::SiteName;
+use lifeboat_model::instant::compact_instant;
+use lifeboat_model::{SiteName, Timestamp};
 use lifeboat_tiers::durable;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
@@ -134,13 +135,7 @@ impl Swapped {
 
 /// Gives a live path its restored state and keeps the old one aside.
 fn swap_one(live: &Path, restored: &Path, suffix: &str) -> io::Result<Swapped> {
-    let mut aside = None;
-    if live.symlink_metadata().is_ok() {
-        let mut name = live.as_os_str().to_owned();
-        name.push(suffix);
-        rename(live, Path::new(&name))?;
-        aside = Some(PathBuf::from(name));
-    }
+    let aside = set_aside(live, suffix)?;
     if let Err(error) = rename(restored, live) {
         if let Some(aside) = &aside {
             rename(aside, live)?;
@@ -148,6 +143,22 @@ fn swap_one(live: &Path, restored: &Path, suffix: &str) -> io::Result<Swapped> {
         return Err(error);
     }
     Ok(Swapped { live: live.to_owned(), restored: restored.to_owned(), aside })
+}
+
+/// Keeps what is at a path, if anything is, under its name and `suffix`; returns where that is.
+pub(crate) fn set_aside(live: &Path, suffix: &str) -> io::Result<Option<PathBuf>> {
+    if live.symlink_metadata().is_err() {
+        return Ok(None);
+    }
+    let mut name = live.as_os_str().to_owned();
+    name.push(suffix);
+    rename(live, Path::new(&name))?;
+    Ok(Some(PathBuf::from(name)))
+}
+
+/// Returns what the names of what a restore keeps aside end with.
+pub(crate) fn suffix_of(started: Timestamp) -> String {
+    format!(".before-{}", compact_instant(started))
 }
 
 /// Makes an empty directory, removing what a killed restore left.

@@ -3,10 +3,9 @@
 use super::walk::{StepAt, actions, steps};
 use super::{Inputs, Problem, Rule, Severity};
 use crate::place::Path;
-use crate::plan::asset::Base;
 use crate::plan::check::Probe;
 use crate::plan::people::Channel;
-use crate::plan::runbook::{Action, RestoreWhat};
+use crate::plan::runbook::Action;
 
 pub(super) const RULE: Rule =
     Rule { code: "not-built", severity: Severity::Note, needs_whole: false, check };
@@ -56,18 +55,8 @@ fn unable(inputs: &Inputs<'_>, action: &Action) -> Option<String> {
             let mut unbuilt = via.filter(|name| !is_built(inputs.document.notify.get(*name)));
             unbuilt.next().map(|name| format!("nobody can be told by `{name}`"))
         }
-        Action::Restore(restore) if is_base_in_place(inputs, &restore.restore) => Some(format!(
-            "`{}` has base backups alone, which are not put in place of a database",
-            restore.restore.asset
-        )),
         _ => None,
     }
-}
-
-fn is_base_in_place(inputs: &Inputs<'_>, what: &RestoreWhat) -> bool {
-    let asset = inputs.document.assets.get(&what.asset);
-    let postgres = asset.and_then(|asset| asset.postgres());
-    what.to.is_none() && postgres.is_some_and(|postgres| postgres.base == Base::Physical)
 }
 
 fn sends_mail(inputs: &Inputs<'_>, name: &lifeboat_model::CheckName) -> bool {

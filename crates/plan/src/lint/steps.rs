@@ -1,9 +1,11 @@
-//! Steps that cannot be told apart, are left out without a reason, or are missing altogether.
+//! Steps that cannot be told apart, are left out without a reason, want what cannot be, or are missing altogether.
 
 use std::collections::BTreeSet;
 
-use super::walk::{StepAt, steps};
+use super::walk::{StepAt, actions, steps};
 use super::{Inputs, Problem, Rule, Severity, runbook_path};
+use crate::place::Path;
+use crate::plan::runbook::{Action, Extent};
 
 pub(super) const RULE: Rule =
     Rule { code: "steps", severity: Severity::Error, needs_whole: false, check };
@@ -30,8 +32,25 @@ fn check(inputs: &Inputs<'_>) -> Vec<Problem> {
             );
         }
         problems.extend(unexplained(&at));
+        for (path, action) in actions(&at) {
+            problems.extend(halved(inputs, &path, action));
+        }
     }
     problems
+}
+
+/// Only files in their place can come back in part.
+fn halved(inputs: &Inputs<'_>, path: &Path, action: &Action) -> Option<Problem> {
+    let Action::Restore(restore) = action else { return None };
+    let what = &restore.restore;
+    let asset = inputs.document.assets.get(&what.asset)?;
+    let fits = asset.files().is_some() && what.to.is_none();
+    (what.extent != Extent::Everything && !fits).then(|| {
+        let message = format!("`{}` cannot come back in part there", what.asset);
+        Problem::at_value(path.then("restore").then("extent"), message)
+            .label("for files that go where they were")
+            .help("leave out extent")
+    })
 }
 
 fn unexplained(at: &StepAt<'_>) -> Option<Problem> {

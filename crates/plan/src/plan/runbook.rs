@@ -207,6 +207,18 @@ table! {
         at: Option<Template>,
         /// Where to, if not to where it was.
         to: Option<Template>,
+        /// How much of an asset of files comes back to where it was.
+        extent: Extent = Extent::Everything,
+    }
+}
+
+words! {
+    /// How much of files comes back to where they were.
+    pub enum Extent {
+        /// All of them, and nothing else is there afterwards.
+        Everything = "everything",
+        /// What is missing or differs; what is there besides stays.
+        Missing = "missing-or-different",
     }
 }
 

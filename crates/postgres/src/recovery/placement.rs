@@ -198,12 +198,18 @@ impl Placement {
         tablespaces.iter().map(place).collect()
     }
 
+    /// Fails if a server may run there; changes nothing.
+    pub fn check_unused(&self) -> Result<(), PlacementError> {
+        match exists(&self.data.join("postmaster.pid"))? {
+            true => Err(PlacementError::InUse { data: self.data.clone() }),
+            false => Ok(()),
+        }
+    }
+
     /// Fails unless what is there may be replaced; changes nothing.
     pub fn check(&self, before: Before) -> Result<(), PlacementError> {
+        self.check_unused()?;
         let data = self.data.clone();
-        if exists(&self.data.join("postmaster.pid"))? {
-            return Err(PlacementError::InUse { data });
-        }
         let linked = self.tablespaces.iter().filter(|tablespace| tablespace.is_linked);
         match before {
             Before::Empty => {

@@ -30,6 +30,9 @@ const ABSENT_MAX: u32 = 25;
 /// The port of a server that listens on a socket only; there it is a part of a file's name.
 pub(super) const PORT: &str = "5432";
 
+/// How long a server may take to write out what it has in memory when it is shut down, in seconds.
+const STOP_SECONDS: &str = "3600";
+
 /// How much of a server's log an error shows.
 const LOG_LINES_MAX: usize = 12;
 
@@ -75,6 +78,12 @@ pub enum StartError {
         /// The last words of its log.
         log: String,
     },
+    /// It does not shut down.
+    #[error("the server could not be shut down: {why}")]
+    Stop {
+        /// What `pg_ctl` said.
+        why: String,
+    },
     /// It waits before its target.
     #[error("the server stopped replaying before its target: {log}")]
     Stalled {
@@ -93,7 +102,7 @@ impl Classify for StartError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::NoPrograms { .. } => ErrorKind::NotFound,
-            Self::Run(_) => ErrorKind::Unavailable,
+            Self::Run(_) | Self::Stop { .. } => ErrorKind::Unavailable,
             Self::Ended { .. } | Self::Stalled { .. } => ErrorKind::Conflict,
             Self::Server(source) => source.kind(),
             Self::Enclosure(source) => source.kind(),
@@ -139,7 +148,6 @@ impl ServerPrograms {
 
     /// Starts the server of a data directory, as the user whose it is.
     pub fn start(&self, data: &Path, wanted: &ServerLimits) -> Result<RestoredServer, StartError> {
-        let metadata = fs::metadata(data).map_err(StartError::Run)?;
         let log = data.join(LOG);
         let mut options = format!(
             // On a socket there is no TLS, and certificates may be on another machine.
@@ -149,19 +157,40 @@ impl ServerPrograms {
         for (name, value) in limits(wanted) {
             write!(options, " -c {name}={value}").expect("a string takes whatever is written");
         }
-        let mut command = Command::new(self.directory.join("pg_ctl"));
+        let mut command = self.control(data)?;
         command.args(["start", "--no-wait", "--silent", "--pgdata"]).arg(data);
         command.arg("--log").arg(&log).arg("--options").arg(options);
-        command.env_clear().env("PATH", "/usr/bin:/bin").env("LC_ALL", "C.UTF-8").current_dir("/");
-        command.stdin(Stdio::null());
-        if nix::unistd::geteuid().is_root() {
-            command.uid(metadata.uid()).gid(metadata.gid());
-        }
         let output = command.output().map_err(StartError::Run)?;
         if output.status.success() {
             return Ok(RestoredServer { data: data.to_owned(), log });
         }
         Err(StartError::Ended { log: String::from_utf8_lossy(&output.stderr).trim().to_owned() })
+    }
+
+    /// Shuts the server of a data directory down and waits until it has ended; none need run.
+    pub fn stop(&self, data: &Path) -> Result<(), StartError> {
+        if !data.join("postmaster.pid").exists() {
+            return Ok(());
+        }
+        let mut command = self.control(data)?;
+        command.args(["stop", "--wait", "--silent", "--mode", "fast", "--timeout", STOP_SECONDS]);
+        let output = command.arg("--pgdata").arg(data).output().map_err(StartError::Run)?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(StartError::Stop { why: String::from_utf8_lossy(&output.stderr).trim().to_owned() })
+    }
+
+    /// Returns `pg_ctl`, as the user whose the data directory is.
+    fn control(&self, data: &Path) -> Result<Command, StartError> {
+        let metadata = fs::metadata(data).map_err(StartError::Run)?;
+        let mut command = Command::new(self.directory.join("pg_ctl"));
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("LC_ALL", "C.UTF-8").current_dir("/");
+        command.stdin(Stdio::null());
+        if nix::unistd::geteuid().is_root() {
+            command.uid(metadata.uid()).gid(metadata.gid());
+        }
+        Ok(command)
     }
 }
 
