@@ -19,6 +19,7 @@ pub mod emulators;
 pub mod interrupt;
 pub mod line;
 mod needs;
+pub mod platform;
 pub mod postgres;
 pub mod power;
 pub mod program;

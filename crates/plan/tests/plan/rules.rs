@@ -250,6 +250,10 @@ fn steps_with_one_name_or_no_reason() {
     let skipped = "[[steps]]\nid = \"a\"\nwait = \"1s\"\nskip_in = \"drill\"\n";
     says(&small().plus_runbook(skipped), &[("steps", "\"drill\"")]);
     says(&small().plus_runbook("steps = []\n"), &[("steps", "[]")]);
+    let part = "[[steps]]\nid = \"a\"\nrestore = { asset = \"files\", extent = \"missing-or-different\" }\n";
+    says(&small().plus_runbook(part), &[]);
+    let beside = part.replace("extent", "to = \"/srv/beside\", extent");
+    says(&small().plus_runbook(&beside), &[("steps", "\"missing-or-different\"")]);
 }
 
 #[test]

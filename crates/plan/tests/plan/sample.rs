@@ -60,5 +60,6 @@ fn the_runbooks_come_with_the_plan() {
     assert!(matches!(validate.action, Action::Check(_)), "only checks, so they are the action");
     let restore = steps.iter().find(|step| step.id.as_str() == "restore-database").unwrap();
     assert!(matches!(restore.action, Action::Restore(_)));
-    assert_eq!(restore.check.len(), 1, "checks beside another action tell that it worked");
+    let start = steps.iter().find(|step| step.id.as_str() == "start-database").unwrap();
+    assert_eq!(start.check.len(), 1, "checks beside another action tell that it worked");
 }

@@ -1,0 +1,101 @@
+//! Services of others, as far as a platform can tell: they take what is sent to them, and tell what that was.
+
+use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+/// Takes mails, or what HTTP brings, until the process ends.
+pub struct Sink {
+    address: SocketAddr,
+    taken: Arc<Mutex<Vec<String>>>,
+}
+
+impl Sink {
+    /// Takes mails; each is told as its recipients and its text.
+    pub fn of_mail() -> Self {
+        Self::listen(take_mail)
+    }
+
+    /// Takes requests; each is told as its method, path and body.
+    pub fn of_requests() -> Self {
+        Self::listen(take_request)
+    }
+
+    fn listen(take: fn(TcpStream) -> std::io::Result<Option<String>>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, taken) = (listener.local_addr().unwrap(), Arc::<Mutex<Vec<_>>>::default());
+        let told = Arc::clone(&taken);
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let told = Arc::clone(&told);
+                thread::spawn(move || {
+                    if let Ok(Some(text)) = take(stream) {
+                        told.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+                    }
+                });
+            }
+        });
+        Self { address, taken }
+    }
+
+    /// Returns its port on this host.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Returns what came since this was asked last.
+    pub fn taken(&self) -> Vec<String> {
+        std::mem::take(&mut *self.taken.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn take_mail(mut stream: TcpStream) -> std::io::Result<Option<String>> {
+    let mut lines = BufReader::new(stream.try_clone()?).lines();
+    let mut mail = String::new();
+    stream.write_all(b"220 sink\r\n")?;
+    while let Some(line) = lines.next().transpose()? {
+        let answer = match line.split(' ').next().unwrap_or_default().to_ascii_uppercase().as_str()
+        {
+            "RCPT" => {
+                mail.push_str(&line);
+                mail.push('\n');
+                "250 taken"
+            }
+            "DATA" => {
+                stream.write_all(b"354 go on\r\n")?;
+                let text = lines.by_ref().map_while(Result::ok).take_while(|line| line != ".");
+                mail.push_str(&text.collect::<Vec<_>>().join("\n"));
+                "250 taken"
+            }
+            "QUIT" => {
+                stream.write_all(b"221 bye\r\n")?;
+                break;
+            }
+            _ => "250 sink",
+        };
+        stream.write_all(format!("{answer}\r\n").as_bytes())?;
+    }
+    Ok(Some(mail).filter(|mail| !mail.is_empty()))
+}
+
+fn take_request(mut stream: TcpStream) -> std::io::Result<Option<String>> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let (mut head, mut length) = (String::new(), 0);
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line)? == 0 || line == "\r\n" {
+            break;
+        }
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap_or(0);
+        }
+        if head.is_empty() {
+            head = line.trim_end().trim_end_matches(" HTTP/1.1").to_owned();
+        }
+    }
+    let mut body = String::new();
+    reader.take(length).read_to_string(&mut body)?;
+    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
+    Ok(Some(format!("{head} {body}")).filter(|_| !head.is_empty()))
+}
