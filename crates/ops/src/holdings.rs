@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::catalog::body::{AssetBackedUp, Body, SnapshotsMissing};
 use crate::catalog::view::{View, Wanted};
 use crate::error::{OpsError, Trouble};
+use crate::ladder::Ladder;
 use crate::point::{Capture, Point, captures, points, roles};
 use crate::standing::Standing;
 use crate::state::State;
@@ -70,6 +71,13 @@ impl Holdings {
         }
         holdings.points = points(&roles(site.plan()), &holdings.captures);
         holdings.doubt_damaged(view)?;
+        let ladder = Ladder::load(view, site.plan())?;
+        for point in &mut holdings.points {
+            let held = point.members.iter().flat_map(|member| member.capture.copies.keys());
+            let held: BTreeSet<_> = held.cloned().collect();
+            let on = |tier: TierName| Some((tier.clone(), ladder.point(point, &tier)?));
+            point.heights = held.into_iter().filter_map(on).collect();
+        }
         Ok(holdings)
     }
 

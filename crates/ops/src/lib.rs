@@ -12,6 +12,7 @@ pub mod error;
 pub mod holdings;
 pub mod jobs;
 pub mod key;
+pub mod ladder;
 pub mod lock_keeping;
 pub mod named_tier;
 pub mod plan_archive;

@@ -17,6 +17,7 @@ use lifeboat_repository::Snapshot;
 use serde::{Serialize, Serializer};
 
 use crate::error::OpsError;
+use crate::ladder::Height;
 
 /// Which moment is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -193,6 +194,8 @@ pub struct Point {
     pub missing: Vec<AssetName>,
     /// Tiers that hold all of it, none of which was found damaged.
     pub whole_on: Vec<TierName>,
+    /// How far up it is on each tier that holds all of it: as far as the least proven of its members.
+    pub heights: BTreeMap<TierName, Height>,
 }
 
 /// Ties captures to points, the newest first.
@@ -255,7 +258,8 @@ fn point(
     let whole_on = members.iter().map(|member| member.capture.copies.keys().collect());
     let whole_on: Option<BTreeSet<_>> = whole_on.reduce(|all: BTreeSet<_>, one| &all & &one);
     let whole_on = whole_on.unwrap_or_default().into_iter().cloned().collect();
-    Point { name: compact_instant(time), time, members, missing, whole_on }
+    let heights = BTreeMap::new();
+    Point { name: compact_instant(time), time, members, missing, whole_on, heights }
 }
 
 /// Chooses one of an asset's captures, which come the oldest first.

@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use lifeboat_model::{Cancel, EventSink, Exit, JobId, Outcome, SiteName, TierName, Timestamp};
+use lifeboat_plan::Plan;
 use lifeboat_repository::check::{
     self, CheckOptions, CheckReport, Finding, ReadData, RollingShare, Severity,
 };
@@ -247,6 +248,13 @@ fn to_record(
     }
 }
 
+/// Returns within which time everything on a tier is read once.
+pub(crate) fn cycle(plan: &Plan, tier: &TierName) -> Duration {
+    let cycle = Duration::from(plan.verification().full_within);
+    let retention = plan.tiers().get(tier).and_then(|tier| tier.keep.reach());
+    retention.map_or(cycle, |retention| retention.min(cycle))
+}
+
 /// Chooses what is read, so that everything is read once in a cycle.
 fn chosen(
     open: &OpenSite<'_>,
@@ -260,11 +268,8 @@ fn chosen(
         Share::AfterBackup => {}
     }
     let plan = open.site().plan();
-    let rules = plan.verification();
-    let retention = plan.tiers().get(tier).and_then(|tier| tier.keep.reach());
-    let cycle = Duration::from(rules.full_within);
-    let cycle = retention.map_or(cycle, |retention| retention.min(cycle));
-    let least = cycle.mul_f64(rules.after_backup.read_data.fraction());
+    let cycle = cycle(plan, tier);
+    let least = cycle.mul_f64(plan.verification().after_backup.read_data.fraction());
     let covered = read_until(open, tier)?;
     let elapsed = covered.and_then(|until| Duration::try_from(now.duration_since(until)).ok());
     let window = elapsed.unwrap_or_default().max(least);

@@ -137,6 +137,7 @@ impl List {
                 Body::Restored(restored) => restored.asset == *asset,
                 Body::ThawRequested(requested) => requested.asset == *asset,
                 Body::RestoreVerified(verified) => verified.asset == *asset,
+                Body::RestoreTested(tested) => tested.assets.iter().any(|a| a.asset == *asset),
                 Body::JobStarted(started) => started.assets.contains(asset),
                 _ => false,
             })
@@ -183,6 +184,9 @@ fn about(body: &Body) -> String {
         }
         Body::RestoreVerified(verified) => {
             format!("{} from {}: {}", verified.asset, verified.tier, verified.outcome)
+        }
+        Body::RestoreTested(tested) => {
+            format!("{} with seed {}: {}", tested.test, tested.seed, tested.outcome)
         }
         Body::RecoveryEnded(ended) => {
             format!("{} {}: {}", ended.scenario, ended.run, ended.outcome)

@@ -3,8 +3,9 @@
 use std::fmt::{self, Write as _};
 
 use clap::Args;
-use lifeboat_model::{AssetName, Exit, TierName};
+use lifeboat_model::{AssetName, Exit, Outcome, TierName};
 use lifeboat_ops::holdings::{self, PointsReport};
+use lifeboat_ops::ladder::{Height, Rung};
 use lifeboat_ops::point::Point;
 use serde::Serialize;
 
@@ -32,7 +33,7 @@ impl Answer for Listed {
         if points.is_empty() {
             writeln!(page, "no recovery points; `lifeboat backup` makes one")?;
         } else {
-            let mut table = Table::new(["Point", "Time", "Holds", "Lacks", "Whole on"]);
+            let mut table = Table::new(["Point", "Time", "Holds", "Lacks", "Whole on", "Proof"]);
             for point in points {
                 row(point, &mut table);
             }
@@ -72,7 +73,36 @@ fn row(point: &Point, table: &mut Table) {
         holds.join(", ").into(),
         Cell::new(lacks.join(", "), Tone::Warning),
         whole.join(", ").into(),
+        proof(point),
     ]);
+}
+
+/// Says how far up a point is on each tier, and since when; a doubt stands beside it.
+fn proof(point: &Point) -> Cell {
+    let told: Vec<String> = point
+        .heights
+        .iter()
+        .map(|(tier, height)| {
+            let Height { rung, since, doubt, .. } = height;
+            let since = time::instant(*since);
+            match doubt {
+                None => format!("{tier}: {rung} since {since}"),
+                Some(doubt) => {
+                    format!("{tier}: {rung} since {since}, {}: {}", doubt.rung, doubt.outcome)
+                }
+            }
+        })
+        .collect();
+    let doubts = point.heights.values().filter_map(|height| height.doubt.as_ref());
+    let worst = doubts.map(|doubt| doubt.outcome).max();
+    let highest = point.heights.values().map(|height| height.rung).max();
+    let tone = match (worst, highest) {
+        (Some(Outcome::Failed), _) => Tone::Bad,
+        (Some(_), _) => Tone::Warning,
+        (None, Some(Rung::Proven)) => Tone::Good,
+        (None, _) => Tone::Plain,
+    };
+    Cell::new(told.join("; "), tone)
 }
 
 impl Points {

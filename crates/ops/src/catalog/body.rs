@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lifeboat_model::{
-    AssetName, EntryId, JobId, Lsn, Outcome, PackId, PlanId, RecordId, RepositoryId, RunId,
-    RunbookId, ScenarioName, SnapshotId, TierName,
+    AssetName, EntryId, JobId, Lsn, Outcome, PackId, PlanId, RecordId, RepositoryId,
+    RestoreTestName, RunId, RunbookId, ScenarioName, SnapshotId, TierName,
 };
 use lifeboat_model::{Timestamp, WriterId};
 use lifeboat_postgres::base::inventory::Tablespace;
@@ -41,6 +41,8 @@ pub enum Body {
     ThawRequested(ThawRequested),
     /// An asset was recovered into a sandbox and checked.
     RestoreVerified(RestoreVerified),
+    /// A restore test is over.
+    RestoreTested(RestoreTested),
     /// A recovery is over.
     RecoveryEnded(RecoveryEnded),
     /// Snapshots that were on a tier are no longer there.
@@ -70,6 +72,7 @@ impl Body {
             Self::Restored(_) => "restored",
             Self::ThawRequested(_) => "thaw-requested",
             Self::RestoreVerified(_) => "restore-verified",
+            Self::RestoreTested(_) => "restore-tested",
             Self::RecoveryEnded(_) => "recovery-ended",
             Self::SnapshotsMissing(_) => "snapshots-missing",
             Self::RetentionDecided(_) => "retention-decided",
@@ -289,6 +292,102 @@ pub struct RestoreVerified {
     pub replayed_ms: Option<u64>,
     /// How long all of it took, in milliseconds.
     pub duration_ms: u64,
+}
+
+/// A restore test is over; written once everything that it restored is gone again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoreTested {
+    /// In which job.
+    pub job: JobId,
+    /// Which test of the plan.
+    pub test: RestoreTestName,
+    /// What every choice was made by.
+    pub seed: u32,
+    /// Which moment, as the plan or a person said it.
+    pub at: String,
+    /// The moment that was taken, if that came about.
+    pub moment: Option<Timestamp>,
+    /// The verdict over all of it.
+    pub outcome: Outcome,
+    /// Why it ended early, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+    /// What came back.
+    pub assets: Vec<AssetTested>,
+    /// What the plan's checks showed.
+    pub checks: Vec<TestedCheck>,
+    /// What they showed of a copy that was damaged on purpose, where that was tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control: Option<NegativeControl>,
+    /// What each phase took, in milliseconds.
+    pub phases_ms: BTreeMap<TestPhase, u64>,
+    /// What the test took beside those phases, in milliseconds.
+    pub own_ms: u64,
+    /// When it began.
+    pub started: Timestamp,
+    /// How long all of it took, in milliseconds.
+    pub duration_ms: u64,
+}
+
+/// An asset in a restore test.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AssetTested {
+    /// Which asset.
+    pub asset: AssetName,
+    /// From which tier, once that was chosen.
+    pub tier: Option<TierName>,
+    /// Which snapshot, once that was chosen.
+    pub snapshot: Option<SnapshotId>,
+    /// The moment that its data have.
+    pub time: Option<Timestamp>,
+    /// How well it was kept from reaching anything, if it is a server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Isolation>,
+    /// Whether it came back as it was stored.
+    pub outcome: Outcome,
+    /// What came back, or why nothing did.
+    pub message: String,
+    /// How long that took, in milliseconds.
+    pub duration_ms: u64,
+}
+
+/// What a check of the plan showed in a restore test.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TestedCheck {
+    /// What it showed.
+    #[serde(flatten)]
+    pub result: CheckResult,
+    /// Which of the test's assets it asks.
+    pub assets: BTreeSet<AssetName>,
+}
+
+/// What a test showed of a copy that was damaged on purpose.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NegativeControl {
+    /// Whose copy.
+    pub asset: AssetName,
+    /// What was done to it.
+    pub damage: String,
+    /// Passed if the test failed on it, failed if it did not: then the test is worth nothing.
+    pub outcome: Outcome,
+    /// Which checks noticed it, or why none could.
+    pub message: String,
+}
+
+/// A part of a restore test whose time is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TestPhase {
+    /// Finding out what is read from where, and waiting until it can be.
+    Fetch,
+    /// Reading from the tier and writing the files.
+    Restore,
+    /// A server replays its log until it answers.
+    Replay,
+    /// Asking, on a damaged copy too.
+    Check,
+    /// Removing all of it.
+    Teardown,
 }
 
 /// A recovery is over.

@@ -322,6 +322,7 @@ const fn job_of(body: &Body) -> Option<JobId> {
         Body::TierVerified(body) => Some(body.job),
         Body::Restored(body) => Some(body.job),
         Body::RestoreVerified(body) => Some(body.job),
+        Body::RestoreTested(body) => Some(body.job),
         Body::RetentionDecided(body) => Some(body.job),
         Body::RetentionDone(body) => Some(body.job),
         Body::RetentionHeld(_)
@@ -378,6 +379,11 @@ fn subjects_of(body: &Body) -> Vec<Subject<'_>> {
             tier: Some(&body.tier),
             good: body.outcome == lifeboat_model::Outcome::Passed,
         }],
+        Body::RestoreTested(body) => {
+            let good = body.outcome == lifeboat_model::Outcome::Passed;
+            let of = |asset| Subject { asset: Some(asset), tier: None, good };
+            body.assets.iter().map(|tested| of(&tested.asset)).collect()
+        }
         Body::TierAdopted(body) => {
             vec![Subject { asset: None, tier: Some(&body.tier), good: true }]
         }

@@ -471,7 +471,8 @@ mod tests {
         };
         let members = assets.iter().map(member).collect();
         let name = lifeboat_model::instant::compact_instant(time);
-        Point { name, time, members, missing: Vec::new(), whole_on: Vec::new() }
+        let (missing, whole_on, heights) = Default::default();
+        Point { name, time, members, missing, whole_on, heights }
     }
 
     fn needed() -> BTreeSet<AssetName> {

@@ -57,7 +57,8 @@ use lifeboat_postgres::{ClientEnvironment, Conninfo, DatabaseName, Server};
 use nix::unistd::{User, getegid, geteuid};
 use serde::Serialize;
 
-use self::place::{Place, check_length, check_room};
+pub(crate) use self::place::Place;
+use self::place::{check_length, check_room};
 use super::{
     Chosen, Keeping, Manner, Recovery, RecoveryOptions, RecoveryPreview, choose_base, open, running,
 };
@@ -251,6 +252,25 @@ impl Sandbox {
         Ok(self.runtime.block_on(Server::connect(&conninfo, &self.environment))?)
     }
 
+    /// Returns the variables by which clients of PostgreSQL find it as who may do everything.
+    pub(crate) fn client_variables(&self) -> Vec<(String, String)> {
+        let (host, port) = (self.place.path(SOCKET), self.server.port());
+        [
+            ("PGHOST", host.display().to_string()),
+            ("PGPORT", port.to_string()),
+            ("PGUSER", self.superuser().to_owned()),
+            ("PGDATABASE", self.database.to_string()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .to_vec()
+    }
+
+    /// Removes all rows of a database: whatever is asked of it then has to notice that.
+    pub(crate) fn remove_all_rows(&self, database: &DatabaseName) -> Result<(), OpsError> {
+        let removed = self.server.remove_all_rows(database, &self.environment);
+        Ok(self.runtime.block_on(removed)?)
+    }
+
     /// Shuts the server down as an operator would. Its files stay as long as what is returned.
     pub fn stop(self) -> Result<StoppedSandbox, OpsError> {
         self.server.stop()?;
@@ -283,15 +303,20 @@ impl StoppedSandbox {
     }
 }
 
+/// Makes a directory that is removed when what is returned is dropped, or by whoever comes next; what killed
+/// processes left is removed first.
+pub(crate) fn claim(site: &Site, scratch: Option<&Path>) -> Result<Place, OpsError> {
+    let surroundings = site.surroundings();
+    let in_cache = || surroundings.cache_directory.join(FOLDER);
+    let folder = scratch.map_or_else(in_cache, Path::to_owned);
+    // Short, since the path of a socket has to be; what is random stands at the end.
+    let new_name = || uuid_v7(surroundings.now()).simple().to_string().split_off(NAME_BEGINS_AT);
+    Ok(Place::claim(&folder, new_name)?)
+}
+
 impl SandboxOptions {
     fn claim(&self, site: &Site) -> Result<Place, OpsError> {
-        let surroundings = site.surroundings();
-        let in_cache = || surroundings.cache_directory.join(FOLDER);
-        let folder = self.scratch.clone().unwrap_or_else(in_cache);
-        // Short, since the path of a socket has to be; what is random stands at the end.
-        let new_name =
-            || uuid_v7(surroundings.now()).simple().to_string().split_off(NAME_BEGINS_AT);
-        let place = Place::claim(&folder, new_name)?;
+        let place = claim(site, self.scratch.as_deref())?;
         check_length(&place)?;
         Ok(place)
     }
@@ -462,7 +487,7 @@ fn roles(plans: &Conninfo, owner: Owner) -> Vec<String> {
     plans.into_iter().chain(user).chain([USUAL_ROLE.to_owned()]).collect()
 }
 
-pub(super) fn milliseconds(from: Timestamp, to: Timestamp) -> u64 {
+pub(crate) fn milliseconds(from: Timestamp, to: Timestamp) -> u64 {
     let took = Duration::try_from(to.duration_since(from)).unwrap_or_default();
     u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
 }

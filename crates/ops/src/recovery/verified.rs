@@ -30,7 +30,8 @@ use lifeboat_postgres::recovery::throwaway::Use;
 use lifeboat_postgres::verification::directory::{DirectoryError, DirectoryReport, Origin, verify};
 use serde::Serialize;
 
-use self::checks::{Checks, Shown, files};
+use self::checks::{Checks, files};
+pub(crate) use self::checks::{QUESTION_MAX, Shown, ask_in, judge};
 use self::counted::{Counted, find_counted};
 use super::sandbox::{Demand, Sandbox, SandboxOptions, SandboxReport, milliseconds};
 use super::{RecoveryOptions, RecoveryPreview, open};
@@ -40,7 +41,7 @@ use crate::error::{OpsError, Trouble, explain};
 use crate::thaw::ThawOptions;
 use crate::wire::Site;
 
-pub use self::checks::CheckResult;
+pub use self::checks::{CheckResult, OF_PLAN};
 
 /// The version of [`VerifiedReport`] as JSON.
 pub const SCHEMA: u32 = 1;
@@ -302,6 +303,44 @@ fn look_at(
     let report = verify(data, &Origin::from(manifest), &advance, cancel);
     events.emit(Event::Finished { stage: Stage::Data });
     report
+}
+
+/// Returns what a recovery of an asset is planned by, which nobody carries out.
+pub(crate) fn to_plan(asset: &AssetName) -> RecoveryOptions {
+    RecoveryOptions {
+        asset: asset.clone(),
+        target: RecoveryTarget::Latest,
+        tier: None,
+        to: PathBuf::new(),
+        before: Before::Empty,
+        tablespaces: Vec::new(),
+        start: Start::No,
+        fetch: Vec::new(),
+        thaw: ThawOptions::default(),
+    }
+}
+
+/// Opens a sandbox whose files were held against what was backed up before its server was started; tells what that
+/// showed, also if the server did not come up then.
+pub(crate) fn open_looked_at(
+    site: &Site,
+    options: &SandboxOptions,
+    announce: &dyn Fn(&RecoveryPreview),
+    (events, cancel): (&dyn EventSink, &Cancel),
+) -> (Result<Sandbox, OpsError>, Option<CheckResult>) {
+    let mut shown = None;
+    let mut look = |data: &Path, manifest: &Manifest| {
+        let begun = site.surroundings().now();
+        let found = look_at(data, manifest, events, cancel);
+        let mut files = files(&found, &|_| String::new());
+        for finding in found.iter().flat_map(|report| &report.page_findings) {
+            files.note(Outcome::Failed, || finding.to_string());
+        }
+        shown = Some(files.named("files", milliseconds(begun, site.surroundings().now())));
+        Ok(cancel.check()?)
+    };
+    let opened = Sandbox::open_looking(site, options, (announce, &mut look), events, cancel);
+    (opened, shown)
 }
 
 /// What is known when the server did not come up.

@@ -27,6 +27,16 @@ use crate::error::PostgresError;
 use crate::name::DatabaseName;
 use crate::server::Server;
 
+/// Empties every table that people made, without their triggers.
+const REMOVE_ALL_ROWS: &str = "SET default_transaction_read_only = off;
+    SET session_replication_role = replica;
+    DO $$ DECLARE names text; BEGIN
+        SELECT string_agg(format('%I.%I', schemaname, tablename), ', ') INTO names
+            FROM pg_catalog.pg_tables
+            WHERE schemaname NOT IN ('pg_catalog', 'information_schema');
+        IF names IS NOT NULL THEN EXECUTE 'TRUNCATE ' || names || ' CASCADE'; END IF;
+    END $$";
+
 /// Libraries that do things by themselves: schedulers, and those that talk to other servers.
 ///
 /// All others are kept: a resource manager of an extension is needed to replay its part of the log.
@@ -332,6 +342,23 @@ impl ThrowawayServer {
     /// Returns the role that may do everything.
     pub fn superuser(&self) -> &str {
         &self.superuser
+    }
+
+    /// Returns the port that the name of its socket ends with.
+    pub const fn port(&self) -> &'static str {
+        PORT
+    }
+
+    /// Removes all rows of a database. Only a throwaway server can do that, which nobody will miss.
+    pub async fn remove_all_rows(
+        &self,
+        database: &DatabaseName,
+        environment: &ClientEnvironment,
+    ) -> Result<(), PostgresError> {
+        let text = self.connect_string(self.superuser(), database);
+        let server = Server::connect(&Conninfo::parse(&text, environment)?, environment).await?;
+        let session = server.session_as_it_is(database).await?;
+        session.run(REMOVE_ALL_ROWS, || "remove all rows".to_owned()).await
     }
 
     /// Returns the libraries that were not loaded, since they do things by themselves.

@@ -110,7 +110,7 @@ impl Classify for SandboxError {
 
 /// A directory that is removed when this is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     directory: PathBuf,
     lock_path: PathBuf,
     /// Held as long as the directory is there.
@@ -144,12 +144,12 @@ impl Place {
         Err(failed("lock a directory in", folder)(source))
     }
 
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
 
     /// Makes a directory in it.
-    pub(super) fn make(
+    pub(crate) fn make(
         &self,
         name: &str,
         mode: u32,
@@ -165,7 +165,7 @@ impl Place {
     }
 
     /// Removes all of it.
-    pub(super) fn remove(&mut self) -> Result<(), SandboxError> {
+    pub(crate) fn remove(&mut self) -> Result<(), SandboxError> {
         match fs::remove_dir_all(&self.directory) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 Err(failed("remove", &self.directory)(source))

@@ -26,8 +26,11 @@ use crate::wire::{Site, client_environment};
 /// How many findings of a check are told; the others are counted.
 const FINDINGS_MAX: usize = 20;
 
+/// What the names of the plan's checks begin with, which others' do not.
+pub const OF_PLAN: &str = "check ";
+
 /// How long a question of the plan may take.
-const QUESTION_MAX: Duration = Duration::from_mins(1);
+pub(crate) const QUESTION_MAX: Duration = Duration::from_mins(1);
 
 /// What a check showed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +53,7 @@ pub struct CheckResult {
 
 /// What a check showed, before it is named and timed.
 #[derive(Debug, Default)]
-pub(super) struct Shown {
+pub(crate) struct Shown {
     outcome: Option<Outcome>,
     message: String,
     findings: Vec<String>,
@@ -58,21 +61,21 @@ pub(super) struct Shown {
 }
 
 impl Shown {
-    pub(super) fn passed(message: String) -> Self {
+    pub(crate) fn passed(message: String) -> Self {
         Self { message, ..Self::default() }
     }
 
-    pub(super) fn unknown(message: impl Into<String>) -> Self {
+    pub(crate) fn unknown(message: impl Into<String>) -> Self {
         let outcome = Some(Outcome::CouldNotVerify);
         Self { outcome, message: message.into(), ..Self::default() }
     }
 
-    pub(super) fn failed(message: impl Into<String>) -> Self {
+    pub(crate) fn failed(message: impl Into<String>) -> Self {
         Self { outcome: Some(Outcome::Failed), message: message.into(), ..Self::default() }
     }
 
     /// Adds what is wrong.
-    fn note(&mut self, outcome: Outcome, finding: impl FnOnce() -> String) {
+    pub(crate) fn note(&mut self, outcome: Outcome, finding: impl FnOnce() -> String) {
         self.outcome = self.outcome.max(Some(outcome));
         if self.findings.len() < FINDINGS_MAX {
             self.findings.push(finding());
@@ -81,7 +84,7 @@ impl Shown {
         }
     }
 
-    pub(super) fn named(self, name: &str, duration_ms: u64) -> CheckResult {
+    pub(crate) fn named(self, name: &str, duration_ms: u64) -> CheckResult {
         CheckResult {
             name: name.to_owned(),
             outcome: self.outcome.unwrap_or(Outcome::Passed),
@@ -123,7 +126,7 @@ impl Checks<'_> {
             let Probe::Sql(probe) = probe else { continue };
             if probe.asset.as_ref().map_or(only, |named| named == asset) {
                 let check = || self.question(&server, probe);
-                results.push(self.timed(&format!("check {name}"), check)?);
+                results.push(self.timed(&format!("{OF_PLAN}{name}"), check)?);
             }
         }
         Ok(results)
@@ -296,14 +299,8 @@ impl Checks<'_> {
             Some(name) => DatabaseName::new(name),
             None => self.plans_database()?,
         };
-        let environment = client_environment(&self.site.surroundings().environment);
-        let connect = async |role: &str| {
-            let text = self.sandbox.connect_string(role, &database);
-            let conninfo = Conninfo::parse(&text, &environment)?;
-            Server::connect(&conninfo, &environment).await
-        };
         let whom = (&database, probe.role.as_deref());
-        let answer = self.block_on(ask(server, connect, whom, &probe.sql, QUESTION_MAX))?;
+        let answer = ask_in(self.sandbox, server, self.site, whom, &probe.sql)?;
         Ok(judge(answer, probe.expect.as_ref()))
     }
 
@@ -312,6 +309,24 @@ impl Checks<'_> {
         let postgres = asset.postgres().expect("only a database has base backups");
         Ok(self.site.connection(postgres, self.cancel)?.0.database())
     }
+}
+
+/// Asks a sandbox's database as a role; `server` connects as who may do everything there.
+pub(crate) fn ask_in(
+    sandbox: &Sandbox,
+    server: &Server,
+    site: &Site,
+    (database, role): (&DatabaseName, Option<&str>),
+    sql: &str,
+) -> Result<Answer, OpsError> {
+    let environment = client_environment(&site.surroundings().environment);
+    let connect = async |role: &str| {
+        let text = sandbox.connect_string(role, database);
+        let conninfo = Conninfo::parse(&text, &environment)?;
+        Server::connect(&conninfo, &environment).await
+    };
+    let asked = ask(server, connect, (database, role), sql, QUESTION_MAX);
+    Ok(site.surroundings().runtime.block_on(asked)?)
 }
 
 /// Judges what was found of files before the server ran.
@@ -341,7 +356,7 @@ pub(super) fn files(
 }
 
 /// Holds an answer against what the plan expects.
-fn judge(answer: Answer, expected: Option<&Expectation>) -> Shown {
+pub(crate) fn judge(answer: Answer, expected: Option<&Expectation>) -> Shown {
     match (answer, expected) {
         (Answer::Refused(why), _) => Shown::failed(why),
         (Answer::NotAsked(why), _) => Shown::unknown(why),
