@@ -20,6 +20,7 @@ mod restore;
 mod retention;
 mod serve;
 mod status;
+mod test;
 mod thaw;
 mod tiers;
 mod unbuilt;
@@ -56,6 +57,8 @@ pub enum Command {
     Tiers(tiers::Tiers),
     /// Prove that copies are whole
     Verify(verify::Verify),
+    /// Run a restore test: restore into a sandbox and check what came back
+    Test(test::Test),
     /// Remove what the plan does not keep, show why the rest stays, and hold everything
     #[command(subcommand)]
     Retention(retention::Retention),
@@ -105,6 +108,7 @@ impl Command {
             Self::Backup(command) => command.run(session),
             Self::Points(command) => command.run(session),
             Self::Verify(command) => command.run(session),
+            Self::Test(command) => command.run(session),
             Self::Retention(command) => command.run(session),
             Self::Restore(command) => command.run(session),
             Self::Recover(command) => command.run(session),

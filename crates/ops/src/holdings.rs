@@ -71,13 +71,6 @@ impl Holdings {
         }
         holdings.points = points(&roles(site.plan()), &holdings.captures);
         holdings.doubt_damaged(view)?;
-        let ladder = Ladder::load(view, site.plan())?;
-        for point in &mut holdings.points {
-            let held = point.members.iter().flat_map(|member| member.capture.copies.keys());
-            let held: BTreeSet<_> = held.cloned().collect();
-            let on = |tier: TierName| Some((tier.clone(), ladder.point(point, &tier)?));
-            point.heights = held.into_iter().filter_map(on).collect();
-        }
         Ok(holdings)
     }
 
@@ -252,6 +245,13 @@ pub fn recovery_points(
     let holdings = Holdings::look(site, &view, events, cancel)?;
     let missing = holdings.missing(&view)?;
     let Holdings { mut points, troubles, .. } = holdings;
+    let ladder = Ladder::load(&view, site.plan())?;
+    for point in &mut points {
+        let held = point.members.iter().flat_map(|member| member.capture.copies.keys());
+        let held: BTreeSet<_> = held.cloned().collect();
+        let on = |tier: TierName| Some((tier.clone(), ladder.point(point, &tier)?));
+        point.heights = held.into_iter().filter_map(on).collect();
+    }
     if let Some(asset) = asset {
         points.retain(|point| point.members.iter().any(|m| m.capture.asset == *asset));
     }

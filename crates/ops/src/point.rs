@@ -194,7 +194,8 @@ pub struct Point {
     pub missing: Vec<AssetName>,
     /// Tiers that hold all of it, none of which was found damaged.
     pub whole_on: Vec<TierName>,
-    /// How far up it is on each tier that holds all of it: as far as the least proven of its members.
+    /// How far up it is on each tier that holds all of it: as far as the least proven of its members. Filled in where
+    /// points are shown.
     pub heights: BTreeMap<TierName, Height>,
 }
 

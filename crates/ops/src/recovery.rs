@@ -33,7 +33,7 @@ use lifeboat_postgres::recovery::choice::Behind;
 use lifeboat_postgres::recovery::choose;
 use lifeboat_postgres::recovery::placement::{Before, Finish, Owner};
 use lifeboat_postgres::recovery::settings::{AtTarget, Place, ReadAhead, RecoverySettings};
-use lifeboat_postgres::recovery::{Choice, ChoiceError, Placement, RecoveryTarget};
+use lifeboat_postgres::recovery::{Candidate, Choice, ChoiceError, Placement, RecoveryTarget};
 use lifeboat_repository::listing::find;
 use lifeboat_repository::restore::{
     self, Existing, RestoreOptions, RestorePlan, RestoreReport as FilesReport, Selection,
@@ -59,6 +59,9 @@ pub const SCHEMA: u32 = 1;
 
 /// The major version from which on servers read the log ahead of what they replay.
 const READS_AHEAD: u32 = 15;
+
+/// How many seconds are drawn before it is said that holes of the log are in the way.
+const DRAWS_MAX: u32 = 32;
 
 /// No file of settings is larger.
 const SETTINGS_SIZE_MAX: u64 = 64 << 20;
@@ -283,6 +286,61 @@ fn carry_out(
     open.deliver()?;
     let (files, started_server) = done?;
     Ok(RecoveryReport { preview, job, ending, files, started_server, started, ended, duration_ms })
+}
+
+/// Finds a second that a server can be recovered to: `draw` proposes one of a count of seconds, again if the log
+/// does not lead to it. The latest moment, where the archive tells of none between the bases and its end.
+pub(crate) fn any_second(
+    site: &Site,
+    options: &RecoveryOptions,
+    draw: &mut dyn FnMut(u64) -> u64,
+    heard: (&dyn EventSink, &Cancel),
+) -> Result<RecoveryTarget, OpsError> {
+    let open = open(site, options, heard.0, heard.1)?;
+    // No base is so old, so that all of them are read.
+    let wanted = RecoveryTarget::Time(Timestamp::MIN);
+    let wanted = RecoveryOptions { target: wanted, ..options.clone() };
+    for tier in tiers_in_order(&open, &options.asset) {
+        let bases = bases(&open, tier, &wanted, heard)?;
+        if let Some(newest) = bases.first() {
+            let own = bases.iter().filter(|base| base.head.system_id == newest.head.system_id);
+            let candidates: Vec<_> = own.map(|base| base.head.candidate).collect();
+            let asset = site.asset(&options.asset)?;
+            let postgres = asset.postgres().expect("only a database has base backups");
+            let mut log = ArchivedLog::open(&open, postgres, newest.head.system_id)?;
+            return drawn(&candidates, &mut log, draw);
+        }
+    }
+    Err(ChoiceError::NoBase.into())
+}
+
+fn drawn(
+    bases: &[Candidate],
+    log: &mut ArchivedLog,
+    draw: &mut dyn FnMut(u64) -> u64,
+) -> Result<RecoveryTarget, OpsError> {
+    let last = choose(bases, &RecoveryTarget::Latest, log)?.last_commit;
+    let oldest = bases.iter().map(|base| base.stopped).min();
+    let Some((oldest, last)) = oldest.zip(last) else { return Ok(RecoveryTarget::Latest) };
+    // The second in which a base stopped is reached from its end on only.
+    let first = oldest.as_second().saturating_add(1);
+    let Ok(count) = u64::try_from(last.as_second().saturating_sub(first).saturating_add(1)) else {
+        return Ok(RecoveryTarget::Latest);
+    };
+    if count == 0 {
+        return Ok(RecoveryTarget::Latest);
+    }
+    let mut refused = None;
+    for _ in 0..DRAWS_MAX {
+        let second = first.saturating_add_unsigned(draw(count).min(count - 1));
+        let time = Timestamp::from_second(second).unwrap_or(last);
+        match choose(bases, &RecoveryTarget::Time(time), log) {
+            Ok(_) => return Ok(RecoveryTarget::Time(time)),
+            Err(error @ OpsError::Choice(ChoiceError::Hole { .. })) => refused = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(refused.expect("it was tried at least once"))
 }
 
 fn open<'s>(

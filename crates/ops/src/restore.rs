@@ -20,7 +20,7 @@ mod stage;
 mod tables;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lifeboat_model::Timestamp;
@@ -30,7 +30,7 @@ use lifeboat_plan::plan::asset::AssetKind;
 use lifeboat_plan::plan::runbook::Extent;
 use lifeboat_repository::Snapshot;
 use lifeboat_repository::lock::LockGuard;
-use lifeboat_repository::restore::{RestoreReport as FilesReport, Selection};
+use lifeboat_repository::restore::{self, RestoreReport as FilesReport, Selection};
 use serde::Serialize;
 
 pub use database::DatabaseReport;
@@ -249,6 +249,33 @@ pub fn restore(
         ended,
         duration_ms,
     })
+}
+
+/// Restores into a directory and reads it back there, as a test does: nothing is recorded. `hear` is told what was
+/// chosen.
+pub(crate) fn bring_back(
+    site: &Site,
+    options: &RestoreOptions,
+    directory: &Path,
+    hear: &mut dyn FnMut(&RestorePreview),
+    (events, cancel): (&dyn EventSink, &Cancel),
+) -> Result<FilesReport, OpsError> {
+    let kind = &site.asset(&options.asset)?.kind;
+    let open = open(site, options, events, cancel)?;
+    let chosen = choose(&open, options, cancel)?;
+    let packs = || chosen.packs(options, kind, cancel);
+    hear(&chosen.preview);
+    chosen.gate(&open, options, cancel).pass(options.thaw, packs, events)?;
+    let held = open.lock_to_read(chosen.tier, events, cancel)?;
+    let below = restore::RestoreOptions {
+        verify: restore::Verify::Content,
+        ..files::below(directory, options)
+    };
+    let repository = &chosen.tier.repository;
+    let report = restore::restore(repository, &chosen.snapshot, &below, events, cancel)?;
+    // If the lock was lost, what was read may have gone away meanwhile.
+    held.map_or(Ok(()), |held| held.check())?;
+    Ok(report)
 }
 
 fn open<'s>(

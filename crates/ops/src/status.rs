@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::catalog::view::View;
 use crate::ending::Ending;
 use crate::error::{OpsError, Trouble};
+use crate::proof;
 use crate::standing::VerifiedOnce;
 use crate::state::State;
 use crate::wire::{Reached, Site};
@@ -229,6 +230,7 @@ pub fn assess(
     for tier in &tiers {
         tier_risks(tier, plan, now, &mut risks);
     }
+    risks.extend(proof::risks(&proof::proofs(plan, &history.tests, now), plan));
     if history.key_confirmed.is_none() {
         risks.push(Risk {
             verdict: Verdict::Unknown,

@@ -19,8 +19,6 @@ pub struct Anything {
 pub enum Unbuilt {
     /// Bring single rows back, with what hangs on them
     Undelete(Anything),
-    /// Run a restore test: restore into a sandbox and check what came back
-    Test(Anything),
     /// Rehearse a scenario with the runbook that the real recovery runs
     Drill(Anything),
     /// Declare, note, acknowledge, close and review incidents
@@ -40,7 +38,6 @@ impl Unbuilt {
     pub fn refusal(&self) -> CommandError {
         let (command, feature) = match self {
             Self::Undelete(_) => ("undelete", "bringing single rows back"),
-            Self::Test(_) => ("test", "restore tests in a sandbox"),
             Self::Drill(_) => ("drill", "drills of whole scenarios"),
             Self::Incident(_) => ("incident", "incidents and escalation"),
             Self::Forecast(_) => ("forecast", "forecasts of growth and costs"),

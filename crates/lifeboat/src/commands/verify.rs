@@ -1,6 +1,6 @@
 //! `lifeboat verify`: prove that copies are whole, and that what they hold comes back.
 
-mod restored;
+pub mod restored;
 
 use std::fmt::{self, Write as _};
 

@@ -96,6 +96,36 @@ fn the_daemon_does_what_it_is_asked_and_stops_when_told() {
     daemon.stop();
 }
 
+#[test]
+fn the_daemon_runs_restore_tests_and_a_failed_one_is_a_risk() {
+    let environment = site();
+    let plan = environment.path("plan.toml");
+    let test = |name: &str, file: &str| {
+        format!(
+            "[checks.{name}]\nfiles = \"media\"\nexist = [\"{file}\"]\n\
+             [restore_tests.{name}]\ncron = \"0 5 * * SUN\"\nassets = [\"media\"]\nchecks = [\"{name}\"]\n"
+        )
+    };
+    let text = fs::read_to_string(&plan).unwrap();
+    let text = format!("{text}\n{}{}", test("whole", "upload"), test("more", "lost"));
+    environment.write("plan.toml", text);
+    let daemon = Running::start(&environment);
+    environment.run(["backup"]).success();
+    environment.run(["jobs", "run", "restore-test:whole", "--wait"]).success();
+    let before = environment.run(["--json", "status"]).json();
+    assert!(!before["risks"].to_string().contains("restore test `more`"), "{before:#}");
+    let failed = environment.run(["jobs", "run", "restore-test:more", "--wait"]);
+    assert_eq!(failed.code(), 1, "{failed}");
+    assert!(format!("{failed}").contains("lost is missing"), "{failed}");
+    let after = environment.run(["--json", "status"]).json();
+    assert!(after["risks"].to_string().contains("failed its restore test `more`"), "{after:#}");
+    assert_eq!(after["verdict"], "no");
+    let list = ["--json", "catalog", "list", "--kind", "restore-tested"];
+    let records = environment.run(list).json();
+    assert_eq!(records["records"].as_array().unwrap().len(), 2, "one each: {records:#}");
+    daemon.stop();
+}
+
 /// How often a daemon is killed, unless `LIFEBOAT_KILLS` says otherwise, as `make kills` does.
 const KILLS: u32 = 12;
 

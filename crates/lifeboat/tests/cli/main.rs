@@ -25,6 +25,7 @@ mod quiet;
 mod recover;
 mod recovery;
 mod repo;
+mod restore_test;
 mod retention;
 mod sandbox;
 mod scenarios;

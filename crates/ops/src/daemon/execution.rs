@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::num::NonZeroU64;
+use std::path::PathBuf;
 
 use lifeboat_model::{Cancel, EventSink, Exit, ScheduleName};
 use lifeboat_plan::plan::timetable::Niceness;
@@ -16,6 +17,8 @@ use crate::catch_up::catch_up;
 use crate::ending::{Ending, StageOutcome};
 use crate::error::{OpsError, explain};
 use crate::jobs::{Job, Work};
+use crate::proof;
+use crate::restore_test::{RestoreTestOptions, restore_test};
 use crate::retention::{Purpose, RetentionOptions, retention};
 use crate::schedule::Task;
 use crate::state::StateError;
@@ -145,7 +148,11 @@ fn run(
         }
         Task::Delivery => deliver(site, events, cancel),
         Task::RestoreTest(name) => {
-            Err(OpsError::NotBuilt { what: format!("running the restore test `{name}`") })
+            let own_program = PathBuf::from(&site.call().program);
+            let options = RestoreTestOptions::of_plan(name.clone(), own_program);
+            let report = restore_test(site, &options, events, cancel)?;
+            let why = proof::why(&report.tested);
+            Ok(Finished::of_report(report.ending, report.ending.exit(), Some(why), &report))
         }
         Task::Drill(name) => {
             Err(OpsError::NotBuilt { what: format!("running the drill `{name}`") })

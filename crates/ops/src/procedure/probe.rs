@@ -149,17 +149,13 @@ impl Asker<'_> {
     /// Looks whether the files are there that a database names. Files that no row names fail nothing: what
     /// came after the database's point is newer than its rows.
     fn files_in(&self, probe: &FilesInProbe) -> Result<Finding, Finding> {
-        let sql = probe.sql.trim().trim_end_matches(';');
-        // The paths of all rows as one value.
-        let sql = format!("SELECT coalesce(json_agg(path), '[]') FROM ({sql}) AS named(path)");
+        let sql = paths_in_one(&probe.sql);
         let whom = (probe.database.as_deref(), probe.role.as_deref());
         let named = match self.answer(probe.asset.as_ref(), whom, &sql)? {
             Answer::Value(Some(text)) => text,
             other => return Ok(judge(other, None)),
         };
-        let named: Vec<Option<String>> = serde_json::from_str(&named)
-            .map_err(|_| Finding::unknown("the query's column holds no paths"))?;
-        let named: Vec<_> = named.into_iter().flatten().collect();
+        let named = paths_of(&named).map_err(Finding::unknown)?;
         let roots = self.roots(&probe.files_in)?;
         let is_there = |path: &String| roots.iter().any(|root| root.join(path).exists());
         let missing: Vec<_> = named.iter().filter(|path| !is_there(path)).collect();
@@ -263,8 +259,21 @@ impl Asker<'_> {
     }
 }
 
+/// Makes a question whose rows are paths into one whose only value is all of them.
+pub(crate) fn paths_in_one(sql: &str) -> String {
+    let sql = sql.trim().trim_end_matches(';');
+    format!("SELECT coalesce(json_agg(path), '[]') FROM ({sql}) AS named(path)")
+}
+
+/// Reads the paths of such an answer; rows without one name none.
+pub(crate) fn paths_of(answer: &str) -> Result<Vec<String>, &'static str> {
+    let named: Result<Vec<Option<String>>, _> = serde_json::from_str(answer);
+    let named = named.map_err(|_| "the query's column holds no paths")?;
+    Ok(named.into_iter().flatten().collect())
+}
+
 /// Counts the files below a folder, without following links.
-fn count_files(root: &std::path::Path) -> u64 {
+pub(crate) fn count_files(root: &std::path::Path) -> u64 {
     let Ok(meta) = root.symlink_metadata() else { return 0 };
     if !meta.is_dir() {
         return u64::from(meta.is_file());

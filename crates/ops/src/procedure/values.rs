@@ -26,14 +26,20 @@ pub struct Values(BTreeMap<String, String>);
 impl Values {
     /// Gathers what a plan and a scenario say.
     pub fn of(plan: &Plan, procedure: &Procedure) -> Self {
+        let mut values = Self::of_plan(plan);
+        values.set("scenario.name", Some(procedure.name()));
+        values.set("scenario.title", Some(&procedure.title()));
+        values
+    }
+
+    /// Gathers what a plan says.
+    pub fn of_plan(plan: &Plan) -> Self {
         let mut values = Self::default();
         let about = plan.about();
         values.set("plan.name", Some(&about.name));
         values.set("plan.site", Some(&about.site));
         values.set("plan.version", about.version.as_ref());
         values.set("plan.owner", about.owner.as_ref());
-        values.set("scenario.name", Some(procedure.name()));
-        values.set("scenario.title", Some(&procedure.title()));
         for (name, contact) in plan.contacts() {
             let of = |key: &str| format!("contacts.{name}.{key}");
             values.set(&of("name"), Some(&contact.name));
@@ -58,6 +64,13 @@ impl Values {
     pub fn with_target(mut self, target: &Target) -> Self {
         self.set("target.host", Some(&target.host));
         self.set("target.directory", target.directory.as_ref());
+        self
+    }
+
+    /// Adds a directory, for what goes to no host.
+    #[must_use]
+    pub fn with_directory(mut self, directory: &std::path::Path) -> Self {
+        self.set("target.directory", Some(&directory.display()));
         self
     }
 

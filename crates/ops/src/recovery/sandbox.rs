@@ -303,12 +303,16 @@ impl StoppedSandbox {
     }
 }
 
+/// Returns where sandboxes are made unless said otherwise.
+pub(crate) fn folder(site: &Site) -> PathBuf {
+    site.surroundings().cache_directory.join(FOLDER)
+}
+
 /// Makes a directory that is removed when what is returned is dropped, or by whoever comes next; what killed
 /// processes left is removed first.
 pub(crate) fn claim(site: &Site, scratch: Option<&Path>) -> Result<Place, OpsError> {
     let surroundings = site.surroundings();
-    let in_cache = || surroundings.cache_directory.join(FOLDER);
-    let folder = scratch.map_or_else(in_cache, Path::to_owned);
+    let folder = scratch.map_or_else(|| folder(site), Path::to_owned);
     // Short, since the path of a socket has to be; what is random stands at the end.
     let new_name = || uuid_v7(surroundings.now()).simple().to_string().split_off(NAME_BEGINS_AT);
     Ok(Place::claim(&folder, new_name)?)

@@ -305,21 +305,6 @@ fn look_at(
     report
 }
 
-/// Returns what a recovery of an asset is planned by, which nobody carries out.
-pub(crate) fn to_plan(asset: &AssetName) -> RecoveryOptions {
-    RecoveryOptions {
-        asset: asset.clone(),
-        target: RecoveryTarget::Latest,
-        tier: None,
-        to: PathBuf::new(),
-        before: Before::Empty,
-        tablespaces: Vec::new(),
-        start: Start::No,
-        fetch: Vec::new(),
-        thaw: ThawOptions::default(),
-    }
-}
-
 /// Opens a sandbox whose files were held against what was backed up before its server was started; tells what that
 /// showed, also if the server did not come up then.
 pub(crate) fn open_looked_at(

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::catalog::body::{AssetBackedUp, Body};
 use crate::catalog::view::{View, ViewError, Wanted};
 use crate::ending::{Ending, JobStage};
+use crate::proof::{self, Tested};
 use crate::standing::{Standing, VerifiedOnce};
 
 /// How many good backups are looked at: those that were removed since are passed over.
@@ -49,6 +50,8 @@ pub struct History {
     pub adopted: BTreeSet<(TierName, String)>,
     /// When the plan's recovery key was confirmed.
     pub key_confirmed: Option<Timestamp>,
+    /// The restore tests that were run, the newest first.
+    pub tests: Vec<Tested>,
     /// The clusters of which there was ever a base backup, by their system ids.
     pub based: BTreeSet<(AssetName, String)>,
 }
@@ -65,6 +68,7 @@ impl History {
         for tier in plan.tiers().keys() {
             history.load_tier(view, tier)?;
         }
+        history.tests = proof::load(view, plan)?;
         let wanted = Wanted { kind: "key-confirmed", asset: None, tier: None, good_only: false };
         for record in view.latest(wanted, u32::MAX)? {
             if let Body::KeyConfirmed(confirmed) = record.body() {

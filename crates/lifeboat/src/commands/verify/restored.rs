@@ -152,7 +152,7 @@ impl Answer for Verified {
     }
 }
 
-fn write_check(check: &CheckResult, width: usize, page: &mut Page) -> fmt::Result {
+pub fn write_check(check: &CheckResult, width: usize, page: &mut Page) -> fmt::Result {
     let CheckResult { name, outcome, message, findings, findings_more, duration_ms } = check;
     let word = page.paint.outcome(*outcome);
     // What is wrong says more than what would have been right.
@@ -171,6 +171,6 @@ fn write_check(check: &CheckResult, width: usize, page: &mut Page) -> fmt::Resul
     Ok(())
 }
 
-fn took(duration_ms: u64) -> String {
+pub fn took(duration_ms: u64) -> String {
     time::duration(Duration::from_millis(duration_ms))
 }
