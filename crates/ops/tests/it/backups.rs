@@ -220,11 +220,11 @@ fn a_backup_after_damage_builds_on_nothing_that_is_damaged() {
     }
 }
 
-fn damage_a_pack(data: &std::path::Path) {
+pub fn damage_a_pack(data: &std::path::Path) {
     damage(&packs(data)[0]);
 }
 
-fn packs(data: &std::path::Path) -> Vec<std::path::PathBuf> {
+pub fn packs(data: &std::path::Path) -> Vec<std::path::PathBuf> {
     let folders = fs::read_dir(data).unwrap();
     folders
         .flat_map(|folder| fs::read_dir(folder.unwrap().path()).unwrap())
@@ -232,7 +232,7 @@ fn packs(data: &std::path::Path) -> Vec<std::path::PathBuf> {
         .collect()
 }
 
-fn damage(pack: &std::path::Path) {
+pub fn damage(pack: &std::path::Path) {
     use std::os::unix::fs::PermissionsExt as _;
     let mut bytes = fs::read(pack).unwrap();
     bytes[20] ^= 1;
