@@ -25,7 +25,7 @@ BENCH := $(CARGO) run --release --locked --quiet --package lifeboat-bench --bin 
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help test lint demo bench bench-postgres bench-s3 bench-schedule scale docs ledger kills simulate durability mutants flips fuzz deny
+.PHONY: help test lint demo bench bench-postgres bench-s3 bench-schedule scale docs ledger kills year simulate durability mutants flips fuzz deny
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -91,6 +91,10 @@ ledger: ## recover real servers to ten random times after each kind of trouble, 
 	dev/install-needs build postgresql postgresql-18 cargo-nextest
 	LIFEBOAT_LEDGER_SEEDS=$(if $(filter file,$(origin SEEDS)),1,$(SEEDS)) $(if $(SEED),LIFEBOAT_LEDGER_SEED=$(SEED)) \
 	  $(CARGO) nextest run --profile ledger --locked --package lifeboat --run-ignored only --success-output immediate ledger::
+
+year: ## run the reference plan for a simulated year, with faults and kills; some minutes
+	dev/install-needs build cargo-nextest
+	LIFEBOAT_DAYS=365 $(CARGO) nextest run --locked --package lifeboat-ops --lib the_plan_runs_by_itself
 
 kills: ## kill the daemon at any moment a hundred times; some three minutes
 	dev/install-needs build restic cargo-nextest

@@ -54,7 +54,7 @@ use self::listeners::Listeners;
 use self::supervisor::Supervisor;
 use crate::ending::Ending;
 use crate::jobs::{Job, JobState, Journal, JournalError, Work};
-use crate::schedule::{Conditions, Due, Task, due, idle_for, next_runs, set_right};
+use crate::schedule::{Conditions, Due, Task, due, idle_for, next_runs, set_right, tried_again};
 use crate::state::{DaemonLock, State, StateError};
 use crate::wal::WalError;
 use crate::wire::Site;
@@ -342,7 +342,7 @@ impl Daemon {
         let surroundings = site.surroundings();
         let work = Work::Task { task: due.task.clone() };
         let mut job = Job::queued(surroundings.new_job(), work, surroundings.now());
-        (job.slot, job.missed) = (Some(due.slot), due.missed);
+        (job.slot, job.missed, job.attempt) = (Some(due.slot), due.missed, due.attempt);
         if due.missed > 0 {
             tracing::warn!(task = %due.task, missed = due.missed, "One run makes up for those that were missed.");
         }
@@ -428,6 +428,7 @@ impl Daemon {
             *tally = Tally { jobs: tally.jobs + 1, worst: tally.worst.max(done.ending) };
             drop(tally);
             if let Some(job) = ended {
+                tell_of_retry(&job, now);
                 self.listeners.end(&job, done);
             }
         }
@@ -536,6 +537,15 @@ impl Daemon {
 
 fn lease(now: Timestamp) -> Timestamp {
     now.saturating_add(LEASE).unwrap_or(Timestamp::MAX)
+}
+
+/// Says that a run is tried again, and when.
+fn tell_of_retry(job: &Job, now: Timestamp) {
+    let fails = job.ending == Some(Ending::Failed) && job.slot.is_some();
+    let again = job.task().filter(|_| fails).and_then(|task| tried_again(task, job.attempt, now));
+    if let Some(at) = again {
+        tracing::warn!(job = %job.id, work = %job.work, attempt = job.attempt + 1, %at, "It is tried again.");
+    }
 }
 
 fn tell(id: JobId, done: &Finished) {

@@ -2,7 +2,9 @@
 //!
 //! A task of the calendar is due from each of its times on, put off by its jitter, until that time or a later
 //! one was *taken up*. Times that passed meanwhile are made up for once, by a single run that stands for
-//! the last of them and tells how many there were. Whatever became of a run, its time is not taken up again.
+//! the last of them and tells how many there were. A run that failed is tried again before its next time, a few
+//! times and with growing waits, where trying may help: see [`Task::is_tried_again`]. Otherwise, whatever became of a run,
+//! its time is not taken up again.
 //!
 //! Catching up, verifying and delivering have no times of their own: they are due when there is need, and
 //! after a failure again after a wait that doubles.
@@ -12,7 +14,7 @@
 //!
 //! # Invariants
 //!
-//! - No time of the calendar is taken up twice, and none is passed over without being counted.
+//! - No time of the calendar is taken up twice but to try again, and none is passed over without being counted.
 //! - Nothing begins before its time, in a pause, or in a blackout that does not spare it.
 //! - Of two tasks that work on the same asset, or of which one removes something, one waits.
 //! - A clock that was set forward and back again keeps nothing from being done.
@@ -22,7 +24,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 
-pub use rhythm::MISSED_MAX;
+pub use rhythm::{MISSED_MAX, TRIES_MAX, tried_again};
 pub use task::{Claims, ParseTaskError, Task};
 
 use std::cmp::Reverse;
@@ -47,12 +49,14 @@ pub struct Past {
     pub ended: Option<Timestamp>,
     /// How often in a row it did not succeed.
     pub failures: u32,
+    /// How many attempts were made at that time, if the last of them failed and ended it; else 0.
+    pub tries: u32,
 }
 
 impl Past {
     /// Returns the past of a task that was never done.
     pub const fn since(since: Timestamp) -> Self {
-        Self { since, slot: None, ended: None, failures: 0 }
+        Self { since, slot: None, ended: None, failures: 0, tries: 0 }
     }
 
     /// Returns the time after which the next one counts.
@@ -165,6 +169,8 @@ pub struct Due {
     pub slot: Timestamp,
     /// How many earlier ones it makes up for, at most [`MISSED_MAX`].
     pub missed: u32,
+    /// The how manieth attempt at that time it is, from 1.
+    pub attempt: u32,
     /// Why it does not begin, if it must not.
     pub held: Option<Held>,
 }
@@ -176,6 +182,8 @@ pub struct NextRun {
     pub task: Task,
     /// When it can begin, as things stand; in the past if it is due.
     pub at: Timestamp,
+    /// The how manieth attempt it is, from 1.
+    pub attempt: u32,
     /// What puts it off until then.
     pub held: Option<Held>,
 }
@@ -186,9 +194,9 @@ pub fn due(plan: &Plan, history: &History, conditions: &Conditions, now: Timesta
         .into_iter()
         .filter_map(|task| {
             let past = past(history, &task, now);
-            let Slot { at, missed } =
+            let Slot { at, missed, attempt } =
                 Rhythm::of(&task, plan, (&past, conditions), now).due(&past, now)?;
-            Some(Due { task, slot: at, missed, held: None })
+            Some(Due { task, slot: at, missed, attempt, held: None })
         })
         .collect();
     found.sort_by_cached_key(|due| {
@@ -234,9 +242,9 @@ pub fn next_runs(
         .into_iter()
         .filter_map(|task| {
             let past = past(history, &task, now);
-            let at = Rhythm::of(&task, plan, (&past, conditions), now).next(&past, now)?;
-            let (at, held) = quiet.put_off(&task, at, now);
-            Some(NextRun { task, at, held })
+            let next = Rhythm::of(&task, plan, (&past, conditions), now).next(&past, now)?;
+            let (at, held) = quiet.put_off(&task, next.at, now);
+            Some(NextRun { task, at, attempt: next.attempt, held })
         })
         .collect();
     runs.sort_by(|a, b| (a.at, &a.task).cmp(&(b.at, &b.task)));
@@ -262,6 +270,7 @@ pub fn set_right(history: &mut History, now: Timestamp) -> Vec<Task> {
             slot: not_later(past.slot),
             ended: not_later(past.ended),
             failures: past.failures,
+            tries: past.tries,
         };
         if right != *past {
             *past = right;

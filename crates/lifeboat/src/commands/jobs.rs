@@ -8,7 +8,7 @@ use lifeboat_ops::daemon::control::{Ask, Reply, Waits};
 use lifeboat_ops::daemon::report::{JobsReport, jobs_report};
 use lifeboat_ops::ending::Ending;
 use lifeboat_ops::jobs::{Job, JobState, Work};
-use lifeboat_ops::schedule::{NextRun, Task};
+use lifeboat_ops::schedule::{NextRun, TRIES_MAX, Task};
 use serde::Serialize;
 
 use crate::daemon;
@@ -135,8 +135,9 @@ fn jobs(report: &JobsReport) -> Table {
 
 fn next(runs: &[NextRun]) -> Table {
     let mut table = Table::new(["Next", "What", "Held"]);
-    for NextRun { task, at, held } in runs {
-        let held = held.as_ref().map_or_else(String::new, ToString::to_string);
+    for NextRun { task, at, attempt, held } in runs {
+        let again = (*attempt > 1).then(|| format!("attempt {attempt} of {TRIES_MAX}"));
+        let held = held.as_ref().map(ToString::to_string).or(again).unwrap_or_default();
         table.row([time::instant(*at).into(), task.to_string().into(), held.into()]);
     }
     table

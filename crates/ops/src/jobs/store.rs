@@ -14,13 +14,14 @@ use crate::ending::Ending;
 use crate::schedule::{Due, History, Past, Pause, Task};
 
 /// The version of the tables; older ones are brought up to it, one version at a time.
-const TABLES_VERSION: i32 = 1;
+const TABLES_VERSION: i32 = 2;
 
 /// How long is waited for another process, which holds the file for a row at a time.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What brings the tables from each version to the next.
-const STEPS: [&str; 1] = ["
+const STEPS: [&str; 2] = [
+    "
     CREATE TABLE tasks (
         task TEXT PRIMARY KEY,
         since_us INTEGER NOT NULL,
@@ -38,7 +39,9 @@ const STEPS: [&str; 1] = ["
     );
     CREATE INDEX jobs_by_state ON jobs (state, number);
     CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-"];
+",
+    "ALTER TABLE tasks ADD COLUMN tries INTEGER NOT NULL DEFAULT 0;",
+];
 
 /// The journal of one state directory.
 #[derive(Debug)]
@@ -113,7 +116,7 @@ impl Journal {
         self.transact(|open| {
             for (task, past) in history {
                 open.prepare_cached(
-                    "UPDATE tasks SET since_us = ?2, slot_us = ?3, ended_us = ?4, failures = ?5
+                    "UPDATE tasks SET since_us = ?2, slot_us = ?3, ended_us = ?4, failures = ?5, tries = ?6
                      WHERE task = ?1",
                 )?
                 .execute(params![
@@ -121,7 +124,8 @@ impl Journal {
                     past.since.as_microsecond(),
                     past.slot.map(Timestamp::as_microsecond),
                     past.ended.map(Timestamp::as_microsecond),
-                    past.failures
+                    past.failures,
+                    past.tries
                 ])?;
             }
             Ok(())
@@ -132,7 +136,7 @@ impl Journal {
     pub fn take_up(&self, due: &Due, job: &Job) -> Result<(), JournalError> {
         self.transact(|open| {
             let slot = due.slot.as_microsecond();
-            open.prepare_cached("UPDATE tasks SET slot_us = ?2 WHERE task = ?1")?
+            open.prepare_cached("UPDATE tasks SET slot_us = ?2, tries = 0 WHERE task = ?1")?
                 .execute(params![due.task.to_string(), slot])?;
             insert(open, job)
         })
@@ -344,8 +348,8 @@ impl Journal {
 }
 
 fn all_tasks(open: &Transaction<'_>) -> rusqlite::Result<Vec<(String, Past)>> {
-    let mut rows =
-        open.prepare_cached("SELECT task, since_us, slot_us, ended_us, failures FROM tasks")?;
+    let mut rows = open
+        .prepare_cached("SELECT task, since_us, slot_us, ended_us, failures, tries FROM tasks")?;
     let rows = rows.query_map([], past)?;
     rows.collect()
 }
@@ -414,8 +418,18 @@ fn settle(open: &Transaction<'_>, job: &Job, now: Timestamp) -> rusqlite::Result
         JobState::Succeeded => "0",
         _ => "failures + 1",
     };
-    let sql = format!("UPDATE tasks SET ended_us = ?2, failures = {failures} WHERE task = ?1");
-    open.prepare_cached(&sql)?.execute(params![task.to_string(), now.as_microsecond()]).map(drop)
+    // Only what failed at its time may be tried again: not what somebody stopped, nor what brought the daemon down.
+    let tries = match (job.ending, job.slot) {
+        (Some(Ending::Failed), Some(_)) => Some(job.attempt),
+        (Some(Ending::Succeeded), _) | (_, Some(_)) => Some(0),
+        (_, None) => None,
+    };
+    let sql = format!(
+        "UPDATE tasks SET ended_us = ?2, failures = {failures}, tries = COALESCE(?3, tries)
+         WHERE task = ?1"
+    );
+    let values = params![task.to_string(), now.as_microsecond(), tries];
+    open.prepare_cached(&sql)?.execute(values).map(drop)
 }
 
 /// Lets go of what ended long ago.
@@ -445,6 +459,7 @@ fn past(row: &Row<'_>) -> rusqlite::Result<(String, Past)> {
         slot: slot.map(instant),
         ended: ended.map(instant),
         failures: row.get(4)?,
+        tries: row.get(5)?,
     };
     Ok((row.get(0)?, past))
 }

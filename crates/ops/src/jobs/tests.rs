@@ -24,7 +24,7 @@ fn task() -> Task {
 }
 
 fn due(second: i64) -> Due {
-    Due { task: task(), slot: at(second), missed: 2, held: None }
+    Due { task: task(), slot: at(second), missed: 2, attempt: 1, held: None }
 }
 
 fn job(second: i64) -> Job {
@@ -82,6 +82,43 @@ fn what_a_dead_daemon_ran_is_lost_and_done_again_a_few_times() {
 }
 
 #[test]
+fn what_failed_at_its_time_may_be_tried_again_and_what_somebody_stopped_not() {
+    let (_home, journal) = journal();
+    journal.history(&[task()], at(0)).unwrap();
+    let tries = |ending, attempt, slot| {
+        let now = 10 * i64::from(attempt);
+        let job = Job { attempt, slot, ..job(now) };
+        journal.take_up(&due(now), &job).unwrap();
+        journal.begin(job.id, at(now), at(now + 60)).unwrap().unwrap();
+        journal.end(job.id, at(now + 1), (ending, Some("why"))).unwrap().unwrap();
+        journal.history(&[task()], at(99)).unwrap()[&task()].tries
+    };
+    assert_eq!(tries(Ending::Failed, 1, Some(at(1))), 1);
+    assert_eq!(tries(Ending::Failed, 2, Some(at(1))), 2);
+    assert_eq!(tries(Ending::Cancelled, 3, Some(at(1))), 0);
+    assert_eq!(tries(Ending::Failed, 4, None), 0, "whoever asked for it sees it");
+    assert_eq!(tries(Ending::Incomplete, 5, Some(at(1))), 0, "catching up is a task of its own");
+}
+
+#[test]
+fn a_journal_of_before_is_brought_up_to_date() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("jobs.sqlite");
+    drop(Journal::open(&path).unwrap());
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    connection
+        .execute_batch(
+            "ALTER TABLE tasks DROP COLUMN tries; PRAGMA user_version = 1;
+             INSERT INTO tasks VALUES ('backup:hourly', 7, NULL, 9, 3);",
+        )
+        .unwrap();
+    drop(connection);
+    let journal = Journal::open(&path).unwrap();
+    let past = journal.known_history(&[task()]).unwrap()[&task()];
+    assert_eq!((past.failures, past.tries), (3, 0));
+}
+
+#[test]
 fn what_waits_can_be_cancelled_and_what_runs_can_wait_again() {
     let (_home, journal) = journal();
     let (first, second) = (job(1), job(2));
@@ -118,7 +155,7 @@ fn a_newer_journal_is_refused_and_a_damaged_one_named() {
     let path = home.path().join("jobs.sqlite");
     drop(Journal::open(&path).unwrap());
     let connection = rusqlite::Connection::open(&path).unwrap();
-    connection.pragma_update(None, "user_version", 2).unwrap();
+    connection.pragma_update(None, "user_version", 3).unwrap();
     drop(connection);
     assert!(matches!(Journal::open(&path).unwrap_err(), JournalError::Newer { .. }));
     let other = home.path().join("other.sqlite");

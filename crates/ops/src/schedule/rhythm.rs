@@ -18,6 +18,10 @@ pub const MISSED_MAX: u32 = 1_000;
 const RETRY_FIRST: Duration = Duration::from_mins(5);
 const RETRY_LONGEST: Duration = Duration::from_hours(6);
 
+/// How many attempts are made at one time of the calendar: the last some 75 minutes after the first, which outlasts a restart
+/// of what was down. What is down for longer is for a person to see, and for the next time.
+pub const TRIES_MAX: u32 = 5;
+
 /// How long a verification that has nothing to read may wait for the next.
 const STRUCTURE_EVERY: Duration = Duration::from_hours(24);
 /// How often a tier is verified at most, however short its cycle is.
@@ -26,8 +30,8 @@ const VERIFY_EVERY_MIN: Duration = Duration::from_hours(1);
 /// When a task is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Rhythm {
-    /// At times of the calendar, put off by a fixed length.
-    Calendar { timetable: Timetable, jitter: Duration },
+    /// At times of the calendar, put off by a fixed length, and again from then on where the last one failed.
+    Calendar { timetable: Timetable, jitter: Duration, again: Option<Timestamp> },
     /// From then on, until it was done.
     From(Timestamp),
     /// Not, as things stand.
@@ -41,6 +45,14 @@ pub(super) struct Slot {
     pub at: Timestamp,
     /// How many earlier ones it makes up for.
     pub missed: u32,
+    /// The how manieth attempt at it this is.
+    pub attempt: u32,
+}
+
+impl Slot {
+    const fn new(at: Timestamp) -> Self {
+        Self { at, missed: 0, attempt: 1 }
+    }
 }
 
 impl Rhythm {
@@ -53,7 +65,9 @@ impl Rhythm {
     ) -> Self {
         let calendar = |timetable: Timetable, most: Span| {
             let jitter = jitter(plan.site(), task, most.duration());
-            Self::Calendar { timetable, jitter }
+            let ended = past.ended.unwrap_or(past.since);
+            let again = tried_again(task, past.tries, ended);
+            Self::Calendar { timetable, jitter, again }
         };
         let planned = match task {
             Task::Backup(name) => {
@@ -87,22 +101,25 @@ impl Rhythm {
     pub(super) fn due(&self, past: &Past, now: Timestamp) -> Option<Slot> {
         match self {
             Self::Never => None,
-            Self::From(at) => (*at <= now).then_some(Slot { at: *at, missed: 0 }),
-            Self::Calendar { timetable, jitter } => {
+            Self::From(at) => (*at <= now).then_some(Slot::new(*at)),
+            Self::Calendar { timetable, jitter, again } => {
                 let shown = now.saturating_sub(*jitter).unwrap_or(Timestamp::MIN);
                 let taken = past.taken();
-                let at = timetable.last_until(shown, taken)?;
-                Some(Slot { at, missed: missed(timetable, taken, at) })
+                if let Some(at) = timetable.last_until(shown, taken) {
+                    return Some(Slot { missed: missed(timetable, taken, at), ..Slot::new(at) });
+                }
+                again.filter(|again| *again <= now)?;
+                Some(Slot { attempt: past.tries + 1, ..Slot::new(past.slot?) })
             }
         }
     }
 
     /// Returns when it is due next: since when, if it is due at `now`.
-    pub(super) fn next(&self, past: &Past, now: Timestamp) -> Option<Timestamp> {
+    pub(super) fn next(&self, past: &Past, now: Timestamp) -> Option<Slot> {
         match self {
             Self::Never => None,
-            Self::From(at) => Some(*at),
-            Self::Calendar { timetable, jitter } => {
+            Self::From(at) => Some(Slot::new(*at)),
+            Self::Calendar { timetable, jitter, again } => {
                 let next = timetable.next_after(past.taken())?;
                 let shown = now.saturating_sub(*jitter).unwrap_or(Timestamp::MIN);
                 // Of several that were missed the last is the one that is made up for.
@@ -111,7 +128,13 @@ impl Rhythm {
                 } else {
                     next
                 };
-                Some(after(at, *jitter))
+                let at = after(at, *jitter);
+                Some(match again {
+                    Some(again) if *again < at => {
+                        Slot { attempt: past.tries + 1, ..Slot::new(*again) }
+                    }
+                    _ => Slot::new(at),
+                })
             }
         }
     }
@@ -131,8 +154,20 @@ pub(super) fn after(instant: Timestamp, length: Duration) -> Timestamp {
 /// Returns from when on a task may be tried that is done whenever there is need.
 fn again(past: &Past) -> Timestamp {
     let Some(ended) = past.ended else { return past.since };
-    let wait = RETRY_FIRST.saturating_mul(2_u32.saturating_pow(past.failures.saturating_sub(1)));
-    if past.failures == 0 { ended } else { after(ended, wait.min(RETRY_LONGEST)) }
+    if past.failures == 0 { ended } else { after(ended, wait(past.failures)) }
+}
+
+/// Returns from when on a time of the calendar is tried again of which so many attempts failed, the last at `ended`; `None`
+/// if it is not.
+pub fn tried_again(task: &Task, tries: u32, ended: Timestamp) -> Option<Timestamp> {
+    let is_tried = task.is_tried_again() && (1..TRIES_MAX).contains(&tries);
+    is_tried.then(|| after(ended, wait(tries)))
+}
+
+/// Returns how long is waited after so many failures.
+fn wait(failures: u32) -> Duration {
+    let doubled = 2_u32.saturating_pow(failures.saturating_sub(1));
+    RETRY_FIRST.saturating_mul(doubled).min(RETRY_LONGEST)
 }
 
 /// Returns how often a tier is verified: so that each time the plan's share is read, and all in a cycle.

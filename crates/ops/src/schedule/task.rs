@@ -123,6 +123,12 @@ impl Task {
         Claims { assets, tiers }
     }
 
+    /// Tells whether it is tried again before its next time when it failed: what brings data into safety, or makes room for
+    /// it. A restore test or a drill that failed has found something out, which trying again would hide.
+    pub const fn is_tried_again(&self) -> bool {
+        matches!(self, Self::Backup(_) | Self::Retention)
+    }
+
     /// Returns how soon what it is about must be back and how little of it may be lost; the smaller, the
     /// more urgent, and what has no objective is the least.
     pub(super) fn urgency(&self, plan: &Plan) -> (Duration, Duration) {

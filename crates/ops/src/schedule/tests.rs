@@ -292,6 +292,42 @@ fn what_is_behind_is_caught_up_with_and_tried_again_ever_less_often() {
 }
 
 #[test]
+fn a_run_that_failed_is_tried_again_a_few_times_before_its_next() {
+    let tests = "[restore_tests.daily]\ncron = \"0 2 * * *\"\nassets = [\"media\"]\n";
+    let tables = [schedule("daily", "0 2 * * *", ""), tests.to_owned()].concat();
+    let mut world = World::new(plan(&tables), "2026-11-23T12:00:00Z");
+    let begun = instant("2026-11-24T02:00:00Z");
+    let failed = |tries| {
+        let ended = Some(later(begun, Duration::from_mins(30)));
+        Past { slot: Some(begun), ended, failures: tries, tries, ..Past::since(world.now) }
+    };
+    let next = |name: &str, tries| {
+        let history = History::from([(task(name), failed(tries))]);
+        let runs = next_runs(&world.plan, &history, &world.conditions, later(begun, hours(1)));
+        let run = runs.into_iter().find(|run| run.task == task(name)).unwrap();
+        (run.at.duration_since(begun).as_mins(), run.attempt)
+    };
+    assert_eq!(next("backup:daily", 0), (24 * 60, 1), "nothing failed");
+    assert_eq!(next("backup:daily", 1), (35, 2));
+    assert_eq!(next("backup:daily", 4), (70, 5));
+    assert_eq!(next("backup:daily", TRIES_MAX), (24 * 60, 1), "that is enough");
+    assert_eq!(next("restore-test:daily", 1), (24 * 60, 1), "what it found out stays so");
+    let history = [(task("backup:daily"), failed(2)), (task("restore-test:daily"), failed(2))];
+    world.history.extend(history);
+    world.now = later(begun, Duration::from_mins(39));
+    assert_eq!(world.due(), []);
+    world.now = later(begun, Duration::from_mins(40));
+    let [due]: [Due; 1] = world.due().try_into().unwrap();
+    assert_eq!(
+        (&due.task, due.slot, due.missed, due.attempt),
+        (&task("backup:daily"), begun, 0, 3)
+    );
+    world.now = later(begun, hours(25));
+    let due = world.due();
+    assert!(due.iter().all(|due| due.attempt == 1), "its next time has come: {due:?}");
+}
+
+#[test]
 fn a_tier_is_verified_so_that_all_is_read_in_its_cycle() {
     let mut world = World::new(plan(&schedule("daily", "0 2 1 1 *", "")), "2026-11-23T12:00:00Z");
     let near: TierName = "near".parse().unwrap();
