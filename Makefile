@@ -31,7 +31,7 @@ help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 test: lint ## install what the tests need, check format and lints, run every test
-	dev/install-needs postgresql postgresql-18 pgbackrest moto azurite sshd platform restic git fuse cargo-nextest
+	dev/install-needs postgresql postgresql-18 pgbackrest moto azurite sshd platform restic git systemd fuse cargo-nextest
 	$(CARGO) nextest run --profile ci --workspace --locked
 	$(CARGO) test --doc --workspace --locked --quiet
 

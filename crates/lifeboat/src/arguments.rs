@@ -44,6 +44,16 @@ pub struct GlobalArguments {
     /// Log what happens to standard error; twice for more
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
     pub verbose: u8,
+    /// Write the log as text or as one JSON document a line: human or json
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORM",
+        default_value = "human",
+        hide_possible_values = true,
+        help_heading = "Global options"
+    )]
+    pub log_format: LogFormat,
     /// Colour the output: auto, always or never
     #[arg(
         long,
@@ -54,6 +64,16 @@ pub struct GlobalArguments {
         help_heading = "Global options"
     )]
     pub color: ColorChoice,
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum LogFormat {
+    /// For a person
+    #[default]
+    Human,
+    /// For a program
+    Json,
 }
 
 /// When the output is coloured.
@@ -71,14 +91,17 @@ pub enum ColorChoice {
 /// The headings of `lifeboat --help` and the commands below each; a test holds it complete.
 const GROUPS: [(&str, &[&str]); 7] = [
     ("Begin", &["init", "check", "plan", "key", "postgres"]),
-    ("Protect", &["backup", "status", "points", "tiers", "verify", "retention", "wal", "catalog"]),
-    ("Run by itself", &["serve", "jobs", "pause", "resume", "reload"]),
+    (
+        "Protect",
+        &["backup", "status", "points", "diff", "tiers", "verify", "retention", "wal", "catalog"],
+    ),
+    ("Run by itself", &["serve", "jobs", "pause", "resume", "reload", "install", "uninstall"]),
     ("Bring back", &["restore", "query", "recover"]),
     ("Plumbing", &["repo"]),
     ("This program", &["completions", "man"]),
     (
         "Not built yet (exit 5)",
-        &["undelete", "test", "drill", "incident", "forecast", "evidence", "notify", "install"],
+        &["undelete", "test", "drill", "incident", "forecast", "evidence", "notify"],
     ),
 ];
 

@@ -4,7 +4,9 @@ mod backup;
 mod catalog;
 mod check;
 mod completions;
+mod diff;
 mod init;
+mod install;
 mod jobs;
 mod key;
 mod man;
@@ -53,6 +55,8 @@ pub enum Command {
     Status(status::Status),
     /// List the moments to which one can go back
     Points(points::Points),
+    /// Show what changed of an asset between two points
+    Diff(diff::Diff),
     /// Show the tiers: what each holds and lacks, its space and its lock; bring one up to date
     Tiers(tiers::Tiers),
     /// Prove that copies are whole
@@ -87,6 +91,10 @@ pub enum Command {
     Resume(pause::Resume),
     /// Let the daemon read the plan anew
     Reload(reload::Reload),
+    /// Install the service of the daemon
+    Install(install::Install),
+    /// Remove the service of the daemon, and nothing of its data
+    Uninstall(install::Uninstall),
     /// Work on any restic repository by address and password, without a plan
     #[command(subcommand, long_about = repo::LONG_ABOUT)]
     Repo(Box<repo::Repo>),
@@ -107,6 +115,9 @@ impl Command {
             Self::Check(command) => command.run(session),
             Self::Backup(command) => command.run(session),
             Self::Points(command) => command.run(session),
+            Self::Diff(command) => command.run(session),
+            Self::Install(command) => command.run(session),
+            Self::Uninstall(command) => command.run(session),
             Self::Verify(command) => command.run(session),
             Self::Test(command) => command.run(session),
             Self::Retention(command) => command.run(session),

@@ -4,7 +4,7 @@ use std::io;
 
 use tracing_subscriber::EnvFilter;
 
-use crate::arguments::GlobalArguments;
+use crate::arguments::{GlobalArguments, LogFormat};
 use crate::failure::CommandError;
 use crate::render::Paint;
 
@@ -23,13 +23,19 @@ pub fn start(
         })?,
         None => EnvFilter::new(level(global)),
     };
-    // A second start in one process can only be a test's; the first subscriber stays.
-    _ = tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
-        .with_ansi(paint == Paint::Coloured)
-        .with_target(false)
-        .try_init();
+        .with_ansi(paint == Paint::Coloured && global.log_format == LogFormat::Human)
+        .with_target(false);
+    // A second start in one process can only be a test's; the first subscriber stays.
+    _ = match global.log_format {
+        LogFormat::Human => log.try_init(),
+        // Beside its own fields each line has `spans`: the job, and in it the asset and the tier.
+        LogFormat::Json => {
+            log.json().flatten_event(true).with_current_span(false).with_span_list(true).try_init()
+        }
+    };
     Ok(())
 }
 

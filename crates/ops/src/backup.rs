@@ -42,6 +42,7 @@ mod remark;
 pub use command::output_path;
 pub use database::DumpPaths;
 pub(crate) use database::file_name;
+pub(crate) use files::left_out;
 pub use hooks::HookReport;
 pub use remark::Remark;
 
@@ -89,6 +90,18 @@ pub struct BackupOptions {
     pub to: Vec<TierName>,
     /// As this schedule does, whose rule then keeps what is made.
     pub schedule: Option<ScheduleName>,
+    /// What else is done.
+    pub extent: Extent,
+}
+
+/// What a backup does beside storing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Extent {
+    /// Tiers get what they missed, and a share of what they hold is read back.
+    #[default]
+    Whole,
+    /// Nothing: it is one of many in an hour, and others wait for it.
+    StoreAlone,
 }
 
 impl BackupOptions {
@@ -482,6 +495,9 @@ impl Job<'_> {
         reports: &[AssetReport],
         traffic: &mut Traffic<'_, '_>,
     ) -> Result<Vec<CaughtUp>, OpsError> {
+        if self.options.extent == Extent::StoreAlone {
+            return Ok(Vec::new());
+        }
         let stages = || reports.iter().flat_map(|report| &report.stages);
         let is_well = |tier: &TierName| {
             let mut own = stages().filter(|stage| stage.tier.as_ref() == Some(tier));
@@ -634,6 +650,9 @@ impl Job<'_> {
 
     /// Verifies every tier that got something.
     fn verify(&self, reports: &[AssetReport]) -> Result<Vec<TierVerification>, OpsError> {
+        if self.options.extent == Extent::StoreAlone {
+            return Ok(Vec::new());
+        }
         let reached: BTreeSet<_> =
             reports.iter().flat_map(|report| &report.snapshots).map(|on| &on.tier).collect();
         let mut verified = Vec::new();

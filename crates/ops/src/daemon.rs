@@ -33,11 +33,13 @@ pub mod control;
 pub mod execution;
 mod listeners;
 mod logs;
+mod pings;
 pub mod report;
 mod socket;
 mod supervisor;
 #[cfg(test)]
 mod tests;
+pub mod watcher;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -46,13 +48,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lifeboat_model::{Cancel, Classify, ErrorKind, Exit, Hint, JobId, Timestamp};
+use lifeboat_model::{AssetName, Cancel, Classify, ErrorKind, Exit, Hint, JobId, Timestamp};
 use tokio::sync::Notify;
 
 use self::execution::{Executor, Finished};
 use self::listeners::Listeners;
+use self::pings::Pings;
 use self::supervisor::Supervisor;
+use self::watcher::Watcher;
 use crate::ending::Ending;
+use crate::error::explain;
 use crate::jobs::{Job, JobState, Journal, JournalError, Work};
 use crate::schedule::{Conditions, Due, Task, due, idle_for, next_runs, set_right, tried_again};
 use crate::state::{DaemonLock, State, StateError};
@@ -92,6 +97,9 @@ pub enum DaemonError {
     /// A log cannot be served.
     #[error(transparent)]
     Wal(#[from] WalError),
+    /// Nothing can be watched.
+    #[error("cannot wait for changes")]
+    Watch(#[source] std::io::Error),
     /// Nobody can ask it anything.
     #[error("cannot listen on {}", path.display())]
     Socket {
@@ -109,6 +117,7 @@ impl Classify for DaemonError {
             Self::State(error) => error.kind(),
             Self::Journal(error) => error.kind(),
             Self::Wal(error) => error.kind(),
+            Self::Watch(_) => ErrorKind::Unavailable,
             Self::Socket { source, .. } => match source.kind() {
                 std::io::ErrorKind::AddrInUse => ErrorKind::Conflict,
                 std::io::ErrorKind::PermissionDenied => ErrorKind::Denied,
@@ -129,6 +138,7 @@ impl Classify for DaemonError {
             Self::State(error) => error.hint(),
             Self::Journal(error) => error.hint(),
             Self::Wal(error) => error.hint(),
+            Self::Watch(_) => Some(Hint::new("let the daemon have more open files (ulimit -n)")),
             Self::Socket { .. } => {
                 Some(Hint::new("name another one with --socket, or stop who listens there"))
             }
@@ -180,6 +190,8 @@ pub struct Tally {
 #[derive(Debug)]
 struct Running {
     cancel: Cancel,
+    /// The asset that it captures since it changed.
+    captures: Option<AssetName>,
     is_unwanted: bool,
 }
 
@@ -205,6 +217,8 @@ pub struct Daemon {
     wake: Notify,
     is_stopping: AtomicBool,
     supervisor: Supervisor,
+    watcher: Watcher,
+    pings: Pings,
     _lock: DaemonLock,
 }
 
@@ -231,6 +245,10 @@ impl Daemon {
             tracing::warn!(job = %job.id, work = %job.work, "Its daemon ended in the middle of it.");
         }
         let supervisor = Supervisor::of(&surroundings.environment);
+        let pings = match setup.workers {
+            Workers::Threads => Pings::begin(&site),
+            Workers::Loop => Pings::nobody(),
+        };
         Ok(Arc::new(Self {
             setup,
             started,
@@ -246,6 +264,8 @@ impl Daemon {
             wake: Notify::new(),
             is_stopping: AtomicBool::new(false),
             supervisor,
+            watcher: Watcher::new().map_err(DaemonError::Watch)?,
+            pings,
             _lock: lock,
         }))
     }
@@ -267,8 +287,13 @@ impl Daemon {
     /// Runs the plan.
     pub fn run(self: &Arc<Self>, until: Until, cancel: &Cancel) -> Tally {
         self.supervisor.ready(&self.told());
+        let watching = match self.setup.workers {
+            Workers::Threads => self.begin_watching(),
+            Workers::Loop => None,
+        };
         while !cancel.is_cancelled() {
             let step = self.step();
+            self.pings.alive(self.site(), step.as_ref().err().map(|error| explain(error)));
             let wait = step.unwrap_or_else(|error| {
                 let error: &dyn std::error::Error = &error;
                 tracing::error!(error, "The journal could not be kept; it is tried again.");
@@ -284,6 +309,12 @@ impl Daemon {
             self.wait(wait.min(self.supervisor.patience()), cancel);
         }
         self.stop();
+        if let Some(watching) = watching {
+            self.watcher.ring();
+            // What it panics with is logged where it happens.
+            _ = watching.join();
+        }
+        self.pings.finish(&self.site());
         *lock(&self.tally)
     }
 
@@ -375,7 +406,15 @@ impl Daemon {
 
     fn begin(self: &Arc<Self>, job: Job) {
         let cancel = Cancel::new();
-        let running = Running { cancel: cancel.clone(), is_unwanted: false };
+        let captures = match job.task() {
+            Some(Task::Capture(asset)) => Some(asset.clone()),
+            _ => None,
+        };
+        if let Some(asset) = &captures {
+            self.watcher.begun(asset, self.now());
+        }
+        self.pings.started(self.site(), &job);
+        let running = Running { cancel: cancel.clone(), captures, is_unwanted: false };
         lock(&self.running).insert(job.id, running);
         tracing::info!(job = %job.id, work = %job.work, "It begins.");
         let (daemon, id) = (Arc::clone(self), job.id);
@@ -395,6 +434,7 @@ impl Daemon {
     }
 
     fn do_job(&self, job: &Job, cancel: &Cancel) -> Finished {
+        let _span = tracing::error_span!("job", job = %job.id, work = %job.work).entered();
         let site = self.site().as_ref().clone().for_job(job.id);
         let events = self.listeners.of(job.id);
         self.setup.executor.execute(site, job, &events, cancel)
@@ -429,10 +469,14 @@ impl Daemon {
             drop(tally);
             if let Some(job) = ended {
                 tell_of_retry(&job, now);
+                self.pings.ended(self.site(), &job, done);
                 self.listeners.end(&job, done);
             }
         }
-        lock(&self.running).remove(&id);
+        let captures = lock(&self.running).remove(&id).and_then(|running| running.captures);
+        if let Some(asset) = captures {
+            self.captured(&asset, done.captured);
+        }
         *lock(&self.known) = None;
         Ok(())
     }
@@ -480,6 +524,7 @@ impl Daemon {
         let others = open.iter().filter(|job| job.task().is_none()).count();
         conditions.at_once = AT_ONCE.saturating_sub(others);
         conditions.pause = self.journal.pause()?;
+        conditions.watched = self.watcher.due(now);
         Ok(conditions)
     }
 
@@ -509,6 +554,7 @@ impl Daemon {
         *lock(&self.known) = None;
         self.supervisor.ready(&self.told());
         self.wake.notify_one();
+        self.watcher.ring();
         reloaded
     }
 

@@ -5,6 +5,7 @@ pub mod backup;
 pub mod bare_machine;
 pub mod catalog;
 pub mod catch_up;
+pub mod changes;
 pub mod command;
 pub mod daemon;
 pub mod ending;
@@ -40,6 +41,7 @@ pub mod tier_state;
 pub mod traffic;
 pub mod verification;
 pub mod wal;
+pub mod watch;
 pub mod wire;
 pub mod writer;
 

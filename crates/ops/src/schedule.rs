@@ -6,8 +6,8 @@
 //! times and with growing waits, where trying may help: see [`Task::is_tried_again`]. Otherwise, whatever became of a run,
 //! its time is not taken up again.
 //!
-//! Catching up, verifying and delivering have no times of their own: they are due when there is need, and
-//! after a failure again after a wait that doubles.
+//! Catching up, verifying, delivering and capturing what changed have no times of their own: they are due when there is
+//! need, and after a failure again after a wait that doubles.
 //!
 //! What is due but must not begin is *held*, with the reason: a pause, a blackout, a run that works on the
 //! same, too many at once. It stays due, so that it is made up for when the reason is gone.
@@ -32,7 +32,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use lifeboat_model::{BlackoutName, TierName, Timestamp};
+use lifeboat_model::{AssetName, BlackoutName, TierName, Timestamp};
 use lifeboat_plan::Plan;
 use serde::{Deserialize, Serialize};
 
@@ -105,6 +105,8 @@ pub struct Conditions {
     pub tiers: BTreeMap<TierName, TierCondition>,
     /// How many records wait for some tier.
     pub undelivered: usize,
+    /// From when on watched assets are to be captured that have changed.
+    pub watched: BTreeMap<AssetName, Timestamp>,
 }
 
 /// How far a clock may be set back before a pause that began later is taken for one of a wrong clock.
@@ -119,8 +121,14 @@ impl Pause {
 
 impl Default for Conditions {
     fn default() -> Self {
-        let running = BTreeSet::new();
-        Self { running, at_once: 1, pause: None, tiers: BTreeMap::new(), undelivered: 0 }
+        Self {
+            running: BTreeSet::new(),
+            at_once: 1,
+            pause: None,
+            tiers: BTreeMap::new(),
+            undelivered: 0,
+            watched: BTreeMap::new(),
+        }
     }
 }
 

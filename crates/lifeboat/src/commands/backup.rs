@@ -163,7 +163,12 @@ impl Backup {
     /// Backs up; what goes wrong with one asset does not keep the others from being stored.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
         let site = session.site()?;
-        let options = BackupOptions { assets: self.assets, to: self.to, schedule: self.schedule };
+        let options = BackupOptions {
+            assets: self.assets,
+            to: self.to,
+            schedule: self.schedule,
+            ..BackupOptions::default()
+        };
         if let Some(exit) = handed::hand_over(&site, &options, session)? {
             return Ok(exit);
         }

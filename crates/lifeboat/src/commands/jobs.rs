@@ -3,9 +3,10 @@
 use std::fmt::{self, Write as _};
 
 use clap::{Args, Subcommand};
-use lifeboat_model::{Exit, JobId};
+use lifeboat_model::{Exit, JobId, Timestamp};
 use lifeboat_ops::daemon::control::{Ask, Reply, Waits};
 use lifeboat_ops::daemon::report::{JobsReport, jobs_report};
+use lifeboat_ops::daemon::watcher::Watched;
 use lifeboat_ops::ending::Ending;
 use lifeboat_ops::jobs::{Job, JobState, Work};
 use lifeboat_ops::schedule::{NextRun, TRIES_MAX, Task};
@@ -39,7 +40,7 @@ enum Below {
 /// The arguments of `lifeboat jobs run`.
 #[derive(Debug, Args)]
 struct Run {
-    /// Do this: backup:SCHEDULE, catch-up:TIER, verification:TIER, retention or delivery
+    /// Do this: backup:SCHEDULE, capture:ASSET, catch-up:TIER, verification:TIER, retention or delivery
     #[arg(value_name = "TASK")]
     task: Task,
     /// Wait until it is done, and end as it does
@@ -89,6 +90,9 @@ fn write_daemon(report: &JobsReport, page: &mut Page) -> fmt::Result {
     };
     let (word, since) = (page.paint.good("running"), time::ago(served.since, report.now));
     writeln!(page, "{word} as process {}, started {since}", served.process)?;
+    for watched in &served.watched {
+        write_watched(watched, report.now, page)?;
+    }
     if let Some(trouble) = &served.trouble {
         let word = page.paint.bad("the plan on disk does not hold");
         writeln!(page, "{word}, so the one before stays: {trouble}")?;
@@ -97,6 +101,19 @@ fn write_daemon(report: &JobsReport, page: &mut Page) -> fmt::Result {
         writeln!(page, "{word} is in force than the one on disk (lifeboat reload)")?;
     }
     Ok(())
+}
+
+fn write_watched(watched: &Watched, now: Timestamp, page: &mut Page) -> fmt::Result {
+    write!(page, "watching {}: ", watched.asset)?;
+    match (watched.is_changed, watched.unchanged.or(watched.captured)) {
+        (true, _) => write!(page, "{}", page.paint.warning("changed, not captured yet"))?,
+        (false, Some(seen)) => write!(page, "as it was captured, seen {}", time::ago(seen, now))?,
+        (false, None) => write!(page, "not looked at yet")?,
+    }
+    match &watched.blind {
+        Some(why) => writeln!(page, "; {}: {why}", page.paint.warning("found by looking only")),
+        None => writeln!(page),
+    }
 }
 
 fn state(job: &Job) -> Cell {

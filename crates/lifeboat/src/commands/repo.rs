@@ -20,7 +20,7 @@ mod snapshots;
 mod stats;
 mod tag;
 mod unlock;
-mod unreadable;
+pub(super) mod unreadable;
 
 use std::ffi::OsString;
 use std::num::NonZeroU64;

@@ -29,8 +29,6 @@ pub enum Unbuilt {
     Evidence(Anything),
     /// Send a notification through the channels of the plan
     Notify(Anything),
-    /// Install the systemd unit of the daemon
-    Install(Anything),
 }
 
 impl Unbuilt {
@@ -43,7 +41,6 @@ impl Unbuilt {
             Self::Forecast(_) => ("forecast", "forecasts of growth and costs"),
             Self::Evidence(_) => ("evidence", "signed evidence of drills"),
             Self::Notify(_) => ("notify", "notifications"),
-            Self::Install(_) => ("install", "the service of the daemon"),
         };
         CommandError::NotBuilt { command, feature }
     }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::net::UnixDatagram;
 use std::process::{Child, ChildStderr};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -93,7 +94,90 @@ fn the_daemon_does_what_it_is_asked_and_stops_when_told() {
     let unknown = environment.run(["backup", "--to", "nowhere"]).failure(2);
     assert!(unknown.contains("no tier `nowhere`"), "{unknown}");
 
+    environment.run(["pause", "--for", "2h", "--why", "moving disks"]).success();
+    let paused = environment.run(["jobs"]).success();
+    assert!(paused.contains("moving disks") && paused.contains("paused until"), "{paused}");
+    environment.run(["resume"]).success();
+    environment.run(["jobs", "run", "verification:primary", "--wait"]).success();
+    assert_eq!(environment.run(["jobs", "run", "backup:nightly"]).code(), 1, "not of this plan");
+    let drawn = environment.run(["jobs"]).success();
+    assert!(drawn.contains("retention") && drawn.contains("backup:daily"), "{drawn}");
+
+    let plan = fs::read_to_string(environment.path("plan.toml")).unwrap();
+    environment.write(
+        "plan.toml",
+        format!("{plan}\n[blackouts.office]\ncron = \"0 8 * * *\"\nlasts = \"2h\"\n"),
+    );
+    let elsewhere = environment.run(["backup"]);
+    assert!(elsewhere.stderr().contains("lifeboat reload"), "{elsewhere}");
+    assert_eq!(elsewhere.code(), 0, "{elsewhere}");
+    environment.run(["reload"]).success();
+    assert!(environment.run(["backup"]).stderr().contains("the daemon does it"));
+    environment.write("plan.toml", format!("{plan}\n[blackouts.office]\ncron = \"0 8 * *\"\n"));
+    daemon.signal(Signal::SIGHUP);
+    environment.run(["reload"]).failure(2);
+    environment.write("plan.toml", &plan);
+
+    let socket = environment.path("state/lifeboat/shop/lifeboat.sock");
+    assert!(socket.exists());
     daemon.stop();
+    assert!(!socket.exists());
+    let here = environment.run(["backup"]);
+    assert!(!here.stderr().contains("the daemon"), "{here}");
+    here.success();
+    let once = environment.run(["--json", "serve", "--once"]).json();
+    assert_eq!((&once["schema"], &once["jobs"]), (&"lifeboat.serve/1".into(), &0.into()));
+}
+
+/// How often is asked until something has come about that takes seconds at most.
+const ASKED_MAX: u32 = 600;
+
+/// Asks for the jobs until they are as wanted; returns them.
+fn jobs_once(environment: &Environment, wanted: impl Fn(&Value) -> bool) -> Value {
+    let mut asked = (0..ASKED_MAX).map(|_| environment.run(["--json", "jobs"]).json());
+    asked.find(|jobs| wanted(jobs)).unwrap_or_else(|| {
+        panic!("it does not come about: {}", environment.run(["jobs"]));
+    })
+}
+
+fn captures(jobs: &Value) -> usize {
+    let ended = jobs["ended"].as_array().unwrap().iter();
+    ended.filter(|job| job["task"] == "capture:media" && job["state"] == "succeeded").count()
+}
+
+#[test]
+fn what_changes_is_captured_by_itself_and_what_does_not_is_known_to_be_unchanged() {
+    let environment = site();
+    let plan = fs::read_to_string(environment.path("plan.toml")).unwrap();
+    let watched = plan.replacen("[assets.media]", "[assets.media]\nwatch = true", 1).replacen(
+        "rpo   = \"24h\"",
+        "rpo = \"20s\"",
+        1,
+    );
+    assert!(watched.contains("watch = true") && watched.contains("\"20s\""), "{watched}");
+    environment.write("plan.toml", &watched);
+    let daemon = Running::start(&environment);
+    jobs_once(&environment, |jobs| captures(jobs) == 1);
+    environment.write("media/deep/er/.env", "SECRET=1");
+    jobs_once(&environment, |jobs| captures(jobs) == 2);
+    let quiet = jobs_once(&environment, |jobs| {
+        let watched = &jobs["daemon"]["watched"][0];
+        watched["is_changed"] == false && watched["unchanged"].is_string()
+    });
+    assert_eq!(captures(&quiet), 2, "nothing changed since: {quiet}");
+    assert_eq!(quiet["daemon"]["watched"][0]["asset"], "media");
+    daemon.stop();
+
+    let points = environment.run(["--json", "points"]).json();
+    assert_eq!(points["points"].as_array().unwrap().len(), 2, "{points}");
+    let once = environment.run(["--json", "serve", "--once"]).json();
+    assert_eq!(once["jobs"], 0, "it is remembered what was captured: {once}");
+    environment.write("media/upload", "of the second day");
+    let once = environment.run(["--json", "serve", "--once"]).json();
+    assert_eq!(once["jobs"], 1, "what changed while nobody watched is found: {once}");
+    let status = environment.run(["--json", "status"]).json();
+    let exposure = status["assets"][0]["exposure_s"].as_u64().unwrap();
+    assert!(exposure < 600, "{status}");
 }
 
 #[test]
@@ -179,4 +263,33 @@ fn a_daemon_that_is_killed_at_any_moment_loses_and_doubles_nothing() {
     let records = catalog["records"].as_array().unwrap();
     let count = |kind: &str| records.iter().filter(|record| record["kind"] == kind).count();
     assert_eq!(count("job-started"), count("job-ended"), "every job that began has its end");
+}
+
+#[test]
+fn systemd_is_told_what_the_daemon_does_as_sd_notify_says() {
+    let environment = site();
+    let path = environment.path("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let environment =
+        environment.with("NOTIFY_SOCKET", path.to_str().unwrap()).with("WATCHDOG_USEC", "400000");
+    let hear_until = |wanted: &str| {
+        let mut bytes = [0; 500];
+        let said = std::iter::repeat_with(|| {
+            let length = socket.recv(&mut bytes).expect(wanted);
+            String::from_utf8(bytes[..length].to_vec()).unwrap()
+        });
+        let mut said = said.take(1000);
+        said.find(|said| said.contains(wanted)).expect(wanted)
+    };
+    let mut daemon = Running::start(&environment);
+    assert!(hear_until("READY=1").contains("STATUS="));
+    hear_until("WATCHDOG=1");
+    hear_until("WATCHDOG=1");
+    daemon.signal(Signal::SIGHUP);
+    assert!(hear_until("RELOADING=1").contains("MONOTONIC_USEC="));
+    hear_until("READY=1");
+    daemon.signal(Signal::SIGTERM);
+    hear_until("STOPPING=1");
+    assert_eq!(daemon.child.wait().unwrap().code(), Some(0));
 }

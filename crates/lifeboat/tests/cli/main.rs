@@ -31,6 +31,7 @@ mod sandbox;
 mod scenarios;
 mod selection;
 mod server;
+mod service;
 mod setup;
 mod sink;
 mod streams;

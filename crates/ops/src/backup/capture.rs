@@ -75,6 +75,8 @@ impl Job<'_> {
         followers: &[&Follower<'_>],
         report: &mut AssetReport,
     ) -> Result<(), CaptureTrouble> {
+        let (asset_name, tier_name) = (&report.asset, &tier.named.name);
+        let _span = tracing::error_span!("store", asset = %asset_name, tier = %tier_name).entered();
         // What an earlier tier did not take is read anew.
         report.remarks.clear();
         let reading = self

@@ -14,6 +14,7 @@ use super::{AssetReport, Job, live_database};
 use crate::command::CommandLine;
 use crate::ending::Ending;
 use crate::error::{OpsError, Trouble};
+use crate::wire::Site;
 
 /// How long the command that prints a revision may take.
 const REVISION_TIMEOUT: Duration = Duration::from_mins(1);
@@ -26,13 +27,7 @@ impl Job<'_> {
     ) -> Result<Reading, OpsError> {
         let paths: Vec<PathBuf> =
             files.paths.iter().map(|path| path.as_path().to_owned()).collect();
-        let mut patterns: Vec<String> =
-            files.exclude.iter().map(|pattern| pattern.as_str().to_owned()).collect();
-        for folder in self.site().own_folders() {
-            if paths.iter().any(|path| folder.starts_with(path) && folder != *path) {
-                patterns.push(as_pattern(&folder));
-            }
-        }
+        let mut patterns = left_out(self.site(), files);
         let live = self.live_within(files)?;
         patterns.extend(live.iter().map(|directory| as_pattern(directory)));
         report.remarks.extend(live_database::remarks(&live));
@@ -62,6 +57,16 @@ impl Job<'_> {
         })?;
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
+}
+
+/// Returns the patterns of what is left out of an asset: what the plan excludes, and what lifeboat itself writes there.
+pub(crate) fn left_out(site: &Site, files: &FileSet) -> Vec<String> {
+    let excluded = files.exclude.iter().map(|pattern| pattern.as_str().to_owned());
+    let own = site.own_folders().into_iter().filter(|folder| {
+        let mut paths = files.paths.iter().map(AsRef::<Path>::as_ref);
+        paths.any(|path| folder.starts_with(path) && folder != path)
+    });
+    excluded.chain(own.map(|folder| as_pattern(&folder))).collect()
 }
 
 /// Writes a path as a pattern that matches it alone.

@@ -8,6 +8,7 @@ use lifeboat_model::{Event, JobId, PlanId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::watcher::Watched;
 use crate::jobs::{Job, Work};
 use crate::schedule::Pause;
 
@@ -116,4 +117,7 @@ pub struct Served {
     pub plan: PlanId,
     /// What is wrong with the plan on disk, for which that one stays.
     pub trouble: Option<String>,
+    /// The assets that are captured when they change.
+    #[serde(default)]
+    pub watched: Vec<Watched>,
 }

@@ -11,7 +11,7 @@ use lifeboat_tiers::Throttle;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::backup::{BackupOptions, backup};
+use crate::backup::{AssetReport, BackupJobReport, BackupOptions, Extent, backup};
 use crate::catalog::CatalogError;
 use crate::catch_up::catch_up;
 use crate::ending::{Ending, StageOutcome};
@@ -23,6 +23,7 @@ use crate::retention::{Purpose, RetentionOptions, retention};
 use crate::schedule::Task;
 use crate::state::StateError;
 use crate::verification::{Share, VerifyOptions, verify};
+use crate::watch::Captured;
 use crate::wire::Site;
 use crate::wire::open::{NewTiers, OpenSite};
 use lifeboat_model::Classify as _;
@@ -42,6 +43,8 @@ pub struct Finished {
     pub report: Option<Value>,
     /// Whether nothing was done, since a command of this host works with the state.
     pub is_busy: bool,
+    /// How much of a watched asset was captured.
+    pub captured: Captured,
 }
 
 impl Finished {
@@ -54,13 +57,14 @@ impl Finished {
             exit: Exit::Failed.code(),
             report: None,
             is_busy: false,
+            captured: Captured::Nothing,
         }
     }
 
     /// Returns the end of what was done.
     pub fn done(ending: Ending, message: Option<String>) -> Self {
         let exit = ending.exit().code();
-        Self { ending, message, hint: None, exit, report: None, is_busy: false }
+        Self { ending, message, exit, ..Self::failed("") }
     }
 
     fn of_error(error: &OpsError) -> Self {
@@ -76,13 +80,14 @@ impl Finished {
         };
         let hint = error.hint().map(|hint| hint.to_string());
         let message = Some(explain(error));
-        Self { ending, message, hint, exit: error.exit().code(), report: None, is_busy }
+        let exit = error.exit().code();
+        Self { ending, message, hint, exit, is_busy, ..Self::failed("") }
     }
 
     fn of_report(ending: Ending, exit: Exit, why: Option<String>, report: &impl Serialize) -> Self {
         let message = why.filter(|_| ending != Ending::Succeeded);
         let report = serde_json::to_value(report).ok();
-        Self { ending, message, hint: None, exit: exit.code(), report, is_busy: false }
+        Self { ending, message, exit: exit.code(), report, ..Self::failed("") }
     }
 }
 
@@ -104,7 +109,8 @@ impl Executor for Operations {
             Work::Task { task } => run(&site, task, events, cancel),
             Work::Backup { assets, to, schedule } => {
                 let (assets, to, schedule) = (assets.clone(), to.clone(), schedule.clone());
-                back_up(&site, &BackupOptions { assets, to, schedule }, events, cancel)
+                let options = BackupOptions { assets, to, schedule, ..BackupOptions::default() };
+                back_up(&site, &options, events, cancel)
             }
         };
         done.unwrap_or_else(|error| Finished::of_error(&error))
@@ -118,6 +124,11 @@ fn run(
     cancel: &Cancel,
 ) -> Result<Finished, OpsError> {
     match task {
+        Task::Capture(asset) => {
+            let (assets, extent) = (vec![asset.clone()], Extent::StoreAlone);
+            let options = BackupOptions { assets, extent, ..BackupOptions::default() };
+            back_up(site, &options, events, cancel)
+        }
         Task::Backup(schedule) => {
             let schedule = Some(schedule.clone());
             let options = BackupOptions { schedule, ..BackupOptions::default() };
@@ -173,7 +184,19 @@ fn back_up(
         let tier = report.verifications.iter().find(|tier| tier.ending() == report.ending)?;
         Some(format!("`{}` did not pass its verification", tier.tier))
     });
-    Ok(Finished::of_report(report.ending, report.exit(), why, &report))
+    let captured = captured(&report);
+    let done = Finished::of_report(report.ending, report.exit(), why, &report);
+    Ok(Finished { captured, ..done })
+}
+
+/// Returns how much of its assets a backup brought anywhere; what a tier lacks it gets by catching up.
+fn captured(report: &BackupJobReport) -> Captured {
+    let is_somewhere = |asset: &AssetReport| !asset.snapshots.is_empty();
+    match () {
+        () if !report.assets.iter().all(is_somewhere) => Captured::Nothing,
+        () if report.assets.iter().all(|asset| asset.captured.is_some()) => Captured::Whole,
+        () => Captured::Part,
+    }
 }
 
 /// Puts on every tier the records that it lacks; opening a site does that.

@@ -79,6 +79,7 @@ impl Daemon {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 plan: site.plan().id(),
                 trouble: lock(&self.in_force).trouble.clone(),
+                watched: self.watcher.shown(now),
             }),
             Ask::Run { work, .. } => self.queue(work, by)?.0,
             Ask::Cancel { job } => match self.cancel_job(job)? {

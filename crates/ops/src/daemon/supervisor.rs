@@ -58,8 +58,11 @@ impl Supervisor {
 
     fn tell(&self, lines: &str) {
         let Some(address) = &self.address else { return };
-        let sent = UnixDatagram::unbound()
-            .and_then(|socket| socket.send_to_addr(lines.as_bytes(), address));
+        let sent = UnixDatagram::unbound().and_then(|socket| {
+            // One who does not read must not stop the daemon.
+            socket.set_nonblocking(true)?;
+            socket.send_to_addr(lines.as_bytes(), address)
+        });
         if let Err(error) = sent {
             tracing::debug!(%error, "The supervisor does not hear.");
         }

@@ -83,11 +83,15 @@ impl Ground {
     }
 
     fn site(&self) -> Site {
+        self.site_in(BTreeMap::new())
+    }
+
+    fn site_in(&self, environment: BTreeMap<String, String>) -> Site {
         let (text, files) = reference_plan();
         let source = SourceFile { path: "plan.toml".to_owned(), text };
         let checked = load(source, &files, &Facts::default(), self.now()).unwrap();
         let surroundings = Surroundings {
-            environment: BTreeMap::new(),
+            environment,
             credentials_directory: None,
             state_directory: self.home.path().join("state"),
             cache_directory: self.home.path().join("cache"),
@@ -121,6 +125,18 @@ fn ended(daemon: &Daemon) -> Vec<Job> {
     jobs
 }
 
+/// Returns everything that the plan's calendar wants done.
+fn calendar(plan: &lifeboat_plan::Plan) -> Vec<(Task, lifeboat_plan::schedule::Timetable)> {
+    let backups = plan.schedules().iter();
+    let backups = backups.map(|(name, it)| (Task::Backup(name.clone()), it.timetable()));
+    let tests = plan.restore_tests().iter();
+    let tests = tests.map(|(name, it)| (Task::RestoreTest(name.clone()), it.timetable()));
+    let drills = plan.drills().iter();
+    let drills = drills.map(|(name, it)| (Task::Drill(name.clone()), it.timetable()));
+    let retention = (Task::Retention, plan.retention().timetable());
+    backups.chain(tests).chain(drills).chain([retention]).collect()
+}
+
 /// How many days are simulated, unless `LIFEBOAT_DAYS` says otherwise, as `make year` does.
 const DAYS: u64 = 14;
 
@@ -152,10 +168,7 @@ fn the_plan_runs_by_itself_whatever_fails_and_however_often_the_daemon_dies() {
     assert!(lives > 5, "{lives}");
     let jobs = ended(&daemon);
     assert_eq!(jobs.iter().filter(|job| job.state == JobState::Lost).count(), lost);
-    let site = daemon.site();
-    for (name, schedule) in site.plan().schedules() {
-        let task = format!("backup:{name}").parse().unwrap();
-        let timetable = schedule.timetable();
+    for (task, timetable) in calendar(daemon.site().plan()) {
         let mut due =
             std::iter::successors(timetable.next_after(start), |at| timetable.next_after(*at));
         let firsts = jobs.iter().filter(|job| job.task() == Some(&task) && job.attempt == 1);
@@ -173,6 +186,13 @@ fn the_plan_runs_by_itself_whatever_fails_and_however_often_the_daemon_dies() {
     let failed = jobs.iter().filter(|job| job.state == JobState::Failed);
     assert!(failed.clone().count() > 5);
     assert!(failed.clone().all(|job| job.message.is_some()), "nothing fails without a word");
+    for job in jobs.iter().filter(|job| job.attempt > 1 && job.slot.is_some()) {
+        let before = jobs.iter().find(|other| {
+            (other.task(), other.slot, other.attempt) == (job.task(), job.slot, job.attempt - 1)
+        });
+        let why = before.map(|before| before.state);
+        assert!(matches!(why, Some(JobState::Failed | JobState::Lost)), "without cause: {job:?}");
+    }
     assert!(jobs.iter().any(|job| job.message.as_deref() == Some("it panicked; this is a bug")));
 }
 
@@ -230,4 +250,47 @@ fn what_somebody_asks_for_comes_first_and_in_a_pause_too() {
     let cancelled = daemon.cancel_job(job.id).unwrap().unwrap();
     assert_eq!(cancelled.state, JobState::Cancelled);
     assert_eq!(cancelled.work.to_string(), "backup of media");
+}
+
+/// Work that goes on until it is let go.
+#[derive(Debug)]
+struct Endless(Mutex<std::sync::mpsc::Receiver<()>>);
+
+impl Executor for Endless {
+    fn execute(&self, _: Site, _: &Job, _: &dyn EventSink, _: &Cancel) -> Finished {
+        // Whoever let it go may be gone.
+        _ = lock(&self.0).recv();
+        Finished::done(Ending::Succeeded, None)
+    }
+}
+
+#[test]
+fn a_loop_that_hangs_is_not_told_as_alive() {
+    let ground = Ground::new("2027-11-01T12:00:00Z", Faults::None);
+    let path = ground.home.path().join("notify");
+    let heard = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    let variables = [("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "1000")];
+    let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let site = ground.site_in(variables.into());
+    let (lets_go, held) = std::sync::mpsc::channel();
+    let executor = Arc::new(Endless(Mutex::new(held)));
+    let loader: Loader = Box::new(|| Err("not asked for".to_owned()));
+    let daemon = Daemon::open(site, Setup { loader, executor, workers: Workers::Loop }).unwrap();
+    let work = Work::Task { task: "retention".parse().unwrap() };
+    daemon.answer(Ask::Run { work, waits: control::Waits::No }, "alice").unwrap();
+    let mut bytes = [0; 500];
+    let mut hear = || {
+        let length = heard.recv(&mut bytes)?;
+        std::io::Result::Ok(String::from_utf8(bytes[..length].to_vec()).unwrap())
+    };
+    let going = Arc::clone(&daemon);
+    let loops = std::thread::spawn(move || going.run(Until::Idle, &Cancel::new()));
+    assert!(hear().unwrap().contains("READY=1"));
+    heard.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    // The job hangs in the loop's own thread, which is what the watchdog is there for.
+    let silence = hear().unwrap_err();
+    assert_eq!(silence.kind(), std::io::ErrorKind::WouldBlock);
+    drop(lets_go);
+    assert!(hear().unwrap().contains("WATCHDOG=1"));
+    assert_eq!(loops.join().unwrap().jobs, 1);
 }

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lifeboat_model::{JobId, Timestamp};
+use lifeboat_model::{AssetName, JobId, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
 
 use super::{ATTEMPTS_MAX, Job, JobState, JournalError, KEPT_MAX};
 use crate::ending::Ending;
 use crate::schedule::{Due, History, Past, Pause, Task};
+use crate::watch::Kept;
 
 /// The version of the tables; older ones are brought up to it, one version at a time.
 const TABLES_VERSION: i32 = 2;
@@ -311,6 +312,19 @@ impl Journal {
         self.set("socket", path.to_str())
     }
 
+    /// Returns what is remembered of a watched asset.
+    pub fn watched(&self, asset: &AssetName) -> Result<Option<Kept>, JournalError> {
+        let text = self.setting(&watched(asset))?;
+        let damaged = |_| JournalError::Damaged { path: self.path.clone() };
+        text.map(|text| serde_json::from_str(&text)).transpose().map_err(damaged)
+    }
+
+    /// Remembers it.
+    pub fn keep_watched(&self, asset: &AssetName, kept: &Kept) -> Result<(), JournalError> {
+        let text = serde_json::to_string(kept).expect("it is JSON");
+        self.set(&watched(asset), Some(&text))
+    }
+
     fn setting(&self, name: &str) -> Result<Option<String>, JournalError> {
         self.transact(|open| {
             open.query_row("SELECT value FROM settings WHERE name = ?1", [name], |row| row.get(0))
@@ -345,6 +359,11 @@ impl Journal {
             Ok(Some(job))
         })
     }
+}
+
+/// Returns the name under which is kept what is remembered of a watched asset.
+fn watched(asset: &AssetName) -> String {
+    format!("watched:{asset}")
 }
 
 fn all_tasks(open: &Transaction<'_>) -> rusqlite::Result<Vec<(String, Past)>> {

@@ -18,6 +18,10 @@ pub const MISSED_MAX: u32 = 1_000;
 const RETRY_FIRST: Duration = Duration::from_mins(5);
 const RETRY_LONGEST: Duration = Duration::from_hours(6);
 
+/// The same for what is captured when it changes, of which less may be lost.
+const RECAPTURE_FIRST: Duration = Duration::from_secs(30);
+const RECAPTURE_LONGEST: Duration = Duration::from_mins(15);
+
 /// How many attempts are made at one time of the calendar: the last some 75 minutes after the first, which outlasts a restart
 /// of what was down. What is down for longer is for a person to see, and for the next time.
 pub const TRIES_MAX: u32 = 5;
@@ -83,6 +87,11 @@ impl Rhythm {
                 let it = plan.retention();
                 Some(calendar(it.timetable(), it.jitter))
             }
+            Task::Capture(asset) => conditions.watched.get(asset).map(|changed| {
+                let rested = past.ended.filter(|_| past.failures > 0);
+                let wait = doubled(RECAPTURE_FIRST, past.failures).min(RECAPTURE_LONGEST);
+                Self::From(rested.map_or(*changed, |ended| after(ended, wait).max(*changed)))
+            }),
             Task::Delivery => (conditions.undelivered > 0).then(|| Self::From(again(past))),
             Task::CatchUp(tier) => {
                 let is_behind = conditions.tiers.get(tier).is_some_and(|tier| tier.is_behind);
@@ -166,8 +175,11 @@ pub fn tried_again(task: &Task, tries: u32, ended: Timestamp) -> Option<Timestam
 
 /// Returns how long is waited after so many failures.
 fn wait(failures: u32) -> Duration {
-    let doubled = 2_u32.saturating_pow(failures.saturating_sub(1));
-    RETRY_FIRST.saturating_mul(doubled).min(RETRY_LONGEST)
+    doubled(RETRY_FIRST, failures).min(RETRY_LONGEST)
+}
+
+fn doubled(first: Duration, failures: u32) -> Duration {
+    first.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)))
 }
 
 /// Returns how often a tier is verified: so that each time the plan's share is read, and all in a cycle.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use lifeboat_model::{AssetName, DrillName, RestoreTestName, ScheduleName, TierName};
 use lifeboat_plan::Plan;
+use lifeboat_plan::plan::asset::Asset;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A task; its order is the order in which tasks that are due at the same time are begun.
@@ -17,6 +18,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub enum Task {
     /// Records that some tier lacks are put there.
     Delivery,
+    /// A watched asset has changed and is captured.
+    Capture(AssetName),
     /// A schedule's assets are backed up.
     Backup(ScheduleName),
     /// A tier gets what it missed.
@@ -65,7 +68,7 @@ impl Claims {
 /// A text names no task.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{text}` names no task: expected backup:SCHEDULE, catch-up:TIER, verification:TIER, restore-test:NAME, drill:NAME, retention or delivery"
+    "`{text}` names no task: expected backup:SCHEDULE, capture:ASSET, catch-up:TIER, verification:TIER, restore-test:NAME, drill:NAME, retention or delivery"
 )]
 pub struct ParseTaskError {
     text: String,
@@ -75,6 +78,8 @@ impl Task {
     /// Returns all tasks of a plan.
     pub fn all(plan: &Plan) -> Vec<Self> {
         let mut tasks = vec![Self::Delivery];
+        let watched = plan.assets().iter().filter(|(_, asset)| asset.is_watched());
+        tasks.extend(watched.map(|(name, _)| Self::Capture(name.clone())));
         tasks.extend(plan.schedules().keys().cloned().map(Self::Backup));
         tasks.extend(plan.tiers().keys().cloned().map(Self::CatchUp));
         tasks.extend(plan.tiers().keys().cloned().map(Self::Verification));
@@ -90,6 +95,7 @@ impl Task {
     pub fn is_of(&self, plan: &Plan) -> bool {
         match self {
             Self::Delivery | Self::Retention => true,
+            Self::Capture(name) => plan.assets().get(name).is_some_and(Asset::is_watched),
             Self::Backup(name) => plan.schedules().contains_key(name),
             Self::CatchUp(tier) | Self::Verification(tier) => plan.tiers().contains_key(tier),
             Self::RestoreTest(name) => plan.restore_tests().contains_key(name),
@@ -100,6 +106,7 @@ impl Task {
     /// Returns the assets that a task is about.
     pub fn assets(&self, plan: &Plan) -> BTreeSet<AssetName> {
         let selection = match self {
+            Self::Capture(name) => return BTreeSet::from([name.clone()]),
             Self::Backup(name) => plan.schedules().get(name).map(|schedule| &schedule.assets),
             Self::RestoreTest(name) => plan.restore_tests().get(name).map(|test| &test.assets),
             _ => None,
@@ -117,7 +124,7 @@ impl Task {
         };
         // A restore test reads what lies on tiers and leaves the asset itself alone.
         let assets = match self {
-            Self::Backup(_) => self.assets(plan),
+            Self::Backup(_) | Self::Capture(_) => self.assets(plan),
             _ => BTreeSet::new(),
         };
         Claims { assets, tiers }
@@ -146,6 +153,7 @@ impl Task {
     fn words(&self) -> (&'static str, Option<&str>) {
         match self {
             Self::Delivery => ("delivery", None),
+            Self::Capture(name) => ("capture", Some(name.as_str())),
             Self::Backup(name) => ("backup", Some(name.as_str())),
             Self::CatchUp(tier) => ("catch-up", Some(tier.as_str())),
             Self::Verification(tier) => ("verification", Some(tier.as_str())),
@@ -159,12 +167,13 @@ impl Task {
     pub(super) const fn rank(&self) -> u8 {
         match self {
             Self::Delivery => 0,
-            Self::Backup(_) => 1,
-            Self::CatchUp(_) => 2,
-            Self::Verification(_) => 3,
-            Self::RestoreTest(_) => 4,
-            Self::Drill(_) => 5,
-            Self::Retention => 6,
+            Self::Capture(_) => 1,
+            Self::Backup(_) => 2,
+            Self::CatchUp(_) => 3,
+            Self::Verification(_) => 4,
+            Self::RestoreTest(_) => 5,
+            Self::Drill(_) => 6,
+            Self::Retention => 7,
         }
     }
 }
@@ -197,6 +206,7 @@ impl FromStr for Task {
                 };
             };
             Some(match sort {
+                "capture" => Self::Capture(name.parse().ok()?),
                 "backup" => Self::Backup(name.parse().ok()?),
                 "catch-up" => Self::CatchUp(name.parse().ok()?),
                 "verification" => Self::Verification(name.parse().ok()?),

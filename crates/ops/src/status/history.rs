@@ -82,6 +82,17 @@ impl History {
         Ok(history)
     }
 
+    /// Takes note that an asset was as it is from one instant until another: whatever was captured in between holds all of it
+    /// until then.
+    pub fn was_unchanged(&mut self, asset: &AssetName, from: Timestamp, until: Timestamp) {
+        let of_it = self.good.iter_mut().filter(|((name, _), _)| name == asset);
+        for good in of_it.flat_map(|(_, good)| good) {
+            if (from..until).contains(&good.captured) {
+                good.captured = until;
+            }
+        }
+    }
+
     fn load_backups(
         &mut self,
         view: &View,

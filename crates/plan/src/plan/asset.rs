@@ -63,6 +63,11 @@ impl Asset {
         }
     }
 
+    /// Tells whether its files are captured when they change.
+    pub fn is_watched(&self) -> bool {
+        self.files().is_some_and(|files| files.watch)
+    }
+
     /// Returns how far beyond its rpo the asset is only at risk, if it has an rpo.
     pub fn grace(&self) -> Option<Duration> {
         let default = || self.rpo.map(|rpo| (rpo.duration() / GRACE_DIVISOR).max(GRACE_MIN));

@@ -94,7 +94,7 @@ pub(super) fn hand_over(
         session.screen.remark(remark);
         return Ok(None);
     }
-    let BackupOptions { assets, to, schedule } = options.clone();
+    let BackupOptions { assets, to, schedule, .. } = options.clone();
     let ended = daemon::do_and_wait(&found, Work::Backup { assets, to, schedule }, session)?;
     let Ended { job, report, hint, exit } = ended;
     let exit = Exit::from_code(exit).unwrap_or(Exit::Failed);
