@@ -21,19 +21,27 @@
 //! # Limits
 //!
 //! Index files are not extended: they are made anew from the packs, and a prune has to be able to replace
-//! them. The book has one line for each pack that is older than the plan's `lock`.
+//! them. The book has one line for each pack that is older than the plan's `lock`, for each file of the log that a
+//! base needs which is older than the slack, and for each writer and base. Locks are extended when a backup ends: log that is
+//! archived while no backup reaches the tier for longer than the slack outlives the lock of its base.
+
+pub mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use lifeboat_model::{Cancel, Capability, EventSink, JobId, KeyId, TierName, Timestamp};
+use lifeboat_model::{
+    Cancel, Capability, EventSink, JobId, KeyId, SnapshotId, TierName, Timestamp,
+};
 use lifeboat_repository::Snapshot;
 use lifeboat_repository::needed::packs_of;
 use lifeboat_tiers::{ObjectMeta, ObjectPath, ObjectPrefix, Protection, Tier, TierError};
 use serde::Serialize;
 
+use self::standing::{Standing, enrolments, log_of, standing};
+use crate::catalog::record::RecordName;
 use crate::error::OpsError;
 use crate::point::tagged;
 use crate::wire::open::{OpenSite, OpenTier};
@@ -42,6 +50,10 @@ use crate::wire::open::{OpenSite, OpenTier};
 const REQUESTS_MAX: usize = 8;
 
 const DAY_SECONDS: i64 = 24 * 3600;
+
+/// How long before a base backup begins the first segment that it needs may have been archived: the clocks of hosts and
+/// stores differ, and a standby begins at its last restart point.
+const LOG_BEFORE: Duration = Duration::from_hours(1);
 
 /// How the plan wants objects of a tier to be locked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +92,11 @@ impl LockBook {
         Timestamp::from_second(day.checked_mul(DAY_SECONDS)?).ok()
     }
 
+    /// Tells whether an object is known to be locked until then.
+    fn knows(&self, path: &ObjectPath, needed: Timestamp) -> bool {
+        self.until(path).is_some_and(|until| until >= needed)
+    }
+
     /// Takes note of a lock; of a day that has begun nothing counts.
     fn note(&mut self, path: &ObjectPath, until: Timestamp) {
         let day = self.0.entry(path.to_string()).or_insert(i64::MIN);
@@ -102,8 +119,7 @@ pub fn due<'m>(
 ) -> Vec<&'m ObjectMeta> {
     let by_storing = |object: &ObjectMeta| object.modified.saturating_add(terms.locked_for).ok();
     let is_known = |object: &&ObjectMeta| {
-        by_storing(object).is_some_and(|until| until >= needed)
-            || book.until(&object.path).is_some_and(|until| until >= needed)
+        by_storing(object).is_some_and(|until| until >= needed) || book.knows(&object.path, needed)
     };
     objects.iter().filter(|object| !is_known(object)).collect()
 }
@@ -123,8 +139,8 @@ pub fn terms(open: &OpenSite<'_>, name: &TierName) -> Option<LockTerms> {
     Some(LockTerms { lock: tier.lock?.duration(), locked_for: tier.locked_for()? })
 }
 
-/// Extends the locks of all that the snapshots need that a job made on a tier; the caller holds a lock on
-/// its repository.
+/// Extends the locks of all that the snapshots need that a job made on a tier, and of what the newest moments of
+/// servers are recovered from; the caller holds a lock on its repository.
 pub fn keep_locks(
     open: &OpenSite<'_>,
     tier: &OpenTier,
@@ -139,15 +155,19 @@ pub fn keep_locks(
     };
     let snapshots = tier.repository.snapshots()?;
     let job = job.to_string();
-    let made = snapshots.into_iter().filter(|(_, s)| tagged(s, "job") == Some(job.as_str()));
-    let made: Vec<Snapshot> = made.map(|(_, snapshot)| snapshot).collect();
-    let Some(newest) = made.iter().map(|snapshot| snapshot.time.instant()).max() else {
-        return Ok(LocksKept::default());
-    };
+    let is_made = |(_, snapshot): &&(_, Snapshot)| tagged(snapshot, "job") == Some(job.as_str());
+    let made = snapshots.iter().filter(is_made).map(|(_, snapshot)| snapshot.time.instant());
+    let Some(newest) = made.max() else { return Ok(LocksKept::default()) };
     let needed = newest.saturating_add(terms.lock).unwrap_or(Timestamp::MAX);
     let book = LockBook::parse(&open.catalog().state_lock().lock_book(name)?);
     let mut keeping = Keeping { open, tier, terms, needed, book, kept: LocksKept::default() };
-    let done = keeping.keep(&made, events, cancel);
+    let standing = keeping.standing(&snapshots)?;
+    let is_needed = |one: &&(SnapshotId, Snapshot)| {
+        is_made(one) || standing.iter().any(|standing| standing.snapshots.contains(&one.0))
+    };
+    let roots: Vec<Snapshot> =
+        snapshots.iter().filter(is_needed).map(|(_, snapshot)| snapshot.clone()).collect();
+    let done = keeping.keep(&roots, &standing, events, cancel);
     keeping.book.forget_before(open.site().surroundings().now());
     open.catalog().state_lock().keep_lock_book(name, &keeping.book.to_text())?;
     done.map(|()| keeping.kept)
@@ -163,14 +183,24 @@ struct Keeping<'a> {
 }
 
 impl Keeping<'_> {
+    /// Returns what the newest moments of the plan's assets are recovered from, of what is there.
+    fn standing(&self, there: &[(SnapshotId, Snapshot)]) -> Result<Vec<Standing>, OpsError> {
+        let (site, view) = (self.open.site(), self.open.catalog().view());
+        let assets = site.plan().assets().keys();
+        let standing = assets.map(|asset| standing(view, (site.name(), asset), there));
+        Ok(standing.collect::<Result<_, _>>()?)
+    }
+
     fn keep(
         &mut self,
         made: &[Snapshot],
+        standing: &[Standing],
         events: &dyn EventSink,
         cancel: &Cancel,
     ) -> Result<(), OpsError> {
         let packs = self.list("repo/data")?;
         let mut wanted = self.always_needed()?;
+        wanted.extend(self.log(standing)?);
         let old = due(&packs, &self.book, self.terms, self.needed);
         // Which of the old packs are needed is worth a walk only if there are any.
         if !old.is_empty() {
@@ -179,16 +209,18 @@ impl Keeping<'_> {
             let needed: BTreeSet<ObjectPath> = needed.iter().map(|pack| store.path(pack)).collect();
             wanted.extend(old.into_iter().filter(|pack| needed.contains(&pack.path)).cloned());
         }
-        let wanted: Vec<ObjectPath> = due(&wanted, &self.book, self.terms, self.needed)
-            .into_iter()
-            .map(|object| object.path.clone())
-            .collect();
-        self.extend(&wanted, cancel)
+        let due = due(&wanted, &self.book, self.terms, self.needed).into_iter();
+        let mut due: Vec<ObjectPath> = due.map(|object| object.path.clone()).collect();
+        due.extend(self.never_listed(standing)?);
+        self.extend(&due, cancel)
     }
 
     fn list(&self, folder: &str) -> Result<Vec<ObjectMeta>, OpsError> {
-        let prefix: ObjectPrefix = folder.parse().expect("it is a valid path");
-        let listed = self.tier.named.tier.list(&prefix).try_collect();
+        self.list_below(&folder.parse().expect("it is a valid path"))
+    }
+
+    fn list_below(&self, prefix: &ObjectPrefix) -> Result<Vec<ObjectMeta>, OpsError> {
+        let listed = self.tier.named.tier.list(prefix).try_collect();
         Ok(self.open.site().surroundings().runtime.block_on(listed)?)
     }
 
@@ -212,6 +244,36 @@ impl Keeping<'_> {
         Ok(found)
     }
 
+    /// Returns the snapshots of bases and the records without which others, or bases, mean nothing, as far as the book does
+    /// not know of their locks. When they were stored their hosts' clocks do not tell: the store is asked, once in the slack.
+    fn never_listed(&self, standing: &[Standing]) -> Result<Vec<ObjectPath>, OpsError> {
+        let store = self.tier.repository.store();
+        let mut paths = enrolments(self.open.catalog().view())?;
+        for one in standing {
+            paths.extend(one.snapshots.iter().map(|id| store.path(id)));
+            paths.extend(one.base.iter().map(|base| base.record.clone()));
+        }
+        paths.retain(|path| !self.book.knows(path, self.needed));
+        Ok(paths)
+    }
+
+    /// Returns the log that bases need. That of a young base was stored, and locked, lately: of it only the histories
+    /// are listed, which may be much older.
+    fn log(&self, standing: &[Standing]) -> Result<Vec<ObjectMeta>, OpsError> {
+        let now = self.open.site().surroundings().now();
+        let mut wanted = Vec::new();
+        for base in standing.iter().filter_map(|one| one.base.as_ref()) {
+            let oldest = base.began.saturating_sub(LOG_BEFORE).unwrap_or(Timestamp::MIN);
+            let locked = oldest.saturating_add(self.terms.locked_for).unwrap_or(Timestamp::MAX);
+            // Of a base that begins in the future nobody knows when it was made.
+            let is_young = base.began <= now && locked >= self.needed;
+            let system = base.at.system;
+            let folder = if is_young { system.histories() } else { system.folder() };
+            wanted.extend(log_of(base.at, &self.list_below(&folder)?));
+        }
+        Ok(wanted)
+    }
+
     /// Extends locks: the store is asked first, since another host may have done it.
     fn extend(&mut self, paths: &[ObjectPath], cancel: &Cancel) -> Result<(), OpsError> {
         let slack = self.terms.locked_for.saturating_sub(self.terms.lock);
@@ -226,7 +288,13 @@ impl Keeping<'_> {
             };
             let work = stream::iter(some.to_vec()).map(one).buffer_unordered(REQUESTS_MAX);
             for (path, done) in runtime.block_on(work.collect::<Vec<_>>()) {
-                let (found, extended) = done?;
+                let (found, extended) = match done {
+                    // A record that was not brought there yet is locked when it is.
+                    Err(TierError::NotFound { .. }) if RecordName::parse(&path).is_some() => {
+                        continue;
+                    }
+                    done => done?,
+                };
                 self.kept.asked += 1;
                 self.kept.extended += extended;
                 self.book.note(&path, found);

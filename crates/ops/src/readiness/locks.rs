@@ -5,14 +5,18 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::TryStreamExt as _;
-use lifeboat_model::{Capability, Classify, Outcome, Timestamp};
+use lifeboat_model::{Capability, Classify, Outcome, SnapshotId, Timestamp};
 use lifeboat_repository::needed::packs_of;
+use lifeboat_repository::store::Store;
 use lifeboat_repository::{Indexed, Repository, Snapshot};
 use lifeboat_tiers::{ObjectMeta, ObjectPath, ObjectPrefix, Protection, Tier};
 
 use super::{Asking, Subject, outcome_of};
+use crate::catalog::view::View;
 use crate::error::{OpsError, explain};
+use crate::lock_keeping::standing::{enrolments, log_of, standing};
 use crate::named_tier::NamedTier;
+use crate::state::State;
 
 /// The clocks of stores and hosts differ, and a backup takes its time: so much less is still right.
 const TOLERANCE: Duration = Duration::from_hours(24);
@@ -33,6 +37,11 @@ const NEWEST: [(&str, &str); 6] = [
     ("catalog", "the newest record of the catalog"),
     ("plan", "the newest plan"),
 ];
+
+const ENROLMENT: &str = "the first record of a writer";
+const BASE: &str = "the newest base backup";
+const BASE_RECORD: &str = "the record of the newest base backup";
+const OLDEST_LOG: &str = "the oldest file of the log that a base needs";
 
 impl Asking<'_> {
     /// Asks the store whether a sample of what is stored is locked for as long as the plan says.
@@ -111,15 +120,18 @@ impl Asking<'_> {
             until.unwrap_or(Timestamp::MAX)
         };
         let mut sampled = Vec::new();
-        let mut packs = Vec::new();
+        let (mut packs, mut records, mut log) = (Vec::new(), Vec::new(), Vec::new());
         for (folder, what) in NEWEST {
             let listed = self.listed(tier, folder)?;
             if let Some(newest) = listed.iter().max_by_key(|object| object.modified) {
                 let (path, until) = (newest.path.clone(), locked(newest.modified));
                 sampled.push(Sampled { what, path, until });
             }
-            if folder == "repo/data" {
-                packs = listed;
+            match folder {
+                "repo/data" => packs = listed,
+                "catalog" => records = listed,
+                "wal" => log = listed,
+                _ => {}
             }
         }
         let snapshots = repository.snapshots()?;
@@ -132,7 +144,35 @@ impl Asking<'_> {
         sampled.extend(oldest.map(|path| Sampled { what: "the oldest pack in use", path, until }));
         sampled.extend(always.map(|path| Sampled { what: "a key file", path, until }));
         sampled.push(Sampled { what: "the repository's config", path: config, until });
+        let standing = self.standing(repository.store(), &snapshots, (&records, &log))?;
+        sampled.extend(standing.into_iter().map(|(what, path)| Sampled { what, path, until }));
         Ok(sampled)
+    }
+
+    /// Chooses the records that others need, and of each asset its newest base with the oldest file of the log that it needs.
+    fn standing(
+        &self,
+        store: &Store,
+        snapshots: &[(SnapshotId, Snapshot)],
+        (records, log): (&[ObjectMeta], &[ObjectMeta]),
+    ) -> Result<Vec<(&'static str, ObjectPath)>, OpsError> {
+        let state = State::open(&self.site.surroundings().state_directory)?;
+        let view = View::open(&state.view_path())?;
+        let enrolments = enrolments(&view)?.into_iter().map(|record| (ENROLMENT, record));
+        let mut chosen: Vec<_> = enrolments.collect();
+        let mut there = Vec::new();
+        for asset in self.site.plan().assets().keys() {
+            let standing = standing(&view, (self.site.name(), asset), snapshots)?;
+            there.extend(standing.snapshots.iter().map(|id| (BASE, store.path(id))));
+            let Some(base) = standing.base else { continue };
+            chosen.push((BASE_RECORD, base.record));
+            let first = log_of(base.at, log).into_iter().min_by_key(|object| object.modified);
+            there.extend(first.map(|object| (OLDEST_LOG, object.path)));
+        }
+        // One that was not brought there yet is locked when it is.
+        chosen.retain(|(_, path)| records.iter().any(|record| record.path == *path));
+        chosen.extend(there);
+        Ok(chosen)
     }
 
     fn listed(&self, tier: &dyn Tier, folder: &str) -> Result<Vec<ObjectMeta>, OpsError> {

@@ -5,12 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lifeboat_model::{AssetName, JobId, Outcome, SiteName, SnapshotId, TierName, Timestamp};
 use lifeboat_postgres::archive::SystemId;
-use lifeboat_postgres::wal::TimelineId;
 use lifeboat_repository::Snapshot;
 
 use super::log::BaseAt;
 use super::rules::{Evidence, Held, Maker};
-use crate::catalog::body::{AssetBackedUp, BaseRecord, Body};
+use crate::catalog::body::{AssetBackedUp, Body};
 use crate::catalog::view::{View, ViewError, Wanted};
 use crate::point::tagged;
 
@@ -72,7 +71,7 @@ impl Facts {
     }
 
     fn add(&mut self, time: Timestamp, body: &AssetBackedUp) {
-        let base = body.base.as_ref().and_then(at);
+        let base = body.base.as_ref().and_then(BaseAt::of);
         self.clusters.extend(base.map(|base| base.system));
         let recorded = Recorded { time, is_complete: body.captured.is_some(), base };
         for there in &body.snapshots {
@@ -128,13 +127,4 @@ impl Facts {
     pub(super) fn base(&self, snapshot: &Snapshot, asset: &AssetName) -> Option<BaseAt> {
         self.made_of(snapshot, asset)?.base
     }
-}
-
-fn at(base: &BaseRecord) -> Option<BaseAt> {
-    Some(BaseAt {
-        system: SystemId(base.system_id.parse().ok()?),
-        timeline: TimelineId(base.timeline),
-        start: base.start_lsn,
-        stop: base.stop_lsn,
-    })
 }

@@ -14,6 +14,8 @@ use lifeboat_postgres::archive::inventory::Listed;
 use lifeboat_postgres::archive::{Inventory, SystemId};
 use lifeboat_postgres::wal::{SegmentNumber, SegmentSize, TimelineId, WalFileName};
 
+use crate::catalog::body::BaseRecord;
+
 /// Where in a cluster's log a base backup lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BaseAt {
@@ -25,6 +27,18 @@ pub struct BaseAt {
     pub start: Lsn,
     /// From where on the data make sense.
     pub stop: Lsn,
+}
+
+impl BaseAt {
+    /// Reads what was recorded of a base; nothing, if it makes no sense.
+    pub fn of(base: &BaseRecord) -> Option<Self> {
+        Some(Self {
+            system: SystemId(base.system_id.parse().ok()?),
+            timeline: TimelineId(base.timeline),
+            start: base.start_lsn,
+            stop: base.stop_lsn,
+        })
+    }
 }
 
 /// Whether all bases are known.

@@ -1,16 +1,24 @@
 //! Locks of what is stored: extended while it is needed, and read back.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lifeboat_model::{Cancel, Outcome, Silent, SimClock, Timestamp};
+use bytes::Bytes;
+use lifeboat_model::{Cancel, JobId, Outcome, Silent, SimClock, SnapshotId, Timestamp};
 use lifeboat_ops::Site;
+use lifeboat_ops::backup::BackupJobReport;
+use lifeboat_ops::catalog::body::{AssetBackedUp, BaseRecord, Body};
 use lifeboat_ops::ending::{Ending, JobStage};
 use lifeboat_ops::readiness::{Answer, Subject, readiness};
+use lifeboat_ops::wire::open::{NewTiers, OpenSite};
+use lifeboat_postgres::archive::{ArchivedFile, SystemId, WalAddress};
+use lifeboat_postgres::base::manifest::MANIFEST;
+use lifeboat_postgres::wal::{SegmentName, SegmentNumber, SegmentSize, TimelineId};
 use lifeboat_tiers::fault::{Fault, FaultTier, Moment, Operation, Rule, Target};
 use lifeboat_tiers::placement::LockRule;
-use lifeboat_tiers::{CountingTier, LockMode, MemoryTier, Protection, Tier};
+use lifeboat_tiers::{CountingTier, LockMode, MemoryTier, ObjectPath, Protection, PutMode, Tier};
 
 use crate::ground::{Ground, back_up};
 
@@ -79,10 +87,160 @@ fn what_a_new_snapshot_needs_stays_locked_however_old_it_is() {
         for folder in ["repo/config", "repo/keys/", "site.json"] {
             assert!(shortest(&ground, &memory, folder) >= Some(due), "day {day}: {folder}");
         }
+        let is_first = |path: &ObjectPath| path.file_name().starts_with("0000000000-");
+        let enrolments: Vec<_> = memory.contents().into_keys().filter(is_first).collect();
+        assert!(!enrolments.is_empty());
+        for path in enrolments {
+            assert!(shortest(&ground, &memory, path.as_str()) >= Some(due), "day {day}: {path}");
+        }
         let answer = locked(&site);
         assert_eq!(answer.outcome, Outcome::Passed, "day {day}: {answer:#?}");
         ground.pass(DAY.as_secs());
     }
+}
+
+/// Where a segment of the log lies.
+fn segment(number: u64) -> ObjectPath {
+    let size = SegmentSize::MIN;
+    let file = SegmentName::new(TimelineId(1), SegmentNumber(number), size).unwrap().into();
+    ArchivedFile::of(WalAddress { system: SystemId(7), size, file }, b"").path()
+}
+
+fn open(site: &Site) -> OpenSite<'_> {
+    let tiers = BTreeSet::from(["far".parse().unwrap()]);
+    OpenSite::open(site, &tiers, NewTiers::Leave, &Silent, &Cancel::new()).unwrap()
+}
+
+/// Makes a base backup of what a job stored, as if it had been one of a server; returns its snapshot.
+fn base_of(open: &OpenSite<'_>, job: JobId) -> SnapshotId {
+    let repository = &open.tier(&"far".parse().unwrap()).unwrap().repository;
+    let own = format!("job={job}");
+    let mut snapshots = repository.snapshots().unwrap().into_iter();
+    let (_, mut snapshot) = snapshots.find(|(_, snapshot)| snapshot.tags.contains(&own)).unwrap();
+    snapshot.paths.push(format!("/lifeboat/media/{MANIFEST}"));
+    repository.save_snapshot(&snapshot).unwrap()
+}
+
+/// Records that a backup holds a base, which begins in the third segment.
+fn record_base(open: &OpenSite<'_>, report: &BackupJobReport) {
+    let at = |number| SegmentNumber(number).start(SegmentSize::MIN).unwrap();
+    let [asset] = &report.assets[..] else { panic!("{report:#?}") };
+    let body = AssetBackedUp {
+        job: report.job,
+        asset: asset.asset.clone(),
+        captured: asset.captured,
+        snapshots: Vec::new(),
+        revision: None,
+        base: Some(BaseRecord {
+            system_id: "7".to_owned(),
+            timeline: 1,
+            start_lsn: at(3),
+            stop_lsn: at(4),
+            stopped: report.ended,
+            damaged_pages: 0,
+            tablespaces: None,
+        }),
+        bytes_read: 0,
+        bytes_stored: 0,
+        skipped: Vec::new(),
+        stages: asset.stages.clone(),
+    };
+    open.record(Body::AssetBackedUp(body)).unwrap();
+}
+
+#[test]
+fn the_log_that_a_base_needs_stays_locked_however_old_the_base_is() {
+    let ground = Ground::new();
+    ground.write("media/old", "the files of a server");
+    let memory = locking(&ground);
+    let faulty = Arc::new(FaultTier::new(Arc::<MemoryTier>::clone(&memory)));
+    let site = on(&ground.site(LOCKED), Arc::<FaultTier>::clone(&faulty));
+    let report = back_up(&site).unwrap();
+    let base = {
+        let open = open(&site);
+        record_base(&open, &report);
+        base_of(&open, report.job)
+    };
+    let base = format!("repo/snapshots/{}", base.to_hex());
+    for number in 0..6 {
+        let path = segment(number);
+        let put = memory.put(&path, Bytes::new(), PutMode::Create);
+        ground.surroundings.runtime.block_on(put).unwrap();
+    }
+    let until = |number| shortest(&ground, &memory, segment(number).as_str());
+    let first = until(0);
+    let lists = || {
+        let asked = faulty.asked();
+        asked.iter().filter(|a| a.operation == Operation::List && a.path == "wal/7").count()
+    };
+    for day in 1..20_u32 {
+        ground.pass(DAY.as_secs());
+        ground.write("media/new", format!("of day {day}"));
+        assert_eq!(back_up(&site).unwrap().ending, Ending::Succeeded);
+        let due = ground.surroundings.now().saturating_add(DAY * 7).unwrap();
+        assert!(shortest(&ground, &memory, &base) >= Some(due), "day {day}");
+        for number in 3..6 {
+            assert!(until(number) >= Some(due), "day {day}: segment {number}");
+        }
+        let expected = Some(first).filter(|_| day < 10).flatten();
+        assert_eq!(until(2), expected, "what lies before the base is left to its lock");
+        // The log of a young base was locked when it was stored.
+        assert_eq!(lists() > 0, day > 1, "day {day}");
+        let answer = locked(&site);
+        assert_eq!(answer.outcome, Outcome::Passed, "day {day}: {answer:#?}");
+    }
+    let extended = faulty.asked();
+    let extended = extended
+        .iter()
+        .filter(|asked| asked.operation == Operation::Protect && asked.path.starts_with("wal/"));
+    // Three segments, each once in the slack of two days.
+    assert!((3..=3 * 10).contains(&extended.count()));
+}
+
+#[test]
+fn of_a_base_without_a_record_the_one_before_is_kept_locked_too() {
+    let ground = Ground::new();
+    ground.write("media/old", "the files of a server");
+    let memory = locking(&ground);
+    let site = on(&ground.site(LOCKED), Arc::<MemoryTier>::clone(&memory));
+    let mut bases = Vec::new();
+    for recorded in [true, true, false] {
+        let report = back_up(&site).unwrap();
+        let open = open(&site);
+        if recorded {
+            record_base(&open, &report);
+        }
+        bases.push(format!("repo/snapshots/{}", base_of(&open, report.job).to_hex()));
+        ground.pass(60);
+    }
+    for _ in 0..6 {
+        ground.pass(2 * DAY.as_secs());
+        back_up(&site).unwrap();
+    }
+    let due = ground.surroundings.now().saturating_add(DAY * 7).unwrap();
+    let is_locked = |base: &String| shortest(&ground, &memory, base) >= Some(due);
+    assert_eq!(bases.iter().map(is_locked).collect::<Vec<_>>(), [false, true, true]);
+}
+
+#[test]
+fn an_enrolment_whose_lock_ran_out_is_found_and_locked_anew() {
+    let ground = Ground::new();
+    ground.write("media/a", "a");
+    let memory = locking(&ground);
+    let faulty = Arc::new(FaultTier::new(Arc::<MemoryTier>::clone(&memory)));
+    let site = on(&ground.site(LOCKED), Arc::<FaultTier>::clone(&faulty));
+    back_up(&site).unwrap();
+    ground.pass(20 * DAY.as_secs());
+    let below = "catalog".parse().unwrap();
+    faulty.add(Rule::new(Target::Only(Operation::Protect), Fault::Denied).below(below));
+    let report = back_up(&site).unwrap();
+    assert_eq!(report.locks[0].ending, Ending::Failed, "{report:#?}");
+    let answer = locked(&site);
+    assert_eq!(answer.outcome, Outcome::Failed, "{answer:#?}");
+    assert!(answer.message.unwrap().contains("not locked: the first record of a writer"));
+    faulty.heal();
+    assert_eq!(back_up(&site).unwrap().ending, Ending::Succeeded);
+    assert_eq!(locked(&site).outcome, Outcome::Passed);
 }
 
 #[test]

@@ -58,6 +58,11 @@ impl SystemId {
     pub fn folder(self) -> ObjectPrefix {
         prefix(&format!("{ROOT}/{self}"))
     }
+
+    /// Returns where the histories of its timelines lie.
+    pub fn histories(self) -> ObjectPrefix {
+        prefix(&format!("{ROOT}/{self}/history"))
+    }
 }
 
 /// How many bytes of a SHA-256 stand in a path.
