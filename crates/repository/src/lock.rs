@@ -512,8 +512,8 @@ impl Locks {
             if Some(file.id) == own || file.size == 0 {
                 continue;
             }
-            let bytes = match self.store.get(&file.id) {
-                Ok(bytes) => bytes,
+            let bytes = match self.store.get_hashed(&file.id) {
+                Ok((bytes, _)) => bytes,
                 Err(TierError::NotFound { .. }) => {
                     gone.push(file.id);
                     continue;

@@ -36,10 +36,10 @@ use lifeboat_model::{
     BlobId, Cancel, Classify, ErrorKind, Event, EventSink, IndexId, KeyId, PackId, Secret,
     SnapshotId, Stage, Work,
 };
-use lifeboat_tiers::{ReadRange, TierError};
+use lifeboat_tiers::TierError;
 use sha2::{Digest, Sha256};
 
-use crate::blob::{BlobKind, BlobLocation, BlobOpener, LONG, LongBlob};
+use crate::blob::{BlobKind, BlobLocation, BlobOpener};
 use crate::cache::{Cache, CacheKind};
 use crate::compress::{compress_document, decompress_document};
 use crate::config::Config;
@@ -47,7 +47,7 @@ use crate::crypto::MasterKey;
 use crate::error::{Corruption, Defect, RepositoryError, StoredObject};
 use crate::index::{self, Index, IndexFile, IndexReader, Origin};
 use crate::key::{KdfParameters, KeyFile, KeyOrigin};
-use crate::pack::{FinishedPack, HeaderError, PackHeader};
+use crate::pack::FinishedPack;
 use crate::polynomial::Polynomial;
 use crate::snapshot::Snapshot;
 use crate::store::{FileId, FileKind, ListedFile, Store};
@@ -57,10 +57,6 @@ use crate::walk::read_each;
 
 /// How many key files are tried; as restic does.
 pub const KEY_FILES_MAX: usize = 20;
-
-/// How much of a pack's end is read at first; enough for the header of a pack of 64 MiB with blobs
-/// of 64 KiB on average, so that most headers take one read.
-const HEADER_READ_LENGTH: u64 = 48 << 10;
 
 /// How many directories of one pack are read alone from a tier that is here before all of it is: a part is
 /// read for little.
@@ -83,6 +79,7 @@ pub(crate) enum Neighbours {
 const COMPRESSED: u8 = 2;
 
 mod read_back;
+mod reading;
 mod unlock;
 
 pub(crate) use unlock::read_key_file;
@@ -349,18 +346,11 @@ fn verified<I: FileId>(
     id: &I,
     read: Result<Bytes, TierError>,
 ) -> Result<Bytes, RepositoryError> {
-    let bytes = match read {
-        Ok(bytes) => bytes,
-        Err(TierError::NotFound { .. }) => {
-            return Err(corrupt(store, id.object(), Defect::Missing));
-        }
-        Err(error) => return Err(error.into()),
-    };
-    let actual: [u8; 32] = Sha256::digest(&bytes).into();
-    if actual == *id.as_bytes() {
-        Ok(bytes)
-    } else {
-        Err(corrupt(store, id.object(), Defect::Hash { actual }))
+    match read.and_then(|bytes| store.hashed(id, bytes)) {
+        Ok((bytes, actual)) if actual == *id.as_bytes() => Ok(bytes),
+        Ok((_, actual)) => Err(corrupt(store, id.object(), Defect::Hash { actual })),
+        Err(TierError::NotFound { .. }) => Err(corrupt(store, id.object(), Defect::Missing)),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -548,68 +538,6 @@ impl<S: State> Repository<S> {
         self.state.was_saved(id, file);
         Ok(id)
     }
-
-    /// Reads the header of a pack of `size` bytes.
-    pub fn pack_header(&self, id: &PackId, size: u64) -> Result<PackHeader, RepositoryError> {
-        let corrupt = |error: HeaderError| self.corrupt(id.object(), error);
-        let mut tail = self.store.get_range(id, ReadRange::Suffix(HEADER_READ_LENGTH.min(size)))?;
-        let length = PackHeader::tail_length(&tail, size).map_err(corrupt)?;
-        if tail.len() < length {
-            tail = self.store.get_range(id, ReadRange::Suffix(length as u64))?;
-        }
-        PackHeader::open(&self.key, &tail, size).map_err(corrupt)
-    }
-
-    /// Reads a blob from where it lies.
-    pub fn read_blob_at(
-        &self,
-        opener: &mut BlobOpener<'_>,
-        kind: BlobKind,
-        id: &BlobId,
-        location: &BlobLocation,
-    ) -> Result<Vec<u8>, RepositoryError> {
-        let mut sealed = self.read_sealed_at(location)?;
-        opener
-            .open(id, &mut sealed, location.uncompressed_length)
-            .map_err(|defect| self.corrupt(blob_at(kind, id, location), defect))
-    }
-
-    /// Reads a long directory from where it lies, without opening it into memory; nothing if it is not
-    /// long.
-    pub(crate) fn read_long_tree_at(
-        &self,
-        opener: &BlobOpener<'_>,
-        id: &BlobId,
-        location: &BlobLocation,
-    ) -> Result<Option<LongBlob<Vec<u8>>>, RepositoryError> {
-        let Some(length) = location.uncompressed_length.filter(|length| length.get() > LONG) else {
-            return Ok(None);
-        };
-        let blob = opener.open_long(id, self.read_sealed_at(location)?, length);
-        blob.map(Some).map_err(|defect| self.corrupt(blob_at(BlobKind::Tree, id, location), defect))
-    }
-
-    fn read_sealed_at(&self, location: &BlobLocation) -> Result<Vec<u8>, RepositoryError> {
-        let range =
-            ReadRange::Bounded { offset: location.offset.into(), length: location.length.into() };
-        let mut sealed = Vec::new();
-        match self.store.get_into(&location.pack, range, &mut sealed) {
-            Ok(()) => Ok(sealed),
-            Err(TierError::NotFound { .. }) => {
-                Err(self.corrupt(location.pack.object(), Defect::Missing))
-            }
-            Err(TierError::OutOfRange { size, .. }) => {
-                let expected = u64::from(location.offset) + u64::from(location.length);
-                let defect = Defect::Length { expected, actual: size };
-                Err(self.corrupt(location.pack.object(), defect))
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-}
-
-const fn blob_at(kind: BlobKind, id: &BlobId, location: &BlobLocation) -> StoredObject {
-    StoredObject::Blob { kind, id: *id, at: Some((location.pack, location.offset)) }
 }
 
 impl Repository<Indexed> {

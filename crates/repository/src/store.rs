@@ -26,6 +26,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, future, stream};
 use lifeboat_model::{IndexId, KeyId, LockId, PackId, SnapshotId};
 use lifeboat_tiers::{ObjectPath, ObjectPrefix, PutMode, ReadRange, Tier, TierError, Warmth};
+use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
@@ -185,6 +186,29 @@ impl Store {
     /// Reads a whole file.
     pub fn get<I: FileId>(&self, id: &I) -> Result<Bytes, TierError> {
         self.runtime.block_on(self.tier.get(&self.path(id), ReadRange::Full))
+    }
+
+    /// Reads a whole file and returns what its bytes hash to, like [`Store::hashed`].
+    pub(crate) fn get_hashed<I: FileId>(&self, id: &I) -> Result<(Bytes, [u8; 32]), TierError> {
+        self.hashed(id, self.get(id)?)
+    }
+
+    /// Returns a file that was read and what its bytes hash to. What came otherwise than it is named is read once
+    /// more, since a line may have altered it; not from a disk, which gives the same again.
+    pub(crate) fn hashed<I: FileId>(
+        &self,
+        id: &I,
+        read: Bytes,
+    ) -> Result<(Bytes, [u8; 32]), TierError> {
+        let hash = |bytes: &Bytes| -> [u8; 32] { Sha256::digest(bytes).into() };
+        let found = hash(&read);
+        if found == *id.as_bytes() || self.reads_here() {
+            return Ok((read, found));
+        }
+        tracing::warn!(object = %id.object(), "a file came damaged; reading it again");
+        let again = self.get(id)?;
+        let found = hash(&again);
+        Ok((again, found))
     }
 
     /// Reads a part of a file.

@@ -74,7 +74,7 @@ impl<'k> PackChecker<'k> {
         Self { store, key, opener: BlobOpener::new(key), step: Vec::new(), meter }
     }
 
-    /// Reads all bytes of a pack and checks them.
+    /// Reads all bytes of a pack and checks them; those that came damaged over a line once more.
     pub(crate) fn check(&mut self, pack: &PackToRead) -> Result<PackVerdict, TierError> {
         if self.store.reads_here() && check_layout(&pack.blobs, pack.size).is_empty() {
             match self.check_in_steps(pack) {
@@ -83,6 +83,15 @@ impl<'k> PackChecker<'k> {
                 checked => return checked,
             }
         }
+        let verdict = self.check_once(pack)?;
+        if verdict.problems.is_empty() || self.store.reads_here() {
+            return Ok(verdict);
+        }
+        tracing::warn!(pack = pack.id.to_hex(), "a pack came damaged; reading it again");
+        self.check_once(pack)
+    }
+
+    fn check_once(&mut self, pack: &PackToRead) -> Result<PackVerdict, TierError> {
         let meter = self.meter.clone();
         let bytes = meter.measure_result(
             Activity::Fetch,

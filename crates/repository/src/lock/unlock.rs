@@ -47,8 +47,8 @@ impl<S: State> Repository<S> {
         let machine = LockOwner::this_process();
         let mut locks = Vec::new();
         for file in self.store().list::<LockId>()? {
-            let bytes = match self.store().get(&file.id) {
-                Ok(bytes) => bytes,
+            let bytes = match self.store().get_hashed(&file.id) {
+                Ok((bytes, _)) => bytes,
                 // Released since it was listed.
                 Err(TierError::NotFound { .. }) => continue,
                 Err(error) => return Err(error.into()),

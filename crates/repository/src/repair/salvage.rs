@@ -160,9 +160,9 @@ impl Salvage<'_> {
         writer: Option<&PackWriter<'_, Open>>,
     ) -> Result<(), RepositoryError> {
         self.cancel.check()?;
-        let bytes = match self.repository.store().get(pack) {
+        let bytes = match self.repository.store().get_hashed(pack) {
             Err(TierError::NotFound { .. }) => Bytes::new(),
-            bytes => bytes?,
+            hashed => hashed?.0,
         };
         for blob in blobs {
             let name = (blob.kind, blob.id);

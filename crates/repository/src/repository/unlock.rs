@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::{KEY_FILES_MAX, OpenOptions, corrupt, verified};
 use crate::config::{Config, ConfigError};
-use crate::crypto::MasterKey;
+use crate::crypto::{MasterKey, OpenError};
 use crate::error::{RepositoryError, StoredObject};
 use crate::key::KeyFile;
 use crate::store::Store;
@@ -32,7 +32,7 @@ pub(super) fn unlock(
                 continue;
             }
         };
-        match key.open(sealed_config) {
+        match open_config(store, &key, sealed_config)? {
             Ok(document) => {
                 let config = Config::parse(&document).map_err(|error| match error {
                     ConfigError::Version { version } => {
@@ -51,6 +51,21 @@ pub(super) fn unlock(
         address: store.address().to_owned(),
         tried: files.len(),
     }))
+}
+
+/// Opens the config; one that does not open is read once more, since a line may have altered it, but not from a
+/// disk.
+fn open_config(
+    store: &Store,
+    key: &MasterKey,
+    sealed: &[u8],
+) -> Result<Result<Vec<u8>, OpenError>, TierError> {
+    let opened = key.open(sealed);
+    if opened.is_ok() || store.reads_here() {
+        return Ok(opened);
+    }
+    tracing::warn!("the config came damaged; reading it again");
+    Ok(store.get_config()?.map_or(opened, |again| key.open(&again)))
 }
 
 /// Key files in the order in which they are tried, and why one of the others cannot be.

@@ -192,9 +192,12 @@ fn a_pack_that_was_altered_on_the_way_is_not_listed() {
     let site = Site::new();
     let far = Far::new(&site);
     fill(&site, 2);
-    let alters = FaultTier::new(far.tier.clone()).with(
-        Rule::new(Target::Only(Operation::Get), Fault::Flip { offset: 100 }).below(data()).nth(1),
-    );
+    // What comes altered once is read once more.
+    let flip = |nth| {
+        let rule = Rule::new(Target::Only(Operation::Get), Fault::Flip { offset: 100 });
+        rule.below(data()).nth(nth)
+    };
+    let alters = FaultTier::new(far.tier.clone()).with(flip(1)).with(flip(2));
     let repository = far.open_on(Arc::new(alters));
     let cancel = Cancel::new();
     let follower = Follower::new(&repository, &cancel);

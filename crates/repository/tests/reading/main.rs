@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod again;
+mod altered;
 mod cache;
 mod check;
 mod copy;
