@@ -21,8 +21,9 @@ use lifeboat_tiers::{
 
 const BUCKET: &str = "backups";
 
-/// Long enough for an emulator that is busy, short enough for a test that waits for it to end.
-const PATIENCE: Patience =
+/// Short enough for a test that waits for it to end. An emulator on a busy machine may exceed it as well: where it is
+/// counted how often something is tried, patience is that of [`Patience::default`].
+const SHORT: Patience =
     Patience { connect: Duration::from_millis(300), silence: Duration::from_millis(300) };
 
 /// A server, the line to it, and the clock by which waits pass.
@@ -59,12 +60,16 @@ impl Coast {
 
     /// The tier behind the line, which tries nothing again.
     fn tier(&self) -> S3Tier {
-        Self::tier_at(self.line.endpoint(), PATIENCE)
+        Self::tier_at(self.line.endpoint(), Patience::default())
     }
 
     /// The same as commands use it: what is waited for passes at once.
     fn steady(&self) -> RetryTier {
-        let counting = Arc::new(CountingTier::new(Arc::new(self.tier())));
+        self.steadied(self.tier())
+    }
+
+    fn steadied(&self, tier: S3Tier) -> RetryTier {
+        let counting = Arc::new(CountingTier::new(Arc::new(tier)));
         let clock = Arc::<SimClock>::clone(&self.clock);
         RetryTier::new(counting, clock, RetryPolicy::default())
     }
@@ -298,8 +303,7 @@ async fn an_upload_that_is_cut_anywhere_is_whole_or_not_there(coast: &Coast) {
             coast.set(Rule::method("PUT", trouble.clone()).first(1));
             let steady = coast.steady();
             steady.put(&path(), new.clone(), mode).await.unwrap_or_else(|e| panic!("{about}: {e}"));
-            // One is expected; two were seen once, on a busy machine, and why is not known.
-            assert!((1..=2).contains(&steady.retries()), "{about}: {}", steady.retries());
+            assert_eq!(steady.retries(), 1, "{about}");
             assert_eq!(get(&ashore).await.unwrap(), new, "{about}");
         }
     }
@@ -330,14 +334,17 @@ async fn who_never_answers_is_given_up_and_asked_again(coast: &Coast) {
     let body = Bytes::from(vec![6; 200_000]);
     for rule in [Rule::requests(Trouble::Silence), Rule::connections(Trouble::Silence)] {
         coast.set(rule.clone());
-        let error = put(&coast.tier(), &body).await.unwrap_err();
+        let hasty = || Coast::tier_at(coast.line.endpoint(), SHORT);
+        let error = put(&hasty(), &body).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
         let word = std::error::Error::source(&error).unwrap().to_string();
         assert!(word.contains("nothing moved for 0.3 seconds"), "{word}");
-        coast.set(rule.first(1));
-        let steady = coast.steady();
+        let before = coast.set(rule.first(1));
+        let steady = coast.steadied(hasty());
         put(&steady, &body).await.unwrap();
-        assert_eq!(steady.retries(), 1);
+        // An emulator that is busy may be silent for as long once more.
+        assert!(steady.retries() >= 1);
+        assert_eq!(coast.since(before).troubles, 1);
     }
     assert_eq!(get(&coast.ashore()).await.unwrap(), body);
 }
@@ -392,11 +399,11 @@ async fn only_a_store_that_proves_its_name_is_spoken_to() {
         known.to_pem().as_bytes(),
     )
     .unwrap();
-    let tier = |line: &Line| {
+    let tier = |line: &Line, patience: Patience| {
         let mut options = Coast::options(line.endpoint());
         let authorities = ("AWS_CA_BUNDLE".to_owned(), file.display().to_string());
         options.environment.extend([authorities]);
-        options.patience = PATIENCE;
+        options.patience = patience;
         let tier = S3Tier::new(&options, Arc::new(SystemClock)).unwrap();
         let clock = Arc::new(SimClock::new(Timestamp::UNIX_EPOCH));
         RetryTier::new(Arc::new(tier), clock, RetryPolicy::default())
@@ -408,8 +415,8 @@ async fn only_a_store_that_proves_its_name_is_spoken_to() {
     let body = Bytes::from_static(b"body");
     let right = || known.certify("127.0.0.1", Validity::Valid);
     let well = line(right(), None);
-    put(&tier(&well), &body).await.unwrap();
-    assert_eq!(get(&tier(&well)).await.unwrap(), body);
+    put(&tier(&well, Patience::default()), &body).await.unwrap();
+    assert_eq!(get(&tier(&well, Patience::default())).await.unwrap(), body);
 
     for (certificate, word) in [
         (unknown.certify("127.0.0.1", Validity::Valid), "UnknownIssuer"),
@@ -417,7 +424,7 @@ async fn only_a_store_that_proves_its_name_is_spoken_to() {
         (known.certify("127.0.0.1", Validity::Over), "expired"),
     ] {
         let line = line(certificate, None);
-        let tier = tier(&line);
+        let tier = tier(&line, Patience::default());
         let error = put(&tier, &body).await.unwrap_err();
         let text = error.to_string();
         assert_eq!(error.kind(), ErrorKind::Denied, "{text}");
@@ -430,7 +437,7 @@ async fn only_a_store_that_proves_its_name_is_spoken_to() {
     }
     // A handshake that is never answered ends with the patience for a connection.
     let silent = line(right(), Some(Rule::connections(Trouble::Silence)));
-    let silent_tier = tier(&silent);
+    let silent_tier = tier(&silent, SHORT);
     let error = put(&silent_tier, &body).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     assert_eq!(silent_tier.retries(), 5);
