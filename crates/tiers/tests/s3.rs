@@ -4,8 +4,6 @@
 
 #![cfg(test)]
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,19 +41,8 @@ fn tier(options: &S3Options) -> S3Tier {
 }
 
 /// Asks the server as a client would that is none of ours.
-fn ask(moto: &Moto, method: &str, target: &str) -> String {
-    let mut stream = TcpStream::connect(moto.address()).unwrap();
-    let signed = "AWS4-HMAC-SHA256 Credential=x/20260101/eu-central-1/s3/aws4_request, SignedHeaders=host, Signature=0";
-    write!(
-        stream,
-        "{method} {target} HTTP/1.1\r\nHost: {}\r\nAuthorization: {signed}\r\nConnection: close\r\n\r\n",
-        moto.address()
-    )
-    .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 2"), "{answer}");
-    answer
+fn ask(moto: &Moto, method: &'static str, target: &str) -> String {
+    moto.ask(method, target, &[]).unwrap()
 }
 
 fn path(text: &str) -> ObjectPath {
@@ -234,12 +221,17 @@ async fn a_bucket_that_is_missing_is_named_with_the_command_that_makes_it(moto: 
 /// has them.
 const APPEND_ONLY: &str = include_str!("../../../docs/policies/s3-append-only.json");
 
+/// Rights of who only restores.
+const READ_ONLY: &str = r#"{"Version":"2012-10-17","Statement":[
+    {"Effect":"Allow","Action":["s3:GetObject","s3:ListBucket"],"Resource":"*"}]}"#;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn with_rights_to_append_backups_work_and_deleting_does_not() {
     let moto = start();
     moto.make_bucket("shop-backups", Bucket::Versioned).unwrap();
     let policy = APPEND_ONLY.replace("BUCKET", "shop-backups").replace("PREFIX/", "site/");
     let user = moto.make_user("backup", &policy).unwrap();
+    let reader = moto.make_user("reader", READ_ONLY).unwrap();
     moto.enforce().unwrap();
     let tier = tier(&options_of(&moto, &user, "shop-backups", "site"));
     for name in ["repo/data/aa/aa", "repo/locks/aa"] {
@@ -252,6 +244,13 @@ async fn with_rights_to_append_backups_work_and_deleting_does_not() {
     assert_eq!(refused.kind(), ErrorKind::Denied, "{refused}");
     assert!(refused.to_string().contains("delete repo/data/aa/aa"), "{refused}");
     assert_eq!(names(&tier).await, ["repo/data/aa/aa"]);
+
+    let reading = self::tier(&options_of(&moto, &reader, "shop-backups", "site"));
+    assert_eq!(get(&reading, "repo/data/aa/aa").await.unwrap(), "body");
+    let body = Bytes::from_static(b"more");
+    let refused = reading.put(&path("repo/data/bb/bb"), body, PutMode::Create).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Denied, "{refused}");
+    assert!(refused.to_string().contains("write repo/data/bb/bb"), "{refused}");
 
     let mut wrong = user;
     wrong.secret = "not-the-secret".to_owned();

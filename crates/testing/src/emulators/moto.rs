@@ -72,11 +72,17 @@ impl Moto {
             Bucket::Locking => vec![("x-amz-bucket-object-lock-enabled", "true".to_owned())],
             Bucket::Plain | Bucket::Versioned => Vec::new(),
         };
-        self.ask("PUT", &format!("/{name}"), "s3", lock, place)?;
+        self.send("PUT", &format!("/{name}"), "s3", lock, place)?;
         if kind == Bucket::Versioned {
             let versions =
                 "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
-            self.ask("PUT", &format!("/{name}?versioning"), "s3", Vec::new(), versions.to_owned())?;
+            self.send(
+                "PUT",
+                &format!("/{name}?versioning"),
+                "s3",
+                Vec::new(),
+                versions.to_owned(),
+            )?;
         }
         Ok(())
     }
@@ -99,9 +105,20 @@ impl Moto {
         }
     }
 
+    /// Asks as somebody who has the credentials and is none of ours, before [`Moto::enforce`]; returns the answer's body.
+    pub fn ask(
+        &self,
+        method: &'static str,
+        target: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<String, ProgramError> {
+        let headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        self.send(method, target, "s3", headers, String::new())
+    }
+
     /// From now on checks every signature, and what its owner may do.
     pub fn enforce(&self) -> Result<(), ProgramError> {
-        self.ask("POST", "/moto-api/reset-auth", "s3", Vec::new(), "0".to_owned()).map(drop)
+        self.send("POST", "/moto-api/reset-auth", "s3", Vec::new(), "0".to_owned()).map(drop)
     }
 
     fn iam(&self, action: &str, fields: &[(&str, &str)]) -> Result<String, ProgramError> {
@@ -110,11 +127,11 @@ impl Moto {
             write!(form, "&{name}={}", quoted(value)).expect("a string takes whatever is written");
         }
         let kind = ("Content-Type", "application/x-www-form-urlencoded".to_owned());
-        self.ask("POST", "/", "iam", vec![kind], form)
+        self.send("POST", "/", "iam", vec![kind], form)
     }
 
     /// The service is read from the signature's scope; nobody looks at the signature yet.
-    fn ask(
+    fn send(
         &self,
         method: &'static str,
         target: &str,
@@ -145,17 +162,17 @@ mod tests {
         ] {
             moto.make_bucket(name, kind).unwrap();
             let target = format!("/{name}?versioning");
-            let told = moto.ask("GET", &target, "s3", Vec::new(), String::new()).unwrap();
+            let told = moto.ask("GET", &target, &[]).unwrap();
             assert_eq!(told.contains("Enabled"), kind != Bucket::Plain, "{name}: {told}");
         }
-        let told = moto.ask("GET", "/locking?object-lock", "s3", Vec::new(), String::new());
+        let told = moto.ask("GET", "/locking?object-lock", &[]);
         assert!(told.unwrap().contains("Enabled"));
         let policy = r#"{"Version":"2012-10-17","Statement":[
             {"Effect":"Allow","Action":"s3:PutObject","Resource":"arn:aws:s3:::plain/*"}]}"#;
         let user = moto.make_user("writer", policy).unwrap();
         assert!(!user.key_id.is_empty() && !user.secret.is_empty());
         moto.enforce().unwrap();
-        let refused = moto.ask("GET", "/plain", "s3", Vec::new(), String::new()).unwrap_err();
+        let refused = moto.ask("GET", "/plain", &[]).unwrap_err();
         assert!(refused.to_string().contains("InvalidAccessKeyId"), "{refused}");
     }
 }
