@@ -93,7 +93,10 @@ const GROUPS: [(&str, &[&str]); 7] = [
     ("Begin", &["init", "check", "plan", "key", "postgres"]),
     (
         "Protect",
-        &["backup", "status", "points", "diff", "tiers", "verify", "retention", "wal", "catalog"],
+        &[
+            "backup", "status", "points", "diff", "tiers", "verify", "test", "retention", "wal",
+            "catalog",
+        ],
     ),
     ("Run by itself", &["serve", "jobs", "pause", "resume", "reload", "install", "uninstall"]),
     ("Bring back", &["restore", "query", "recover"]),
@@ -101,7 +104,7 @@ const GROUPS: [(&str, &[&str]); 7] = [
     ("This program", &["completions", "man"]),
     (
         "Not built yet (exit 5)",
-        &["undelete", "test", "drill", "incident", "forecast", "evidence", "notify"],
+        &["undelete", "drill", "incident", "forecast", "evidence", "notify"],
     ),
 ];
 
