@@ -331,7 +331,7 @@ assets = ["media"]
         assert_eq!(need(&[run("monthly", Passed, 60), failed()]), None);
         let unknown = run("daily", CouldNotVerify, 60);
         assert_eq!(need(&[unknown.clone(), run("daily", Passed, 90)]), Some("unknown"));
-        assert_eq!(need(&[unknown.clone()]), Some("unknown"));
+        assert_eq!(need(std::slice::from_ref(&unknown)), Some("unknown"));
         assert_eq!(need(&[unknown, failed()]), Some("failed"));
     }
 

@@ -132,8 +132,11 @@ fn tested(restored: Outcome, checks: &[Outcome], control: Option<Outcome>) -> Bo
     })
 }
 
+/// A rung, since when it holds, and what is doubted.
+type Stands = (Rung, i64, Option<(Rung, Outcome)>);
+
 /// Where the copy stands after these events: its rung, since when, and what is doubted.
-fn after(events: &[(i64, Body)]) -> Option<(Rung, i64, Option<(Rung, Outcome)>)> {
+fn after(events: &[(i64, Body)]) -> Option<Stands> {
     let events = events.iter().map(|(second, body)| (at(*second), body));
     let ladder = Ladder::of(events, &|_| Duration::from_secs(CYCLE_S));
     let height = ladder.rung(&near(), SNAPSHOT)?;

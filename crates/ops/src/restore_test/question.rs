@@ -153,7 +153,7 @@ impl<'a> Questions<'a> {
             let places = places(path, &roots);
             let mut is_there = false;
             for place in &places {
-                is_there |= within.exists(place).map_err(unreadable)?;
+                is_there |= within.exists(place).map_err(|error| unreadable(&error))?;
             }
             known.extend(places);
             if !is_there && taken_at < asked_at {
@@ -166,7 +166,9 @@ impl<'a> Questions<'a> {
                 shown.note(Outcome::Failed, || format!("{path} is missing"));
             }
         }
-        for (path, changed) in unnamed(&within, &roots, &known).map_err(unreadable)? {
+        for (path, changed) in
+            unnamed(&within, &roots, &known).map_err(|error| unreadable(&error))?
+        {
             // What came after the rows were written cannot be named by them yet.
             if changed <= asked_at {
                 shown.note(Outcome::Failed, || format!("{} is named by no row", path.display()));
@@ -183,7 +185,7 @@ impl<'a> Questions<'a> {
         let files = self.site.asset(asset).ok().and_then(|asset| asset.files());
         let files = files.ok_or_else(|| Shown::unknown(format!("`{asset}` holds no files")))?;
         let roots = files.paths.iter().map(|path| path.as_path().to_owned()).collect();
-        Ok((Within::open(directory).map_err(unreadable)?, restored.time, roots))
+        Ok((Within::open(directory).map_err(|error| unreadable(&error))?, restored.time, roots))
     }
 
     fn files(&self, probe: &FilesProbe) -> Result<Shown, Shown> {
@@ -192,7 +194,7 @@ impl<'a> Questions<'a> {
         for path in &probe.exist {
             let mut is_there = false;
             for place in places(path, &roots) {
-                is_there |= within.exists(&place).map_err(unreadable)?;
+                is_there |= within.exists(&place).map_err(|error| unreadable(&error))?;
             }
             if !is_there {
                 shown.note(Outcome::Failed, || format!("{path} is missing"));
@@ -201,7 +203,7 @@ impl<'a> Questions<'a> {
         if let Some(expected) = &probe.count {
             let mut count = 0;
             for root in &roots {
-                count += within.files(root).map_err(unreadable)?.len();
+                count += within.files(root).map_err(|error| unreadable(&error))?.len();
             }
             let holds = expected.holds(&count.to_string());
             if holds != Some(true) {
@@ -266,7 +268,7 @@ impl<'a> Questions<'a> {
     }
 }
 
-fn unreadable(error: std::io::Error) -> Shown {
+fn unreadable(error: &std::io::Error) -> Shown {
     Shown::unknown(format!("what came back cannot be read: {error}"))
 }
 

@@ -236,7 +236,7 @@ impl Ground {
         tested.isolation = Some(report.isolation.clone());
         let files = files.expect("it was looked at before it was started");
         tested.outcome = files.outcome;
-        tested.message = files.findings.first().unwrap_or(&files.message).clone();
+        tested.message.clone_from(files.findings.first().unwrap_or(&files.message));
         if files.outcome == Outcome::Passed && !report.is_promoted {
             tested.outcome = Outcome::Failed;
             "the server takes no changes".clone_into(&mut tested.message);

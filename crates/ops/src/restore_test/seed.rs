@@ -60,10 +60,10 @@ mod tests {
     #[test]
     fn a_seed_means_the_same_for_good() {
         let mut draws = Draws::new(Seed(7));
-        let drawn: Vec<_> = (0..4).map(|_| draws.below(1000)).collect();
+        let numbers: Vec<_> = (0..4).map(|_| draws.below(1000)).collect();
         let mut again = Draws::new(Seed(7));
-        assert_eq!((0..4).map(|_| again.below(1000)).collect::<Vec<_>>(), drawn);
-        assert_eq!(drawn, [804, 346, 203, 674]);
+        assert_eq!((0..4).map(|_| again.below(1000)).collect::<Vec<_>>(), numbers);
+        assert_eq!(numbers, [804, 346, 203, 674]);
     }
 
     #[test]
