@@ -17,6 +17,7 @@ mod never_backed_up;
 mod not_built;
 mod objective_too_tight;
 mod probe_asset;
+mod restore_test;
 mod retention;
 mod review_overdue;
 mod same_tier;
@@ -119,7 +120,7 @@ impl Problem {
     }
 }
 
-const RULES: [Rule; 27] = [
+const RULES: [Rule; 28] = [
     archive::KEEP,
     archive::LOG,
     blackout::RULE,
@@ -134,6 +135,7 @@ const RULES: [Rule; 27] = [
     not_built::RULE,
     objective_too_tight::RULE,
     probe_asset::RULE,
+    restore_test::RULE,
     retention::RULE,
     review_overdue::RULE,
     same_tier::RULE,

@@ -90,7 +90,8 @@ fn asset_templates<'a>(path: &Path, asset: &'a Asset) -> Vec<(Path, &'a Template
     commands.into_iter().flat_map(|(key, command)| of_command(&path.then(key), command)).collect()
 }
 
-fn probe_templates<'a>(path: &Path, probe: &'a Probe) -> Vec<(Path, &'a Template)> {
+/// The templates of a probe.
+pub(super) fn probe_templates<'a>(path: &Path, probe: &'a Probe) -> Vec<(Path, &'a Template)> {
     match probe {
         Probe::FilesIn(_) | Probe::Sql(_) | Probe::Files(_) => Vec::new(),
         Probe::Http(http) => {

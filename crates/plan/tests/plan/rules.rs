@@ -93,6 +93,42 @@ fn a_check_that_nobody_runs() {
 }
 
 #[test]
+fn a_check_that_its_restore_test_can_never_ask() {
+    let test = |check: &str| {
+        let database = "kind = \"postgres\"\nconnect = \"dbname=shop\"\nbase = \"physical\"";
+        let times = "cron = \"0 5 * * *\"\nassets = [\"files\"]\nchecks = [\"c\"]";
+        small()
+            .with("assets = [\"files\"]", "assets = [\"*\"]")
+            .plus(&format!("[assets.db]\n{database}\n[checks.c]\n{check}\n"))
+            .plus(&format!("[restore_tests.t]\n{times}\n"))
+    };
+    let is_told = |sample: &Sample| {
+        sample.found().iter().any(|(code, text)| *code == "check-never-asked" && text == "\"c\"")
+    };
+    for check in [
+        "http = \"http://localhost/\"",
+        "tcp = \"localhost:80\"",
+        "smtp = { send = [\"true\"] }",
+        "sql = \"SELECT 1\"",
+        "sql = \"SELECT 1\"\nfiles_in = \"files\"",
+        "command = [\"ping\", \"{{ target.host }}\"]",
+    ] {
+        assert!(is_told(&test(check)), "{check}");
+    }
+    for check in [
+        "files = \"files\"\nexist = [\"a\"]",
+        "command = [\"test\", \"-d\", \"{{ target.directory }}\"]",
+        "dns = \"www.example.org\"",
+    ] {
+        assert!(!is_told(&test(check)), "{check}");
+    }
+    let sql = test("sql = \"SELECT 1\"");
+    let sql = sql.with("assets = [\"files\"]\nchecks", "assets = [\"db\"]\nchecks");
+    assert!(!is_told(&sql), "{}", sql.report());
+    assert!(is_told(&sql.with("base = \"physical\"", "base = \"logical\"")));
+}
+
+#[test]
 fn a_tier_and_an_asset_in_each_other() {
     says(&small().with("\"/srv/shop\"", "\"/var\""), &[("tier-overlap", "\"/var\"")]);
     let excluded = "[\"/var\"]\nexclude = [\"/var/backups\"]";
