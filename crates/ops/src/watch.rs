@@ -50,7 +50,7 @@ const EVERY_MIN: Duration = Duration::from_secs(10);
 const EVERY_MAX: Duration = Duration::from_hours(1);
 
 /// How far apart captures lie at most that one change after the other makes due.
-const APART_MAX: Duration = Duration::from_mins(1);
+pub const APART_MAX: Duration = Duration::from_mins(1);
 
 /// The share of a core that periodic sweeps take is one part in so many, and that of sweeps after notices.
 const SHARE_OF_SWEEPS: u32 = 200;
