@@ -25,13 +25,13 @@ BENCH := $(CARGO) run --release --locked --quiet --package lifeboat-bench --bin 
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help test lint demo bench bench-postgres bench-s3 bench-schedule scale docs ledger kills year simulate durability mutants flips fuzz deny
+.PHONY: help test lint demo bench bench-postgres bench-s3 bench-schedule bench-status scale docs ledger kills year simulate durability mutants flips fuzz deny
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 test: lint ## install what the tests need, check format and lints, run every test
-	dev/install-needs postgresql postgresql-18 pgbackrest moto azurite sshd platform restic git systemd fuse cargo-nextest
+	dev/install-needs postgresql postgresql-18 pgbackrest moto azurite sshd platform promtool restic git systemd fuse cargo-nextest
 	$(CARGO) nextest run --profile ci --workspace --locked
 	$(CARGO) test --doc --workspace --locked --quiet
 
@@ -70,6 +70,10 @@ bench-s3: ## measure beside restic on a store of S3, near and 50 ms away; some t
 
 bench-schedule: ## measure how long the next runs of 10,000 schedules take; a minute to build
 	$(CARGO) run --release --locked --quiet --package lifeboat-ops --example next_runs
+
+bench-status: ## measure a status of a catalog of a million records; some minutes, a gigabyte of disk
+	dev/install-needs build
+	$(CARGO) test --release --locked --package lifeboat-ops --lib -- --ignored --nocapture a_status_of_a_million_records
 
 scale: ## measure how time and memory grow with blobs and files; some ten minutes, 14 GB of memory
 	dev/install-needs build

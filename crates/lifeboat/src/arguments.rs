@@ -94,7 +94,15 @@ const GROUPS: [(&str, &[&str]); 7] = [
     (
         "Protect",
         &[
-            "backup", "status", "points", "diff", "tiers", "verify", "test", "retention", "wal",
+            "backup",
+            "status",
+            "points",
+            "diff",
+            "tiers",
+            "verify",
+            "test",
+            "retention",
+            "wal",
             "catalog",
         ],
     ),

@@ -256,6 +256,7 @@ impl AssetReport {
                 .collect(),
             revision: self.revision.clone(),
             base: self.base.clone(),
+            size_bytes: self.counts.map(|counts| counts.bytes_total),
             bytes_read: counts.bytes_read,
             bytes_stored: counts.bytes_stored,
             skipped: self.skipped.iter().take(SKIPPED_MAX).map(ToString::to_string).collect(),

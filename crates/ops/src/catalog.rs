@@ -416,4 +416,6 @@ fn outgoing_name(record: &Record) -> String {
 }
 
 #[cfg(test)]
+mod million;
+#[cfg(test)]
 mod tests;

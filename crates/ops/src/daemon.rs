@@ -31,8 +31,11 @@ pub mod client;
 mod conditions;
 pub mod control;
 pub mod execution;
+mod http;
 mod listeners;
 mod logs;
+mod metrics;
+mod pages;
 mod pings;
 pub mod report;
 mod socket;
@@ -42,6 +45,7 @@ mod tests;
 pub mod watcher;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -50,6 +54,8 @@ use std::time::Duration;
 
 use lifeboat_model::{AssetName, Cancel, Classify, ErrorKind, Exit, Hint, JobId, Timestamp};
 use tokio::sync::Notify;
+
+pub use self::http::Published;
 
 use self::execution::{Executor, Finished};
 use self::listeners::Listeners;
@@ -100,6 +106,15 @@ pub enum DaemonError {
     /// Nothing can be watched.
     #[error("cannot wait for changes")]
     Watch(#[source] std::io::Error),
+    /// Its health and metrics cannot be read.
+    #[error("cannot listen on {address}")]
+    Address {
+        /// The address.
+        address: SocketAddr,
+        /// The system's word.
+        #[source]
+        source: std::io::Error,
+    },
     /// Nobody can ask it anything.
     #[error("cannot listen on {}", path.display())]
     Socket {
@@ -118,7 +133,7 @@ impl Classify for DaemonError {
             Self::Journal(error) => error.kind(),
             Self::Wal(error) => error.kind(),
             Self::Watch(_) => ErrorKind::Unavailable,
-            Self::Socket { source, .. } => match source.kind() {
+            Self::Socket { source, .. } | Self::Address { source, .. } => match source.kind() {
                 std::io::ErrorKind::AddrInUse => ErrorKind::Conflict,
                 std::io::ErrorKind::PermissionDenied => ErrorKind::Denied,
                 _ => ErrorKind::Unavailable,
@@ -139,6 +154,9 @@ impl Classify for DaemonError {
             Self::Journal(error) => error.hint(),
             Self::Wal(error) => error.hint(),
             Self::Watch(_) => Some(Hint::new("let the daemon have more open files (ulimit -n)")),
+            Self::Address { .. } => {
+                Some(Hint::new("name another one with --http, or stop who listens there"))
+            }
             Self::Socket { .. } => {
                 Some(Hint::new("name another one with --socket, or stop who listens there"))
             }
@@ -213,6 +231,7 @@ pub struct Daemon {
     rests: Mutex<BTreeMap<JobId, Timestamp>>,
     known: Mutex<Option<(Timestamp, Conditions)>>,
     tally: Mutex<Tally>,
+    looked: Mutex<Timestamp>,
     listeners: Listeners,
     wake: Notify,
     is_stopping: AtomicBool,
@@ -260,6 +279,7 @@ impl Daemon {
             rests: Mutex::default(),
             known: Mutex::default(),
             tally: Mutex::new(Tally { jobs: 0, worst: Ending::Succeeded }),
+            looked: Mutex::new(started),
             listeners: Listeners::default(),
             wake: Notify::new(),
             is_stopping: AtomicBool::new(false),
@@ -294,6 +314,7 @@ impl Daemon {
         while !cancel.is_cancelled() {
             let step = self.step();
             self.pings.alive(self.site(), step.as_ref().err().map(|error| explain(error)));
+            *lock(&self.looked) = self.now();
             let wait = step.unwrap_or_else(|error| {
                 let error: &dyn std::error::Error = &error;
                 tracing::error!(error, "The journal could not be kept; it is tried again.");

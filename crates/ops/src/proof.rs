@@ -18,7 +18,6 @@ use serde::Serialize;
 
 use crate::catalog::body::{Body, RestoreTested};
 use crate::catalog::view::{View, ViewError, Wanted};
-use crate::status::{Risk, Verdict};
 
 /// By how much a proof may be older than the interval of its tests, at least: a test takes its time.
 const GRACE_MIN: Duration = Duration::from_hours(1);
@@ -178,22 +177,6 @@ pub fn why(tested: &RestoreTested) -> String {
     known.unwrap_or_else(|| "it does not say why".to_owned())
 }
 
-/// Says what stands against the proofs of a plan.
-pub fn risks(proofs: &BTreeMap<AssetName, Proof>, plan: &Plan) -> Vec<Risk> {
-    let risk = |(asset, proof): (&AssetName, &Proof)| {
-        let need = proof.needs.as_ref()?;
-        let tests = plan.restore_tests().iter();
-        let mut tests = tests.filter(|(_, test)| test.assets.includes(asset));
-        let command = tests.next().map(|(name, _)| format!("lifeboat test {name}"));
-        let verdict = match need {
-            Need::Failed { .. } => Verdict::No,
-            _ => Verdict::Unknown,
-        };
-        Some(Risk { verdict, message: format!("`{asset}` {need}"), command })
-    };
-    proofs.iter().filter_map(risk).collect()
-}
-
 impl std::fmt::Display for Need {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -333,16 +316,5 @@ assets = ["media"]
         assert_eq!(need(&[unknown.clone(), run("daily", Passed, 90)]), Some("unknown"));
         assert_eq!(need(std::slice::from_ref(&unknown)), Some("unknown"));
         assert_eq!(need(&[unknown, failed()]), Some("failed"));
-    }
-
-    #[test]
-    fn what_needs_proof_is_a_risk_with_the_command_that_proves_it() {
-        let proofs = proofs(&plan(PLAN), &[run("daily", Failed, 60)], now());
-        let risks = risks(&proofs, &plan(PLAN));
-        assert_eq!(risks.len(), 1);
-        assert_eq!(risks[0].verdict, Verdict::No);
-        assert_eq!(risks[0].command.as_deref(), Some("lifeboat test daily"));
-        let said = "`media` failed its restore test `daily`: media: 3 files";
-        assert_eq!(risks[0].message, said);
     }
 }

@@ -9,7 +9,7 @@ use lifeboat_model::{Outcome, PackId, TierName, Timestamp};
 use serde::Serialize;
 
 use crate::catalog::body::{Body, TierVerified};
-use crate::catalog::view::{View, ViewError, Wanted};
+use crate::catalog::view::{View, ViewError};
 
 /// One verification of a tier.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -35,11 +35,8 @@ pub struct Standing {
 impl Standing {
     /// Reads how a tier stands.
     pub fn load(view: &View, tier: &TierName) -> Result<Self, ViewError> {
-        let wanted =
-            Wanted { kind: "tier-verified", asset: None, tier: Some(tier), good_only: false };
-        let records = view.latest(wanted, u32::MAX)?;
         let mut standing = Self::default();
-        for record in records.iter().rev() {
+        for record in view.verifications(tier)? {
             if let Body::TierVerified(body) = record.body() {
                 standing.add(record.header().time, body);
             }

@@ -1,26 +1,41 @@
 //! Whether the platform could be brought back now: [`assess`], a pure function of the plan, what
 //! was recorded, what the tiers hold, and the time. [`status`] gathers these for it.
+//!
+//! # Invariants
+//!
+//! - Nothing counts as protected for what was once done: a snapshot has to be there now, on a tier that was not found
+//!   damaged and was verified as the plan asks.
+//! - What could not be looked at is unknown, and neither good nor bad.
+//! - What retention let go is not missing, and a failed attempt takes nothing from what an earlier one stored.
 
 pub mod history;
+pub mod log;
+mod look;
+pub mod proof;
+pub mod rehearsals;
+mod risks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use futures::TryStreamExt as _;
 use lifeboat_model::{AssetName, Outcome, PlanId, SiteName, SnapshotId, TierName, Timestamp};
 use lifeboat_plan::Plan;
-use lifeboat_tiers::{ObjectPrefix, Tier, TierError};
+use lifeboat_plan::plan::asset::Asset;
+use lifeboat_tiers::Protection;
 use serde::Serialize;
 
-use crate::catalog::view::View;
-use crate::daemon::report::journal_of;
-use crate::ending::Ending;
-use crate::error::{OpsError, Trouble};
-use crate::proof;
+use crate::daemon::report::JobsReport;
+use crate::error::Trouble;
+use crate::objectives::{Comeback, Limits, Sight, Way, comeback, exposure, judge_exposure};
+use crate::scorecard::{Held, Medium, Scorecard, TierCopy, place_of, scorecard};
 use crate::standing::VerifiedOnce;
-use crate::state::State;
-use crate::wire::{Reached, Site};
 use history::{Attempt, Good, History};
+use log::{LogThere, log_there};
+use proof::{Proof, proof};
+use rehearsals::{Rehearsed, ScenarioStatus, rehearsed, scenarios};
+
+pub use crate::objectives::Objective;
+pub use look::{status, status_beside};
 
 /// The version of [`StatusReport`] as JSON.
 pub const SCHEMA: u32 = 1;
@@ -31,26 +46,10 @@ pub const SCHEMA: u32 = 1;
 pub enum Verdict {
     /// As far as was ever proven, yes.
     Yes,
-    /// Something could not be looked at, or was never proven.
+    /// Something could not be looked at, or was not proven as the plan asks.
     Unknown,
     /// No; what stands in the way is named.
     No,
-}
-
-/// How an exposure stands against its objective.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Objective {
-    /// Within the rpo.
-    Met,
-    /// The plan sets none.
-    None,
-    /// Beyond the rpo, within its grace.
-    AtRisk,
-    /// Nobody could look.
-    Unknown,
-    /// Beyond rpo and grace, or never captured.
-    Missed,
 }
 
 /// An asset on one tier.
@@ -72,6 +71,10 @@ pub struct AssetOnTier {
     pub snapshots_missing: usize,
     /// How many newer captures other tiers hold.
     pub behind: usize,
+    /// What it holds of the asset's log, where the plan sends that there and it could be looked at.
+    pub log: Option<LogThere>,
+    /// Whether the plan sends the asset's log there.
+    pub wants_log: bool,
 }
 
 /// An asset.
@@ -89,6 +92,14 @@ pub struct AssetStatus {
     pub objective: Objective,
     /// How much would be lost now on its best tier, in seconds.
     pub exposure_s: Option<u64>,
+    /// Whether a snapshot is there, on a tier that is whole and was verified as the plan asks.
+    pub protected: Verdict,
+    /// How long bringing it back takes.
+    pub comeback: Comeback,
+    /// How it was proven to come back.
+    pub proof: Proof,
+    /// Its 3-2-1-1-0.
+    pub scorecard: Scorecard,
     /// Where copies are.
     pub tiers: Vec<AssetOnTier>,
 }
@@ -121,7 +132,9 @@ pub struct TierStatus {
 pub struct Risk {
     /// What it means for the verdict.
     pub verdict: Verdict,
-    /// What it is.
+    /// What it is about: an asset, a tier, an asset on a tier, a task.
+    pub subject: String,
+    /// What is so.
     pub message: String,
     /// The command that helps.
     pub command: Option<String>,
@@ -146,306 +159,264 @@ pub struct StatusReport {
     pub assets: Vec<AssetStatus>,
     /// The tiers.
     pub tiers: Vec<TierStatus>,
+    /// Restore tests and drills.
+    pub rehearsals: Vec<Rehearsed>,
+    /// What can happen, and how long recovering from it takes.
+    pub scenarios: Vec<ScenarioStatus>,
+    /// What runs, waits and comes next; absent where no daemon ever ran.
+    pub activity: Option<JobsReport>,
     /// What stands in the way or could.
     pub risks: Vec<Risk>,
     /// The one command to run next.
     pub next: Option<String>,
 }
 
-/// What the tiers hold now.
+/// What was seen on a tier.
 #[derive(Debug, Default)]
-pub struct TierFacts(pub BTreeMap<TierName, Result<BTreeSet<SnapshotId>, Trouble>>);
+pub struct Seen {
+    /// The snapshots of its repository.
+    pub snapshots: BTreeSet<SnapshotId>,
+    /// How the newest of them is kept from being deleted, where the store was asked.
+    pub protection: Option<Protection>,
+    /// How long cold storage takes there.
+    pub thaw_within: Option<Duration>,
+    /// What it holds of logs.
+    pub logs: BTreeMap<AssetName, crate::wal::status::TierLog>,
+}
 
-/// Gathers what [`assess`] needs; needs no key and takes no lock.
-pub fn status(site: &Site) -> Result<StatusReport, OpsError> {
-    let surroundings = site.surroundings();
-    let state = State::open(&surroundings.state_directory)?;
-    let mut history = History::load(&View::open(&state.view_path())?, site.plan())?;
-    move_on(&mut history, site, surroundings.now());
-    let mut facts = TierFacts::default();
-    let mut addresses = BTreeMap::new();
-    for name in site.plan().tiers().keys() {
-        let address = site.address(name)?;
-        let seen = match site.reach(name) {
-            Reached::Trouble(trouble) => Err(trouble),
-            Reached::Vacant(_) if history.adopted.contains(&(name.clone(), address.clone())) => {
-                let (tier, address) = (name.clone(), address.clone());
-                Err(Trouble::of(&OpsError::TierLost { tier, address }))
-            }
-            Reached::Vacant(_) => Ok(BTreeSet::new()),
-            Reached::Ready(named) => surroundings
-                .runtime
-                .block_on(snapshot_ids(named.tier.as_ref()))
-                .map_err(|error| Trouble::of(&error)),
+/// What was looked at.
+#[derive(Debug, Default)]
+pub struct Facts {
+    /// What each tier holds now.
+    pub tiers: BTreeMap<TierName, Result<Seen, Trouble>>,
+    /// Where each is.
+    pub addresses: BTreeMap<TierName, String>,
+    /// The jobs of this host, if a daemon ever ran.
+    pub activity: Option<JobsReport>,
+    /// The last jobs of restore tests and drills.
+    pub rehearsals: Vec<crate::jobs::Job>,
+}
+
+impl Facts {
+    /// Returns what the catalog alone tells: each tier holds what was recorded there and was not found gone since.
+    pub fn as_recorded(plan: &Plan, history: &History) -> Self {
+        let seen = |tier: &TierName| {
+            let good =
+                history.good.iter().filter(|((_, on), _)| on == tier).flat_map(|(_, good)| good);
+            let there = good.filter(|good| !good.is_gone).map(|good| good.snapshot);
+            Seen { snapshots: there.collect(), ..Seen::default() }
         };
-        addresses.insert(name.clone(), address);
-        facts.0.insert(name.clone(), seen);
+        let tiers = plan.tiers().keys().map(|tier| (tier.clone(), Ok(seen(tier))));
+        Self { tiers: tiers.collect(), ..Self::default() }
     }
-    Ok(assess(site.plan(), &history, &facts, &addresses, surroundings.now()))
-}
 
-/// Moves on what is known of watched assets: what a sweep saw to be as it was captured is captured until then.
-///
-/// That is this host's own word and not in the catalog, which would get a record of it every few seconds; what
-/// cannot be read of it costs exposure and nothing else.
-fn move_on(history: &mut History, site: &Site, now: Timestamp) {
-    let Ok(Some((_, journal))) = journal_of(site) else { return };
-    let watched = site.plan().assets().iter().filter(|(_, asset)| asset.is_watched());
-    for (asset, _) in watched {
-        let kept = journal.watched(asset).ok().flatten();
-        if let Some((from, until)) = kept.and_then(|kept| kept.span()) {
-            history.was_unchanged(asset, from, until.min(now));
-        }
+    fn seen(&self, tier: &TierName) -> Option<&Seen> {
+        self.tiers.get(tier)?.as_ref().ok()
     }
-}
-
-/// Lists the snapshots of a tier's repository, which takes no key.
-async fn snapshot_ids(tier: &dyn Tier) -> Result<BTreeSet<SnapshotId>, TierError> {
-    let prefix: ObjectPrefix = "repo/snapshots".parse().expect("it is a valid path");
-    let listed: Vec<_> = tier.list(&prefix).try_collect().await?;
-    Ok(listed.iter().filter_map(|meta| meta.path.file_name().parse().ok()).collect())
 }
 
 /// Judges how things stand.
-pub fn assess(
-    plan: &Plan,
-    history: &History,
-    facts: &TierFacts,
-    addresses: &BTreeMap<TierName, String>,
-    now: Timestamp,
-) -> StatusReport {
-    let assets: Vec<_> = plan
-        .assets()
-        .iter()
-        .map(|(name, asset)| {
-            let limits = Limits {
-                rpo: asset.rpo.map(Duration::from),
-                grace: asset.grace(),
-                rto: asset.rto.map(Duration::from),
-            };
-            assess_asset(name, &limits, plan.tiers_of(name), history, facts, now)
-        })
-        .collect();
-    let tiers: Vec<_> = plan
-        .tiers()
-        .keys()
-        .map(|tier| {
-            let seen = facts.0.get(tier);
-            TierStatus {
-                tier: tier.clone(),
-                address: addresses.get(tier).cloned().unwrap_or_default(),
-                trouble: seen.and_then(|seen| seen.as_ref().err().cloned()),
-                snapshots: seen.and_then(|seen| seen.as_ref().ok().map(BTreeSet::len)),
-                verified: history.verified.get(tier).cloned(),
-            }
-        })
-        .collect();
-    let mut risks = Vec::new();
-    for asset in &assets {
-        asset_risks(asset, &mut risks);
-    }
-    for tier in &tiers {
-        tier_risks(tier, plan, now, &mut risks);
-    }
-    risks.extend(proof::risks(&proof::proofs(plan, &history.tests, now), plan));
-    if history.key_confirmed.is_none() {
-        risks.push(Risk {
-            verdict: Verdict::Unknown,
-            message: "nobody confirmed that the recovery key is kept away from this host"
-                .to_owned(),
-            command: Some("lifeboat key confirm".to_owned()),
-        });
-    }
-    risks.sort_by_key(|risk| std::cmp::Reverse(risk.verdict));
-    StatusReport {
+pub fn assess(plan: &Plan, history: &History, facts: &Facts, now: Timestamp) -> StatusReport {
+    let tested = crate::proof::proofs(plan, &history.tests, now);
+    let view = Assessment { plan, history, facts, tested, now };
+    let assets: Vec<_> =
+        plan.assets().iter().map(|(name, asset)| view.asset(name, asset)).collect();
+    let tiers: Vec<_> = plan.tiers().keys().map(|tier| view.tier(tier)).collect();
+    let rehearsals = rehearsed(plan, facts, now);
+    let scenarios = scenarios(plan, history);
+    let mut report = StatusReport {
         schema: SCHEMA,
         site: plan.site().clone(),
         plan: plan.id(),
         now,
-        verdict: risks.iter().map(|risk| risk.verdict).max().unwrap_or(Verdict::Yes),
+        verdict: Verdict::Yes,
         key_confirmed: history.key_confirmed,
-        next: risks.iter().find_map(|risk| risk.command.clone()),
+        next: None,
         assets,
         tiers,
-        risks,
-    }
+        rehearsals,
+        scenarios,
+        activity: facts.activity.clone(),
+        risks: Vec::new(),
+    };
+    report.risks = risks::of(&report, plan);
+    report.verdict = report.risks.iter().map(|risk| risk.verdict).max().unwrap_or(Verdict::Yes);
+    report.next = report.risks.iter().find_map(|risk| risk.command.clone());
+    report
 }
 
-struct Limits {
-    rpo: Option<Duration>,
-    grace: Option<Duration>,
-    rto: Option<Duration>,
-}
-
-fn assess_asset(
-    asset: &AssetName,
-    limits: &Limits,
-    tiers: BTreeSet<&TierName>,
-    history: &History,
-    facts: &TierFacts,
+struct Assessment<'a> {
+    plan: &'a Plan,
+    history: &'a History,
+    facts: &'a Facts,
+    tested: BTreeMap<AssetName, crate::proof::Proof>,
     now: Timestamp,
-) -> AssetStatus {
-    let elsewhere = held_anywhere(asset, &tiers, history, facts);
-    let tiers: Vec<_> = tiers
-        .into_iter()
-        .map(|tier| {
-            let key = (asset.clone(), tier.clone());
-            let good = history.good.get(&key).map_or(&[][..], Vec::as_slice);
-            let last_attempt = history.attempts.get(&key).cloned();
-            let seen = facts.0.get(tier).and_then(|seen| seen.as_ref().ok());
-            let mut on = assess_on_tier(tier, limits, good, last_attempt, seen, now);
+}
+
+impl Assessment<'_> {
+    fn tier(&self, tier: &TierName) -> TierStatus {
+        let seen = self.facts.tiers.get(tier);
+        TierStatus {
+            tier: tier.clone(),
+            address: self.facts.addresses.get(tier).cloned().unwrap_or_default(),
+            trouble: seen.and_then(|seen| seen.as_ref().err().cloned()),
+            snapshots: self.facts.seen(tier).map(|seen| seen.snapshots.len()),
+            verified: self.history.verified.get(tier).cloned(),
+        }
+    }
+
+    fn asset(&self, name: &AssetName, asset: &Asset) -> AssetStatus {
+        let (limits, wanted) = (Limits::of(asset), self.plan.tiers_of(name));
+        let elsewhere = self.held_anywhere(name, &wanted);
+        let on_tier = |tier: &&TierName| {
+            let mut on = self.on_tier(name, asset, tier, &limits);
             on.behind = elsewhere.iter().filter(|there| Some(**there) > on.captured).count();
             on
-        })
-        .collect();
-    let best = tiers.iter().min_by_key(|on| (on.objective, on.exposure_s.unwrap_or(u64::MAX)));
-    AssetStatus {
-        asset: asset.clone(),
-        rpo_s: limits.rpo.map(|rpo| rpo.as_secs()),
-        grace_s: limits.grace.map(|grace| grace.as_secs()),
-        rto_s: limits.rto.map(|rto| rto.as_secs()),
-        objective: best.map_or(Objective::Missed, |on| on.objective),
-        exposure_s: best.and_then(|on| on.exposure_s),
-        tiers,
+        };
+        let tiers: Vec<_> = wanted.iter().map(on_tier).collect();
+        let best = tiers.iter().min_by_key(|on| (on.objective, on.exposure_s.unwrap_or(u64::MAX)));
+        let back = self.history.brought_back.get(name).map_or(&[][..], Vec::as_slice);
+        AssetStatus {
+            asset: name.clone(),
+            rpo_s: limits.rpo.map(|rpo| rpo.as_secs()),
+            grace_s: limits.grace.map(|grace| grace.as_secs()),
+            rto_s: limits.rto.map(|rto| rto.as_secs()),
+            objective: best.map_or(Objective::Missed, |on| on.objective),
+            exposure_s: best.and_then(|on| on.exposure_s),
+            protected: self.protected(&tiers),
+            comeback: comeback(&limits, &self.ways(name, &tiers), back),
+            proof: proof(self.tested.get(name), back),
+            scorecard: scorecard(&self.copies(&tiers), self.cycle(), self.now),
+            tiers,
+        }
     }
-}
 
-/// Returns the captures of an asset that some tier was seen to hold.
-fn held_anywhere(
-    asset: &AssetName,
-    tiers: &BTreeSet<&TierName>,
-    history: &History,
-    facts: &TierFacts,
-) -> BTreeSet<Timestamp> {
-    let seen = tiers.iter().filter_map(|tier| Some((tier, facts.0.get(*tier)?.as_ref().ok()?)));
-    let held = seen.flat_map(|(tier, seen)| {
-        let good = history.good.get(&(asset.clone(), (*tier).clone()));
-        let there = good.into_iter().flatten().filter(|good| seen.contains(&good.snapshot));
-        there.map(|good| good.captured)
-    });
-    held.collect()
-}
+    fn cycle(&self) -> Duration {
+        Duration::from(self.plan.verification().full_within)
+    }
 
-fn assess_on_tier(
-    tier: &TierName,
-    limits: &Limits,
-    good: &[Good],
-    last_attempt: Option<Attempt>,
-    seen: Option<&BTreeSet<SnapshotId>>,
-    now: Timestamp,
-) -> AssetOnTier {
-    let is_there = |good: &&Good| seen.is_none_or(|seen| seen.contains(&good.snapshot));
-    let newest = good.iter().find(is_there);
-    let exposure = newest.map(|good| {
-        Duration::try_from(now.duration_since(good.captured)).unwrap_or(Duration::ZERO)
-    });
-    AssetOnTier {
-        tier: tier.clone(),
-        captured: newest.map(|good| good.captured),
-        snapshot: newest.map(|good| good.snapshot),
-        exposure_s: exposure.map(|exposure| exposure.as_secs()),
-        objective: judge(exposure, limits, seen.is_some()),
-        last_attempt,
-        snapshots_missing: seen
-            .map_or(0, |seen| good.iter().filter(|good| !seen.contains(&good.snapshot)).count()),
-        behind: 0,
+    fn good(&self, asset: &AssetName, tier: &TierName) -> &[Good] {
+        let key = (asset.clone(), tier.clone());
+        self.history.good.get(&key).map_or(&[], Vec::as_slice)
     }
-}
 
-fn judge(exposure: Option<Duration>, limits: &Limits, is_seen: bool) -> Objective {
-    let (Some(exposure), true) = (exposure, is_seen) else {
-        return if is_seen { Objective::Missed } else { Objective::Unknown };
-    };
-    match limits.rpo {
-        None => Objective::None,
-        Some(rpo) if exposure <= rpo => Objective::Met,
-        Some(rpo) if exposure <= rpo + limits.grace.unwrap_or_default() => Objective::AtRisk,
-        Some(_) => Objective::Missed,
+    /// Returns the captures of an asset that some tier was seen to hold.
+    fn held_anywhere(&self, asset: &AssetName, tiers: &BTreeSet<&TierName>) -> BTreeSet<Timestamp> {
+        let seen = tiers.iter().filter_map(|tier| Some((*tier, self.facts.seen(tier)?)));
+        let held = seen.flat_map(|(tier, seen)| {
+            let good = self.good(asset, tier).iter();
+            good.filter(|good| seen.snapshots.contains(&good.snapshot)).map(|good| good.captured)
+        });
+        held.collect()
     }
-}
 
-fn asset_risks(status: &AssetStatus, risks: &mut Vec<Risk>) {
-    let asset = &status.asset;
-    let command = Some(format!("lifeboat backup {asset}"));
-    let mut risk = |verdict, message: String, command: Option<String>| {
-        risks.push(Risk { verdict, message, command });
-    };
-    match status.objective {
-        Objective::Missed if status.exposure_s.is_none() => {
-            risk(Verdict::No, format!("`{asset}` was never captured"), command.clone());
-        }
-        Objective::Missed => {
-            let message = format!("`{asset}` would lose more than its rpo and grace allow");
-            risk(Verdict::No, message, command.clone());
-        }
-        Objective::AtRisk => {
-            risk(Verdict::Yes, format!("`{asset}` is beyond its rpo"), command.clone());
-        }
-        Objective::Unknown => {
-            let message = format!("no tier of `{asset}` could be looked at");
-            risk(Verdict::Unknown, message, Some("lifeboat check".to_owned()));
-        }
-        Objective::Met | Objective::None => {}
-    }
-    for on in &status.tiers {
-        let tier = &on.tier;
-        if on.snapshots_missing > 0 {
-            let message =
-                format!("{} snapshots of `{asset}` are gone from `{tier}`", on.snapshots_missing);
-            risk(Verdict::Unknown, message, Some("lifeboat points".to_owned()));
-        }
-        if on.captured.is_none()
-            && status.exposure_s.is_some()
-            && on.objective != Objective::Unknown
-        {
-            let message = format!("`{asset}` has no copy on `{tier}`");
-            risk(Verdict::Unknown, message, command.clone());
-        }
-        if on.behind > 0 && on.captured.is_some() && on.objective != Objective::Unknown {
-            let message = format!("`{tier}` is {} captures of `{asset}` behind", on.behind);
-            risk(Verdict::Yes, message, Some(format!("lifeboat tiers catch-up {tier}")));
-        }
-        if let Some(attempt) = on.last_attempt.as_ref().filter(|a| a.ending != Ending::Succeeded) {
-            let why = attempt.message.as_deref().unwrap_or("it does not say why");
-            let message =
-                format!("the last backup of `{asset}` to `{tier}`: {}: {why}", attempt.ending);
-            risk(Verdict::Yes, message, command.clone());
-        }
-    }
-}
-
-fn tier_risks(status: &TierStatus, plan: &Plan, now: Timestamp, risks: &mut Vec<Risk>) {
-    let tier = &status.tier;
-    let mut risk = |verdict, message: String, command: &str| {
-        risks.push(Risk { verdict, message, command: Some(command.to_owned()) });
-    };
-    if let Some(trouble) = &status.trouble {
-        let verdict = if trouble.ending == Ending::Failed { Verdict::No } else { Verdict::Unknown };
-        risk(verdict, format!("`{tier}`: {}", trouble.message), "lifeboat check");
-        return;
-    }
-    if status.snapshots.unwrap_or(0) == 0 {
-        return;
-    }
-    let command = format!("lifeboat verify {tier}");
-    let cycle = Duration::from(plan.verification().full_within);
-    match &status.verified {
-        None => risk(Verdict::Unknown, format!("`{tier}` was never verified"), &command),
-        Some(verified) if verified.outcome == Outcome::Failed => {
-            let message =
-                format!("`{tier}` was found damaged, and not read whole without damage since");
-            risk(Verdict::No, message, &command);
-        }
-        Some(verified) => {
-            let age = Duration::try_from(now.duration_since(verified.time)).unwrap_or_default();
-            if verified.outcome == Outcome::CouldNotVerify || age > cycle {
-                let message =
-                    format!("`{tier}` was not verified within {} d", cycle.as_secs() / 86_400);
-                risk(Verdict::Unknown, message, &command);
+    fn on_tier(
+        &self,
+        name: &AssetName,
+        asset: &Asset,
+        tier: &TierName,
+        limits: &Limits,
+    ) -> AssetOnTier {
+        let (good, seen) = (self.good(name, tier), self.facts.seen(tier));
+        let is_gone =
+            |good: &&Good| seen.is_some_and(|seen| !seen.snapshots.contains(&good.snapshot));
+        let newest = good.iter().find(|good| !is_gone(good));
+        let wants_log = asset.postgres().is_some_and(|postgres| postgres.wal.to.contains(tier));
+        let log = newest.and_then(|newest| newest.base.as_ref()).and_then(|base| {
+            let log = seen?.logs.get(name)?;
+            Some(log_there(log, base).unwrap_or_default())
+        });
+        let reaches = log.and_then(|log| log.reaches);
+        let captured = newest.map(|good| reaches.map_or(good.captured, |at| at.max(good.captured)));
+        let lost = captured.map(|captured| exposure(captured, self.now));
+        let sight = if seen.is_some() { Sight::Clear } else { Sight::None };
+        let objective = match judge_exposure(lost, limits, sight) {
+            // The log may lead further; nobody looked.
+            Objective::AtRisk | Objective::Missed
+                if wants_log
+                    && lost.is_some()
+                    && !seen.is_some_and(|it| it.logs.contains_key(name)) =>
+            {
+                Objective::Unknown
             }
+            judged => judged,
+        };
+        let key = (name.clone(), tier.clone());
+        AssetOnTier {
+            tier: tier.clone(),
+            captured,
+            snapshot: newest.map(|good| good.snapshot),
+            exposure_s: lost.map(|lost| lost.as_secs()),
+            objective,
+            last_attempt: self.history.attempts.get(&key).cloned(),
+            snapshots_missing: good.iter().filter(is_gone).count(),
+            behind: 0,
+            log,
+            wants_log,
         }
+    }
+
+    fn protected(&self, tiers: &[AssetOnTier]) -> Verdict {
+        let of_tier = |on: &AssetOnTier| match (self.facts.seen(&on.tier), on.snapshot) {
+            (None, _) => Verdict::Unknown,
+            (Some(_), None) => Verdict::No,
+            (Some(_), Some(_)) => self.is_whole(&on.tier),
+        };
+        tiers.iter().map(of_tier).min().unwrap_or(Verdict::No)
+    }
+
+    /// Tells whether a tier was verified as the plan asks, and found whole.
+    fn is_whole(&self, tier: &TierName) -> Verdict {
+        match self.history.verified.get(tier) {
+            Some(once) if once.outcome == Outcome::Failed => Verdict::No,
+            Some(once)
+                if once.outcome == Outcome::Passed
+                    && exposure(once.time, self.now) <= self.cycle() =>
+            {
+                Verdict::Yes
+            }
+            _ => Verdict::Unknown,
+        }
+    }
+
+    fn copies<'c>(&'c self, tiers: &'c [AssetOnTier]) -> Vec<TierCopy<'c>> {
+        let copy = |on: &'c AssetOnTier| {
+            let planned = self.plan.tiers().get(&on.tier)?;
+            let seen = self.facts.seen(&on.tier);
+            Some(TierCopy {
+                tier: &on.tier,
+                medium: Medium::of(planned),
+                place: place_of(planned),
+                held: match (seen, on.snapshot) {
+                    (None, _) => Held::Unknown,
+                    (Some(_), None) => Held::Nothing,
+                    (Some(_), Some(_)) => Held::Whole,
+                },
+                protection: seen.and_then(|seen| seen.protection),
+                verified: self.history.verified.get(&on.tier),
+            })
+        };
+        tiers.iter().filter_map(copy).collect()
+    }
+
+    fn ways<'w>(&'w self, asset: &AssetName, tiers: &'w [AssetOnTier]) -> Vec<Way<'w>> {
+        let way = |on: &'w AssetOnTier| {
+            let planned = self.plan.tiers().get(&on.tier)?;
+            let good = self.good(asset, &on.tier);
+            let newest = good.iter().find(|good| Some(good.snapshot) == on.snapshot)?;
+            let thaw = self.facts.seen(&on.tier)?.thaw_within.filter(|_| planned.is_archive());
+            Some(Way {
+                tier: &on.tier,
+                place: place_of(planned),
+                size_bytes: newest.size_bytes?,
+                rehydration: thaw.unwrap_or_default(),
+            })
+        };
+        tiers.iter().filter_map(way).collect()
     }
 }
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) mod truth_tests;

@@ -9,6 +9,7 @@
 //! - [`power::PowerDisk`] is a file system that forgets what was not synced when its power is cut.
 //! - [`recorded::Recorded`] is a server that plays exchanges from a script, where no emulator knows them.
 //! - [`restic::Restic`] runs the stock `restic` on a repository.
+//! - [`promtool::Promtool`] parses metrics and alert rules with Prometheus' own tool.
 //! - [`sshd::Sshd`] is OpenSSH's server with keys of its own, stopped when it is dropped.
 //! - [`tree`] makes a directory tree with everything a Linux file system can hold, captures what
 //!   lies in a directory, and names each difference between two captures.
@@ -23,6 +24,7 @@ pub mod platform;
 pub mod postgres;
 pub mod power;
 pub mod program;
+pub mod promtool;
 pub mod recorded;
 pub mod restic;
 pub mod sshd;

@@ -155,6 +155,9 @@ pub struct AssetBackedUp {
     /// The base backup, where the snapshot holds one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<BaseRecord>,
+    /// How large all that is in the snapshot is, in bytes; absent in records of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size_bytes: Option<u64>,
     /// What was read, in bytes.
     pub bytes_read: u64,
     /// What was stored on the first tier, in bytes.

@@ -430,3 +430,84 @@ fn ids_in_names_are_the_writers() {
     let start = format!("catalog/{}/0000000000-", name.writer);
     assert!(records[0].path().as_str().starts_with(&start));
 }
+
+fn stored(second: i64, snapshot: u8) -> Body {
+    use crate::ending::{JobStage, StageOutcome};
+    let time = Timestamp::from_second(second).unwrap();
+    let tier: TierName = "near".parse().unwrap();
+    Body::AssetBackedUp(body::AssetBackedUp {
+        job: JobId::from_uuid(Uuid::from_u128(1)),
+        asset: "media".parse().unwrap(),
+        captured: Some(time),
+        snapshots: vec![body::TierSnapshot {
+            tier: tier.clone(),
+            snapshot: lifeboat_model::SnapshotId::from_bytes([snapshot; 32]),
+        }],
+        revision: None,
+        base: None,
+        size_bytes: Some(7),
+        bytes_read: 0,
+        bytes_stored: 0,
+        skipped: Vec::new(),
+        stages: vec![StageOutcome {
+            stage: JobStage::Store,
+            tier: Some(tier),
+            ending: Ending::Succeeded,
+            message: None,
+            hint: None,
+            started: time,
+            ended: time,
+        }],
+    })
+}
+
+/// The captures of `media` on `near`, as their snapshots' first bytes, with what was found gone.
+fn captures(view: &View) -> Vec<(u8, bool)> {
+    let found = view.captures(&"media".parse().unwrap(), &"near".parse().unwrap(), 9).unwrap();
+    found.iter().map(|it| (it.snapshot.as_bytes()[0], it.is_gone)).collect()
+}
+
+#[test]
+fn what_retention_let_go_is_not_missing_and_what_is_gone_is_told() {
+    let host = Host::new(&RecoveryKey::generate(), "shop");
+    let catalog = host.enrolled();
+    let ids = |snapshot: u8| vec![lifeboat_model::SnapshotId::from_bytes([snapshot; 32])];
+    let tier: TierName = "near".parse().unwrap();
+    let let_go = body::RetentionDecided {
+        job: JobId::from_uuid(Uuid::from_u128(2)),
+        tier: tier.clone(),
+        snapshots: ids(1),
+    };
+    // Decided before this host hears of the capture, as another writer's records may arrive.
+    catalog.append(Body::RetentionDecided(let_go), None).unwrap();
+    for (second, snapshot) in [(30, 3), (10, 1), (20, 2)] {
+        catalog.append(stored(second, snapshot), None).unwrap();
+    }
+    assert_eq!(captures(catalog.view()), [(3, false), (2, false)], "the newest first");
+    let gone = body::SnapshotsMissing { tier, snapshots: ids(3) };
+    catalog.append(Body::SnapshotsMissing(gone), None).unwrap();
+    assert_eq!(captures(catalog.view()), [(3, true), (2, false)]);
+}
+
+#[test]
+fn an_earlier_views_records_stay_and_what_is_derived_is_made_anew() {
+    let host = Host::new(&RecoveryKey::generate(), "shop");
+    let catalog = host.enrolled();
+    for (second, snapshot) in [(10, 1), (20, 2)] {
+        catalog.append(stored(second, snapshot), None).unwrap();
+    }
+    let before = (ids(&catalog), captures(catalog.view()));
+    drop(catalog);
+    let path = State::open(&host.surroundings.state_directory).unwrap().view_path();
+    let old = rusqlite::Connection::open(&path).unwrap();
+    old.execute_batch(
+        "DROP TABLE captures; DROP TABLE let_go; DROP TABLE gone; DROP TABLE subjects;
+         CREATE TABLE subjects (record TEXT); PRAGMA user_version = 1;",
+    )
+    .unwrap();
+    drop(old);
+    let catalog = host.open();
+    assert_eq!((ids(&catalog), captures(catalog.view())), before);
+    let wanted = Wanted { kind: "asset-backed-up", asset: None, tier: None, good_only: true };
+    assert_eq!(catalog.view().latest(wanted, 9).unwrap().len(), 2);
+}

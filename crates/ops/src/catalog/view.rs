@@ -2,6 +2,11 @@
 //!
 //! It holds nothing that the records do not hold. Readers need no lock; who inserts holds the
 //! state directory's.
+//!
+//! What a status asks is answered by an index, however many records there are: [`View::latest`] of what is about
+//! one tier, [`View::captures`], [`View::verifications`].
+
+mod tables;
 
 use std::collections::HashSet;
 use std::fs::OpenOptions;
@@ -10,42 +15,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lifeboat_model::{AssetName, JobId, TierName, WriterId};
-use rusqlite::{Connection, Params, Row, Transaction, TransactionBehavior, params};
+use lifeboat_model::{AssetName, JobId, SnapshotId, TierName, Timestamp, WriterId};
+use rusqlite::{Connection, Params, Row, Transaction, params};
 
-use super::body::Body;
+use super::body::BaseRecord;
 use super::record::{Record, RecordName};
-use crate::ending::{Ending, JobStage};
-
-/// The version of the tables; another one is thrown away and filled again.
-const TABLES_VERSION: i32 = 1;
+use tables::{Weight, clear, insert_all, prepare};
 
 /// How long a reader waits for a writer, which holds the file for a few records only.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-
-const TABLES: &str = "
-    CREATE TABLE records (
-        id TEXT PRIMARY KEY,
-        writer TEXT NOT NULL,
-        sequence INTEGER NOT NULL,
-        time_us INTEGER NOT NULL,
-        kind TEXT NOT NULL,
-        job TEXT,
-        plaintext BLOB NOT NULL
-    ) WITHOUT ROWID;
-    CREATE INDEX records_by_chain ON records (writer, sequence);
-    CREATE INDEX records_by_kind ON records (kind, time_us);
-    CREATE INDEX records_by_job ON records (job);
-    CREATE TABLE subjects (
-        record TEXT NOT NULL REFERENCES records (id),
-        kind TEXT NOT NULL,
-        time_us INTEGER NOT NULL,
-        asset TEXT,
-        tier TEXT,
-        good INTEGER NOT NULL
-    );
-    CREATE INDEX subjects_by_name ON subjects (kind, asset, tier, good, time_us);
-";
 
 /// The view could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +65,21 @@ pub struct Wanted<'a> {
     pub tier: Option<&'a TierName>,
     /// Only those that tell of a success there.
     pub good_only: bool,
+}
+
+/// A complete capture that was recorded on a tier.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordedCapture {
+    /// Up to when every change is in it.
+    pub captured: Timestamp,
+    /// Its snapshot there.
+    pub snapshot: SnapshotId,
+    /// Where in a server's log it lies, if it is a base backup.
+    pub base: Option<BaseRecord>,
+    /// How large all that is in it is, where that was recorded.
+    pub size_bytes: Option<u64>,
+    /// Whether it was found gone, and nobody had decided that.
+    pub is_gone: bool,
 }
 
 /// The local view.
@@ -155,7 +148,7 @@ impl View {
     /// Replaces everything by these records, or changes nothing.
     pub(super) fn replace(&self, records: &[Record]) -> Result<(), ViewError> {
         self.transact(|transaction| {
-            transaction.execute_batch("DELETE FROM subjects; DELETE FROM records;")?;
+            clear(transaction)?;
             insert_all(transaction, records)
         })
     }
@@ -200,19 +193,80 @@ impl View {
 
     /// Returns the newest records that are wanted, newest first.
     pub fn latest(&self, wanted: Wanted<'_>, limit: u32) -> Result<Vec<Record>, ViewError> {
+        // Conditions that do not hold for all would keep an index from being used; a record has only one row for a
+        // tier, so that those of one tier are in the index's order.
+        let once = if wanted.tier.is_some() { "" } else { "DISTINCT" };
+        let asset = if wanted.asset.is_some() { "AND s.asset = ?2" } else { "AND ?2 IS NULL" };
+        let tier = if wanted.tier.is_some() { "AND s.tier = ?3" } else { "AND ?3 IS NULL" };
+        let good = if wanted.good_only { "AND s.good > 0" } else { "" };
         self.records(
-            "SELECT DISTINCT r.plaintext FROM subjects s JOIN records r ON r.id = s.record
-             WHERE s.kind = ?1 AND (?2 IS NULL OR s.asset = ?2) AND (?3 IS NULL OR s.tier = ?3)
-               AND (s.good OR NOT ?4)
-             ORDER BY r.time_us DESC, r.writer DESC, r.sequence DESC LIMIT ?5",
+            &format!(
+                "SELECT {once} r.plaintext FROM subjects s CROSS JOIN records r ON r.id = s.record
+                 WHERE s.kind = ?1 {asset} {tier} {good}
+                 ORDER BY s.time_us DESC, r.writer DESC, r.sequence DESC LIMIT ?4"
+            ),
             params![
                 wanted.kind,
                 wanted.asset.map(AssetName::as_str),
                 wanted.tier.map(TierName::as_str),
-                wanted.good_only,
                 limit
             ],
         )
+    }
+
+    /// Returns the newest complete captures of an asset that were recorded on a tier and that retention did not let go,
+    /// the newest first.
+    pub fn captures(
+        &self,
+        asset: &AssetName,
+        tier: &TierName,
+        limit: u32,
+    ) -> Result<Vec<RecordedCapture>, ViewError> {
+        let rows: Vec<(i64, String, Option<String>, Option<i64>, bool)> = self.query(
+            "SELECT captured_us, snapshot, base, size_bytes, EXISTS (
+                 SELECT 1 FROM gone g WHERE g.tier = c.tier AND g.snapshot = c.snapshot)
+             FROM captures c WHERE tier = ?1 AND asset = ?2
+               AND NOT EXISTS (SELECT 1 FROM let_go l WHERE l.tier = c.tier AND l.snapshot = c.snapshot)
+             ORDER BY captured_us DESC, snapshot DESC LIMIT ?3",
+            params![tier.as_str(), asset.as_str(), limit],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)),
+        )?;
+        let damaged = || ViewError::Damaged { path: self.path.clone() };
+        rows.into_iter()
+            .map(|(captured_us, snapshot, base, size, is_gone)| {
+                let captured = Timestamp::from_microsecond(captured_us).map_err(|_| damaged())?;
+                let snapshot = snapshot.parse().map_err(|_| damaged())?;
+                let size_bytes = size.and_then(|size| u64::try_from(size).ok());
+                let base = base.map(|base| serde_json::from_str(&base)).transpose();
+                let base = base.map_err(|_| damaged())?;
+                Ok(RecordedCapture { captured, snapshot, base, size_bytes, is_gone })
+            })
+            .collect()
+    }
+
+    /// Returns the verifications of a tier that tell how it stands, the oldest first: the last that settled it, those since
+    /// that did not pass, and the last of all.
+    pub fn verifications(&self, tier: &TierName) -> Result<Vec<Record>, ViewError> {
+        let of = |sql: &str, since_us: i64| {
+            let sql = format!(
+                "SELECT r.plaintext FROM subjects s CROSS JOIN records r ON r.id = s.record
+                 WHERE s.kind = 'tier-verified' AND s.tier = ?1 AND s.time_us >= ?2 {sql}"
+            );
+            self.records(&sql, params![tier.as_str(), since_us])
+        };
+        let settled =
+            format!("AND s.good = {} ORDER BY s.time_us DESC LIMIT 1", Weight::Settles as i32);
+        let mut told = of(&settled, i64::MIN)?;
+        let since_us =
+            told.first().map_or(i64::MIN, |record| record.header().time.as_microsecond());
+        told.extend(of(
+            &format!("AND s.good = {} ORDER BY s.time_us", Weight::Bad as i32),
+            since_us,
+        )?);
+        told.extend(of("ORDER BY s.time_us DESC LIMIT 1", since_us)?);
+        told.sort_by_key(|record| (record.header().time, record.header().sequence));
+        told.dedup_by_key(|record| record.id());
+        Ok(told)
     }
 
     /// Returns a job's records, in the order in which they were written.
@@ -254,160 +308,5 @@ impl View {
                 Ok(RecordName { writer, sequence, hash })
             })
             .collect()
-    }
-}
-
-fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    // A record that was acknowledged must not be forgotten: its successor would fork the chain.
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    if tables_version(connection)? == TABLES_VERSION {
-        return Ok(());
-    }
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    // Asked again under the lock: another process may have made the tables meanwhile.
-    if tables_version(&transaction)? == TABLES_VERSION {
-        return Ok(());
-    }
-    transaction.execute_batch("DROP TABLE IF EXISTS subjects; DROP TABLE IF EXISTS records;")?;
-    transaction.execute_batch(TABLES)?;
-    transaction.pragma_update(None, "user_version", TABLES_VERSION)?;
-    transaction.commit()
-}
-
-fn tables_version(connection: &Connection) -> rusqlite::Result<i32> {
-    connection.pragma_query_value(None, "user_version", |row| row.get(0))
-}
-
-fn insert_all(transaction: &Transaction<'_>, records: &[Record]) -> rusqlite::Result<()> {
-    let mut record_row = transaction.prepare_cached(
-        "INSERT OR IGNORE INTO records (id, writer, sequence, time_us, kind, job, plaintext)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-    )?;
-    let mut subject_row = transaction.prepare_cached(
-        "INSERT INTO subjects (record, kind, time_us, asset, tier, good) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-    )?;
-    for record in records {
-        let (header, body, id) = (record.header(), record.body(), record.id().to_hex());
-        let time_us = header.time.as_microsecond();
-        let sequence = i64::try_from(header.sequence).unwrap_or(i64::MAX);
-        let job = job_of(body).map(|job| job.to_string());
-        let row = params![
-            id,
-            header.writer.to_string(),
-            sequence,
-            time_us,
-            body.kind(),
-            job,
-            record.plaintext()
-        ];
-        if record_row.execute(row)? == 0 {
-            continue;
-        }
-        for subject in subjects_of(body) {
-            let (asset, tier) =
-                (subject.asset.map(AssetName::as_str), subject.tier.map(TierName::as_str));
-            subject_row.execute(params![id, body.kind(), time_us, asset, tier, subject.good])?;
-        }
-    }
-    Ok(())
-}
-
-const fn job_of(body: &Body) -> Option<JobId> {
-    match body {
-        Body::JobStarted(body) => Some(body.job),
-        Body::JobEnded(body) => Some(body.job),
-        Body::AssetBackedUp(body) => Some(body.job),
-        Body::TierVerified(body) => Some(body.job),
-        Body::Restored(body) => Some(body.job),
-        Body::RestoreVerified(body) => Some(body.job),
-        Body::RestoreTested(body) => Some(body.job),
-        Body::RetentionDecided(body) => Some(body.job),
-        Body::RetentionDone(body) => Some(body.job),
-        Body::RetentionHeld(_)
-        | Body::RetentionReleased(_)
-        | Body::ThawRequested(_)
-        | Body::Enrolment(_)
-        | Body::PlanAdopted(_)
-        | Body::KeyConfirmed(_)
-        | Body::TierAdopted(_)
-        | Body::RecoveryEnded(_)
-        | Body::SnapshotsMissing(_) => None,
-    }
-}
-
-/// What a record is about, and whether it tells of a success there.
-struct Subject<'a> {
-    asset: Option<&'a AssetName>,
-    tier: Option<&'a TierName>,
-    good: bool,
-}
-
-fn subjects_of(body: &Body) -> Vec<Subject<'_>> {
-    match body {
-        Body::AssetBackedUp(body) => {
-            let stored = |stage| matches!(stage, JobStage::Store | JobStage::Copy);
-            let tiers = body.stages.iter().filter(|outcome| stored(outcome.stage));
-            let mut subjects: Vec<_> = tiers
-                .map(|outcome| Subject {
-                    asset: Some(&body.asset),
-                    tier: outcome.tier.as_ref(),
-                    good: outcome.ending == Ending::Succeeded && body.captured.is_some(),
-                })
-                .collect();
-            if subjects.is_empty() {
-                subjects.push(Subject { asset: Some(&body.asset), tier: None, good: false });
-            }
-            subjects
-        }
-        Body::TierVerified(body) => vec![Subject {
-            asset: None,
-            tier: Some(&body.tier),
-            good: body.outcome == lifeboat_model::Outcome::Passed,
-        }],
-        Body::Restored(body) => vec![Subject {
-            asset: Some(&body.asset),
-            tier: Some(&body.tier),
-            good: body.ending == Ending::Succeeded,
-        }],
-        Body::ThawRequested(body) => {
-            vec![Subject { asset: Some(&body.asset), tier: Some(&body.tier), good: true }]
-        }
-        Body::RestoreVerified(body) => vec![Subject {
-            asset: Some(&body.asset),
-            tier: Some(&body.tier),
-            good: body.outcome == lifeboat_model::Outcome::Passed,
-        }],
-        Body::RestoreTested(body) => {
-            let good = body.outcome == lifeboat_model::Outcome::Passed;
-            let of = |asset| Subject { asset: Some(asset), tier: None, good };
-            body.assets.iter().map(|tested| of(&tested.asset)).collect()
-        }
-        Body::TierAdopted(body) => {
-            vec![Subject { asset: None, tier: Some(&body.tier), good: true }]
-        }
-        Body::SnapshotsMissing(body) => {
-            vec![Subject { asset: None, tier: Some(&body.tier), good: false }]
-        }
-        Body::RetentionDecided(body) => {
-            vec![Subject { asset: None, tier: Some(&body.tier), good: true }]
-        }
-        Body::RetentionDone(body) => vec![Subject {
-            asset: None,
-            tier: Some(&body.tier),
-            good: body.ending == Ending::Succeeded,
-        }],
-        Body::RecoveryEnded(body) => {
-            let good = body.outcome == lifeboat_runbook::Outcome::Succeeded;
-            vec![Subject { asset: None, tier: None, good }]
-        }
-        Body::RetentionHeld(_)
-        | Body::RetentionReleased(_)
-        | Body::Enrolment(_)
-        | Body::PlanAdopted(_)
-        | Body::KeyConfirmed(_)
-        | Body::JobStarted(_)
-        | Body::JobEnded(_) => vec![Subject { asset: None, tier: None, good: true }],
     }
 }

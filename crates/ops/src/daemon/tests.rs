@@ -294,3 +294,60 @@ fn a_loop_that_hangs_is_not_told_as_alive() {
     assert!(hear().unwrap().contains("WATCHDOG=1"));
     assert_eq!(loops.join().unwrap().jobs, 1);
 }
+
+/// Asks for something as a browser would; returns the first line and the body.
+fn get(ground: &Ground, daemon: &Arc<Daemon>, request: &str) -> (String, String) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+    let text = ground.runtime.block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let asks = async {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let head = format!("{request}\r\nHost: here\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let mut text = String::new();
+            stream.read_to_string(&mut text).await.unwrap();
+            text
+        };
+        // Without its patience, which is over at once on a simulated clock.
+        let answers = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            http::attend(&mut stream, &Arc::downgrade(daemon)).await.unwrap();
+        };
+        tokio::join!(asks, answers).0
+    });
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    (head.lines().next().unwrap().to_owned(), body.to_owned())
+}
+
+#[test]
+fn the_daemon_publishes_how_it_goes_and_answers_nothing_else() {
+    let ground = Ground::new("2027-11-01T12:00:00Z", Faults::None);
+    let daemon = ground.daemon();
+    ground.run_until(&daemon, ground.now().saturating_add(Duration::from_hours(26)).unwrap());
+    *lock(&daemon.looked) = ground.now();
+    let path = |path: &str| get(&ground, &daemon, &format!("GET {path} HTTP/1.1"));
+    assert_eq!(path("/health"), ("HTTP/1.1 200 OK".to_owned(), "ok\n".to_owned()));
+    assert_eq!(path("/ready").1, "ok\n");
+    let (status, metrics) = path("/metrics");
+    assert_eq!(status, "HTTP/1.1 200 OK", "{metrics}");
+    lifeboat_testing::promtool::Promtool::find().unwrap().check_metrics(&metrics).unwrap();
+    for line in [
+        "dr_job_last_status{task=\"backup:hourly\"} 1",
+        "dr_job_duration_seconds{task=\"backup:hourly\"} 420",
+        "dr_backup_ever_succeeded{asset=\"media\",tier=\"offsite\"} 0",
+        "dr_plan_loaded 1",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} in\n{metrics}");
+    }
+    assert_eq!(get(&ground, &daemon, "HEAD /metrics HTTP/1.1").1, "");
+    assert!(get(&ground, &daemon, "POST /metrics HTTP/1.1").0.contains("400"));
+    assert!(path("/etc/passwd").0.contains("404"));
+    // A plan that does not hold is not ready, and a loop that hangs is not healthy.
+    daemon.reload().unwrap_err();
+    assert!(path("/ready").0.contains("503"));
+    assert!(path("/metrics").1.contains("dr_plan_loaded 0\n"));
+    ground.clock.advance(LOOK_EVERY * 7);
+    assert!(path("/health").0.contains("503"));
+}

@@ -29,6 +29,7 @@ const SNAPSHOT: SnapshotId = SnapshotId::from_bytes([1; 32]);
 
 fn stored(number: u128) -> Body {
     Body::AssetBackedUp(AssetBackedUp {
+        size_bytes: None,
         job: job(number),
         asset: "media".parse().unwrap(),
         captured: None,

@@ -2,26 +2,37 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lifeboat_model::{AssetName, JobId, SnapshotId, TierName, Timestamp};
+use lifeboat_model::{AssetName, JobId, Outcome, PlanId, SnapshotId, TierName, Timestamp};
 use lifeboat_plan::Plan;
 use serde::Serialize;
 
-use crate::catalog::body::{AssetBackedUp, Body};
+use crate::catalog::body::{AssetBackedUp, BaseRecord, Body, RecoveryEnded};
+use crate::catalog::record::Record;
 use crate::catalog::view::{View, ViewError, Wanted};
 use crate::ending::{Ending, JobStage};
+use crate::objectives::Rehearsal;
 use crate::proof::{self, Tested};
 use crate::standing::{Standing, VerifiedOnce};
 
-/// How many good backups are looked at: those that were removed since are passed over.
-const GOOD_MAX: u32 = 100;
+/// How many good backups are looked at: those that somebody removed are passed over.
+const GOOD_MAX: u32 = 200;
+
+/// How many recoveries are looked at for the last of each scenario.
+const RECOVERIES_MAX: u32 = 100;
 
 /// A complete backup of an asset on a tier.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Good {
     /// Up to when every change is in it.
     pub captured: Timestamp,
     /// Its snapshot there.
     pub snapshot: SnapshotId,
+    /// How large all that is in it is, in bytes, where that was recorded.
+    pub size_bytes: Option<u64>,
+    /// Where in the server's log it lies, if it is a base backup.
+    pub base: Option<BaseRecord>,
+    /// Whether it was recorded that somebody removed it.
+    pub is_gone: bool,
 }
 
 /// The last attempt to bring an asset to a tier.
@@ -35,6 +46,23 @@ pub struct Attempt {
     pub ending: Ending,
     /// Why, unless it succeeded.
     pub message: Option<String>,
+}
+
+/// The last time that an asset came back from a tier, or was to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BroughtBack {
+    /// From which tier.
+    pub tier: TierName,
+    /// When it ended.
+    pub time: Timestamp,
+    /// How.
+    pub by: Rehearsal,
+    /// What it showed.
+    pub outcome: Outcome,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+    /// By which plan.
+    pub plan: Option<PlanId>,
 }
 
 /// What was recorded, as far as a status needs it.
@@ -52,6 +80,10 @@ pub struct History {
     pub key_confirmed: Option<Timestamp>,
     /// The restore tests that were run, the newest first.
     pub tests: Vec<Tested>,
+    /// The last times that assets came back, of each tier and sort one, the newest first.
+    pub brought_back: BTreeMap<AssetName, Vec<BroughtBack>>,
+    /// Recoveries and drills, the newest first.
+    pub recoveries: Vec<(Timestamp, RecoveryEnded)>,
     /// The clusters of which there was ever a base backup, by their system ids.
     pub based: BTreeSet<(AssetName, String)>,
 }
@@ -65,10 +97,14 @@ impl History {
                 history.load_backups(view, asset, tier)?;
             }
         }
+        for back in history.brought_back.values_mut() {
+            back.sort_by_key(|back| std::cmp::Reverse(back.time));
+        }
         for tier in plan.tiers().keys() {
             history.load_tier(view, tier)?;
         }
         history.tests = proof::load(view, plan)?;
+        history.load_recoveries(view)?;
         let wanted = Wanted { kind: "key-confirmed", asset: None, tier: None, good_only: false };
         for record in view.latest(wanted, u32::MAX)? {
             if let Body::KeyConfirmed(confirmed) = record.body() {
@@ -93,6 +129,17 @@ impl History {
         }
     }
 
+    fn load_recoveries(&mut self, view: &View) -> Result<(), ViewError> {
+        let wanted = Wanted { kind: "recovery-ended", asset: None, tier: None, good_only: false };
+        let records = view.latest(wanted, RECOVERIES_MAX)?;
+        let ended = records.iter().filter_map(|record| match record.body() {
+            Body::RecoveryEnded(body) => Some((record.header().time, body.clone())),
+            _ => None,
+        });
+        self.recoveries.extend(ended);
+        Ok(())
+    }
+
     fn load_backups(
         &mut self,
         view: &View,
@@ -106,20 +153,23 @@ impl History {
             good_only: true,
         };
         let key = (asset.clone(), tier.clone());
-        let records = view.latest(wanted, GOOD_MAX)?;
-        let good = records.iter().filter_map(|record| match record.body() {
-            Body::AssetBackedUp(body) => good_on(body, tier),
-            _ => None,
-        });
-        // What a tier missed was brought there later than what is newer.
-        let mut good: Vec<_> = good.collect();
-        good.sort_by_key(|good| std::cmp::Reverse(good.captured));
-        self.good.insert(key.clone(), good);
-        let bases = records.iter().filter_map(|record| match record.body() {
-            Body::AssetBackedUp(body) => body.base.as_ref(),
-            _ => None,
-        });
+        let captures = view.captures(asset, tier, GOOD_MAX)?;
+        let bases = captures.iter().filter_map(|capture| capture.base.as_ref());
         self.based.extend(bases.map(|base| (asset.clone(), base.system_id.clone())));
+        let good = captures.into_iter().map(|capture| Good {
+            captured: capture.captured,
+            snapshot: capture.snapshot,
+            size_bytes: capture.size_bytes,
+            base: capture.base,
+            is_gone: capture.is_gone,
+        });
+        self.good.insert(key.clone(), good.collect());
+        for kind in ["restored", "restore-verified"] {
+            let last = view.latest(Wanted { kind, good_only: false, ..wanted }, 1)?.pop();
+            if let Some(back) = last.as_ref().and_then(brought_back) {
+                self.brought_back.entry(asset.clone()).or_default().push(back);
+            }
+        }
         let last = view.latest(Wanted { good_only: false, ..wanted }, 1)?.pop();
         let attempt = last.as_ref().and_then(|record| match record.body() {
             Body::AssetBackedUp(body) => attempt_on(body, tier),
@@ -143,9 +193,31 @@ impl History {
     }
 }
 
-fn good_on(body: &AssetBackedUp, tier: &TierName) -> Option<Good> {
-    let there = body.snapshots.iter().find(|there| there.tier == *tier)?;
-    Some(Good { captured: body.captured?, snapshot: there.snapshot })
+fn brought_back(record: &Record) -> Option<BroughtBack> {
+    let (time, plan) = (record.header().time, record.header().plan);
+    match record.body() {
+        Body::Restored(body) => Some(BroughtBack {
+            tier: body.tier.clone(),
+            time,
+            by: Rehearsal::Restore,
+            outcome: match body.ending {
+                Ending::Succeeded => Outcome::Passed,
+                Ending::Failed | Ending::Incomplete => Outcome::Failed,
+                _ => Outcome::CouldNotVerify,
+            },
+            duration_ms: body.duration_ms,
+            plan,
+        }),
+        Body::RestoreVerified(body) => Some(BroughtBack {
+            tier: body.tier.clone(),
+            time,
+            by: Rehearsal::VerifiedRestore,
+            outcome: body.outcome,
+            duration_ms: body.duration_ms,
+            plan,
+        }),
+        _ => None,
+    }
 }
 
 fn attempt_on(body: &AssetBackedUp, tier: &TierName) -> Option<Attempt> {

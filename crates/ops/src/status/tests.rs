@@ -1,8 +1,9 @@
 //! What a status says of plans, histories and tiers.
 
-use lifeboat_plan::{Facts, SourceFile, load};
+use lifeboat_plan::{Facts as PlanFacts, SourceFile, load};
 
 use super::*;
+use crate::ending::Ending;
 
 const PLAN: &str = r#"
 format = 1
@@ -38,7 +39,7 @@ fn ago(seconds: i64) -> Timestamp {
 
 fn plan() -> Plan {
     let source = SourceFile { path: "plan.toml".to_owned(), text: PLAN.to_owned() };
-    load(source, &BTreeMap::<String, String>::new(), &Facts::default(), now()).unwrap().plan
+    load(source, &BTreeMap::<String, String>::new(), &PlanFacts::default(), now()).unwrap().plan
 }
 
 /// A history in which everything is well, with the newest backup of this age on both tiers.
@@ -46,7 +47,13 @@ fn history(age_s: i64) -> History {
     let mut history = History { key_confirmed: Some(ago(9)), ..History::default() };
     for tier in ["near", "far"] {
         let tier: TierName = tier.parse().unwrap();
-        let good = Good { captured: ago(age_s), snapshot: SNAPSHOT };
+        let good = Good {
+            captured: ago(age_s),
+            snapshot: SNAPSHOT,
+            size_bytes: None,
+            base: None,
+            is_gone: false,
+        };
         history.good.insert(("media".parse().unwrap(), tier.clone()), vec![good]);
         let verified = VerifiedOnce { time: ago(9), outcome: Outcome::Passed, all_data: false };
         history.verified.insert(tier, verified);
@@ -54,17 +61,18 @@ fn history(age_s: i64) -> History {
     history
 }
 
-fn facts(near: Result<&[SnapshotId], Ending>, far: Result<&[SnapshotId], Ending>) -> TierFacts {
+fn facts(near: Result<&[SnapshotId], Ending>, far: Result<&[SnapshotId], Ending>) -> Facts {
     let seen = |seen: Result<&[SnapshotId], Ending>| match seen {
-        Ok(ids) => Ok(ids.iter().copied().collect()),
+        Ok(ids) => Ok(Seen { snapshots: ids.iter().copied().collect(), ..Seen::default() }),
         Err(ending) => Err(Trouble { ending, message: "gone".to_owned(), hint: None, exit: 1 }),
     };
     let seen = [("near", seen(near)), ("far", seen(far))];
-    TierFacts(seen.into_iter().map(|(tier, seen)| (tier.parse().unwrap(), seen)).collect())
+    let tiers = seen.into_iter().map(|(tier, seen)| (tier.parse().unwrap(), seen)).collect();
+    Facts { tiers, ..Facts::default() }
 }
 
-fn judged(history: &History, facts: &TierFacts) -> (Verdict, Objective, Option<u64>) {
-    let report = assess(&plan(), history, facts, &BTreeMap::new(), now());
+fn judged(history: &History, facts: &Facts) -> (Verdict, Objective, Option<u64>) {
+    let report = assess(&plan(), history, facts, now());
     (report.verdict, report.assets[0].objective, report.assets[0].exposure_s)
 }
 
@@ -97,6 +105,9 @@ fn what_could_not_be_looked_at_is_unknown() {
 fn a_snapshot_that_is_gone_does_not_count() {
     let (verdict, objective, exposure) = judged(&history(60), &facts(Ok(&[]), Ok(&[])));
     assert_eq!((verdict, objective, exposure), (Verdict::No, Objective::Missed, None));
+    let report = assess(&plan(), &history(60), &facts(Ok(&[]), Ok(&[])), now());
+    assert_eq!(report.assets[0].protected, Verdict::No);
+    assert_eq!(report.risks[0].message, "no snapshot is left on any tier");
     let (verdict, objective, _) = judged(&history(60), &facts(Ok(&[SNAPSHOT]), Ok(&[])));
     assert_eq!((verdict, objective), (Verdict::Unknown, Objective::Met));
 }
@@ -116,8 +127,7 @@ fn a_lost_tier_and_a_failed_verification_mean_no() {
 
 #[test]
 fn the_worst_comes_first_and_says_what_to_do() {
-    let report =
-        assess(&plan(), &History::default(), &facts(Ok(&[]), Ok(&[])), &BTreeMap::new(), now());
+    let report = assess(&plan(), &History::default(), &facts(Ok(&[]), Ok(&[])), now());
     assert_eq!(report.verdict, Verdict::No);
     assert_eq!(report.next.as_deref(), Some("lifeboat backup media"));
     let verdicts: Vec<_> = report.risks.iter().map(|risk| risk.verdict).collect();

@@ -126,6 +126,7 @@ fn record_base(open: &OpenSite<'_>, report: &BackupJobReport) {
     let at = |number| SegmentNumber(number).start(SegmentSize::MIN).unwrap();
     let [asset] = &report.assets[..] else { panic!("{report:#?}") };
     let body = AssetBackedUp {
+        size_bytes: None,
         job: report.job,
         asset: asset.asset.clone(),
         captured: asset.captured,

@@ -1,0 +1,131 @@
+//! Gathers what a status is made of: all tiers at the same time, so that one that does not answer is waited for once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::thread;
+
+use futures::TryStreamExt as _;
+use lifeboat_model::{AssetName, SnapshotId, TierName, Timestamp};
+use lifeboat_plan::plan::asset::WalMode;
+use lifeboat_tiers::{ObjectMeta, ObjectPrefix, Tier, TierError};
+
+use super::history::History;
+use super::rehearsals::tasks;
+use super::{Facts, Seen, StatusReport, assess};
+use crate::catalog::view::View;
+use crate::daemon::control::Served;
+use crate::daemon::report::{jobs_report, journal_of};
+use crate::error::{OpsError, Trouble};
+use crate::jobs::Job;
+use crate::state::State;
+use crate::wal::WalLog;
+use crate::wal::status::WalStatus;
+use crate::wire::{Reached, Site};
+
+/// Tells how things stand where no daemon is asked; see [`status_beside`].
+pub fn status(site: &Site) -> Result<StatusReport, OpsError> {
+    status_beside(site, None)
+}
+
+/// Gathers what [`assess`] needs; takes no lock, and needs the key only for how far a log leads. `daemon` is what answered on
+/// the daemon's socket.
+pub fn status_beside(site: &Site, daemon: Option<Served>) -> Result<StatusReport, OpsError> {
+    let surroundings = site.surroundings();
+    let state = State::open(&surroundings.state_directory)?;
+    let mut history = History::load(&View::open(&state.view_path())?, site.plan())?;
+    move_on(&mut history, site, surroundings.now());
+    let mut facts = Facts { tiers: look(site, &history), ..Facts::default() };
+    for name in site.plan().tiers().keys() {
+        facts.addresses.insert(name.clone(), site.address(name)?);
+    }
+    if let Ok(Some((_, journal))) = journal_of(site) {
+        facts.activity = jobs_report(site, daemon, 0).ok();
+        let last = |task| journal.last_of(&task).ok().flatten();
+        let last: Vec<Job> = tasks(site.plan()).into_iter().filter_map(last).collect();
+        facts.rehearsals = last;
+    }
+    Ok(assess(site.plan(), &history, &facts, surroundings.now()))
+}
+
+/// Moves on what is known of watched assets: what a sweep saw to be as it was captured is captured until then.
+///
+/// That is this host's own word and not in the catalog, which would get a record of it every few seconds; what
+/// cannot be read of it costs exposure and nothing else.
+fn move_on(history: &mut History, site: &Site, now: Timestamp) {
+    let Ok(Some((_, journal))) = journal_of(site) else { return };
+    let watched = site.plan().assets().iter().filter(|(_, asset)| asset.is_watched());
+    for (asset, _) in watched {
+        let kept = journal.watched(asset).ok().flatten();
+        if let Some((from, until)) = kept.and_then(|kept| kept.span()) {
+            history.was_unchanged(asset, from, until.min(now));
+        }
+    }
+}
+
+type Looked = BTreeMap<TierName, Result<Seen, Trouble>>;
+
+fn look(site: &Site, history: &History) -> Looked {
+    let names: Vec<&TierName> = site.plan().tiers().keys().collect();
+    thread::scope(|scope| {
+        let tiers: Vec<_> = names
+            .iter()
+            .map(|name| (*name, scope.spawn(move || look_at(site, name, history))))
+            .collect();
+        let logged = site.databases().filter(|(_, database)| database.wal.mode != WalMode::None);
+        let logs: Vec<_> =
+            logged.map(|(asset, _)| (asset, scope.spawn(move || log_of(site, asset)))).collect();
+        let mut looked: Looked = tiers
+            .into_iter()
+            .map(|(name, tier)| (name.clone(), tier.join().expect("looking does not panic")))
+            .collect();
+        for (asset, log) in logs {
+            add_log(asset, log.join().expect("looking does not panic"), &mut looked);
+        }
+        looked
+    })
+}
+
+fn look_at(site: &Site, name: &TierName, history: &History) -> Result<Seen, Trouble> {
+    let address = site.address(name).map_err(|error| Trouble::of(&error))?;
+    match site.reach(name) {
+        Reached::Trouble(trouble) => Err(trouble),
+        Reached::Vacant(_) if history.adopted.contains(&(name.clone(), address.clone())) => {
+            let tier = name.clone();
+            Err(Trouble::of(&OpsError::TierLost { tier, address }))
+        }
+        Reached::Vacant(_) => Ok(Seen::default()),
+        Reached::Ready(named) => {
+            let seen = site.surroundings().runtime.block_on(seen(named.tier.as_ref()));
+            seen.map_err(|error| Trouble::of(&error))
+        }
+    }
+}
+
+/// Lists the snapshots of a tier's repository, which takes no key, and asks how the newest is locked.
+async fn seen(tier: &dyn Tier) -> Result<Seen, TierError> {
+    let prefix: ObjectPrefix = "repo/snapshots".parse().expect("it is a valid path");
+    let listed: Vec<ObjectMeta> = tier.list(&prefix).try_collect().await?;
+    let id = |meta: &ObjectMeta| meta.path.file_name().parse::<SnapshotId>().ok();
+    let snapshots: BTreeSet<_> = listed.iter().filter_map(id).collect();
+    let newest = listed.iter().max_by_key(|meta| meta.modified);
+    let protection = match newest {
+        // What a store cannot say is not known.
+        Some(newest) => tier.protection(&newest.path).await.ok(),
+        None => None,
+    };
+    Ok(Seen { snapshots, protection, thaw_within: tier.thaw_within(), logs: BTreeMap::new() })
+}
+
+fn log_of(site: &Site, asset: &AssetName) -> Option<WalStatus> {
+    let log = WalLog::of(site, Some(asset)).ok()?;
+    log.status(&site.surroundings().cancel).ok()
+}
+
+fn add_log(asset: &AssetName, log: Option<WalStatus>, looked: &mut Looked) {
+    for on in log.into_iter().flat_map(|log| log.tiers) {
+        if let Some(Ok(seen)) = looked.get_mut(&on.tier)
+            && on.trouble.is_none()
+        {
+            seen.logs.insert(asset.clone(), on);
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! What stands in the way of a recovery or could, each with the command that helps. Pure.
+
+use std::time::Duration;
+
+use lifeboat_model::{Outcome, Timestamp};
+use lifeboat_plan::Plan;
+
+use super::proof::ProofState;
+use super::rehearsals::Rehearsed;
+use super::{AssetOnTier, AssetStatus, Objective, Risk, StatusReport, TierStatus, Verdict};
+use crate::daemon::report::JobsReport;
+use crate::ending::Ending;
+use crate::objectives::exposure;
+use crate::schedule::Task;
+
+/// How late a task may be before somebody is told: longer than the daemon takes to look around.
+const LATE: Duration = Duration::from_mins(15);
+
+/// Returns the risks, the worst first.
+pub(super) fn of(report: &StatusReport, plan: &Plan) -> Vec<Risk> {
+    let mut found = Found::default();
+    for asset in &report.assets {
+        of_asset(asset, plan, &mut found);
+    }
+    for tier in &report.tiers {
+        of_tier(tier, plan, report.now, &mut found);
+    }
+    of_key(report, &mut found);
+    // What restore tests show is said of the assets that they prove.
+    for drill in report.rehearsals.iter().filter(|it| matches!(it.task, Task::Drill(_))) {
+        of_drill(drill, &mut found);
+    }
+    of_scenarios(report, &mut found);
+    if let Some(activity) = &report.activity {
+        of_activity(activity, report.now, &mut found);
+    }
+    let mut risks = found.0;
+    risks.sort_by_key(|risk| std::cmp::Reverse(risk.verdict));
+    risks
+}
+
+#[derive(Default)]
+struct Found(Vec<Risk>);
+
+impl Found {
+    fn add(
+        &mut self,
+        verdict: Verdict,
+        subject: impl ToString,
+        message: impl Into<String>,
+        command: impl Into<String>,
+    ) {
+        let (subject, message) = (subject.to_string(), message.into());
+        self.0.push(Risk { verdict, subject, message, command: Some(command.into()) });
+    }
+}
+
+fn of_asset(status: &AssetStatus, plan: &Plan, found: &mut Found) {
+    let asset = &status.asset;
+    let backup = format!("lifeboat backup {asset}");
+    match status.objective {
+        Objective::Missed if status.exposure_s.is_none() => {
+            found.add(Verdict::No, asset, nothing_there(status), backup);
+        }
+        Objective::Missed => {
+            found.add(Verdict::No, asset, "would lose more than rpo and grace allow", backup);
+        }
+        Objective::AtRisk => found.add(Verdict::Yes, asset, "beyond its rpo", backup),
+        Objective::Unknown
+            if status.exposure_s.is_some() && status.tiers.iter().any(|on| on.wants_log) =>
+        {
+            let message = "how far its log leads could not be looked at";
+            found.add(Verdict::Unknown, asset, message, "lifeboat wal status");
+        }
+        Objective::Unknown => {
+            let message = "no tier of it could be looked at";
+            found.add(Verdict::Unknown, asset, message, "lifeboat check");
+        }
+        Objective::Met | Objective::None => {}
+    }
+    for on in &status.tiers {
+        of_asset_on_tier(status, on, found);
+    }
+    of_comeback(status, found);
+    of_proof(status, plan, found);
+}
+
+/// Says why there is nothing to bring back: it was never tried, never came about, or is gone.
+fn nothing_there(status: &AssetStatus) -> &'static str {
+    if status.tiers.iter().any(|on| on.snapshots_missing > 0) {
+        return "no snapshot is left on any tier";
+    }
+    if status.tiers.iter().any(|on| on.last_attempt.is_some()) {
+        return "no backup ever succeeded";
+    }
+    "never captured"
+}
+
+fn of_asset_on_tier(status: &AssetStatus, on: &AssetOnTier, found: &mut Found) {
+    let (asset, tier) = (&status.asset, &on.tier);
+    let subject = format!("{asset} on {tier}");
+    let backup = format!("lifeboat backup {asset}");
+    let is_seen = on.objective != Objective::Unknown;
+    if on.snapshots_missing > 0 {
+        let message = format!("{} snapshots are gone", on.snapshots_missing);
+        found.add(Verdict::Unknown, &subject, message, "lifeboat points");
+    } else if on.captured.is_none() && status.exposure_s.is_some() && is_seen {
+        found.add(Verdict::Unknown, &subject, "there is no copy", &backup);
+    }
+    if on.behind > 0 && on.captured.is_some() && is_seen {
+        let message = format!("{} captures behind", on.behind);
+        found.add(Verdict::Yes, &subject, message, format!("lifeboat tiers catch-up {tier}"));
+    }
+    if let Some(attempt) = on.last_attempt.as_ref().filter(|a| a.ending != Ending::Succeeded) {
+        let why = attempt.message.as_deref().unwrap_or("it does not say why");
+        let message = format!("the last backup: {}: {why}", attempt.ending);
+        found.add(Verdict::Yes, &subject, message, backup);
+    }
+    if let Some(log) = on.log.filter(|_| on.wants_log) {
+        if log.missing > 0 {
+            let message = format!("the log has a hole of {} segments", log.missing);
+            found.add(Verdict::Unknown, &subject, message, "lifeboat wal catch-up");
+        } else if log.archived.is_none() {
+            let message = "no log was ever archived";
+            found.add(Verdict::Unknown, &subject, message, "lifeboat wal status");
+        }
+    }
+}
+
+fn of_comeback(status: &AssetStatus, found: &mut Found) {
+    let asset = &status.asset;
+    let look = format!("lifeboat restore {asset} --dry-run");
+    match status.comeback.objective {
+        Objective::Missed => {
+            found.add(Verdict::Unknown, asset, "took longer to come back than its rto", look);
+        }
+        Objective::AtRisk => {
+            found.add(Verdict::Yes, asset, "may take longer to come back than its rto", look);
+        }
+        _ => {}
+    }
+}
+
+fn of_proof(status: &AssetStatus, plan: &Plan, found: &mut Found) {
+    let (asset, proof) = (&status.asset, &status.proof);
+    let mut tests = plan.restore_tests().iter().filter(|(_, test)| test.assets.includes(asset));
+    let prove = tests.next().map_or_else(
+        || format!("lifeboat verify --restore {asset}"),
+        |(test, _)| format!("lifeboat test {test}"),
+    );
+    let verdict = match proof.state {
+        ProofState::Failed => Verdict::No,
+        ProofState::NeedsProof => Verdict::Unknown,
+        ProofState::Never if proof.is_asked && status.exposure_s.is_some() => Verdict::Unknown,
+        ProofState::Never | ProofState::Proven => return,
+    };
+    let why = proof.why.as_deref().unwrap_or("was never proven to come back");
+    found.add(verdict, asset, why, prove);
+}
+
+fn of_tier(status: &TierStatus, plan: &Plan, now: Timestamp, found: &mut Found) {
+    let tier = &status.tier;
+    if let Some(trouble) = &status.trouble {
+        let verdict = if trouble.ending == Ending::Failed { Verdict::No } else { Verdict::Unknown };
+        found.add(verdict, tier, trouble.message.as_str(), "lifeboat check");
+        return;
+    }
+    if status.snapshots.unwrap_or(0) == 0 {
+        return;
+    }
+    let command = format!("lifeboat verify {tier}");
+    let cycle = Duration::from(plan.verification().full_within);
+    match &status.verified {
+        None => found.add(Verdict::Unknown, tier, "never verified", command),
+        Some(verified) if verified.outcome == Outcome::Failed => {
+            let message = "found damaged, and not read whole without damage since";
+            found.add(Verdict::No, tier, message, command);
+        }
+        Some(verified) => {
+            if verified.outcome == Outcome::CouldNotVerify || exposure(verified.time, now) > cycle {
+                let message = format!("not verified within {} d", cycle.as_secs() / 86_400);
+                found.add(Verdict::Unknown, tier, message, command);
+            }
+        }
+    }
+}
+
+fn of_key(report: &StatusReport, found: &mut Found) {
+    if report.key_confirmed.is_none() {
+        let message = "nobody confirmed that it is kept away from this host";
+        found.add(Verdict::Unknown, "recovery key", message, "lifeboat key confirm");
+    }
+}
+
+fn of_drill(rehearsal: &Rehearsed, found: &mut Found) {
+    let task = &rehearsal.task;
+    let run = format!("lifeboat jobs run {task}");
+    match &rehearsal.last {
+        None => found.add(Verdict::Unknown, task, "never ran", run),
+        Some(last) if last.ending != Ending::Succeeded => {
+            let why = last.message.as_deref().unwrap_or("it does not say why");
+            let verdict = match last.ending {
+                Ending::Failed => Verdict::No,
+                _ => Verdict::Unknown,
+            };
+            found.add(verdict, task, format!("{}: {why}", last.ending), run);
+        }
+        Some(_) => {}
+    }
+}
+
+fn of_scenarios(report: &StatusReport, found: &mut Found) {
+    for status in report.scenarios.iter().filter(|it| it.objective == Objective::Missed) {
+        let command = format!("lifeboat recover {} --dry-run", status.scenario);
+        let message = "recovering took longer than its rto";
+        found.add(Verdict::Unknown, &status.scenario, message, command);
+    }
+}
+
+/// Says of the daemon what keeps things from being done.
+fn of_activity(activity: &JobsReport, now: Timestamp, found: &mut Found) {
+    match &activity.daemon {
+        None => found.add(
+            Verdict::Yes,
+            "daemon",
+            "none runs: nothing is done by itself",
+            "lifeboat serve",
+        ),
+        Some(served) if served.trouble.is_some() => {
+            let message = "the one on disk does not hold; the one before stays in force";
+            found.add(Verdict::Yes, "plan", message, "lifeboat check");
+        }
+        Some(served) if served.plan != activity.plan => {
+            found.add(Verdict::Yes, "plan", "the one on disk is not in force", "lifeboat reload");
+        }
+        Some(_) => {}
+    }
+    if let Some(pause) = &activity.pause {
+        let message = format!("{} paused everything: {}", pause.by, pause.why);
+        found.add(Verdict::Yes, "daemon", message, "lifeboat resume");
+    }
+    for run in &activity.next {
+        let runs = activity.jobs.iter().any(|job| job.task() == Some(&run.task));
+        let is_late = run.held.is_none() && exposure(run.at, now) > LATE;
+        if is_late && !runs && run.task != Task::Delivery {
+            let at = run.at.strftime("%Y-%m-%d %H:%M");
+            let command = format!("lifeboat jobs run {}", run.task);
+            found.add(
+                Verdict::Yes,
+                &run.task,
+                format!("was due at {at} UTC and did not run"),
+                command,
+            );
+        }
+    }
+}
