@@ -1,6 +1,7 @@
 //! `lifeboat serve`: the daemon, which runs the plan by itself.
 
 use std::fmt::{self, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use clap::Args;
 use lifeboat_model::{Exit, SiteName, Timestamp};
 use lifeboat_ops::Site;
 use lifeboat_ops::daemon::execution::Operations;
-use lifeboat_ops::daemon::{Daemon, Loader, Setup, Until, Workers};
+use lifeboat_ops::daemon::{Daemon, Loader, Published, Setup, Until, Workers};
 use lifeboat_ops::ending::Ending;
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
@@ -26,10 +27,16 @@ pub struct Serve {
     /// Listen on this socket [default: /run/lifeboat/lifeboat.sock for root, else in the state directory]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+    /// Publish /health, /ready and /metrics on this address [default: 127.0.0.1:9823, if it is free]
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "once")]
+    http: Option<SocketAddr>,
     /// Do what is due and end, instead of going on: for a timer of somebody else's
     #[arg(long)]
     once: bool,
 }
+
+/// Where the daemon publishes how it goes, unless told otherwise: for this machine alone.
+const HTTP_USUAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9823);
 
 const EXAMPLES: &str = "\
 SIGHUP reads the plan anew, as `lifeboat reload` does; one that does not hold changes nothing.
@@ -37,6 +44,7 @@ SIGTERM and Ctrl-C stop what runs at its next safe point; it is gone on with at 
 
 Examples:
   lifeboat serve
+  lifeboat serve --http 127.0.0.1:9000
   lifeboat serve --once";
 
 #[derive(Serialize)]
@@ -71,14 +79,41 @@ impl Serve {
         let setup = Setup { loader: loader(session), executor, workers };
         let daemon = Daemon::open(site, setup)?;
         let listening = daemon.listen(&socket)?;
+        let published = self.publish(&daemon, session)?;
         session.screen.remark(&format!("serving `{name}` on {}", socket.display()));
         reload_on_hangup(&daemon, session)?;
         let until = if self.once { Until::Idle } else { Until::Stopped };
         let tally = daemon.run(until, &session.cancel);
-        drop(listening);
+        drop((listening, published));
         let exit = if self.once { tally.worst.exit() } else { Exit::Done };
         let (jobs, ending) = (tally.jobs, tally.worst);
         session.end(&Served { site: name, started, ended: session.clock.now(), jobs, ending }, exit)
+    }
+}
+
+impl Serve {
+    /// Publishes how the daemon goes. The usual address is given up where another daemon has it: what runs the plan must not
+    /// depend on who reads its metrics.
+    fn publish(
+        &self,
+        daemon: &Arc<Daemon>,
+        session: &Session,
+    ) -> Result<Option<Published>, Failure> {
+        if self.once {
+            return Ok(None);
+        }
+        match (daemon.publish(self.http.unwrap_or(HTTP_USUAL)), self.http) {
+            (Ok(published), _) => {
+                let address = published.address();
+                session.screen.remark(&format!("health and metrics on http://{address}"));
+                Ok(Some(published))
+            }
+            (Err(error), Some(_)) => Err(error.into()),
+            (Err(error), None) => {
+                session.screen.remark(&format!("{error}: nothing is published (--http ADDRESS)"));
+                Ok(None)
+            }
+        }
     }
 }
 

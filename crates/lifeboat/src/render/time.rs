@@ -23,6 +23,20 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
+/// Writes a duration with one unit, such that it has at least two of it: `90 s`, `12 min`, `47 h`, `3 d`.
+pub fn rough(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let fits =
+        UNITS.iter().find(|(_, unit)| seconds >= 2 * unit || seconds > 0 && seconds == *unit);
+    let (name, unit) = fits.unwrap_or(&UNITS[UNITS.len() - 1]);
+    format!("{} {name}", seconds / unit)
+}
+
+/// Writes roughly how long it is from one instant to a later one.
+pub fn since(from: Timestamp, to: Timestamp) -> String {
+    rough(Duration::try_from(to.duration_since(from)).unwrap_or_default())
+}
+
 /// Writes an instant: `2026-11-23 02:00:00 UTC`.
 pub fn instant(instant: Timestamp) -> String {
     instant.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
@@ -57,6 +71,29 @@ mod tests {
         for (value, text) in cases {
             assert_eq!(duration(value), text);
         }
+    }
+
+    #[test]
+    fn rough_durations_have_one_unit() {
+        let cases = [
+            (0, "0 s"),
+            (1, "1 s"),
+            (60, "1 min"),
+            (90, "90 s"),
+            (119, "119 s"),
+            (120, "2 min"),
+            (3600, "1 h"),
+            (3700, "61 min"),
+            (86_400, "1 d"),
+            (100_000, "27 h"),
+            (172_800, "2 d"),
+        ];
+        for (seconds, text) in cases {
+            assert_eq!(rough(Duration::from_secs(seconds)), text);
+        }
+        let now: Timestamp = "2026-11-23T05:20:01Z".parse().unwrap();
+        assert_eq!(since(now, "2026-11-23T05:50:01Z".parse().unwrap()), "30 min");
+        assert_eq!(since(now, "2026-11-22T05:50:01Z".parse().unwrap()), "0 s");
     }
 
     #[test]
