@@ -233,7 +233,20 @@ impl Classify for TierError {
             Self::Full { tier, .. } => {
                 Some(Hint::new(format!("free space on {tier}, then run the command again")))
             }
+            Self::Locked { .. } => Some(Hint::new(
+                "leave it until its lock is over; `lifeboat retention run` removes what may go and leaves what is locked",
+            )),
+            Self::Unavailable { tier, .. } | Self::Busy { tier, .. } if is_far(tier) => {
+                Some(Hint::new(format!(
+                    "see whether {tier} can be reached from here and is well, then run the command again; what was stored is not sent again"
+                )))
+            }
             _ => None,
         }
     }
+}
+
+/// Tells whether a line lies between this machine and the tier.
+fn is_far(tier: &str) -> bool {
+    ["s3:", "azure:", "sftp:"].iter().any(|scheme| tier.starts_with(scheme))
 }

@@ -71,7 +71,7 @@ impl Answer for Done {
         }
         for on in report.traffic.iter().filter(|on| on.traffic.retries > 0) {
             let (word, count) = (page.paint.strong("tried again"), on.traffic.retries);
-            writeln!(page, "{word}: {count} requests to {}", on.tier)?;
+            writeln!(page, "{word}: {count} of the requests to {}", on.tier)?;
         }
         for tier in &report.catalog {
             if let Some(error) = &tier.error {

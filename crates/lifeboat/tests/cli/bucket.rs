@@ -11,12 +11,17 @@ pub const BUCKET: &str = "shop-backups";
 
 /// A home that knows the server, as the AWS tools are told of one.
 pub fn home(moto: &Moto) -> Environment {
+    home_at(moto.endpoint())
+}
+
+/// A home that knows a server by this endpoint.
+pub fn home_at(endpoint: String) -> Environment {
     let who = Moto::credentials();
     Environment::new()
         .with("AWS_ACCESS_KEY_ID", who.key_id)
         .with("AWS_SECRET_ACCESS_KEY", who.secret)
         .with("AWS_REGION", Moto::REGION)
-        .with("AWS_ENDPOINT_URL", moto.endpoint())
+        .with("AWS_ENDPOINT_URL", endpoint)
 }
 
 pub fn init(environment: &Environment) {

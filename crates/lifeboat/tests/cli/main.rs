@@ -42,3 +42,4 @@ mod tiers;
 mod trouble;
 mod verified;
 mod wal;
+mod weather;
