@@ -127,8 +127,8 @@ pub fn changes(
         return Err(none(options, options.to));
     };
     let repository = repositories::open(&named, &key, site.surroundings(), events, cancel)?;
-    let side = |capture: &Capture| Side { time: capture.time, snapshot: capture.copies[tier] };
-    let (from, to) = (side(before), side(after));
+    let seen = |capture: &Capture| Side { time: capture.time, snapshot: capture.copies[tier] };
+    let (from, to) = (seen(before), seen(after));
     let (before, after) =
         (repository.snapshot(&from.snapshot)?, repository.snapshot(&to.snapshot)?);
     let how = DiffOptions { metadata: MetadataChanges::Told, sums: Sums::OfWhatDiffers };

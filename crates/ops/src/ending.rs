@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use lifeboat_model::{Exit, TierName, Timestamp};
+use lifeboat_model::{Exit, Outcome, TierName, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// How something ended, from best to worst, so that `max` of several is the verdict over all.
@@ -28,6 +28,15 @@ pub enum Ending {
 }
 
 impl Ending {
+    /// Returns how something ended that came to this verdict.
+    pub const fn of(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Passed => Self::Succeeded,
+            Outcome::CouldNotVerify => Self::CouldNotVerify,
+            Outcome::Failed => Self::Failed,
+        }
+    }
+
     /// Returns the exit code of a command whose worst ending this is.
     pub const fn exit(self) -> Exit {
         match self {

@@ -1,7 +1,7 @@
 //! Restoring an asset: beside what is there, or in its place with the old state kept aside. What a
 //! command captured goes back through a command, which alone knows what it replaces.
 //!
-//! [`preview`] says what would be restored and what it replaces; [`restore`] does it. What replaces
+//! [`preview`] says what would be restored and what it replaces; [`restore()`] does it. What replaces
 //! something needs the site's name as confirmation, handed in as a value.
 //!
 //! # Crash consistency

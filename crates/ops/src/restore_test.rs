@@ -172,9 +172,7 @@ pub fn restore_test(
     let tested = run.into_record(job, done.err());
     let ending = match (ending, tested.outcome) {
         (Ending::Cancelled, _) => Ending::Cancelled,
-        (_, Outcome::Passed) => Ending::Succeeded,
-        (_, Outcome::CouldNotVerify) => Ending::CouldNotVerify,
-        (_, Outcome::Failed) => Ending::Failed,
+        (_, outcome) => Ending::of(outcome),
     };
     record(site, &tested, ending, events)?;
     Ok(RestoreTestReport { tested, ending })

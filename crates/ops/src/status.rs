@@ -222,7 +222,7 @@ pub fn assess(plan: &Plan, history: &History, facts: &Facts, now: Timestamp) -> 
     let assets: Vec<_> =
         plan.assets().iter().map(|(name, asset)| view.asset(name, asset)).collect();
     let tiers: Vec<_> = plan.tiers().keys().map(|tier| view.tier(tier)).collect();
-    let rehearsals = rehearsed(plan, facts, now);
+    let rehearsals = rehearsed(plan, history, facts, now);
     let scenarios = scenarios(plan, history);
     let mut report = StatusReport {
         schema: SCHEMA,

@@ -69,9 +69,7 @@ impl TierVerification {
     pub fn ending(&self) -> Ending {
         match (&self.trouble, self.outcome) {
             (Some(trouble), _) if trouble.ending != Ending::Failed => trouble.ending,
-            (_, Outcome::Passed) => Ending::Succeeded,
-            (_, Outcome::CouldNotVerify) => Ending::CouldNotVerify,
-            (_, Outcome::Failed) => Ending::Failed,
+            (_, outcome) => Ending::of(outcome),
         }
     }
 

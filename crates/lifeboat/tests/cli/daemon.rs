@@ -184,14 +184,14 @@ fn what_changes_is_captured_by_itself_and_what_does_not_is_known_to_be_unchanged
 fn the_daemon_runs_restore_tests_and_a_failed_one_is_a_risk() {
     let environment = site();
     let plan = environment.path("plan.toml");
-    let test = |name: &str, file: &str| {
+    let table = |name: &str, file: &str| {
         format!(
             "[checks.{name}]\nfiles = \"media\"\nexist = [\"{file}\"]\n\
              [restore_tests.{name}]\ncron = \"0 5 * * SUN\"\nassets = [\"media\"]\nchecks = [\"{name}\"]\n"
         )
     };
     let text = fs::read_to_string(&plan).unwrap();
-    let text = format!("{text}\n{}{}", test("whole", "upload"), test("more", "lost"));
+    let text = format!("{text}\n{}{}", table("whole", "upload"), table("more", "lost"));
     environment.write("plan.toml", text);
     let daemon = Running::start(&environment);
     environment.run(["backup"]).success();

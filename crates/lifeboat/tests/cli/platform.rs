@@ -25,7 +25,7 @@ use crate::sink::Sink;
 pub const SITE: &str = "techit-production";
 
 /// How long something that has to happen is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What a machine has that a disaster takes, below its folder.
 const HOST: &str = "host";
@@ -294,7 +294,7 @@ impl Machine {
 
     /// Returns how files of the machine are.
     pub fn tree(&self, path: &str) -> TreeState {
-        capture(&self.at(path)).unwrap()
+        capture(self.at(path)).unwrap()
     }
 
     /// Kills the process that a file names, and its children, at once.

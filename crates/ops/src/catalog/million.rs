@@ -175,7 +175,6 @@ fn verified(tier: &str) -> TierVerified {
 
 #[test]
 #[ignore = "it writes a million records; `make bench-status` runs it"]
-#[expect(clippy::print_stderr, reason = "it tells what it measured")]
 fn a_status_of_a_million_records_is_there_at_once() {
     let home = tempfile::tempdir().unwrap();
     let state = State::open(&home.path().join("state")).unwrap();
@@ -209,9 +208,9 @@ fn a_status_of_a_million_records_is_there_at_once() {
         assert!(near.len() == 200 && report.assets.len() == 3, "{}", near.len());
     }
     took.sort();
-    let size = std::fs::metadata(state.view_path()).unwrap().len() >> 20;
+    let mebibytes = std::fs::metadata(state.view_path()).unwrap().len() >> 20;
     eprintln!(
-        "{} records, {size} MiB: {:?} (best {:?}, worst {:?})",
+        "{} records, {mebibytes} MiB: {:?} (best {:?}, worst {:?})",
         life.count, took[4], took[0], took[8]
     );
     assert!(took[4] < STATUS_MAX, "{took:?}");

@@ -89,6 +89,9 @@ pub struct View {
     connection: Mutex<Connection>,
 }
 
+/// When it was captured in microseconds, its snapshot, its base as JSON, its size in bytes, and whether somebody removed it.
+type CaptureRow = (i64, String, Option<String>, Option<i64>, bool);
+
 impl View {
     /// Opens or makes the view at `path`.
     pub fn open(path: &Path) -> Result<Self, ViewError> {
@@ -222,7 +225,7 @@ impl View {
         tier: &TierName,
         limit: u32,
     ) -> Result<Vec<RecordedCapture>, ViewError> {
-        let rows: Vec<(i64, String, Option<String>, Option<i64>, bool)> = self.query(
+        let rows: Vec<CaptureRow> = self.query(
             "SELECT captured_us, snapshot, base, size_bytes, EXISTS (
                  SELECT 1 FROM gone g WHERE g.tier = c.tier AND g.snapshot = c.snapshot)
              FROM captures c WHERE tier = ?1 AND asset = ?2

@@ -383,7 +383,7 @@ mod tests {
         promtool.check_metrics(&text).unwrap();
         assert!(promtool.check_metrics("dr_x{ 1\n").is_err(), "it does look");
         for line in [
-            "dr_recoverable{verdict=\"unknown\"} 1",
+            "dr_recoverable{verdict=\"yes\"} 1",
             "dr_asset_protected{asset=\"database\",verdict=\"yes\"} 1",
             "dr_rpo_seconds{asset=\"database\",tier=\"far\"} 2400",
             "dr_rpo_target_seconds{asset=\"database\"} 3600",

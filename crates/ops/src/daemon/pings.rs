@@ -168,7 +168,7 @@ impl Pings {
         let Some(teller) = lock(&self.teller).take() else { return };
         let surroundings = site.surroundings();
         let waited = async { select(teller, surroundings.clock.sleep(FINISH_WITHIN)).await };
-        if let Either::Right((_, teller)) = surroundings.runtime.block_on(waited) {
+        if let Either::Right(((), teller)) = surroundings.runtime.block_on(waited) {
             tracing::warn!("A dead man's switch was not told of everything.");
             teller.abort();
         }

@@ -87,7 +87,7 @@ fn what_failed_at_its_time_may_be_tried_again_and_what_somebody_stopped_not() {
     journal.history(&[task()], at(0)).unwrap();
     let tries = |ending, attempt, slot| {
         let now = 10 * i64::from(attempt);
-        let job = Job { attempt, slot, ..job(now) };
+        let job = Job { slot, attempt, ..job(now) };
         journal.take_up(&due(now), &job).unwrap();
         journal.begin(job.id, at(now), at(now + 60)).unwrap().unwrap();
         journal.end(job.id, at(now + 1), (ending, Some("why"))).unwrap().unwrap();

@@ -157,12 +157,7 @@ pub fn verify_restore(
 }
 
 const fn judged(outcome: Outcome) -> (Outcome, Ending) {
-    let ending = match outcome {
-        Outcome::Passed => Ending::Succeeded,
-        Outcome::CouldNotVerify => Ending::CouldNotVerify,
-        Outcome::Failed => Ending::Failed,
-    };
-    (outcome, ending)
+    (outcome, Ending::of(outcome))
 }
 
 /// Records what came of it, with why it ended early if it did.

@@ -9,7 +9,9 @@ use serde::Serialize;
 use super::Facts;
 use super::history::History;
 use crate::ending::Ending;
+use crate::jobs::Job;
 use crate::objectives::{Measured, Objective, Rehearsal, judge_comeback};
+use crate::proof::{Tested, why};
 use crate::schedule::Task;
 
 /// A restore test or a drill of the plan.
@@ -17,7 +19,7 @@ use crate::schedule::Task;
 pub struct Rehearsed {
     /// Which one.
     pub task: Task,
-    /// How it went last; absent if it never ran on this host.
+    /// How it went last; absent if it never ran, as far as the catalog and this host's journal know.
     pub last: Option<LastRun>,
     /// When it is due next.
     pub next: Option<Timestamp>,
@@ -55,24 +57,41 @@ pub(super) fn tasks(plan: &Plan) -> Vec<Task> {
     Task::all(plan).into_iter().filter(proves).collect()
 }
 
-/// Tells of each rehearsal of a plan how it went.
-pub(super) fn rehearsed(plan: &Plan, facts: &Facts, now: Timestamp) -> Vec<Rehearsed> {
+/// Tells of each rehearsal of a plan how it went: by the catalog, and by this host's journal if that knows of a later run,
+/// which came to no record.
+pub(super) fn rehearsed(
+    plan: &Plan,
+    history: &History,
+    facts: &Facts,
+    now: Timestamp,
+) -> Vec<Rehearsed> {
     let each = |task: Task| {
-        let last = facts.rehearsals.iter().find(|job| job.task() == Some(&task));
-        let last = last.and_then(|job| {
-            let took = job.started.zip(job.ended).map(|(from, to)| to.duration_since(from));
-            Some(LastRun {
-                ended: job.ended,
-                ending: job.ending?,
-                took_s: took
-                    .and_then(|took| Duration::try_from(took).ok())
-                    .map(|took| took.as_secs()),
-                message: job.message.clone(),
-            })
-        });
+        let job = facts.rehearsals.iter().find(|job| job.task() == Some(&task));
+        let is_own =
+            |run: &&Tested| matches!(&task, Task::RestoreTest(name) if *name == run.body.test);
+        let of_record = history.tests.iter().find(is_own);
+        let (of_job, of_record) = (job.and_then(last_of_job), of_record.map(last_of_record));
+        let last = of_record.into_iter().chain(of_job).max_by_key(|last| last.ended);
         Rehearsed { last, next: next(plan, &task, now), task }
     };
     tasks(plan).into_iter().map(each).collect()
+}
+
+fn last_of_job(job: &Job) -> Option<LastRun> {
+    let took = job.started.zip(job.ended).map(|(from, to)| to.duration_since(from));
+    Some(LastRun {
+        ended: job.ended,
+        ending: job.ending?,
+        took_s: took.and_then(|took| Duration::try_from(took).ok()).map(|took| took.as_secs()),
+        message: job.message.clone(),
+    })
+}
+
+fn last_of_record(run: &Tested) -> LastRun {
+    let ending = Ending::of(run.body.outcome);
+    let message = (ending != Ending::Succeeded).then(|| why(&run.body));
+    let took_s = Some(run.body.duration_ms / 1000);
+    LastRun { ended: Some(run.time), ending, took_s, message }
 }
 
 fn next(plan: &Plan, task: &Task, now: Timestamp) -> Option<Timestamp> {

@@ -46,7 +46,7 @@ impl Found {
     fn add(
         &mut self,
         verdict: Verdict,
-        subject: impl ToString,
+        subject: &(impl ToString + ?Sized),
         message: impl Into<String>,
         command: impl Into<String>,
     ) {

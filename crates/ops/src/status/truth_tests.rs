@@ -415,6 +415,21 @@ fn a_proof_of_another_plan_or_one_that_is_too_old_needs_proof() {
 }
 
 #[test]
+fn a_test_that_somebody_ran_by_hand_was_run() {
+    let mut facts = all();
+    facts.rehearsals = vec![tested(Ending::Failed)];
+    let last = |facts: &Facts, minutes| {
+        let tests = vec![run(Outcome::Passed, minutes)];
+        let report = assess(&plan(), &History { tests, ..history() }, facts, now());
+        report.rehearsals[0].last.as_ref().map(|last| last.ending)
+    };
+    assert_eq!(last(&facts, 30), Some(Ending::Succeeded));
+    assert_eq!(last(&facts, 90), Some(Ending::Failed), "the daemon's came later");
+    facts.rehearsals.clear();
+    assert_eq!(last(&facts, 90), Some(Ending::Succeeded));
+}
+
+#[test]
 fn where_the_plan_has_no_restore_test_a_restore_that_was_verified_is_the_proof() {
     let state = |back: &[BroughtBack]| proof(None, back).state;
     assert_eq!(state(&[proven(60)]), ProofState::Proven);

@@ -170,7 +170,7 @@ fn a_sweep_sees_every_change_but_of_what_is_left_out() {
     changes_it("a directory");
     write(&home.path().join("a/b/c"), "3");
     changes_it("a file in it");
-    fs::rename(home.path().join("a"), home.path().join("d")).unwrap();
+    rustix::fs::rename(home.path().join("a"), home.path().join("d")).unwrap();
     changes_it("a move");
     fs::remove_file(&file).unwrap();
     changes_it("a removal");
@@ -216,13 +216,13 @@ fn changes_are_heard_also_in_what_was_made_and_moved_later() {
     look(&mut ears);
     write(&tree.join("new/file"), "1");
     assert!(heard(&mut ears), "a directory that came later");
-    fs::rename(tree.join("new"), tree.join("moved")).unwrap();
+    rustix::fs::rename(tree.join("new"), tree.join("moved")).unwrap();
     fs::create_dir(tree.join("new")).unwrap();
     look(&mut ears);
     assert!(heard(&mut ears));
     write(&tree.join("moved/file"), "2");
     assert!(heard(&mut ears), "a directory that was moved");
-    fs::rename(tree.join("moved"), home.path().join("away")).unwrap();
+    rustix::fs::rename(tree.join("moved"), home.path().join("away")).unwrap();
     assert!(heard(&mut ears));
     look(&mut ears);
     write(&home.path().join("away/file"), "3");

@@ -76,7 +76,9 @@ fn a_test_that_passes_proves_the_copy_and_damage_takes_that_away() {
     nothing_is_left(&ground);
     ground.pass(60);
     // What was read before is in the cache, which a test must not take for the tier.
-    packs(&ground.path("first/repo/data")).iter().for_each(|pack| damage(pack));
+    for pack in packs(&ground.path("first/repo/data")) {
+        damage(&pack);
+    }
     let failed = run(&site);
     assert_eq!(failed.ending, Ending::Failed, "{failed:#?}");
     let height = height(&ground, &site, &failed);

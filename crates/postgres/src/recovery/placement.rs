@@ -200,10 +200,10 @@ impl Placement {
 
     /// Fails if a server may run there; changes nothing.
     pub fn check_unused(&self) -> Result<(), PlacementError> {
-        match exists(&self.data.join("postmaster.pid"))? {
-            true => Err(PlacementError::InUse { data: self.data.clone() }),
-            false => Ok(()),
+        if exists(&self.data.join("postmaster.pid"))? {
+            return Err(PlacementError::InUse { data: self.data.clone() });
         }
+        Ok(())
     }
 
     /// Fails unless what is there may be replaced; changes nothing.

@@ -54,6 +54,7 @@ const DERIVED: &str = "
     );
     CREATE INDEX subjects_by_name ON subjects (kind, asset, tier, time_us, good);
     CREATE INDEX subjects_by_tier ON subjects (kind, tier, time_us, good);
+    CREATE INDEX subjects_by_verdict ON subjects (kind, tier, good, time_us);
     CREATE TABLE captures (
         tier TEXT NOT NULL,
         asset TEXT NOT NULL,
