@@ -17,6 +17,7 @@ mod inspect;
 mod journey;
 mod keep;
 mod ledger;
+mod locked;
 mod ownership;
 mod plan;
 mod platform;

@@ -1,0 +1,129 @@
+//! Whoever would take locked copies away from a bucket: by mistake, by the plan, or with the backup's credentials.
+//!
+//! What moto does not hold to is not tried here and not claimed: it lets a lock be shortened, deletes several objects
+//! at once whatever locks them, and knows no lifecycle rules.
+
+use std::fs;
+
+use lifeboat_testing::emulators::{Bucket, Moto};
+
+use crate::bucket::{BUCKET, home, init};
+use crate::environment::Environment;
+
+/// A site whose one far tier locks what it gets, backed up twice.
+fn site(moto: &Moto) -> Environment {
+    let environment = home(moto);
+    environment.write("media/a", "of the first day");
+    init(&environment);
+    let plan = fs::read_to_string(environment.path("plan.toml")).unwrap();
+    let url = format!("url  = \"s3://{BUCKET}/site\"\n");
+    let before = format!("{url}keep = {{ within = \"30d\" }}\n");
+    assert!(plan.contains(&before), "{plan}");
+    let after = format!("{url}lock = \"30d\"\nkeep = {{ last = 1 }}\n");
+    environment.write("plan.toml", plan.replace(&before, &after));
+    assert_eq!(environment.run(["backup"]).code(), 0);
+    environment.write("media/a", "of the second day");
+    assert_eq!(environment.run(["backup"]).code(), 0);
+    environment
+}
+
+/// The keys and versions of everything that the bucket has.
+fn versions(moto: &Moto) -> Vec<(String, String)> {
+    let listed = moto.ask("GET", &format!("/{BUCKET}?versions"), &[]).unwrap();
+    let between = |text: &str, tag: &str| {
+        let (_, rest) = text.split_once(&format!("<{tag}>")).unwrap();
+        rest.split_once("</").unwrap().0.to_owned()
+    };
+    let versions = listed.split("<Version>").skip(1);
+    versions.map(|text| (between(text, "Key"), between(text, "VersionId"))).collect()
+}
+
+/// Those that must not go: locks of a repository are there to go.
+fn locked(moto: &Moto) -> Vec<(String, String)> {
+    let is_locked =
+        |(key, _): &(String, String)| !key.contains("/locks/") && !key.contains("/probe");
+    versions(moto).into_iter().filter(is_locked).collect()
+}
+
+fn snapshots(environment: &Environment, address: &str) -> usize {
+    let listed = environment.run(["repo", "snapshots", address, "--json"]);
+    assert_eq!(listed.code(), 0, "{listed}");
+    listed.json()["snapshots"].as_array().unwrap().len()
+}
+
+#[test]
+fn locked_copies_outlast_mistakes_the_plan_and_a_thief() {
+    let moto = Moto::start().unwrap();
+    moto.make_bucket(BUCKET, Bucket::Locking).unwrap();
+    let environment = site(&moto);
+    let key = fs::read_to_string(environment.path("recovery.key")).unwrap();
+    let stored = locked(&moto);
+    assert!(stored.len() > 10, "{stored:?}");
+    retention_leaves_what_is_locked(&environment);
+    let direct = home(&moto).with("RESTIC_PASSWORD", key.trim());
+    forgetting_at_the_address_is_refused(&direct, &moto);
+    a_thief_deletes_nothing(&moto, &stored);
+    let left = locked(&moto);
+    assert!(stored.iter().all(|version| left.contains(version)), "nothing of it is gone");
+
+    let bare = home(&moto);
+    let file = bare.write("key", key).display().to_string();
+    let from = format!("s3://{BUCKET}/site");
+    let back = ["restore", "media", "--from", &from, "--key-file", &file, "--to", "out"];
+    let ended = bare.run(back);
+    assert_eq!(ended.code(), 0, "{ended}");
+    assert!(ended.stderr().contains("somebody hid objects"), "{ended}");
+    let below = environment.path("media/a");
+    let restored = bare.path("out").join(below.strip_prefix("/").unwrap());
+    assert_eq!(fs::read_to_string(restored).unwrap(), "of the second day");
+
+    for (key, _) in &stored {
+        moto.ask("PUT", &format!("/{BUCKET}/{key}"), &[]).unwrap();
+    }
+    let left = locked(&moto);
+    assert!(stored.iter().all(|version| left.contains(version)), "what lies above it took nothing");
+}
+
+/// The plan keeps one snapshot, and the lock both.
+fn retention_leaves_what_is_locked(environment: &Environment) {
+    let ended = environment.run(["retention", "run", "far", "--json"]);
+    assert_eq!(ended.code(), 0, "{ended}");
+    let report = ended.json();
+    let fates = report["tiers"][0]["snapshots"].as_array().unwrap();
+    assert_eq!(fates.len(), 2, "{report:#}");
+    assert!(fates.iter().all(|fate| !fate["reasons"].as_array().unwrap().is_empty()), "{report:#}");
+}
+
+fn forgetting_at_the_address_is_refused(direct: &Environment, moto: &Moto) {
+    let address = format!("s3://{BUCKET}/site/repo");
+    assert_eq!(snapshots(direct, &address), 2);
+    let before = locked(moto);
+    let forget = ["repo", "forget", &address, "--keep-last", "1", "--prune"];
+    let ended = direct.run(forget);
+    let said = ended.failure(1);
+    assert!(said.contains("is locked until") && said.contains("snapshots/"), "{said}");
+    for command in [["repo", "prune", &address], ["repo", "check", &address]] {
+        let ended = direct.run(command);
+        assert_eq!(ended.code(), 0, "{ended}");
+    }
+    assert_eq!(locked(moto), before);
+    assert_eq!(snapshots(direct, &address), 2);
+}
+
+/// With the backup's credentials: every version by its id, also by way of governance, and the bucket itself; then
+/// whatever hides it.
+fn a_thief_deletes_nothing(moto: &Moto, stored: &[(String, String)]) {
+    let bypass = [("x-amz-bypass-governance-retention", "true")];
+    for (key, version) in stored {
+        for headers in [&[][..], &bypass] {
+            let target = format!("/{BUCKET}/{key}?versionId={version}");
+            let refused = moto.ask("DELETE", &target, headers).unwrap_err();
+            assert!(refused.to_string().contains("AccessDenied"), "{key}: {refused}");
+        }
+    }
+    let refused = moto.ask("DELETE", &format!("/{BUCKET}"), &[]).unwrap_err();
+    assert!(refused.to_string().contains("BucketNotEmpty"), "{refused}");
+    for (key, _) in stored {
+        moto.ask("DELETE", &format!("/{BUCKET}/{key}"), &[]).unwrap();
+    }
+}
