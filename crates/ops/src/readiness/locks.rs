@@ -125,7 +125,10 @@ impl Asking<'_> {
             let listed = self.listed(tier, folder)?;
             if let Some(newest) = listed.iter().max_by_key(|object| object.modified) {
                 let (path, until) = (newest.path.clone(), locked(newest.modified));
-                sampled.push(Sampled { what, path, until });
+                // What nothing was added to for longer than a lock lasts has outlived its own.
+                if until > self.site.surroundings().now() {
+                    sampled.push(Sampled { what, path, until });
+                }
             }
             match folder {
                 "repo/data" => packs = listed,

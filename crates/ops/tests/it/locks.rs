@@ -241,7 +241,8 @@ fn an_enrolment_whose_lock_ran_out_is_found_and_locked_anew() {
     assert!(answer.message.unwrap().contains("not locked: the first record of a writer"));
     faulty.heal();
     assert_eq!(back_up(&site).unwrap().ending, Ending::Succeeded);
-    assert_eq!(locked(&site).outcome, Outcome::Passed);
+    let answer = locked(&site);
+    assert_eq!(answer.outcome, Outcome::Passed, "{answer:#?}");
 }
 
 #[test]
