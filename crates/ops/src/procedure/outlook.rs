@@ -16,6 +16,7 @@ use lifeboat_runbook::entry::AttemptEnding;
 use lifeboat_runbook::{Entry, Fact};
 use serde::Serialize;
 
+use super::report::milliseconds;
 use super::runs::Runs;
 use super::{Procedure, ProcedureError};
 use crate::error::{OpsError, Trouble, explain};
@@ -439,10 +440,6 @@ fn durations(entries: &[Entry]) -> BTreeMap<StepName, Duration> {
 
 fn elapsed(from: Timestamp, to: Timestamp) -> Duration {
     Duration::try_from(to.duration_since(from)).unwrap_or_default()
-}
-
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
