@@ -138,7 +138,9 @@ impl Hands {
     fn verify_now(&self, act: &Act, occasion: Occasion, cancel: &Cancel) -> Verdict {
         let step = self.planned(&act.step);
         let deed = Deed { hands: self, act, cancel };
-        if step.check.is_empty() {
+        // A step whose action is its check was asked by performing it: to ask again would do twice what a check does.
+        let was_asked = occasion == Occasion::Performed && matches!(step.action, Action::Check(_));
+        if was_asked || step.check.is_empty() {
             return match occasion {
                 Occasion::Performed => Verdict::Done(Outputs::new()),
                 Occasion::Interrupted => Verdict::Unclear(

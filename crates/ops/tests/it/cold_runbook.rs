@@ -35,6 +35,8 @@ access = "archive"
 cron = "0 2 * * *"
 assets = ["media"]
 to = ["vault"]
+[checks.counted]
+command = ["sh", "-c", "echo asked >>HOME/asked"]
 [scenarios.loss]
 runbook = "loss.toml"
 rto = "4h"
@@ -47,6 +49,11 @@ id = "restore"
 restore = { asset = "media" }
 estimate = "1h"
 TIMEOUT
+[[steps]]
+id = "asked"
+needs = ["restore"]
+check = ["counted"]
+estimate = "1m"
 "#;
 
 /// A simulated clock on which pauses pass at once, what only bounds other work never does, and who polls does so by the
@@ -140,6 +147,8 @@ impl Lost {
     fn assert_restored(&self) {
         let restored = fs::read_to_string(self.ground.path("media/a")).unwrap();
         assert_eq!(restored, "kept in the cold");
+        let asked = fs::read_to_string(self.ground.path("asked")).unwrap();
+        assert_eq!(asked, "asked\n", "a step that is a check asks once");
         let cold = self.vault.stored_cold().len();
         assert_eq!((self.vault.thaws().len(), self.vault.refused().len()), (cold, 0));
     }
@@ -152,7 +161,11 @@ fn a_recovery_by_runbook_foresees_the_hours_of_cold_storage_asks_once_and_waits(
     let [found] = &ahead.thaws[..] else { panic!("{ahead:?}") };
     assert_eq!((found.step.as_str(), found.forecast.within()), ("restore", WITHIN));
     let hour = 3_600_000;
-    assert_eq!((ahead.predicted_ms, ahead.rto_ms), (6 * hour, Some(4 * hour)), "1 h and 5 h");
+    assert_eq!(
+        (ahead.predicted_ms, ahead.rto_ms),
+        (6 * hour + 60_000, Some(4 * hour)),
+        "1 h, 5 h and 1 min"
+    );
     assert!(lost.vault.thaws().is_empty(), "who looks ahead asks for nothing");
 
     let before = lost.ground.surroundings.now();
