@@ -1,18 +1,23 @@
 //! What is logged, to standard error: warnings, unless `--verbose`, `--quiet` or `LIFEBOAT_LOG` say otherwise.
+//! Beside it spans go where `traces` sends them.
 
 use std::io;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::arguments::{GlobalArguments, LogFormat};
 use crate::failure::CommandError;
 use crate::render::Paint;
+use crate::traces::Traces;
 
 /// Starts logging; `setting` is the value of `LIFEBOAT_LOG` and wins over the options.
 pub fn start(
     global: &GlobalArguments,
     setting: Option<&str>,
     paint: Paint,
+    traces: Option<&Traces>,
 ) -> Result<(), CommandError> {
     let filter = match setting {
         Some(setting) => EnvFilter::try_new(setting).map_err(|error| {
@@ -23,19 +28,24 @@ pub fn start(
         })?,
         None => EnvFilter::new(level(global)),
     };
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let log = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(paint == Paint::Coloured && global.log_format == LogFormat::Human)
         .with_target(false);
-    // A second start in one process can only be a test's; the first subscriber stays.
-    _ = match global.log_format {
-        LogFormat::Human => log.try_init(),
+    let log = match global.log_format {
+        LogFormat::Human => log.with_filter(filter).boxed(),
         // Beside its own fields each line has `spans`: the job, and in it the asset and the tier.
-        LogFormat::Json => {
-            log.json().flatten_event(true).with_current_span(false).with_span_list(true).try_init()
-        }
+        LogFormat::Json => log
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(true)
+            .with_filter(filter)
+            .boxed(),
     };
+    let layer = traces.map(Traces::layer);
+    // A second start in one process can only be a test's; the first subscriber stays.
+    _ = tracing_subscriber::registry().with(log).with(layer).try_init();
     Ok(())
 }
 

@@ -1,23 +1,27 @@
 //! One run of one command: from the command line to the exit code.
 
 use std::ffi::{OsStr, OsString};
+use std::iter::successors;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::sync::Arc;
 
-use clap::FromArgMatches;
+use clap::{ArgMatches, FromArgMatches};
 use lifeboat_model::{Cancel, Clock, EventSink, Exit, Silent, SiteName, SystemClock};
 use lifeboat_ops::wire::Call;
 use lifeboat_ops::{Site, Surroundings};
 use lifeboat_plan::Checked;
 use tokio::runtime::{Builder, Handle};
+use tracing::Span;
 
 use crate::arguments::{self, Arguments, GlobalArguments};
+use crate::commands::Command;
 use crate::failure::{CommandError, Failure};
 use crate::progress::Progress;
 use crate::render::{self, Answer};
 use crate::screen::Screen;
 use crate::surroundings::Process;
+use crate::traces::Traces;
 use crate::{interrupt, logging, plan_file, surroundings};
 
 /// What every command works with.
@@ -143,9 +147,9 @@ pub fn run(process: Process) -> Exit {
 fn run_for(caller: Caller, process: Process) -> Exit {
     let parsed = arguments::command()
         .try_get_matches_from(&process.arguments)
-        .and_then(|matches| Arguments::from_arg_matches(&matches));
-    let arguments = match parsed {
-        Ok(arguments) => arguments,
+        .and_then(|matches| Ok((words(&matches), Arguments::from_arg_matches(&matches)?)));
+    let (words, arguments) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => {
             return match refuse(&error, &process) {
                 Exit::Done => Exit::Done,
@@ -155,7 +159,7 @@ fn run_for(caller: Caller, process: Process) -> Exit {
     };
     let (out, err) = process.paints(arguments.global.color);
     let screen = Screen { json: arguments.global.json, quiet: arguments.global.quiet, out, err };
-    match command(arguments, process, &screen) {
+    match command(&words, arguments, process, &screen) {
         Ok(exit) => exit,
         Err(failure) => {
             screen.failure(&failure);
@@ -164,13 +168,26 @@ fn run_for(caller: Caller, process: Process) -> Exit {
     }
 }
 
-fn command(arguments: Arguments, process: Process, screen: &Screen) -> Result<Exit, Failure> {
+/// Returns the command of a command line: `repo backup`.
+fn words(matches: &ArgMatches) -> String {
+    let nested = successors(matches.subcommand(), |(_, within)| within.subcommand());
+    nested.map(|(name, _)| name).collect::<Vec<_>>().join(" ")
+}
+
+fn command(
+    words: &str,
+    arguments: Arguments,
+    process: Process,
+    screen: &Screen,
+) -> Result<Exit, Failure> {
     let Arguments { global, command } = arguments;
-    logging::start(&global, process.text_variable("LIFEBOAT_LOG")?, screen.err)?;
     let runtime = Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|source| CommandError::System { action: "start threads", source })?;
+    let traces = Traces::start(&process, runtime.handle())?;
+    let setting = process.text_variable("LIFEBOAT_LOG")?;
+    logging::start(&global, setting, screen.err, traces.as_ref())?;
     let cancel = Cancel::new();
     let entered = runtime.enter();
     let keyboard = interrupt::listen(cancel.clone(), screen.clone())?;
@@ -184,7 +201,13 @@ fn command(arguments: Arguments, process: Process, screen: &Screen) -> Result<Ex
         clock: Arc::new(SystemClock),
         runtime: runtime.handle().clone(),
     };
-    let ended = command.run(&session);
+    // A daemon never ends; its jobs are traced each by itself.
+    let is_endless = matches!(command, Command::Serve(_));
+    let span =
+        if is_endless { Span::none() } else { tracing::info_span!("command", command = words) };
+    let ended = span.in_scope(|| command.run(&session));
+    drop(span);
+    traces.as_ref().inspect(|traces| traces.finish());
     // Work that was given up (a read that hangs) must not keep the process from ending.
     runtime.shutdown_background();
     ended

@@ -193,6 +193,7 @@ pub fn restore(
     events: &dyn EventSink,
     cancel: &Cancel,
 ) -> Result<RestoreJobReport, OpsError> {
+    let _span = tracing::info_span!("restore", asset = %options.asset).entered();
     let kind = &site.asset(&options.asset)?.kind;
     if options.to == Destination::InPlace && options.confirm.as_ref() != Some(site.name()) {
         return Err(OpsError::Unconfirmed { site: site.name().clone() });

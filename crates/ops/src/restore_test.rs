@@ -158,6 +158,7 @@ pub fn restore_test(
     events: &dyn EventSink,
     cancel: &Cancel,
 ) -> Result<RestoreTestReport, OpsError> {
+    let _span = tracing::info_span!("restore test", test = %options.test).entered();
     let plans = site.plan().restore_tests().get(&options.test);
     let what = || format!("restore test `{}`", options.test);
     let plans = plans.ok_or_else(|| OpsError::NotInPlan { what: what() })?;

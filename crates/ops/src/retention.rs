@@ -327,6 +327,7 @@ impl Run<'_> {
         facts: &Facts,
         fates: &[TierFate],
     ) -> Result<TierReport, OpsError> {
+        let _span = tracing::info_span!("retention", tier = %name).entered();
         let ready = self.open.tier(name).and_then(|tier| match self.guards.get(name) {
             Some(Err(trouble)) => Err(trouble.clone()),
             Some(Ok(guard)) => Ok((tier, Some(guard))),

@@ -166,6 +166,7 @@ pub(crate) fn verify_tier(
     events: &dyn EventSink,
     cancel: &Cancel,
 ) -> Result<TierVerification, OpsError> {
+    let _span = tracing::info_span!("verify", tier = %tier.named.name).entered();
     let surroundings = open.site().surroundings();
     let (name, started) = (tier.named.name.clone(), surroundings.now());
     let data = chosen(open, &name, share, started)?;

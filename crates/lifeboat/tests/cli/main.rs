@@ -40,6 +40,7 @@ mod succession;
 mod targets;
 mod terminal;
 mod tiers;
+mod traces;
 mod trouble;
 mod verified;
 mod wal;

@@ -94,8 +94,9 @@ fn take_request(mut stream: TcpStream) -> std::io::Result<Option<String>> {
             head = line.trim_end().trim_end_matches(" HTTP/1.1").to_owned();
         }
     }
-    let mut body = String::new();
-    reader.take(length).read_to_string(&mut body)?;
+    let mut body = Vec::new();
+    reader.take(length).read_to_end(&mut body)?;
+    let body = String::from_utf8_lossy(&body);
     stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
     Ok(Some(format!("{head} {body}")).filter(|_| !head.is_empty()))
 }

@@ -144,7 +144,8 @@ impl<'a> Lanes<'a> {
             let (order, ordered) = channel();
             orders.insert(name.clone(), order);
             let told = told.clone();
-            scope.spawn(move || lane.carry_out(ordered, &told, events, clock));
+            let span = tracing::info_span!("deliver", tier = %name);
+            scope.spawn(move || span.in_scope(|| lane.carry_out(ordered, &told, events, clock)));
         }
         Traffic { lanes: self, orders, results, open: 0 }
     }
