@@ -25,7 +25,7 @@ BENCH := $(CARGO) run --release --locked --quiet --package lifeboat-bench --bin 
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help test lint demo bench bench-postgres bench-s3 bench-schedule bench-status scale docs ledger kills year simulate durability mutants flips fuzz deny
+.PHONY: help test lint demo bench bench-postgres bench-s3 bench-schedule bench-status bench-idle scale docs ledger kills year simulate durability mutants flips fuzz deny
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -74,6 +74,11 @@ bench-schedule: ## measure how long the next runs of 10,000 schedules take; a mi
 bench-status: ## measure a status of a catalog of a million records; some minutes, a gigabyte of disk
 	dev/install-needs build
 	$(CARGO) test --release --locked --package lifeboat-ops --lib -- --ignored --nocapture a_status_of_a_million_records
+
+bench-idle: ## measure the memory and processor time of a daemon that has nothing to do; two minutes
+	dev/install-needs build
+	$(CARGO) build --release --locked --package lifeboat --package lifeboat-bench
+	$(BENCH) idle --below $(BENCH_DIR)
 
 scale: ## measure how time and memory grow with blobs and files; some ten minutes, 14 GB of memory
 	dev/install-needs build

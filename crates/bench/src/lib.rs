@@ -16,6 +16,7 @@ pub mod ceiling;
 pub mod chart;
 pub mod corpus;
 pub mod failure;
+pub mod idle;
 pub mod launch;
 pub mod machine;
 pub mod place;

@@ -6,10 +6,12 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use lifeboat_bench::corpus::Recipe;
 use lifeboat_bench::failure::{BenchError, file, system};
+use lifeboat_bench::idle;
 use lifeboat_bench::launch::{Launcher, launch, version};
 use lifeboat_bench::machine::Machine;
 use lifeboat_bench::place::Place;
@@ -33,6 +35,9 @@ const BLOBS: u64 = 10_000_000;
 /// The full size of a directory, in files.
 const FILES: u64 = 1_000_000;
 
+/// What a daemon and its small site need.
+const IDLE_BYTES: u64 = 64 << 20;
+
 /// Measure lifeboat beside restic, cp and what this machine's hardware allows
 #[derive(Debug, Parser)]
 #[command(version)]
@@ -53,6 +58,8 @@ enum Command {
     S3(S3Arguments),
     /// Do the same works on ever larger repositories and directories
     Scale(ScaleArguments),
+    /// Look at a daemon that has nothing to do
+    Idle(IdleArguments),
     /// Load an index, do something with it and write down what was seen
     #[command(hide = true)]
     Step {
@@ -180,6 +187,20 @@ struct ScaleArguments {
     publish: Option<PathBuf>,
 }
 
+/// The arguments of `lifeboat-bench idle`.
+#[derive(Debug, clap::Args)]
+struct IdleArguments {
+    /// Make everything in a directory below this one, which should be in memory
+    #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
+    below: PathBuf,
+    /// Look for this many seconds
+    #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: u64,
+    /// The `lifeboat` program; without it, the one beside this program
+    #[arg(long, value_name = "FILE")]
+    lifeboat: Option<PathBuf>,
+}
+
 fn parse_scale(text: &str) -> Result<f64, String> {
     let scale = text.parse().ok().filter(|scale| *scale > 0.0 && *scale <= 1.0);
     scale.ok_or_else(|| "expected a number above 0 and up to 1".to_owned())
@@ -192,6 +213,7 @@ fn main() -> ExitCode {
         Command::Postgres(arguments) => contest(&arguments),
         Command::S3(arguments) => on_s3(&arguments),
         Command::Scale(arguments) => scale(&arguments),
+        Command::Idle(arguments) => idle(&arguments),
         Command::Step { step, place, out } => look(step, &place, &out),
         Command::Launch { words } => launch(&words, io::stdout()).map_err(system("run a program")),
     };
@@ -293,6 +315,31 @@ fn deliver_contest(
         postgres::report::publish(report, docs)?;
     }
     print(&tables)
+}
+
+fn idle(arguments: &IdleArguments) -> Result<(), BenchError> {
+    let interrupt = Interrupt::listen().map_err(system("listen for Ctrl-C"))?;
+    let itself = std::env::current_exe().map_err(system("find this program"))?;
+    let lifeboat = arguments.lifeboat.clone().unwrap_or_else(|| itself.with_file_name("lifeboat"));
+    let place = Place::make(&arguments.below, IDLE_BYTES)?;
+    let length = Duration::from_secs(arguments.seconds);
+    let seen = idle::measure(&lifeboat, &place, &environment(&place)?, length, &interrupt)?;
+    let verdict = |is_met: bool| if is_met { "met" } else { "missed" };
+    print(&format!(
+        "{}, idle for {} s\n\
+         resident   {} ({} of it anonymous), goal {}: {}\n\
+         processor  {:.3} s, {:.3} % of a core, goal {:.1} %: {}",
+        version(&lifeboat, "--version")?,
+        seen.seconds,
+        seen.resident,
+        seen.anonymous,
+        ByteSize(idle::RESIDENT_GOAL),
+        verdict(seen.resident.0 < idle::RESIDENT_GOAL),
+        seen.cpu_s,
+        seen.share() * 100.0,
+        idle::SHARE_GOAL * 100.0,
+        verdict(seen.share() < idle::SHARE_GOAL),
+    ))
 }
 
 fn on_s3(arguments: &S3Arguments) -> Result<(), BenchError> {
