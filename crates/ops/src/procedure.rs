@@ -21,6 +21,7 @@ pub mod probe;
 pub mod report;
 pub mod runs;
 mod services;
+mod taking;
 pub mod values;
 
 use std::sync::Arc;

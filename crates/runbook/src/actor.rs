@@ -76,6 +76,9 @@ pub struct Failure {
     pub hint: Option<String>,
     /// Whether trying the same again may help.
     pub again: Again,
+    /// With what a command ended, if that is why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<i32>,
 }
 
 /// Whether trying the same again may help.
@@ -91,7 +94,7 @@ pub enum Again {
 impl Failure {
     /// Returns a failure that may pass.
     pub fn new(why: impl Into<String>) -> Self {
-        Self { why: why.into(), hint: None, again: Again::MayHelp }
+        Self { why: why.into(), hint: None, again: Again::MayHelp, exit: None }
     }
 
     /// Returns a failure that stays.

@@ -15,6 +15,7 @@ use lifeboat_model::{Classify, EntryId, ErrorKind, Hint, RunbookId, StepName, Ti
 
 use crate::entry::{Began, Entry, FORMAT, Fact, Operator, Outcome};
 use crate::journal::{Journal, JournalError};
+use crate::times::Shares;
 use crate::{Failure, Outputs, Progress, Runbook, Step, Task};
 
 /// A journal does not tell of a run of this runbook.
@@ -214,6 +215,21 @@ pub(crate) struct Stretch {
     pub(crate) is_for_person: bool,
     pub(crate) from: Timestamp,
     pub(crate) to: Option<Timestamp>,
+    pub(crate) shares: Shares,
+}
+
+/// Who works at a step, or is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Worker {
+    Actor,
+    Person,
+}
+
+impl Stretch {
+    pub(crate) fn begin(step: usize, worker: Worker, from: Timestamp) -> Self {
+        let is_for_person = worker == Worker::Person;
+        Self { step, is_for_person, from, to: None, shares: Shares::default() }
+    }
 }
 
 /// A run of a runbook.

@@ -157,12 +157,31 @@ pub enum Phase {
     Decide,
     /// Making the place ready, and what else belongs to none of the others.
     Prepare,
-    /// Getting data from tiers, writing and checking them.
+    /// Finding out what is read from where, and waiting until it can be, as for cold storage.
+    Fetch,
+    /// Reading data from tiers, writing and checking them.
     Restore,
-    /// Starting services until they are healthy; a server replays its log then.
+    /// A server replays its log before it is there again.
+    Replay,
+    /// Starting services until they are healthy; one that was restored beside replays its log then.
     Start,
     /// Asking whether it worked.
     Validate,
+}
+
+impl Phase {
+    /// Returns its name, as it is serialised.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Decide => "decide",
+            Self::Prepare => "prepare",
+            Self::Fetch => "fetch",
+            Self::Restore => "restore",
+            Self::Replay => "replay",
+            Self::Start => "start",
+            Self::Validate => "validate",
+        }
+    }
 }
 
 /// How far a step is, as the graph sees it.

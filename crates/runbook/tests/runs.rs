@@ -8,6 +8,7 @@ use std::time::Duration;
 use lifeboat_model::{Classify as _, ErrorKind, RunId, RunbookId, StepName, Timestamp};
 use lifeboat_runbook::entry::{AttemptEnding, Began, FORMAT, Found};
 use lifeboat_runbook::simulation::{self, Play, Trouble};
+use lifeboat_runbook::times::{FETCHED_MS, REPLAYED_MS};
 use lifeboat_runbook::{
     Again, Command, Condition, Decision, Entry, Fact, Failure, Graph, Input, Interruption, Mood,
     Operator, Outcome, Output, OutputKind, Outputs, Person, Phase, Refusal, Retry, Run, RunError,
@@ -327,6 +328,25 @@ fn time_is_split_and_people_are_counted_apart() {
     assert_eq!(times.standstill, Duration::from_secs(7), "a second before each entry that begins");
     assert_eq!(times.phases[&Phase::Decide], Duration::from_secs(5));
     assert_eq!(times.total, Duration::from_secs(5 + 131 + 101 + 20 + 7));
+}
+
+#[test]
+fn a_restore_says_what_of_its_time_was_fetching_and_what_replaying() {
+    let restore = Step { phase: Phase::Restore, ..step("restore", &[]) };
+    let mut told = Told::new(&runbook(vec![restore]));
+    told.start("restore", 1);
+    told.now += Duration::from_secs(99);
+    let numbers = [(FETCHED_MS, 10_000), (REPLAYED_MS, 30_000)];
+    let outputs = numbers.map(|(name, ms)| (name.to_owned(), Output::Number(ms))).into();
+    let ending = AttemptEnding::Done { outputs };
+    told.tell(Fact::Ended { step: name("restore"), ending });
+    let times = told.run.times(told.now);
+    let seconds = |phase| times.phases[&phase].as_secs();
+    assert_eq!(
+        [Phase::Fetch, Phase::Restore, Phase::Replay].map(seconds),
+        [10, 60, 30],
+        "{times:?}"
+    );
 }
 
 #[test]

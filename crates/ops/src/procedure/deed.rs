@@ -6,6 +6,7 @@
 //! and questions of other steps go on beside it. While cold storage is waited for the lock is free: restores that need
 //! none of each other wait side by side. A restore that needs another one asks only once that is done.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,29 +15,35 @@ use std::time::Duration;
 use async_trait::async_trait;
 use lifeboat_model::{
     AssetName, Cancel, CheckName, Classify, ErrorKind, EventSink, Exit, Outcome, ServiceName,
-    SiteName, StepName,
+    SiteName, StepName, Timestamp,
 };
 use lifeboat_plan::plan::check::Probe;
 use lifeboat_plan::plan::people::Channel;
-use lifeboat_plan::plan::runbook::{Action, Notice, RestoreWhat, Step as PlannedStep, Wait};
+use lifeboat_plan::plan::runbook::{
+    Action, EvidenceWhat, Notice, RestoreWhat, Step as PlannedStep, Wait,
+};
 use lifeboat_plan::plan::service::Service;
 use lifeboat_plan::value::command::Command;
 use lifeboat_plan::value::duration::Span;
 use lifeboat_plan::value::selection::Selection;
 use lifeboat_plan::value::template::UnknownName;
 use lifeboat_postgres::recovery::RecoveryTarget;
+use lifeboat_repository::restore::RestoreReport as FilesReport;
+use lifeboat_runbook::times::{FETCHED_MS, REPLAYED_MS};
 use lifeboat_runbook::{Act, Actor, Again, Failure, Occasion, Output, Outputs, Verdict};
 
 use super::Procedure;
-use super::patience::{Asked, Patience};
+use super::patience::{self, Patience};
 use super::probe::{Asker, Finding};
 use super::services::start_order;
+use super::taking;
 use super::values::Values;
-use crate::command::{CommandError, CommandLine, NO_LIMIT};
+use crate::command::{CommandError, CommandLine, NO_LIMIT, Status};
 use crate::ending::Ending;
 use crate::error::{OpsError, explain};
 use crate::point::At;
 use crate::recovery::in_place::{self, InPlaceOptions};
+use crate::recovery::sandbox::milliseconds;
 use crate::recovery::{
     self, RecoveryOptions, RecoveryReport, has_base_backups, has_base_backups_alone,
 };
@@ -49,6 +56,20 @@ const HEALTHY_WITHIN: Duration = Duration::from_mins(1);
 
 /// How often it is asked whether a service is healthy, or whether what is waited for has come.
 const ASK_EVERY: Duration = Duration::from_millis(500);
+
+/// What the names begin with by which a step that is done gives what its checks showed.
+pub(super) const SHOWN: &str = "check ";
+
+/// What checks showed.
+#[derive(Debug)]
+struct Asked {
+    /// The worst of them.
+    outcome: Outcome,
+    /// What is wrong.
+    wrong: String,
+    /// What those showed that passed; the journal keeps it.
+    shown: Outputs,
+}
 
 /// Names of this very host.
 const HERE: [&str; 4] = ["localhost", "127.0.0.1", "::1", ""];
@@ -149,16 +170,18 @@ impl Hands {
                 ),
             };
         }
-        let (outcome, message) = deed.ask_all(&step.check);
+        let Asked { outcome, wrong, mut shown } = deed.ask_all(&step.check);
         match (outcome, occasion) {
-            (Outcome::Passed, Occasion::Performed) => Verdict::Done(Outputs::new()),
+            (Outcome::Passed, Occasion::Performed) => Verdict::Done(shown),
             // What it would have given is not known; a command's output counts as empty.
-            (Outcome::Passed, Occasion::Interrupted) => match step.action {
-                Action::Run(_) => Verdict::Done(text_output("output", "")),
-                _ => Verdict::Done(Outputs::new()),
-            },
-            (Outcome::Failed, _) => Verdict::NotDone(message),
-            (Outcome::CouldNotVerify, _) => Verdict::Unclear(message),
+            (Outcome::Passed, Occasion::Interrupted) => {
+                if let Action::Run(_) = step.action {
+                    shown.extend(text_output("output", ""));
+                }
+                Verdict::Done(shown)
+            }
+            (Outcome::Failed, _) => Verdict::NotDone(wrong),
+            (Outcome::CouldNotVerify, _) => Verdict::Unclear(wrong),
         }
     }
 }
@@ -194,7 +217,7 @@ impl Deed<'_> {
                 None => Ok(Outputs::new()),
             },
             Action::Notify(notify) => self.notify(&notify.notify),
-            Action::Evidence(_) => Err(not_built("taking evidence")),
+            Action::Evidence(evidence) => self.take(&evidence.evidence),
             // People do these.
             Action::Manual(_) | Action::Approve(_) => Ok(Outputs::new()),
         }
@@ -226,17 +249,19 @@ impl Deed<'_> {
         };
         let to = what.to.as_ref().map(fill).transpose()?.map(PathBuf::from);
         let patience = Patience::begin(self.hands, &self.act.step);
-        let (mut consent, mut asked) = (Consent::Absent, Asked::Before);
+        let (begun, mut consent) = (self.hands.site.surroundings().now(), Consent::Absent);
+        let mut asked = patience::Asked::Before;
         loop {
             match self.restore_once(what, &at, to.as_deref(), consent) {
                 Err(OpsError::Thaw(ThawError::Unasked(_))) if consent == Consent::Absent => {
-                    (consent, asked) = (Consent::Given, Asked::Now);
+                    (consent, asked) = (Consent::Given, patience::Asked::Now);
                 }
                 Err(OpsError::Thaw(ThawError::Thawing(forecast))) => {
                     patience.wait(&forecast, asked, self.cancel)?;
-                    (consent, asked) = (Consent::Absent, Asked::Before);
+                    (consent, asked) = (Consent::Absent, patience::Asked::Before);
                 }
-                done => return done.map_err(|error| self.restore_failed(&error)),
+                Ok((outputs, started)) => return Ok(with_fetched(outputs, begun, started)),
+                Err(error) => return Err(self.restore_failed(&error)),
             }
         }
     }
@@ -248,7 +273,7 @@ impl Deed<'_> {
         at: &str,
         to: Option<&Path>,
         consent: Consent,
-    ) -> Result<Outputs, OpsError> {
+    ) -> Result<Brought, OpsError> {
         let _turn = self.hands.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let (to, thaw) =
             (to.map(Path::to_owned), ThawOptions { consent, ..ThawOptions::default() });
@@ -278,7 +303,7 @@ impl Deed<'_> {
         at: &str,
         to: Option<PathBuf>,
         thaw: ThawOptions,
-    ) -> Result<Outputs, OpsError> {
+    ) -> Result<Brought, OpsError> {
         let Hands { site, confirm, events, .. } = self.hands;
         let to = to.map_or(Destination::InPlace, Destination::Directory);
         let options = RestoreOptions {
@@ -295,7 +320,8 @@ impl Deed<'_> {
         }
         let mut outputs = text_output("target", &report.preview.target);
         outputs.insert("time".to_owned(), Output::Time(report.preview.capture.time));
-        Ok(outputs)
+        outputs.extend(report.files.iter().flat_map(counted));
+        Ok((outputs, report.started))
     }
 
     /// Puts a server's data directory there; the step that starts it lets it replay its log.
@@ -305,7 +331,7 @@ impl Deed<'_> {
         at: &str,
         to: PathBuf,
         thaw: ThawOptions,
-    ) -> Result<Outputs, OpsError> {
+    ) -> Result<Brought, OpsError> {
         let Hands { site, events, .. } = self.hands;
         let options = RecoveryOptions {
             fetch: self.fetch(asset),
@@ -322,7 +348,7 @@ impl Deed<'_> {
         asset: &AssetName,
         at: &str,
         thaw: ThawOptions,
-    ) -> Result<Outputs, OpsError> {
+    ) -> Result<Brought, OpsError> {
         let Hands { site, confirm, events, .. } = self.hands;
         let options = InPlaceOptions {
             confirm: Some(confirm.clone()),
@@ -354,6 +380,22 @@ impl Deed<'_> {
             },
             _ => failure,
         }
+    }
+
+    /// Takes evidence: before anything is changed, and never over what was taken before.
+    fn take(&self, what: &EvidenceWhat) -> Result<Outputs, Failure> {
+        let fill = |template| {
+            self.hands.values.fill(template, Some(self.act)).map_err(|error| unknown(&error))
+        };
+        let from = what.take.iter().map(fill).collect::<Result<Vec<_>, _>>()?;
+        let from: Vec<_> = from.into_iter().map(PathBuf::from).collect();
+        let taken = taking::take(&from, Path::new(&fill(&what.to)?), self.cancel)
+            .map_err(|error| taking_failed(&error))?;
+        let mut outputs = text_output("target", &taken.to.display().to_string());
+        outputs.extend(text_output("digest", &taken.digest));
+        outputs.extend(number("files", taken.files));
+        outputs.extend(number("bytes", taken.bytes));
+        Ok(outputs)
     }
 
     fn services(&self, selection: &Selection<ServiceName>) -> Vec<ServiceName> {
@@ -406,8 +448,7 @@ impl Deed<'_> {
     /// Asks again and again until the answer is yes.
     fn ask_until(&self, within: Duration, ask: impl Fn() -> Finding) -> Result<(), Finding> {
         let surroundings = self.hands.site.surroundings();
-        let end =
-            surroundings.now().saturating_add(within).unwrap_or(lifeboat_model::Timestamp::MAX);
+        let end = surroundings.now().saturating_add(within).unwrap_or(Timestamp::MAX);
         loop {
             let finding = ask();
             if finding.outcome == Outcome::Passed {
@@ -435,25 +476,27 @@ impl Deed<'_> {
 
     fn check(&self, names: &[CheckName]) -> Result<Outputs, Failure> {
         match self.ask_all(names) {
-            (Outcome::Passed, _) => Ok(Outputs::new()),
-            (_, message) => Err(Failure::new(message)),
+            Asked { outcome: Outcome::Passed, shown, .. } => Ok(shown),
+            asked => Err(Failure::new(asked.wrong)),
         }
     }
 
     fn wait_until(&self, names: &[CheckName], at_most: Span) -> Result<Outputs, Failure> {
+        let shown = RefCell::new(Outputs::new());
         let ask = || {
-            let (outcome, message) = self.ask_all(names);
-            Finding { outcome, message }
+            let asked = self.ask_all(names);
+            *shown.borrow_mut() = asked.shown;
+            Finding { outcome: asked.outcome, message: asked.wrong }
         };
         self.ask_until(at_most.duration(), ask).map_err(|finding| {
             Failure::new(format!("not within {at_most}: {}", finding.message))
         })?;
-        Ok(Outputs::new())
+        Ok(shown.into_inner())
     }
 
-    /// Asks checks; returns the worst outcome, and what is wrong.
-    fn ask_all(&self, names: &[CheckName]) -> (Outcome, String) {
-        let (mut worst, mut wrong) = (Outcome::Passed, Vec::new());
+    /// Asks checks.
+    fn ask_all(&self, names: &[CheckName]) -> Asked {
+        let (mut worst, mut wrong, mut shown) = (Outcome::Passed, Vec::new(), Outputs::new());
         for name in names {
             let finding = match self.hands.site.plan().checks().get(name) {
                 Some(probe) => self.asker().ask(probe),
@@ -463,11 +506,13 @@ impl Deed<'_> {
                 },
             };
             worst = worst.max(finding.outcome);
-            if finding.outcome != Outcome::Passed {
+            if finding.outcome == Outcome::Passed {
+                shown.extend(text_output(&format!("{SHOWN}{name}"), &finding.message));
+            } else {
                 wrong.push(format!("check `{name}` {}: {}", finding.outcome, finding.message));
             }
         }
-        (worst, wrong.join("; "))
+        Asked { outcome: worst, wrong: wrong.join("; "), shown }
     }
 
     fn notify(&self, notice: &Notice) -> Result<Outputs, Failure> {
@@ -494,7 +539,7 @@ fn target(at: &str) -> Result<RecoveryTarget, OpsError> {
 }
 
 /// Says where a server's data came back to, and how new they are.
-fn recovered(report: &RecoveryReport) -> Result<Outputs, OpsError> {
+fn recovered(report: &RecoveryReport) -> Result<Brought, OpsError> {
     let RecoveryReport { preview, ending, started_server, .. } = report;
     if *ending != Ending::Succeeded {
         return Err(OpsError::NotWhole { asset: preview.asset.clone(), ending: *ending });
@@ -503,7 +548,31 @@ fn recovered(report: &RecoveryReport) -> Result<Outputs, OpsError> {
     let replayed = started_server.as_ref().and_then(|server| server.last_commit);
     let time = replayed.or(preview.last_commit).unwrap_or(preview.consistent);
     outputs.insert("time".to_owned(), Output::Time(time));
-    Ok(outputs)
+    outputs.extend(counted(&report.files));
+    if let Some(server) = started_server {
+        outputs.extend(number(REPLAYED_MS, server.replayed_ms));
+        let lsn = server.replayed.map(|lsn| text_output("lsn", &lsn.to_string()));
+        outputs.extend(lsn.into_iter().flatten());
+    }
+    Ok((outputs, report.started))
+}
+
+/// What a restore gives, and when it began to read.
+type Brought = (Outputs, Timestamp);
+
+fn with_fetched(mut outputs: Outputs, begun: Timestamp, started: Timestamp) -> Outputs {
+    outputs.extend(number(FETCHED_MS, milliseconds(begun, started)));
+    outputs
+}
+
+/// Says how much came back.
+fn counted(files: &FilesReport) -> Outputs {
+    number("files", files.files).into_iter().chain(number("bytes", files.bytes)).collect()
+}
+
+fn number(name: &str, value: u64) -> Outputs {
+    let value = Output::Number(i64::try_from(value).unwrap_or(i64::MAX));
+    Outputs::from([(name.to_owned(), value)])
 }
 
 fn text_output(name: &str, text: &str) -> Outputs {
@@ -531,12 +600,26 @@ fn command_failed(error: &CommandError) -> Failure {
         _ => Again::MayHelp,
     };
     let hint = error.hint().map(|hint| hint.to_string());
-    Failure { why: explain(error), hint, again }
+    let exit = match error {
+        CommandError::Failed { status: Status::Code(code), .. } => Some(*code),
+        _ => None,
+    };
+    Failure { hint, again, exit, ..Failure::new(explain(error)) }
+}
+
+fn taking_failed(error: &taking::TakingError) -> Failure {
+    let again = match error.kind() {
+        ErrorKind::Unavailable => Again::MayHelp,
+        _ => Again::IsUseless,
+    };
+    let hint = error.hint().map(|hint| hint.to_string());
+    Failure { hint, again, ..Failure::new(explain(error)) }
 }
 
 fn failed(error: &OpsError) -> Failure {
     let is_useless = error.exit() == Exit::NotBuilt
         || matches!(error.kind(), ErrorKind::Usage | ErrorKind::Config | ErrorKind::Denied);
     let again = if is_useless { Again::IsUseless } else { Again::MayHelp };
-    Failure { why: explain(error), hint: error.hint().map(|hint| hint.to_string()), again }
+    let hint = error.hint().map(|hint| hint.to_string());
+    Failure { hint, again, ..Failure::new(explain(error)) }
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use lifeboat_model::{Cancel, StepName, Timestamp};
 use lifeboat_plan::value::duration::Span;
+use lifeboat_runbook::Failure;
 use lifeboat_runbook::step::TIMEOUT_DEFAULT;
-use lifeboat_runbook::{Again, Failure};
 
 use super::binding::timeout;
 use super::deed::Hands;
@@ -73,16 +73,15 @@ impl<'a> Patience<'a> {
         let (step, timeout) = (self.step, Span::from(self.timeout));
         let within = Span::from(forecast.within());
         let thawing = explain(&ThawError::Thawing(Box::new(forecast.clone())));
+        // Trying again at once spends the attempts and changes nothing.
         Failure {
-            why: format!(
-                "{thawing}: it takes up to {within} since they were asked for, and the step has {timeout}"
-            ),
             hint: Some(format!(
                 "come back once they can be read: `lifeboat recover retry {step}`, then `lifeboat recover --resume`; \
                  a longer `timeout` of the step waits by itself"
             )),
-            // Trying again at once spends the attempts and changes nothing.
-            again: Again::IsUseless,
+            ..Failure::lasting(format!(
+                "{thawing}: it takes up to {within} since they were asked for, and the step has {timeout}"
+            ))
         }
     }
 }

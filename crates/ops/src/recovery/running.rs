@@ -9,6 +9,7 @@ use lifeboat_postgres::recovery::start::{Progress, RestoredServer, ServerProgram
 use lifeboat_postgres::server_command::quoted;
 use serde::Serialize;
 
+use super::sandbox::milliseconds;
 use super::{Recovery, RecoveryOptions, Start};
 use crate::error::OpsError;
 use crate::wal::WalError;
@@ -25,6 +26,8 @@ pub struct Started {
     pub last_commit: Option<Timestamp>,
     /// Whether it takes changes.
     pub is_promoted: bool,
+    /// How long it took until it was there, in milliseconds.
+    pub replayed_ms: u64,
 }
 
 /// Returns the command by which the server fetches the log.
@@ -98,6 +101,7 @@ impl Recovery<'_> {
         environment: &lifeboat_postgres::ClientEnvironment,
     ) -> Result<Started, OpsError> {
         let surroundings = self.site.surroundings();
+        let begun = surroundings.now();
         self.events.emit(Event::Started { stage: Stage::Database, total: None });
         let mut note = |progress: Progress| {
             if let Some(lsn) = progress.lsn {
@@ -117,6 +121,7 @@ impl Recovery<'_> {
             replayed: progress.lsn,
             last_commit: progress.committed,
             is_promoted: progress.is_promoted,
+            replayed_ms: milliseconds(begun, surroundings.now()),
         })
     }
 }

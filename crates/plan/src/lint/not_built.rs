@@ -48,7 +48,6 @@ fn unable(inputs: &Inputs<'_>, action: &Action) -> Option<String> {
         Action::Isolate(isolate) if isolate.isolate.run.is_none() => {
             Some("lifeboat cannot cut the platform off by itself".to_owned())
         }
-        Action::Evidence(_) => Some("evidence cannot be taken".to_owned()),
         Action::Notify(notify) => {
             let is_built = |channel: Option<&Channel>| matches!(channel, Some(Channel::Command(_)));
             let via = notify.notify.via.iter();

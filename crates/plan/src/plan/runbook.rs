@@ -144,6 +144,7 @@ impl Action {
             Self::Rotate(rotate) if rotate.rotate.run.is_none() => &["note"],
             Self::Run(_) => &["output"],
             Self::Restore(_) => &["time", "target"],
+            Self::Evidence(_) => &["target", "digest"],
             _ => &[],
         }
     }

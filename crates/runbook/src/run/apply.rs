@@ -2,10 +2,11 @@
 
 use lifeboat_model::{StepName, Timestamp};
 
-use super::{Mood, Run, RunError, Stand, Stretch, UndoStand, is_act};
+use super::{Mood, Run, RunError, Stand, Stretch, UndoStand, Worker, is_act};
 use crate::entry::{AttemptEnding, Entry, Fact, Found, Outcome};
 use crate::journal::check_place;
 use crate::output::{Output, Outputs, broken_promise};
+use crate::times::Shares;
 use crate::{Again, Failure, Interruption, Task, Undo};
 
 /// Why an entry makes no sense.
@@ -106,7 +107,7 @@ impl Run {
         course.attempts = attempt;
         course.begun.get_or_insert((sequence, now));
         course.stand = Stand::Running { since: now };
-        self.stretches.push(Stretch { step: index, is_for_person: false, from: now, to: None });
+        self.stretches.push(Stretch::begin(index, Worker::Actor, now));
         Ok(())
     }
 
@@ -122,7 +123,10 @@ impl Run {
         };
         self.close(index, now);
         match ending {
-            AttemptEnding::Done { outputs } => self.done(index, outputs.clone(), now)?,
+            AttemptEnding::Done { outputs } => {
+                self.share(index, outputs);
+                self.done(index, outputs.clone(), now)?;
+            }
             AttemptEnding::Stopped => self.courses[index].stand = Stand::Interrupted,
             AttemptEnding::Failed(failure) => self.failed(index, failure, now),
         }
@@ -179,7 +183,7 @@ impl Run {
         let course = &mut self.courses[index];
         course.begun.get_or_insert((sequence, now));
         course.stand = Stand::Asked { since: now };
-        self.stretches.push(Stretch { step: index, is_for_person: true, from: now, to: None });
+        self.stretches.push(Stretch::begin(index, Worker::Person, now));
         Ok(())
     }
 
@@ -346,7 +350,7 @@ impl Run {
             return Err(format!("`{name}` is not what is undone next"));
         }
         self.courses[index].undo = UndoStand::Running;
-        self.stretches.push(Stretch { step: index, is_for_person: false, from: now, to: None });
+        self.stretches.push(Stretch::begin(index, Worker::Actor, now));
         Ok(())
     }
 
@@ -411,6 +415,14 @@ impl Run {
     fn settle(&mut self, index: usize, stand: Stand, now: Timestamp) {
         self.courses[index].stand = stand;
         self.courses[index].ended = Some(now);
+    }
+
+    /// Takes in what a step says of the stretch that it just ended.
+    fn share(&mut self, index: usize, outputs: &Outputs) {
+        let own = |stretch: &&mut Stretch| stretch.step == index;
+        if let Some(stretch) = self.stretches.iter_mut().rev().find(own) {
+            stretch.shares = Shares::of(outputs);
+        }
     }
 
     fn close(&mut self, index: usize, now: Timestamp) {

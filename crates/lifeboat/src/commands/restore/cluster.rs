@@ -207,7 +207,7 @@ pub fn write_preview(preview: &RecoveryPreview, page: &mut Page) -> fmt::Result 
 }
 
 fn write_started(started: &Started, page: &mut Page) -> fmt::Result {
-    let Started { connect, replayed, last_commit, is_promoted } = started;
+    let Started { connect, replayed, last_commit, is_promoted, .. } = started;
     let state = if *is_promoted { "takes changes" } else { "waits at its target" };
     write!(page, "the server {state}: psql '{connect}'")?;
     if let Some(lsn) = replayed {
