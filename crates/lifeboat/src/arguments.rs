@@ -104,16 +104,14 @@ const GROUPS: [(&str, &[&str]); 7] = [
             "retention",
             "wal",
             "catalog",
+            "evidence",
         ],
     ),
     ("Run by itself", &["serve", "jobs", "pause", "resume", "reload", "install", "uninstall"]),
     ("Bring back", &["restore", "query", "recover"]),
     ("Plumbing", &["repo"]),
     ("This program", &["completions", "man"]),
-    (
-        "Not built yet (exit 5)",
-        &["undelete", "drill", "incident", "forecast", "evidence", "notify"],
-    ),
+    ("Not built yet (exit 5)", &["undelete", "drill", "incident", "forecast", "notify"]),
 ];
 
 const AFTER_HELP: &str = "\

@@ -5,6 +5,7 @@ mod catalog;
 mod check;
 mod completions;
 mod diff;
+mod evidence;
 mod init;
 mod install;
 mod jobs;
@@ -75,6 +76,9 @@ pub enum Command {
     /// List, verify and rebuild the signed records of what was done
     #[command(subcommand)]
     Catalog(catalog::Catalog),
+    /// List, show and verify the signed records of recoveries, drills and restore tests
+    #[command(subcommand)]
+    Evidence(evidence::Evidence),
     /// Archive PostgreSQL's write-ahead log and have it back
     #[command(subcommand)]
     Wal(wal::Wal),
@@ -128,6 +132,7 @@ impl Command {
             Self::Key(command) => command.run(session),
             Self::Status(command) => command.run(session),
             Self::Catalog(command) => command.run(session),
+            Self::Evidence(command) => command.run(session),
             Self::Tiers(command) => command.run(session),
             Self::Wal(command) => command.run(session),
             Self::Postgres(command) => command.run(session),

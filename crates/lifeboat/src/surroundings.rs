@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use lifeboat_model::{Cancel, Clock, SiteName};
 use lifeboat_ops::Surroundings;
+use lifeboat_ops::procedure::people::login_of;
 use nix::unistd::{Uid, User, gethostname};
 use tokio::runtime::Handle;
 
@@ -135,8 +136,13 @@ pub fn username() -> String {
 }
 
 /// Returns who became the user that this process runs as, if `sudo` says so.
-pub fn behind_sudo() -> Option<String> {
+fn behind_sudo() -> Option<String> {
     env::var("SUDO_USER").ok()
+}
+
+/// Returns the login of whoever runs this process, by which others know them.
+pub fn login() -> String {
+    login_of(&username(), behind_sudo().as_deref())
 }
 
 /// Returns what this host calls itself.

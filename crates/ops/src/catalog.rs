@@ -358,8 +358,14 @@ impl Catalog {
     ///
     /// A tier lacks what another tier has or this host knows, but for what it is still to be sent.
     pub fn verify(&self, tiers: &[NamedTier]) -> Result<CatalogReport, CatalogError> {
+        Ok(self.look(tiers)?.report)
+    }
+
+    /// Verifies like [`Self::verify`], and returns the records as well.
+    pub(crate) fn look(&self, tiers: &[NamedTier]) -> Result<Looked, CatalogError> {
         let mut report = CatalogReport::default();
-        let mut all: HashSet<_> = self.view.all()?.iter().map(Record::id).collect();
+        let known = self.view.all()?;
+        let mut all: HashSet<_> = known.iter().map(Record::id).collect();
         let mut shelves = Vec::new();
         for (tier, found) in tiers.iter().zip(self.read_all(tiers, &HashSet::new())) {
             let found = match found {
@@ -374,20 +380,33 @@ impl Catalog {
             report.flaws.extend(found.flaws);
             let Audited { accepted, flaws } = audit(&self.site, &self.keys.verifier, found.records);
             report.flaws.extend(flaws);
-            let there: HashSet<_> = accepted.iter().map(Record::id).collect();
-            all.extend(there.iter().copied());
-            shelves.push((name, there));
+            all.extend(accepted.iter().map(Record::id));
+            shelves.push((name, accepted));
         }
         let outbox: HashSet<_> = self.outbox()?.iter().map(Record::id).collect();
-        for (tier, there) in shelves {
+        for (tier, there) in &shelves {
+            let there: HashSet<_> = there.iter().map(Record::id).collect();
             let records = all.difference(&there).filter(|id| !outbox.contains(id)).count();
             if records > 0 {
-                report.flaws.insert(Flaw::Behind { tier, records });
+                report.flaws.insert(Flaw::Behind { tier: tier.clone(), records });
             }
         }
         report.records = all.len();
-        Ok(report)
+        Ok(Looked { report, known, shelves, outbox })
     }
+}
+
+/// What there is of a catalog, here and on each tier.
+#[derive(Debug)]
+pub(crate) struct Looked {
+    /// What should not be.
+    pub(crate) report: CatalogReport,
+    /// What this host knows.
+    pub(crate) known: Vec<Record>,
+    /// What each tier that could be read has.
+    pub(crate) shelves: Vec<(TierName, Vec<Record>)>,
+    /// What is still to be sent.
+    pub(crate) outbox: HashSet<lifeboat_model::RecordId>,
 }
 
 /// Reads the records of a site from one tier, without a state directory: those whose signatures
@@ -418,4 +437,4 @@ fn outgoing_name(record: &Record) -> String {
 #[cfg(test)]
 mod million;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

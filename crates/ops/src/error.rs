@@ -227,6 +227,14 @@ pub enum OpsError {
         /// Where it would be.
         address: String,
     },
+    /// A tier that was named cannot be read.
+    #[error("tier `{tier}` cannot be read: {}", trouble.message)]
+    TierUnread {
+        /// Which tier.
+        tier: TierName,
+        /// What is wrong with it.
+        trouble: Trouble,
+    },
     /// Nothing on the tiers fits.
     #[error("no tier that can be read holds `{asset}` {when}")]
     NoPoint {
@@ -459,7 +467,7 @@ impl Classify for OpsError {
             | Self::Differs { .. }
             | Self::Unreadable { .. } => ErrorKind::Corrupt,
             Self::Cancelled(_) => ErrorKind::Cancelled,
-            Self::LogTier { .. } => ErrorKind::Unavailable,
+            Self::LogTier { .. } | Self::TierUnread { .. } => ErrorKind::Unavailable,
             Self::NotWhole { .. } => ErrorKind::Incomplete,
             _ => ErrorKind::NotFound,
         }

@@ -10,6 +10,7 @@ pub mod command;
 pub mod daemon;
 pub mod ending;
 pub mod error;
+pub mod evidence;
 pub mod holdings;
 pub mod jobs;
 pub mod key;

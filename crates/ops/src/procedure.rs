@@ -11,7 +11,7 @@
 
 mod binding;
 pub mod conduct;
-mod deed;
+pub(crate) mod deed;
 mod error;
 mod journal_file;
 pub mod outlook;

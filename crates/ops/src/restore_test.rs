@@ -37,6 +37,7 @@ mod seed;
 mod within;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::PathBuf;
 
 use lifeboat_model::{
@@ -56,6 +57,8 @@ use crate::catalog::body::{
 };
 use crate::ending::Ending;
 use crate::error::{OpsError, Trouble, explain};
+use crate::evidence::document::{LookedFor, Teardown};
+use crate::evidence::{self, EvidenceOf, TestedRestore};
 use crate::recovery::sandbox::{Demand, milliseconds};
 use crate::wire::Site;
 use crate::wire::open::{NewTiers, OpenSite};
@@ -72,6 +75,37 @@ pub enum Control {
     BySeed,
     /// It is.
     Yes,
+}
+
+/// What set a test off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trigger {
+    /// The plan's schedule.
+    Schedule,
+    /// A person, by login.
+    Person(String),
+    /// A program that does not say.
+    Program,
+}
+
+impl Trigger {
+    /// Returns the person, if it was one.
+    pub fn operator(&self) -> Option<String> {
+        match self {
+            Self::Person(login) => Some(login.clone()),
+            Self::Schedule | Self::Program => None,
+        }
+    }
+}
+
+impl fmt::Display for Trigger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Schedule => f.write_str("the plan's schedule"),
+            Self::Person(login) => write!(f, "run by {login}"),
+            Self::Program => f.write_str("not told"),
+        }
+    }
 }
 
 /// Which test is run, and how.
@@ -93,6 +127,8 @@ pub struct RestoreTestOptions {
     pub demand: Demand,
     /// This program's file.
     pub own_program: PathBuf,
+    /// What set it off.
+    pub trigger: Trigger,
 }
 
 impl RestoreTestOptions {
@@ -107,6 +143,7 @@ impl RestoreTestOptions {
             scratch: None,
             demand: Demand::WhatCanBeHad,
             own_program,
+            trigger: Trigger::Program,
         }
     }
 }
@@ -165,7 +202,7 @@ pub fn restore_test(
     let job = site.new_job();
     let mut run = Run::new(site, options, plans, (events, cancel));
     let done = run.carry_out();
-    run.tear_down();
+    let teardown = run.tear_down();
     let ending = match &done {
         Err(error) => Trouble::of(error).ending,
         Ok(()) => Ending::Succeeded,
@@ -175,14 +212,14 @@ pub fn restore_test(
         (Ending::Cancelled, _) => Ending::Cancelled,
         (_, outcome) => Ending::of(outcome),
     };
-    record(site, &tested, ending, events)?;
+    record(site, (&tested, &teardown, &options.trigger), ending, events)?;
     Ok(RestoreTestReport { tested, ending })
 }
 
 /// Writes down what came of it; also of a test that was cancelled.
 fn record(
     site: &Site,
-    tested: &RestoreTested,
+    (tested, teardown, trigger): (&RestoreTested, &Teardown, &Trigger),
     ending: Ending,
     events: &dyn EventSink,
 ) -> Result<(), OpsError> {
@@ -191,6 +228,10 @@ fn record(
     let assets = tested.assets.iter().map(|tested| tested.asset.clone()).collect();
     let (job, command) = (tested.job, "test".to_owned());
     open.record(Body::JobStarted(JobStarted { job, command, assets }))?;
+    let (plan, host) = (site.plan(), site.surroundings().hostname.as_str());
+    let proof = TestedRestore { plan, tested, trigger, host, teardown };
+    // First, as its teardown is known to nobody later; a kill right after leaves a test that runs anew.
+    evidence::keep(open.catalog(), &EvidenceOf::RestoreTest(&proof))?;
     open.record(Body::RestoreTested(tested.clone()))?;
     open.record(Body::JobEnded(JobEnded { job, ending }))?;
     open.deliver()?;
@@ -337,16 +378,36 @@ impl<'a> Run<'a> {
         assets.chain(checks).chain(control).max().unwrap_or(Outcome::CouldNotVerify)
     }
 
-    /// Removes everything; what cannot be removed is said, and tried again by the next test.
-    fn tear_down(&mut self) {
+    /// Removes everything, and looks whether it is gone; what cannot be removed is said, and tried again by the next test.
+    fn tear_down(&mut self) -> Teardown {
         let begun = self.now();
-        let mut left = Vec::new();
+        let (mut servers, mut files) = (Vec::new(), Vec::new());
+        let ended = self.restored.len();
         for restored in self.restored.drain(..) {
-            left.extend(restored.remove().err());
+            servers.extend(restored.remove().err().map(|error| explain(&error)));
         }
-        left.extend(self.ground.take().and_then(|ground| ground.remove().err()));
-        self.left = left.first().map(|error| explain(error));
-        self.phases.add(TestPhase::Teardown, milliseconds(begun, self.now()));
+        let ground = self.ground.take();
+        let place = ground.as_ref().map(Ground::files);
+        let removed = ground.map(Ground::remove).and_then(Result::err);
+        let left = place.filter(|place| place.symlink_metadata().is_ok());
+        files.extend(left.map(|place| place.display().to_string()));
+        let trouble = servers.first().cloned().or(removed.map(|error| explain(&error)));
+        self.left.clone_from(&trouble);
+        let time = self.now();
+        self.phases.add(TestPhase::Teardown, milliseconds(begun, time));
+        let is_clean = trouble.is_none() && files.is_empty();
+        Teardown {
+            outcome: if is_clean { Outcome::Passed } else { Outcome::Failed },
+            time,
+            looked_for: vec![
+                LookedFor {
+                    what: format!("servers and directories of {ended} assets"),
+                    left: servers,
+                },
+                LookedFor { what: "the directory of the test".to_owned(), left: files },
+            ],
+            trouble,
+        }
     }
 
     fn into_record(self, job: JobId, error: Option<OpsError>) -> RestoreTested {

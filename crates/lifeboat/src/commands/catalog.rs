@@ -191,6 +191,10 @@ fn about(body: &Body) -> String {
         Body::RecoveryEnded(ended) => {
             format!("{} {}: {}", ended.scenario, ended.run, ended.outcome)
         }
+        Body::Evidence(evidence) => {
+            let facts = &evidence.facts;
+            format!("{} {} {}: {}", facts.of.name(), facts.subject, facts.run, facts.outcome)
+        }
         Body::SnapshotsMissing(missing) => {
             format!("{} on {}", missing.snapshots.len(), missing.tier)
         }

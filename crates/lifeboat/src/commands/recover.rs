@@ -15,7 +15,6 @@ use lifeboat_ops::Site;
 use lifeboat_ops::point::At;
 use lifeboat_ops::procedure::conduct::{Conduct, Declaration};
 use lifeboat_ops::procedure::outlook::look_ahead;
-use lifeboat_ops::procedure::people::login_of;
 use lifeboat_ops::procedure::report::{RunReport, RunState, StepReport};
 use lifeboat_ops::procedure::values::Target;
 use lifeboat_ops::procedure::{Procedure, conduct};
@@ -26,6 +25,7 @@ use serde::Serialize;
 use self::lines::Lines;
 use self::outlook::Ahead;
 use self::tell::Tell;
+use super::evidence::times::{write_estimates, write_objectives};
 use crate::failure::{CommandError, Failure};
 use crate::prompt::Terminal;
 use crate::render::{Answer, Cell, Page, Sort, Table, Tone, time};
@@ -103,7 +103,16 @@ impl Answer for Shown {
             write_asked(step, page)?;
         }
         write_state(report, page)?;
-        write_times(report, page)
+        write_times(report, page)?;
+        write_objectives(&report.objectives, page)?;
+        write_estimates(&report.estimates, page)?;
+        match &report.evidence {
+            Some(record) => writeln!(page, "\nevidence: `lifeboat evidence show {record}`"),
+            None if report.outcome.is_some() => {
+                writeln!(page, "\nno evidence is kept yet: `lifeboat evidence collect`")
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -194,7 +203,9 @@ const fn phase_word(phase: lifeboat_runbook::Phase) -> &'static str {
     match phase {
         Phase::Decide => "deciding",
         Phase::Prepare => "preparing",
+        Phase::Fetch => "fetching",
         Phase::Restore => "restoring",
+        Phase::Replay => "replaying",
         Phase::Start => "starting",
         Phase::Validate => "validating",
     }
@@ -277,7 +288,7 @@ fn drive(conduct: &Conduct, session: &Session) -> Result<Exit, Failure> {
 
 /// Returns who runs this process.
 fn operator() -> Operator {
-    let login = login_of(&surroundings::username(), surroundings::behind_sudo().as_deref());
+    let login = surroundings::login();
     let (host, process) = (surroundings::hostname(), std::process::id());
     Operator { login, host, process }
 }

@@ -10,7 +10,7 @@ use lifeboat_ops::ending::Ending;
 use lifeboat_ops::recovery::sandbox::Demand;
 use lifeboat_ops::recovery::verified::CheckResult;
 use lifeboat_ops::restore_test::{
-    Control, RestoreTestOptions, RestoreTestReport, RestoreTestsReport, Seed, restore_test,
+    Control, RestoreTestOptions, RestoreTestReport, RestoreTestsReport, Seed, Trigger, restore_test,
 };
 use lifeboat_plan::value::instant::PointInTime;
 use lifeboat_postgres::enclosure::Isolation;
@@ -89,6 +89,7 @@ impl Test {
                 tier: self.tier.clone(),
                 scratch: scratch.clone(),
                 demand: if self.weak_isolation { Demand::WhatCanBeHad } else { Demand::Namespaces },
+                trigger: Trigger::Person(surroundings::login()),
                 ..RestoreTestOptions::of_plan(name.clone(), own_program.clone())
             };
             let report = restore_test(&site, &options, &*events, &session.cancel)?;

@@ -25,8 +25,6 @@ pub enum Unbuilt {
     Incident(Anything),
     /// Predict when tiers are full and what they will cost
     Forecast(Anything),
-    /// Show and verify signed statements of drills and restore tests
-    Evidence(Anything),
     /// Send a notification through the channels of the plan
     Notify(Anything),
 }
@@ -39,7 +37,6 @@ impl Unbuilt {
             Self::Drill(_) => ("drill", "drills of whole scenarios"),
             Self::Incident(_) => ("incident", "incidents and escalation"),
             Self::Forecast(_) => ("forecast", "forecasts of growth and costs"),
-            Self::Evidence(_) => ("evidence", "signed evidence of drills"),
             Self::Notify(_) => ("notify", "notifications"),
         };
         CommandError::NotBuilt { command, feature }

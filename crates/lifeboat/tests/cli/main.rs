@@ -12,6 +12,7 @@ mod daemon;
 mod damage;
 mod debian;
 mod environment;
+mod evidence;
 mod hints;
 mod inspect;
 mod journey;

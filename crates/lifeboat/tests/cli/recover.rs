@@ -13,8 +13,8 @@ use crate::environment::Environment;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A site with some files, two services that are files too, and one scenario.
-struct Site {
-    environment: Environment,
+pub struct Site {
+    pub environment: Environment,
     runbook: String,
 }
 
@@ -56,12 +56,12 @@ rpo = "24h"
 "#;
 
 impl Site {
-    fn new(runbook: &str) -> Self {
+    pub fn new(runbook: &str) -> Self {
         Self::with(runbook, &[], "")
     }
 
     /// A site with more assets, and more sections in its plan.
-    fn with(runbook: &str, more: &[&str], more_sections: &str) -> Self {
+    pub fn with(runbook: &str, more: &[&str], more_sections: &str) -> Self {
         let environment = Environment::new();
         environment.write("media/one.txt", "one");
         let media = format!("media={}", environment.path("media").display());
@@ -87,7 +87,7 @@ impl Site {
         site
     }
 
-    fn lose(&self) {
+    pub fn lose(&self) {
         fs::remove_dir_all(self.environment.path("media")).unwrap();
         for service in ["shop", "front"] {
             self.environment.write(service, "");
@@ -116,12 +116,12 @@ impl Site {
         }
     }
 
-    fn recover(&self) -> Child {
+    pub fn recover(&self) -> Child {
         self.environment.start(["recover", "loss", "--confirm", "shop"])
     }
 }
 
-fn ended(child: Child) -> (i32, String) {
+pub fn ended(child: Child) -> (i32, String) {
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let talk = String::from_utf8_lossy(&output.stderr).into_owned();

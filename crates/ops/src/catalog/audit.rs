@@ -164,8 +164,18 @@ fn enrolled_key(site: &SiteName, root: &Verifier, record: &Record) -> Option<Ver
     let Body::Enrolment(Enrolment { public_key, attestation, .. }) = record.body() else {
         return None;
     };
+    attested_key(site, root, record.header().writer, (public_key, attestation))
+}
+
+/// Returns a writer's key, if the root key signed that it is.
+pub(crate) fn attested_key(
+    site: &SiteName,
+    root: &Verifier,
+    writer: WriterId,
+    (public_key, attestation): (&str, &str),
+) -> Option<Verifier> {
     let signature = Signature::from_slice(&BASE64.decode(attestation).ok()?).ok()?;
-    let text = attestation_text(site.as_str(), record.header().writer, public_key);
+    let text = attestation_text(site.as_str(), writer, public_key);
     root.verifies(&text, &signature).then(|| public_key.parse().ok()).flatten()
 }
 

@@ -13,6 +13,7 @@ use lifeboat_runbook::Phase;
 use serde::{Deserialize, Serialize};
 
 use crate::ending::{Ending, StageOutcome};
+use crate::evidence::document::Evidence;
 use crate::recovery::verified::CheckResult;
 
 /// The kind-specific part of a record.
@@ -45,6 +46,8 @@ pub enum Body {
     RestoreTested(RestoreTested),
     /// A recovery is over.
     RecoveryEnded(RecoveryEnded),
+    /// What a recovery, a drill or a restore test proves.
+    Evidence(Box<Evidence>),
     /// Snapshots that were on a tier are no longer there.
     SnapshotsMissing(SnapshotsMissing),
     /// It was decided that snapshots go from a tier.
@@ -74,6 +77,7 @@ impl Body {
             Self::RestoreVerified(_) => "restore-verified",
             Self::RestoreTested(_) => "restore-tested",
             Self::RecoveryEnded(_) => "recovery-ended",
+            Self::Evidence(_) => "evidence",
             Self::SnapshotsMissing(_) => "snapshots-missing",
             Self::RetentionDecided(_) => "retention-decided",
             Self::RetentionDone(_) => "retention-done",

@@ -18,16 +18,16 @@ use crate::ending::Ending;
 use crate::state::State;
 
 /// A host with a state directory of its own, and the tiers that it shares with others.
-struct Host {
+pub(crate) struct Host {
     _directory: tempfile::TempDir,
-    runtime: Runtime,
-    surroundings: Surroundings,
-    key: RecoveryKey,
-    site: SiteName,
+    pub(crate) runtime: Runtime,
+    pub(crate) surroundings: Surroundings,
+    pub(crate) key: RecoveryKey,
+    pub(crate) site: SiteName,
 }
 
 impl Host {
-    fn new(key: &RecoveryKey, site: &str) -> Self {
+    pub(crate) fn new(key: &RecoveryKey, site: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let runtime = Runtime::new().unwrap();
         let surroundings = Surroundings {
@@ -50,7 +50,7 @@ impl Host {
         Catalog::open(lock, self.site.clone(), keys, &self.surroundings).unwrap()
     }
 
-    fn enrolled(&self) -> Catalog {
+    pub(crate) fn enrolled(&self) -> Catalog {
         let catalog = self.open();
         catalog.enrol(&self.key.root_key(), "web-1", None).unwrap();
         catalog
@@ -62,7 +62,7 @@ impl Host {
     }
 }
 
-fn tier(name: &str, tier: &Arc<MemoryTier>) -> NamedTier {
+pub(crate) fn tier(name: &str, tier: &Arc<MemoryTier>) -> NamedTier {
     NamedTier { name: name.parse().unwrap(), tier: Arc::<MemoryTier>::clone(tier) }
 }
 

@@ -297,6 +297,14 @@ impl View {
         Ok(self.records(sql, [writer.to_string()])?.pop())
     }
 
+    /// Returns what a writer wrote of a kind, the newest first.
+    pub fn of_writer(&self, writer: WriterId, kind: &str) -> Result<Vec<Record>, ViewError> {
+        self.records(
+            "SELECT plaintext FROM records WHERE kind = ?1 AND writer = ?2 ORDER BY sequence DESC",
+            params![kind, writer.to_string()],
+        )
+    }
+
     /// Returns the names of all records.
     pub(super) fn names(&self) -> Result<HashSet<RecordName>, ViewError> {
         let rows: Vec<(String, i64, String)> =

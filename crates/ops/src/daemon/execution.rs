@@ -18,7 +18,7 @@ use crate::ending::{Ending, StageOutcome};
 use crate::error::{OpsError, explain};
 use crate::jobs::{Job, Work};
 use crate::proof;
-use crate::restore_test::{RestoreTestOptions, restore_test};
+use crate::restore_test::{RestoreTestOptions, Trigger, restore_test};
 use crate::retention::{Purpose, RetentionOptions, retention};
 use crate::schedule::Task;
 use crate::state::StateError;
@@ -160,7 +160,11 @@ fn run(
         Task::Delivery => deliver(site, events, cancel),
         Task::RestoreTest(name) => {
             let own_program = PathBuf::from(&site.call().program);
-            let options = RestoreTestOptions::of_plan(name.clone(), own_program);
+            let trigger = Trigger::Schedule;
+            let options = RestoreTestOptions {
+                trigger,
+                ..RestoreTestOptions::of_plan(name.clone(), own_program)
+            };
             let report = restore_test(site, &options, events, cancel)?;
             let why = proof::why(&report.tested);
             Ok(Finished::of_report(report.ending, report.ending.exit(), Some(why), &report))

@@ -14,25 +14,27 @@ use lifeboat_runbook::{
 use super::deed::Hands;
 use super::journal_file::JournalFile;
 use super::outlook::{Outlook, rto};
-use super::report::{RunReport, milliseconds, report};
+use super::report::{RunReport, report};
 use super::runs::{Driver, KnownRun, Runs};
 use super::values::{Target, Values};
 use super::{Procedure, ProcedureError};
-use crate::catalog::body::{Body, RecoveryEnded};
-use crate::error::OpsError;
+use crate::evidence::collect::collect;
 use crate::surroundings::uuid_v7;
 use crate::wire::Site;
-use crate::wire::open::{NewTiers, OpenSite};
 
 // What a run is declared with, by which it is carried on by any process.
 pub(super) const SCENARIO: &str = "scenario";
 const SITE: &str = "site";
-pub(super) const POINT: &str = "point";
-const POINT_TIME: &str = "point-time";
+pub(crate) const POINT: &str = "point";
+pub(crate) const POINT_TIME: &str = "point-time";
 const OLDER: &str = "older-point";
-const HOST: &str = "host";
+pub(crate) const HOST: &str = "host";
 const DIRECTORY: &str = "directory";
-const DECLARED_BY: &str = "declared-by";
+pub(crate) const DECLARED_BY: &str = "declared-by";
+/// Newer points that were not taken, as JSON.
+pub(crate) const REJECTED: &str = "rejected-points";
+/// Why a runbook runs; a recovery, if absent.
+pub(crate) const KIND_OF_RUN: &str = "kind";
 
 /// What a run is declared with.
 #[derive(Debug)]
@@ -91,6 +93,7 @@ impl Conduct {
             (HOST, Some(target.host.clone())),
             (DIRECTORY, target.directory.clone()),
             (DECLARED_BY, Some(self.operator.login.clone())),
+            (REJECTED, serde_json::to_string(&outlook.rejected).ok()),
         ];
         let about = about.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
         let (runbook, declared) = (procedure.runbook().id, *declared);
@@ -128,8 +131,8 @@ impl Conduct {
         let executor = Executor::new(run, &journal, &hands, (clock, cancel), witness);
         let driven = surroundings.runtime.block_on(executor.drive(self.operator.clone()));
         let (run, halt) = driven?;
-        if let Halt::Finished(outcome) = halt {
-            self.record(&procedure, &run, outcome, (&**events, cancel));
+        if let Halt::Finished(_) = halt {
+            self.record(&**events, cancel);
         }
         Ok(report(&self.site, &procedure, &run, None))
     }
@@ -174,46 +177,24 @@ impl Conduct {
         })
     }
 
-    /// Records in the catalog how a run ended. A platform that is back must not count as lost since a tier is
-    /// not: what fails here is told, and the journal is kept.
-    fn record(
-        &self,
-        procedure: &Procedure,
-        run: &Run,
-        outcome: Outcome,
-        (events, cancel): (&dyn EventSink, &Cancel),
-    ) {
-        let times = run.times(self.now());
-        let body = Body::RecoveryEnded(RecoveryEnded {
-            run: run.began().run,
-            scenario: procedure.name().clone(),
-            runbook: run.began().runbook,
-            point: run.began().about.get(POINT_TIME).and_then(|time| time.parse().ok()),
-            outcome,
-            declared: run.declared(),
-            journal: run.last(),
-            entries: run.count(),
-            total_ms: milliseconds(times.total),
-            phases_ms: times.phases.iter().map(|(p, time)| (*p, milliseconds(*time))).collect(),
-            people_ms: milliseconds(times.people),
-            standstill_ms: milliseconds(times.standstill),
-            rto_ms: rto(&self.site, procedure).map(milliseconds),
-        });
-        let recorded = || -> Result<(), OpsError> {
-            let tiers = self.site.plan().tiers().keys().cloned().collect();
-            let open = OpenSite::open(&self.site, &tiers, NewTiers::Leave, events, cancel)?;
-            open.record(body)?;
-            open.deliver()?;
-            Ok(())
-        };
-        if let Err(error) = recorded() {
-            let error: &dyn std::error::Error = &error;
-            tracing::warn!(error, run = %run.began().run, "The catalog does not know of this recovery.");
+    /// Records in the catalog how runs ended, and what they prove. A platform that is back must not count as lost since a
+    /// tier is not: what fails here is told, the journal is kept, and the next run or `evidence collect` makes up for it.
+    fn record(&self, events: &dyn EventSink, cancel: &Cancel) {
+        match collect(&self.site, events, cancel) {
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, "The catalog does not know of this recovery yet.");
+            }
+            Ok(collected) => {
+                for (run, why) in collected.troubles {
+                    tracing::warn!(%run, why, "No evidence of a run could be kept.");
+                }
+            }
         }
     }
 }
 
-fn load(
+pub(crate) fn load(
     site: &Site,
     known: &KnownRun,
     journal: &JournalFile,

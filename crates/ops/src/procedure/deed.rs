@@ -58,7 +58,10 @@ const HEALTHY_WITHIN: Duration = Duration::from_mins(1);
 const ASK_EVERY: Duration = Duration::from_millis(500);
 
 /// What the names begin with by which a step that is done gives what its checks showed.
-pub(super) const SHOWN: &str = "check ";
+pub(crate) const SHOWN: &str = "check ";
+
+/// What the names begin with by which a step tells when a service that it started was found healthy.
+pub(crate) const HEALTHY: &str = "healthy ";
 
 /// What checks showed.
 #[derive(Debug)]
@@ -413,11 +416,13 @@ impl Deed<'_> {
     /// Starts services one after the other, each once those before it are healthy. One that is healthy
     /// already is left as it is.
     fn start(&self, selection: &Selection<ServiceName>) -> Result<Outputs, Failure> {
+        let mut healthy = Outputs::new();
         for name in self.services(selection) {
             let service = self.service(&name)?;
             if let Some(health) = &service.health
                 && self.asker().ask(health).outcome == Outcome::Passed
             {
+                healthy.insert(format!("{HEALTHY}{name}"), self.time());
                 continue;
             }
             if let Some(start) = &service.start {
@@ -425,9 +430,14 @@ impl Deed<'_> {
             }
             if let Some(health) = &service.health {
                 self.wait_for_health(&name, health)?;
+                healthy.insert(format!("{HEALTHY}{name}"), self.time());
             }
         }
-        Ok(Outputs::new())
+        Ok(healthy)
+    }
+
+    fn time(&self) -> Output {
+        Output::Time(self.hands.site.surroundings().now())
     }
 
     fn wait_for_health(&self, name: &ServiceName, health: &Probe) -> Result<(), Failure> {

@@ -14,7 +14,7 @@ use lifeboat_plan::value::duration::Span;
 use lifeboat_postgres::recovery::RecoveryTarget;
 use lifeboat_runbook::entry::AttemptEnding;
 use lifeboat_runbook::{Entry, Fact};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::report::milliseconds;
 use super::runs::Runs;
@@ -80,7 +80,7 @@ pub struct ChosenPoint {
 }
 
 /// A point that was not chosen.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RejectedPoint {
     /// Its name.
     pub name: String,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lifeboat_model::{Exit, RunId, ScenarioName, SiteName, StepName, Timestamp};
+use lifeboat_model::{Exit, RecordId, RunId, ScenarioName, SiteName, StepName, Timestamp};
 use lifeboat_plan::plan::runbook::Action;
 use lifeboat_runbook::{Mood, Outcome, Run, Stand, Task, Times, UndoStand};
 use serde::Serialize;
@@ -12,6 +12,9 @@ use super::Procedure;
 use super::conduct::POINT;
 use super::outlook::rto;
 use super::values::Values;
+use crate::evidence::collect::of_run;
+use crate::evidence::document::{EstimateKept, ObjectiveKept};
+use crate::evidence::measure::{estimates, objectives};
 use crate::wire::Site;
 
 /// The version of [`RunReport`] as JSON.
@@ -48,6 +51,12 @@ pub struct RunReport {
     pub times: TimesReport,
     /// How long it may take, in milliseconds.
     pub rto_ms: Option<u64>,
+    /// What the plan allows of scenario, classes and assets, with what was measured; once it is over.
+    pub objectives: Vec<ObjectiveKept>,
+    /// What the plan thought, with what was measured; once it is over.
+    pub estimates: Vec<EstimateKept>,
+    /// The record that proves it, once it is over.
+    pub evidence: Option<RecordId>,
 }
 
 /// Where a run is.
@@ -161,7 +170,15 @@ pub fn report(site: &Site, procedure: &Procedure, run: &Run, driver: Option<Stri
         steps: steps.collect(),
         times: run.times(now).into(),
         rto_ms: rto(site, procedure).map(milliseconds),
+        objectives: outcome.map_or_else(Vec::new, |_| objectives(site.plan(), procedure, run)),
+        estimates: outcome.map_or_else(Vec::new, |_| estimates(procedure, run)),
+        evidence: outcome.and_then(|_| evidence_of(site, run)),
     }
+}
+
+fn evidence_of(site: &Site, run: &Run) -> Option<RecordId> {
+    // Whoever asks how a run stands wants to know that, also where the catalog's view cannot be read.
+    of_run(site, run.began().run).ok().flatten().map(|record| record.id())
 }
 
 fn state(run: &Run, now: Timestamp) -> RunState {
@@ -237,7 +254,7 @@ fn step_report(
     })
 }
 
-const fn stand(stand: &Stand, undo: &UndoStand) -> &'static str {
+pub(crate) const fn stand(stand: &Stand, undo: &UndoStand) -> &'static str {
     match (undo, stand) {
         (UndoStand::Running, _) => "being undone",
         (UndoStand::Failed(_), _) => "undo failed",
@@ -272,6 +289,6 @@ fn commands(name: &StepName, stand: &Stand, undo: &UndoStand, task: &Task) -> Ve
     }
 }
 
-pub(super) fn milliseconds(duration: Duration) -> u64 {
+pub(crate) fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

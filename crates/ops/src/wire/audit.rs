@@ -3,10 +3,12 @@
 //! Opening a site for a command that writes brings every tier up to date first, and so would put
 //! back whatever somebody removed. Whoever asks whether something was removed must look before.
 
-use lifeboat_model::Cancel;
+use std::collections::BTreeSet;
+
+use lifeboat_model::{Cancel, TierName};
 
 use super::{Reached, Site};
-use crate::catalog::{Catalog, CatalogKeys, CatalogReport, TierSync};
+use crate::catalog::{Catalog, CatalogKeys, CatalogReport, Looked, TierSync};
 use crate::error::OpsError;
 use crate::state::State;
 
@@ -14,13 +16,23 @@ use crate::state::State;
 ///
 /// Changes nothing on a tier. A tier that could not be looked at is in the report with its reason.
 pub fn verify_catalog(site: &Site, cancel: &Cancel) -> Result<CatalogReport, OpsError> {
+    let tiers = site.plan().tiers().keys().cloned().collect();
+    Ok(look_at_catalog(site, &tiers, cancel)?.report)
+}
+
+/// Reads every record of some tiers of the plan, and of this host.
+pub(crate) fn look_at_catalog(
+    site: &Site,
+    tiers: &BTreeSet<TierName>,
+    cancel: &Cancel,
+) -> Result<Looked, OpsError> {
     let key = site.recovery_key(cancel)?;
     let surroundings = site.surroundings();
     let lock = State::open(&surroundings.state_directory)?.lock()?;
     let keys = CatalogKeys::from(&key);
     let catalog = Catalog::open(lock, site.name().clone(), keys, surroundings)?;
     let (mut ready, mut unseen) = (Vec::new(), Vec::new());
-    for name in site.plan().tiers().keys() {
+    for name in tiers {
         let reason = match site.reach(name) {
             Reached::Ready(tier) => {
                 ready.push(tier);
@@ -31,7 +43,7 @@ pub fn verify_catalog(site: &Site, cancel: &Cancel) -> Result<CatalogReport, Ops
         };
         unseen.push(TierSync { tier: name.clone(), read: 0, put: 0, error: Some(reason) });
     }
-    let mut report = catalog.verify(&ready)?;
-    report.tiers.extend(unseen);
-    Ok(report)
+    let mut looked = catalog.look(&ready)?;
+    looked.report.tiers.extend(unseen);
+    Ok(looked)
 }

@@ -255,6 +255,7 @@ const fn job_of(body: &Body) -> Option<JobId> {
         | Body::KeyConfirmed(_)
         | Body::TierAdopted(_)
         | Body::RecoveryEnded(_)
+        | Body::Evidence(_)
         | Body::SnapshotsMissing(_) => None,
     }
 }
@@ -339,6 +340,7 @@ fn subjects_of(body: &Body) -> Vec<Subject<'_>> {
             let good = body.outcome == lifeboat_runbook::Outcome::Succeeded;
             vec![Subject::new(None, None, good)]
         }
+        Body::Evidence(body) => vec![Subject::new(None, None, body.facts.outcome)],
         Body::RetentionHeld(_)
         | Body::RetentionReleased(_)
         | Body::Enrolment(_)
