@@ -13,8 +13,13 @@
 //! what the tiers lack; the same happens when a tier was down. A host that is lost with records
 //! in its outbox loses exactly those: nothing on a tier refers to them.
 //!
+//! Several may have the catalog open at the same time with clones of one lock. Each writes alone: the head of
+//! the chain is read and followed while nobody else does. A record that was kept and did not come into the view, as on a
+//! full disk, is taken in before the next one is written.
+//!
 //! # Invariants
 //!
+//! - One writer's records form one chain, however many write in its name at the same time.
 //! - The view holds only records whose signature is an enrolled writer's.
 //! - The outbox holds every own record that may be missing on a reachable tier.
 //! - No record on a tier is ever replaced.
@@ -28,7 +33,7 @@ pub mod view;
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -45,7 +50,7 @@ use view::{View, ViewError};
 
 use crate::named_tier::NamedTier;
 use crate::recovery_key::{RecoveryKey, RootKey, Verifier};
-use crate::state::{StateError, StateLock};
+use crate::state::{Outbox, StateError, StateLock};
 use crate::surroundings::Surroundings;
 use crate::writer::Writer;
 use lifeboat_tiers::envelope::{Opener, Recipient};
@@ -152,6 +157,8 @@ pub struct Catalog {
     writer: Writer,
     lock: StateLock,
     view: View,
+    /// What was appended here and is not on every tier yet; who delivers elsewhere may empty the outbox of it.
+    own: Mutex<Vec<Record>>,
     clock: Arc<dyn Clock>,
     runtime: Handle,
 }
@@ -164,12 +171,29 @@ impl Catalog {
         keys: CatalogKeys,
         surroundings: &Surroundings,
     ) -> Result<Self, CatalogError> {
+        let settling = lock.settling();
         let writer = lock.writer(surroundings.now())?;
         let view = View::open_or_begin_anew(&lock.state().view_path())?;
+        drop(settling);
         let (clock, runtime) = (Arc::clone(&surroundings.clock), surroundings.runtime.clone());
-        let catalog = Self { site, keys, writer, lock, view, clock, runtime };
-        catalog.view.insert(&catalog.outbox()?)?;
+        let own = Mutex::default();
+        let catalog = Self { site, keys, writer, lock, view, own, clock, runtime };
+        drop(catalog.writing()?);
         Ok(catalog)
+    }
+
+    /// Waits until nobody else writes; the view then has all that was kept.
+    fn writing(&self) -> Result<MutexGuard<'_, Outbox>, CatalogError> {
+        let mut outbox = self.lock.writing();
+        if *outbox == Outbox::MaybeAhead {
+            self.view.insert(&self.outbox()?)?;
+            *outbox = Outbox::InView;
+        }
+        Ok(outbox)
+    }
+
+    fn own(&self) -> MutexGuard<'_, Vec<Record>> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the local view.
@@ -194,6 +218,7 @@ impl Catalog {
         host: &str,
         plan: Option<PlanId>,
     ) -> Result<(), CatalogError> {
+        let outbox = self.writing()?;
         if self.view.head(self.writer.id())?.is_some() {
             return Ok(());
         }
@@ -201,17 +226,19 @@ impl Catalog {
         let text = attestation_text(self.site.as_str(), self.writer.id(), &public_key);
         let attestation = BASE64.encode(root.sign(&text).to_bytes());
         let enrolment = Enrolment { host: host.to_owned(), public_key, attestation };
-        self.write(Body::Enrolment(enrolment), plan, None).map(drop)
+        self.write(outbox, Body::Enrolment(enrolment), plan, None).map(drop)
     }
 
     /// Appends a record: durable here when this returns; put on the tiers with [`Self::deliver`].
     pub fn append(&self, body: Body, plan: Option<PlanId>) -> Result<Record, CatalogError> {
+        let outbox = self.writing()?;
         let head = self.view.head(self.writer.id())?.ok_or(CatalogError::NotEnrolled)?;
-        self.write(body, plan, Some(&head))
+        self.write(outbox, body, plan, Some(&head))
     }
 
     fn write(
         &self,
+        mut outbox: MutexGuard<'_, Outbox>,
         body: Body,
         plan: Option<PlanId>,
         head: Option<&Record>,
@@ -226,8 +253,11 @@ impl Catalog {
             time: self.clock.now(),
         };
         let record = Record::write(header, body, &self.writer);
+        *outbox = Outbox::MaybeAhead;
         self.lock.keep_outgoing(&outgoing_name(&record), record.plaintext())?;
         self.view.insert(std::slice::from_ref(&record))?;
+        *outbox = Outbox::InView;
+        self.own().push(record.clone());
         Ok(record)
     }
 
@@ -244,12 +274,16 @@ impl Catalog {
     ///
     /// A tier that is down is named and catches up later.
     pub fn deliver(&self, tiers: &[NamedTier]) -> Result<Vec<TierSync>, CatalogError> {
-        let outbox = self.outbox()?;
-        if outbox.is_empty() {
+        let mut waiting = self.outbox()?;
+        let own = self.own().clone();
+        add_missing(&mut waiting, &own);
+        if waiting.is_empty() {
             return Ok(Vec::new());
         }
-        let synced = self.put_all(tiers.iter().map(|tier| (tier, 0, &outbox[..])));
-        self.empty_outbox(&outbox, &synced)?;
+        let synced = self.put_all(tiers.iter().map(|tier| (tier, 0, &waiting[..])));
+        if self.empty_outbox(&waiting, &synced)? == Emptied::Yes {
+            self.own().retain(|record| !own.iter().any(|done| done.id() == record.id()));
+        }
         Ok(synced)
     }
 
@@ -266,13 +300,18 @@ impl Catalog {
         self.runtime.block_on(join_all(lacking.map(put)))
     }
 
-    fn empty_outbox(&self, outbox: &[Record], synced: &[TierSync]) -> Result<(), CatalogError> {
-        if !synced.is_empty() && synced.iter().all(|tier| tier.error.is_none()) {
-            for record in outbox {
-                self.lock.forget_outgoing(&outgoing_name(record))?;
-            }
+    fn empty_outbox(
+        &self,
+        outbox: &[Record],
+        synced: &[TierSync],
+    ) -> Result<Emptied, CatalogError> {
+        if synced.is_empty() || synced.iter().any(|tier| tier.error.is_some()) {
+            return Ok(Emptied::No);
         }
-        Ok(())
+        for record in outbox {
+            self.lock.forget_outgoing(&outgoing_name(record))?;
+        }
+        Ok(Emptied::Yes)
     }
 
     /// Reads what the tiers have and this host does not know, and puts what they lack.
@@ -280,15 +319,19 @@ impl Catalog {
         let known = self.view.names()?;
         let shelves = self.read_all(tiers, &known);
         let mut report = CatalogReport::default();
+        // Before the view is read: what leaves the outbox below must be among what was put.
+        let outbox = self.outbox()?;
         let mut records = self.view.all()?;
+        add_missing(&mut records, &outbox);
         for found in shelves.iter().flatten() {
             records.extend(found.records.iter().cloned());
             report.flaws.extend(found.flaws.iter().cloned());
         }
         let Audited { accepted, flaws } = audit(&self.site, &self.keys.verifier, records);
         report.flaws.extend(flaws);
+        let writing = self.writing()?;
         self.view.insert(&accepted)?;
-        let outbox = self.outbox()?;
+        drop(writing);
         let lacking = tiers.iter().zip(shelves).map(|(tier, found)| {
             let found = found.map_err(|error| unreachable_tier(tier, error))?;
             let lacks = |record: &&Record| !found.names.contains(&RecordName::of(record));
@@ -344,12 +387,15 @@ impl Catalog {
         if report.tiers.iter().all(|tier| tier.error.is_some()) {
             return Err(CatalogError::NoTier { source: last });
         }
+        let mut writing = self.lock.writing();
+        *writing = Outbox::MaybeAhead;
         records.extend(self.outbox()?);
         // A view that cannot be read is what a rebuild is for.
         records.extend(self.view.all().unwrap_or_default());
         let Audited { accepted, flaws } = audit(&self.site, &self.keys.verifier, records);
         report.flaws.extend(flaws);
         self.view.replace(&accepted)?;
+        drop(writing);
         report.records = accepted.len();
         Ok(report)
     }
@@ -418,6 +464,22 @@ pub async fn read_tier(
 ) -> Result<Vec<Record>, TierError> {
     let found = shelf::read(tier, keys.opener.as_ref(), &HashSet::new()).await?;
     Ok(audit(site, &keys.verifier, found.records).accepted)
+}
+
+/// Whether records left the outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Emptied {
+    Yes,
+    No,
+}
+
+/// Adds records that are not there yet.
+fn add_missing(records: &mut Vec<Record>, others: &[Record]) {
+    if others.is_empty() {
+        return;
+    }
+    let there: HashSet<_> = records.iter().map(Record::id).collect();
+    records.extend(others.iter().filter(|other| !there.contains(&other.id())).cloned());
 }
 
 fn unreachable_tier(tier: &NamedTier, error: TierError) -> TierSync {

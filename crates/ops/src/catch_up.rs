@@ -20,6 +20,7 @@ use lifeboat_model::{
 use lifeboat_repository::RepositoryError;
 use serde::Serialize;
 
+use crate::at_work::CatchingUp;
 use crate::backlog::{Backlog, Lacking, Present};
 use crate::backup::lane::{Delivered, Lane, Lanes, Ordered, Traffic};
 use crate::catalog::body::{AssetBackedUp, Body, JobEnded, JobStarted, TierSnapshot};
@@ -150,6 +151,7 @@ fn carry(
     let mut missed = Missed::of(open, &lanes, wanted.iter().cloned())?;
     for tier in wanted {
         let trouble = match (open.tier(tier), held.get(tier)) {
+            _ if !missed.tiers.contains_key(tier) => another_does(tier, &mut missed),
             (Err(trouble), _) => trouble,
             (Ok(_), Some(Err(trouble))) => trouble.clone(),
             _ => continue,
@@ -171,19 +173,42 @@ fn carry(
     Ok(missed.report())
 }
 
+/// Says that another job of this host brings a tier what it missed.
+fn another_does(tier: &TierName, missed: &mut Missed) -> Trouble {
+    let none = CaughtUp { tier: tier.clone(), brought: Vec::new(), lacks: 0, trouble: None };
+    missed.tiers.insert(tier.clone(), (VecDeque::new(), none));
+    Trouble {
+        ending: Ending::Failed,
+        message: "another job brings it what it missed".to_owned(),
+        hint: Some("lifeboat jobs".to_owned()),
+        exit: Exit::Locked.code(),
+    }
+}
+
 /// What tiers are to get that they missed, one after the other.
 #[derive(Debug, Default)]
-pub(crate) struct Missed(BTreeMap<TierName, (VecDeque<Lacking>, CaughtUp)>);
+pub(crate) struct Missed {
+    tiers: BTreeMap<TierName, (VecDeque<Lacking>, CaughtUp)>,
+    /// What keeps other jobs from bringing the same.
+    alone: Vec<CatchingUp>,
+}
 
 impl Missed {
-    /// Looks for what these tiers lack and one of the lanes' tiers holds.
+    /// Looks for what these tiers lack and one of the lanes' tiers holds. A tier to which another job of this host brings
+    /// what it missed is left out, and what another one works on: it is on its way there.
     pub(crate) fn of(
         open: &OpenSite<'_>,
         lanes: &Lanes<'_>,
         tiers: impl Iterator<Item = TierName>,
     ) -> Result<Self, OpsError> {
         let (plan, now) = (open.site().plan(), open.site().surroundings().now());
+        let taken: Vec<_> =
+            tiers.filter_map(|tier| Some((open.catch_up(&tier)?, tier))).collect();
+        // Before and after it is looked what lacks: who was done before has brought it, and who began since may have
+        // recorded what is on its way.
+        let mut others = open.assets_of_others();
         let backlog = Backlog::load(open.catalog().view(), plan)?;
+        others.extend(open.assets_of_others());
         let mut present = Present::new();
         for tier in open.open_tiers().filter(|tier| lanes.to(&tier.named.name).is_some()) {
             // One that cannot be listed has nothing to give.
@@ -191,18 +216,21 @@ impl Missed {
                 present.insert(tier.named.name.clone(), ids.into_iter().collect());
             }
         }
-        let missed = tiers.map(|tier| {
-            let lacking: VecDeque<_> = backlog.of_tier(plan, &tier, &present, now).into();
+        let mut missed = Self::default();
+        for (alone, tier) in taken {
+            let mut lacking: VecDeque<_> = backlog.of_tier(plan, &tier, &present, now).into();
+            lacking.retain(|lacking| !others.contains(&lacking.asset));
             let (name, lacks) = (tier.clone(), lacking.len());
             let none = CaughtUp { tier: name, brought: Vec::new(), lacks, trouble: None };
-            (tier, (lacking, none))
-        });
-        Ok(Self(missed.collect()))
+            missed.tiers.insert(tier, (lacking, none));
+            missed.alone.push(alone);
+        }
+        Ok(missed)
     }
 
     /// Takes note that a tier gets nothing.
     fn fail(&mut self, tier: &TierName, trouble: Trouble) {
-        if let Some((lacking, caught_up)) = self.0.get_mut(tier) {
+        if let Some((lacking, caught_up)) = self.tiers.get_mut(tier) {
             lacking.clear();
             caught_up.trouble.get_or_insert(trouble);
         }
@@ -210,7 +238,7 @@ impl Missed {
 
     /// Orders for each tier what it gets first.
     pub(crate) fn begin(&mut self, traffic: &mut Traffic<'_, '_>) {
-        for (tier, (lacking, _)) in &mut self.0 {
+        for (tier, (lacking, _)) in &mut self.tiers {
             order_next(tier, lacking, traffic);
         }
     }
@@ -229,7 +257,7 @@ impl Missed {
         else {
             return None;
         };
-        let (lacking, caught_up) = self.0.get_mut(&to)?;
+        let (lacking, caught_up) = self.tiers.get_mut(&to)?;
         let copied = match copied {
             Ok(copied) => copied,
             Err(error) => {
@@ -264,7 +292,7 @@ impl Missed {
 
     /// Returns what each tier got.
     pub(crate) fn report(self) -> Vec<CaughtUp> {
-        self.0.into_values().map(|(_, caught_up)| caught_up).collect()
+        self.tiers.into_values().map(|(_, caught_up)| caught_up).collect()
     }
 }
 

@@ -7,7 +7,7 @@ use lifeboat_repository::{Repository, Snapshot};
 use serde::Serialize;
 
 use crate::catalog::body::{AssetBackedUp, Body, SnapshotsMissing};
-use crate::catalog::view::{View, Wanted};
+use crate::catalog::view::{Mark, View, Wanted};
 use crate::error::{OpsError, Trouble};
 use crate::ladder::Ladder;
 use crate::point::{Capture, Point, captures, points, roles};
@@ -39,6 +39,8 @@ pub struct Holdings {
     pub troubles: BTreeMap<TierName, Trouble>,
     /// What each tier holds.
     present: BTreeMap<TierName, BTreeSet<SnapshotId>>,
+    /// What of the catalog was known before it was looked.
+    known: Mark,
 }
 
 type Snapshots = Vec<(SnapshotId, Snapshot)>;
@@ -46,10 +48,10 @@ type Snapshots = Vec<(SnapshotId, Snapshot)>;
 impl Holdings {
     fn new(
         site: &Site,
-        view: &View,
+        (view, known): (&View, Mark),
         found: BTreeMap<TierName, Result<Snapshots, Trouble>>,
     ) -> Result<Self, OpsError> {
-        let mut holdings = Self::default();
+        let mut holdings = Self { known, ..Self::default() };
         let mut readable = BTreeMap::new();
         for (tier, snapshots) in found {
             match snapshots {
@@ -89,19 +91,22 @@ impl Holdings {
 
     /// Looks into the tiers of a site that is open.
     pub fn of_open(open: &OpenSite<'_>) -> Result<Self, OpsError> {
-        let tiers = open.site().plan().tiers().keys();
+        let (view, tiers) = (open.catalog().view(), open.site().plan().tiers().keys());
+        let known = view.mark()?;
         let look = |name: &TierName| {
             let tier = open.tier(name)?;
             tier.repository.snapshots().map_err(|error| Trouble::of(&error))
         };
         let found = tiers.map(|name| (name.clone(), look(name))).collect();
-        Self::new(open.site(), open.catalog().view(), found)
+        Self::new(open.site(), (view, known), found)
     }
 
     /// Looks into one tier that is open.
     pub(crate) fn of_tier(site: &Site, view: &View, tier: &OpenTier) -> Result<Self, OpsError> {
+        let known = view.mark()?;
         let snapshots = tier.repository.snapshots()?;
-        Self::new(site, view, BTreeMap::from([(tier.named.name.clone(), Ok(snapshots))]))
+        let found = BTreeMap::from([(tier.named.name.clone(), Ok(snapshots))]);
+        Self::new(site, (view, known), found)
     }
 
     /// Looks into all tiers of a site without taking a lock or writing anything.
@@ -128,18 +133,17 @@ impl Holdings {
                 }
             }
         };
-        let tiers = site.plan().tiers().keys();
-        Self::new(site, view, tiers.map(|name| (name.clone(), look(name))).collect())
+        let (known, tiers) = (view.mark()?, site.plan().tiers().keys());
+        let found = tiers.map(|name| (name.clone(), look(name))).collect();
+        Self::new(site, (view, known), found)
     }
 
     /// Finds what was recorded and is gone, tier by tier; of tiers that could not be looked at
-    /// nothing is said.
+    /// nothing is said, nor of what was recorded since it was looked: a backup may have made it meanwhile.
     pub fn missing(&self, view: &View) -> Result<Vec<Missing>, OpsError> {
         let mut missing = Vec::new();
         for (tier, present) in &self.present {
-            let wanted =
-                Wanted { kind: "asset-backed-up", asset: None, tier: Some(tier), good_only: false };
-            let records = view.latest(wanted, u32::MAX)?;
+            let records = view.backups_until(tier, self.known)?;
             let recorded = records.iter().filter_map(|record| match record.body() {
                 Body::AssetBackedUp(body) => Some(&body.snapshots),
                 _ => None,

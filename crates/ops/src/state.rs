@@ -12,18 +12,21 @@
 //! locks/            until when objects of a tier are locked, where that was extended; a file a tier
 //! ```
 //!
-//! [`State::open`] is enough to read; whoever writes asks for the [`StateLock`] and keeps it.
+//! [`State::open`] is enough to read; whoever writes asks for the [`StateLock`] and keeps it. The jobs of one process that
+//! work at the same time share it: a [`Lender`] takes it with the first and gives it back with the last.
 //! Everything in it can be read by its owner alone.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use lifeboat_model::{Classify, ErrorKind, Exit, Hint, TierName, Timestamp};
 use lifeboat_tiers::durable;
 use rustix::fs::{FlockOperation, flock};
 
+use crate::at_work::AtWork;
 use crate::writer::Writer;
 
 /// The version of the layout that this version writes.
@@ -182,7 +185,13 @@ impl State {
     /// Takes the lock, without waiting for whoever holds it.
     pub fn lock(&self) -> Result<StateLock, StateError> {
         let file = self.hold("lock", |path| StateError::Locked { path })?;
-        Ok(StateLock { state: self.clone(), _file: file })
+        Ok(StateLock(Arc::new(Held {
+            state: self.clone(),
+            writing: Mutex::new(Outbox::MaybeAhead),
+            settling: Mutex::new(()),
+            at_work: AtWork::default(),
+            _file: file,
+        })))
     }
 
     /// Takes the lock that makes this process the only daemon here.
@@ -235,22 +244,70 @@ pub struct DaemonLock {
     _file: File,
 }
 
-/// The right to write to a state directory; given back when dropped, also by a kill.
+/// The right to write to a state directory; given back when the last clone is dropped, also by a kill.
+#[derive(Debug, Clone)]
+pub struct StateLock(Arc<Held>);
+
+/// What those share who have the right.
 #[derive(Debug)]
-pub struct StateLock {
+struct Held {
     state: State,
+    writing: Mutex<Outbox>,
+    settling: Mutex<()>,
+    at_work: AtWork,
     _file: File,
+}
+
+/// How the outbox stands beside the catalog's view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outbox {
+    /// The view has all that is in it.
+    InView,
+    /// It may hold a record that the view lacks.
+    MaybeAhead,
+}
+
+/// Gives those who work in one process at the same time the right of one.
+#[derive(Debug, Default)]
+pub struct Lender(Mutex<Weak<Held>>);
+
+impl Lender {
+    /// Lends the right, which is taken if nobody here has it.
+    pub fn lend(&self, state: &State) -> Result<StateLock, StateError> {
+        let mut lent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(held) = lent.upgrade() {
+            return Ok(StateLock(held));
+        }
+        let lock = state.lock()?;
+        *lent = Arc::downgrade(&lock.0);
+        Ok(lock)
+    }
 }
 
 impl StateLock {
     /// Returns the state that is locked.
-    pub const fn state(&self) -> &State {
-        &self.state
+    pub fn state(&self) -> &State {
+        &self.0.state
+    }
+
+    /// Waits until nobody else writes a record; what is returned tells how the outbox stands, and is kept right.
+    pub(crate) fn writing(&self) -> MutexGuard<'_, Outbox> {
+        self.0.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until nobody else sets a tier up, or records what is recorded once.
+    pub(crate) fn settling(&self) -> MutexGuard<'_, ()> {
+        self.0.settling.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns who works here.
+    pub(crate) fn at_work(&self) -> &AtWork {
+        &self.0.at_work
     }
 
     /// Returns this host's writer; the first call makes it.
     pub fn writer(&self, now: Timestamp) -> Result<Writer, StateError> {
-        let path = self.state.directory.join("writer.json");
+        let path = self.state().directory.join("writer.json");
         if let Some(bytes) = read_small(&path)? {
             let bytes = zeroize::Zeroizing::new(bytes);
             return Writer::from_stored(&bytes).ok_or(StateError::Damaged { path });
@@ -262,7 +319,7 @@ impl StateLock {
     }
 
     fn lock_book_path(&self, tier: &TierName) -> PathBuf {
-        self.state.directory.join("locks").join(tier.as_str())
+        self.state().directory.join("locks").join(tier.as_str())
     }
 
     /// Returns what is known of extended locks; nothing if that was lost.
@@ -278,14 +335,14 @@ impl StateLock {
     /// Keeps what is known of extended locks.
     pub(crate) fn keep_lock_book(&self, tier: &TierName, text: &str) -> Result<(), StateError> {
         let path = self.lock_book_path(tier);
-        let folder = self.state.directory.join("locks");
+        let folder = self.state().directory.join("locks");
         durable::create_directories(&folder, PRIVATE_DIRECTORY)
             .map_err(failed("create", &folder))?;
         durable::replace(&path, text.as_bytes(), PRIVATE_FILE).map_err(failed("write", &path))
     }
 
     fn outbox(&self) -> PathBuf {
-        self.state.outbox()
+        self.state().outbox()
     }
 
     /// Keeps a record until it is on every tier; from then on it counts as written.
@@ -360,6 +417,21 @@ mod tests {
         assert_eq!(state.lock().unwrap_err().exit(), Exit::Locked);
         drop(held);
         assert!(state.lock().is_ok());
+    }
+
+    #[test]
+    fn who_works_in_one_process_shares_the_right_until_the_last_is_done() {
+        let home = tempfile::tempdir().unwrap();
+        let (state, lender) = (State::open(home.path()).unwrap(), Lender::default());
+        let first = lender.lend(&state).unwrap();
+        let second = lender.lend(&state).unwrap();
+        drop(first);
+        assert_eq!(state.lock().unwrap_err().exit(), Exit::Locked);
+        drop(second);
+        let other = state.lock().unwrap();
+        assert_eq!(lender.lend(&state).unwrap_err().exit(), Exit::Locked);
+        drop(other);
+        assert!(lender.lend(&state).is_ok());
     }
 
     #[test]

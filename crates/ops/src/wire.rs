@@ -25,6 +25,7 @@ use crate::error::{OpsError, Trouble};
 use crate::named_tier::NamedTier;
 use crate::recovery_key::RecoveryKey;
 use crate::secret;
+use crate::state::{Lender, State, StateError, StateLock};
 use crate::surroundings::Surroundings;
 use crate::tier_mark::TierMark;
 
@@ -43,6 +44,8 @@ pub struct Site {
     counted: Arc<Mutex<Counted>>,
     call: Call,
     job: Option<JobId>,
+    /// Lends the state's lock, where several jobs of one process work at the same time.
+    lender: Option<Arc<Lender>>,
 }
 
 /// The tiers that were gone to; one may be gone to several times.
@@ -138,14 +141,32 @@ impl Site {
             counted: Arc::default(),
             call,
             job: None,
+            lender: None,
         }
     }
 
-    /// Is worked on by this job, which somebody keeps a journal of.
+    /// Is worked on by this job, which somebody keeps a journal of; what it asks of tiers counts by itself.
     #[must_use]
-    pub const fn for_job(mut self, job: JobId) -> Self {
+    pub fn for_job(mut self, job: JobId) -> Self {
         self.job = Some(job);
+        self.counted = Arc::default();
         self
+    }
+
+    /// Is worked on beside others of this process, which share the right to write to the state.
+    #[must_use]
+    pub(crate) fn lent_by(mut self, lender: &Arc<Lender>) -> Self {
+        self.lender = Some(Arc::clone(lender));
+        self
+    }
+
+    /// Takes the right to write to this host's state, or shares it with those who work beside this.
+    pub(crate) fn state_lock(&self) -> Result<StateLock, StateError> {
+        let state = State::open(&self.surroundings.state_directory)?;
+        match &self.lender {
+            Some(lender) => lender.lend(&state),
+            None => state.lock(),
+        }
     }
 
     /// Returns the id of the job that begins now.

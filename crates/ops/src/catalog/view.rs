@@ -16,7 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lifeboat_model::{AssetName, JobId, SnapshotId, TierName, Timestamp, WriterId};
-use rusqlite::{Connection, Params, Row, Transaction, params};
+use rusqlite::{Connection, Params, Row, Transaction, TransactionBehavior, params};
 
 use super::body::BaseRecord;
 use super::record::{Record, RecordName};
@@ -66,6 +66,10 @@ pub struct Wanted<'a> {
     /// Only those that tell of a success there.
     pub good_only: bool,
 }
+
+/// How much of the catalog was known here at a moment; what came since lies beyond it. The default lies before everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Mark(i64);
 
 /// A complete capture that was recorded on a tier.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,7 +165,9 @@ impl View {
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<()>,
     ) -> Result<(), ViewError> {
         let mut connection = self.connection();
-        let done = connection.transaction().and_then(|transaction| {
+        // One that became a writer's only later would fail where another one wrote meanwhile.
+        let opened = connection.transaction_with_behavior(TransactionBehavior::Immediate);
+        let done = opened.and_then(|transaction| {
             work(&transaction)?;
             transaction.commit()
         });
@@ -214,6 +220,23 @@ impl View {
                 wanted.tier.map(TierName::as_str),
                 limit
             ],
+        )
+    }
+
+    /// Marks how much is known now.
+    pub fn mark(&self) -> Result<Mark, ViewError> {
+        let sql = "SELECT COALESCE(max(rowid), 0) FROM subjects";
+        let found = self.query(sql, [], |row| row.get(0))?;
+        Ok(Mark(found.first().copied().unwrap_or_default()))
+    }
+
+    /// Returns the backups of a tier that were known at a mark, newest first.
+    pub fn backups_until(&self, tier: &TierName, mark: Mark) -> Result<Vec<Record>, ViewError> {
+        self.records(
+            "SELECT r.plaintext FROM subjects s CROSS JOIN records r ON r.id = s.record
+             WHERE s.kind = 'asset-backed-up' AND s.tier = ?1 AND s.rowid <= ?2
+             ORDER BY s.time_us DESC, r.writer DESC, r.sequence DESC",
+            params![tier.as_str(), mark.0],
         )
     }
 

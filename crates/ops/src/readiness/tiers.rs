@@ -14,7 +14,6 @@ use crate::error::{OpsError, Trouble, explain};
 use crate::named_tier::NamedTier;
 use crate::plan_archive;
 use crate::recovery_key::RecoveryKey;
-use crate::state::State;
 use crate::status::history::History;
 use crate::wire::{Place, Reached, Vacancy, repositories};
 
@@ -115,9 +114,7 @@ impl Asking<'_> {
 
     /// Who this host is among the writers; it is made, if need be.
     fn writer(&self) -> Result<WriterId, OpsError> {
-        let surroundings = self.site.surroundings();
-        let state = State::open(&surroundings.state_directory)?;
-        Ok(state.lock()?.writer(surroundings.now())?.id())
+        Ok(self.site.state_lock()?.writer(self.site.surroundings().now())?.id())
     }
 
     fn refusal(&mut self, subject: &Subject, tried: Deletion) {

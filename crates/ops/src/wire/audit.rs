@@ -10,7 +10,6 @@ use lifeboat_model::{Cancel, TierName};
 use super::{Reached, Site};
 use crate::catalog::{Catalog, CatalogKeys, CatalogReport, Looked, TierSync};
 use crate::error::OpsError;
-use crate::state::State;
 
 /// Reads every record of every tier of the plan and names whatever should not be.
 ///
@@ -28,7 +27,7 @@ pub(crate) fn look_at_catalog(
 ) -> Result<Looked, OpsError> {
     let key = site.recovery_key(cancel)?;
     let surroundings = site.surroundings();
-    let lock = State::open(&surroundings.state_directory)?.lock()?;
+    let lock = site.state_lock()?;
     let keys = CatalogKeys::from(&key);
     let catalog = Catalog::open(lock, site.name().clone(), keys, surroundings)?;
     let (mut ready, mut unseen) = (Vec::new(), Vec::new());

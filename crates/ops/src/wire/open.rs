@@ -5,18 +5,25 @@
 //! A tier is set up in the order: folder, mark, key file, config, record. A kill before the record
 //! leaves a tier that the next run takes up where it was left; only the record makes its absence
 //! a loss. Records of jobs that never ended are closed as interrupted when the next job of this
-//! host begins, which the state lock proves to be the only one.
+//! host begins: the state lock proves that none is at work but those of this process, which it knows.
+//!
+//! # Several at the same time
+//!
+//! Jobs of one process share the lock. What is set up or recorded once is so by one of them: it is looked again whether
+//! it is there while none of the others does the same.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use lifeboat_model::{Cancel, EventSink, TierName};
+use lifeboat_model::{AssetName, Cancel, EventSink, JobId, TierName};
 use lifeboat_repository::lock::{LockGuard, LockKind, LockOptions, LockOwner};
 use lifeboat_repository::{Indexed, Repository, RepositoryError};
 use lifeboat_tiers::{Refusal, TierError};
 
 use super::{Adoption, Reached, Site, Vacancy, repositories};
-use crate::catalog::body::{Body, JobEnded, PlanAdopted, TierAdopted};
+use crate::at_work::{CatchingUp, Presence};
+use crate::catalog::body::{Body, JobEnded, JobStarted, PlanAdopted, TierAdopted};
 use crate::catalog::record::Record;
 use crate::catalog::view::{View, Wanted};
 use crate::catalog::{Catalog, CatalogKeys, CatalogReport, TierSync};
@@ -26,7 +33,6 @@ use crate::named_tier::NamedTier;
 use crate::plan_archive::{ArchivedPlan, Stored};
 use crate::recovery_key::RecoveryKey;
 use crate::standing::Standing;
-use crate::state::State;
 use crate::tier_mark::TierMark;
 
 /// How often it is looked for the key of a repository that was made just now, and for how long: listings lag by seconds
@@ -60,6 +66,8 @@ pub struct OpenSite<'s> {
     catalog: Catalog,
     tiers: BTreeMap<TierName, Result<OpenTier, Trouble>>,
     report: CatalogReport,
+    /// The jobs that were recorded to begin here.
+    present: Mutex<Vec<Presence>>,
 }
 
 impl<'s> OpenSite<'s> {
@@ -73,7 +81,7 @@ impl<'s> OpenSite<'s> {
     ) -> Result<Self, OpsError> {
         let surroundings = site.surroundings();
         let key = site.recovery_key(cancel)?;
-        let lock = State::open(&surroundings.state_directory)?.lock()?;
+        let lock = site.state_lock()?;
         let keys = CatalogKeys::from(&key);
         let catalog = Catalog::open(lock, site.name().clone(), keys, surroundings)?;
         let mut opening = Opening { site, key: &key, events, cancel, tiers: BTreeMap::new() };
@@ -81,17 +89,13 @@ impl<'s> OpenSite<'s> {
         let ready = opening.named();
         let report = catalog.catch_up(&ready)?;
         catalog.enrol(&key.root_key(), &surroundings.hostname, Some(site.plan().id()))?;
-        for vacancy in vacant {
-            opening.settle(vacancy, new_tiers, &catalog)?;
-        }
-        let tiers = opening.tiers;
-        let mut open = Self { site, key, catalog, tiers, report };
-        open.adopt_tiers()?;
+        opening.settle_all(&vacant, new_tiers, &catalog)?;
+        let (tiers, present) = (opening.tiers, Mutex::default());
+        let mut open = Self { site, key, catalog, tiers, report, present };
         if site.adoption() == Adoption::InForce {
             open.store_plan(new_tiers);
-            open.adopt_plan()?;
         }
-        open.close_interrupted()?;
+        open.settle()?;
         open.deliver()?;
         Ok(open)
     }
@@ -133,9 +137,35 @@ impl<'s> OpenSite<'s> {
         self.tiers.values().flatten()
     }
 
-    /// Appends a record; [`Self::deliver`] puts it on the tiers.
+    /// Records what is recorded once: tiers and the plan, and that jobs ended whose process is gone.
+    fn settle(&self) -> Result<(), OpsError> {
+        let _settling = self.catalog.state_lock().settling();
+        self.adopt_tiers()?;
+        if self.site.adoption() == Adoption::InForce {
+            self.adopt_plan()?;
+        }
+        self.close_interrupted()
+    }
+
+    /// Appends a record; [`Self::deliver`] puts it on the tiers. A job that begins with it counts as at work as long
+    /// as the site is open.
     pub fn record(&self, body: Body) -> Result<Record, OpsError> {
+        if let Body::JobStarted(JobStarted { job, assets, .. }) = &body {
+            let presence = self.catalog.state_lock().at_work().enter(*job, assets);
+            self.present.lock().unwrap_or_else(PoisonError::into_inner).push(presence);
+        }
         Ok(self.catalog.append(body, Some(self.site.plan().id()))?)
+    }
+
+    /// Returns the assets on which other jobs of this host work.
+    pub(crate) fn assets_of_others(&self) -> BTreeSet<AssetName> {
+        let own = self.present.lock().unwrap_or_else(PoisonError::into_inner);
+        self.catalog.state_lock().at_work().assets_of_others(&own)
+    }
+
+    /// Takes it upon this job to bring a tier what it missed; `None` if another one of this host does.
+    pub(crate) fn catch_up(&self, tier: &TierName) -> Option<CatchingUp> {
+        self.catalog.state_lock().at_work().catch_up(tier)
     }
 
     /// Puts what was recorded on the tiers; one that is down is named and catches up later.
@@ -291,11 +321,17 @@ impl<'s> OpenSite<'s> {
 
     /// Closes the jobs of this host that never ended: their process is gone.
     fn close_interrupted(&self) -> Result<(), OpsError> {
-        for record in self.catalog.view().open_jobs(self.catalog.writer().id())? {
-            if let Body::JobStarted(started) = record.body() {
-                let ending = Ending::Interrupted;
-                self.record(Body::JobEnded(JobEnded { job: started.job, ending }))?;
-            }
+        let (view, writer) = (self.catalog.view(), self.catalog.writer().id());
+        let began = || -> Result<Vec<JobId>, OpsError> {
+            let records = view.open_jobs(writer)?.into_iter();
+            let jobs = records.filter_map(|record| match record.body() {
+                Body::JobStarted(started) => Some(started.job),
+                _ => None,
+            });
+            Ok(jobs.collect())
+        };
+        for job in self.catalog.state_lock().at_work().abandoned(began)? {
+            self.record(Body::JobEnded(JobEnded { job, ending: Ending::Interrupted }))?;
         }
         Ok(())
     }
@@ -341,6 +377,24 @@ impl Opening<'_> {
             }
         }
         vacant
+    }
+
+    /// Decides what each empty place means, once it was looked at again: another job may have set it up meanwhile.
+    fn settle_all(
+        &mut self,
+        vacant: &[Vacancy],
+        new_tiers: NewTiers,
+        catalog: &Catalog,
+    ) -> Result<(), OpsError> {
+        if vacant.is_empty() {
+            return Ok(());
+        }
+        let _settling = catalog.state_lock().settling();
+        let names = vacant.iter().map(|vacancy| vacancy.name.clone()).collect();
+        for vacancy in self.reach(&names) {
+            self.settle(vacancy, new_tiers, catalog)?;
+        }
+        Ok(())
     }
 
     fn note(&mut self, name: TierName, opened: Result<OpenTier, OpsError>) {
