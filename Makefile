@@ -101,12 +101,13 @@ ledger: ## recover real servers to ten random times after each kind of trouble, 
 	LIFEBOAT_LEDGER_SEEDS=$(if $(filter file,$(origin SEEDS)),1,$(SEEDS)) $(if $(SEED),LIFEBOAT_LEDGER_SEED=$(SEED)) \
 	  $(CARGO) nextest run --profile ledger --locked --package lifeboat --run-ignored only --success-output immediate ledger::
 
-year: ## run the reference plan for a simulated year, with faults and kills; some minutes
+year: ## run the reference plan for a simulated year, with faults and kills, or the one of SEED; some minutes
 	dev/install-needs build cargo-nextest
-	LIFEBOAT_DAYS=365 $(CARGO) nextest run --locked --package lifeboat-ops --lib the_plan_runs_by_itself
+	LIFEBOAT_DAYS=365 $(if $(SEED),LIFEBOAT_SEED=$(SEED)) \
+	  $(CARGO) nextest run --locked --package lifeboat-ops --lib --success-output immediate the_plan_runs_by_itself
 
-kills: ## kill the daemon at any moment a hundred times; some three minutes
-	dev/install-needs build restic cargo-nextest
+kills: ## kill the daemon at any moment a hundred times, alone and beside a live database; some five minutes
+	dev/install-needs build postgresql restic cargo-nextest
 	LIFEBOAT_KILLS=100 $(CARGO) nextest run --locked --package lifeboat --test cli daemon_that_is_killed
 
 simulate: ## simulate SEEDS repositories in use with faults, or replay the one of SEED

@@ -202,8 +202,7 @@ impl Missed {
         tiers: impl Iterator<Item = TierName>,
     ) -> Result<Self, OpsError> {
         let (plan, now) = (open.site().plan(), open.site().surroundings().now());
-        let taken: Vec<_> =
-            tiers.filter_map(|tier| Some((open.catch_up(&tier)?, tier))).collect();
+        let taken: Vec<_> = tiers.filter_map(|tier| Some((open.catch_up(&tier)?, tier))).collect();
         // Before and after it is looked what lacks: who was done before has brought it, and who began since may have
         // recorded what is on its way.
         let mut others = open.assets_of_others();

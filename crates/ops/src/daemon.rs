@@ -7,9 +7,11 @@
 //! ```
 //!
 //! Everything that decides is in [`crate::schedule`], everything that must not be forgotten in
-//! [`crate::jobs`], everything that is done in the operations. What is here only goes round. One job runs at
-//! a time: the state directory's lock makes any work the only one of its host, and a backup goes to all
-//! tiers at once by itself.
+//! [`crate::jobs`], everything that is done in the operations. What is here only goes round.
+//!
+//! Jobs run side by side, as many as the plan says, none beside one that works on the same. They share the lock of the
+//! state directory, which is taken with the first and given back when none runs: so a command of this host works
+//! between them, and two processes never write at the same time.
 //!
 //! # Invariants
 //!
@@ -65,13 +67,12 @@ use self::watcher::Watcher;
 use crate::ending::Ending;
 use crate::error::explain;
 use crate::jobs::{Job, JobState, Journal, JournalError, Work};
-use crate::schedule::{Conditions, Due, Task, due, idle_for, next_runs, set_right, tried_again};
-use crate::state::{DaemonLock, State, StateError};
+use crate::schedule::{
+    Conditions, Due, Taken, Task, Workload, due, idle_for, next_runs, set_right, tried_again,
+};
+use crate::state::{DaemonLock, Lender, State, StateError};
 use crate::wal::WalError;
 use crate::wire::Site;
-
-/// How many jobs run at a time; see the module.
-const AT_ONCE: usize = 1;
 
 /// How often is looked around when nothing happens.
 const LOOK_EVERY: Duration = Duration::from_secs(20);
@@ -208,6 +209,7 @@ pub struct Tally {
 #[derive(Debug)]
 struct Running {
     cancel: Cancel,
+    taken: Taken,
     /// The asset that it captures since it changed.
     captures: Option<AssetName>,
     is_unwanted: bool,
@@ -225,6 +227,7 @@ pub struct Daemon {
     started: Timestamp,
     journal: Journal,
     state: State,
+    lender: Arc<Lender>,
     in_force: Mutex<InForce>,
     running: Mutex<BTreeMap<JobId, Running>>,
     ended: Mutex<Vec<(JobId, Finished)>>,
@@ -273,6 +276,7 @@ impl Daemon {
             started,
             journal,
             state,
+            lender: Arc::default(),
             in_force: Mutex::new(InForce { site: Arc::new(site), trouble: None }),
             running: Mutex::default(),
             ended: Mutex::default(),
@@ -401,31 +405,44 @@ impl Daemon {
         self.journal.take_up(due, &job)
     }
 
-    /// Begins what waits, what a person asked for first, as far as there is room.
-    fn begin_waiting(self: &Arc<Self>) -> Result<(), JournalError> {
-        let now = self.now();
-        for id in lock(&self.running).keys() {
-            self.journal.renew(*id, lease(now))?;
-        }
+    /// Returns what waits, in the order in which it is begun: what a person asked for first.
+    fn waiting(&self) -> Result<Vec<Job>, JournalError> {
         let mut waiting = self.journal.open_jobs()?;
         waiting.retain(|job| job.state == JobState::Queued);
         waiting.sort_by_key(|job| job.asked_by.is_none());
-        for job in waiting {
+        Ok(waiting)
+    }
+
+    fn at_work(&self) -> Vec<Taken> {
+        lock(&self.running).values().map(|running| running.taken.clone()).collect()
+    }
+
+    /// Begins what waits, as far as there is room and nothing that runs is in the way.
+    fn begin_waiting(self: &Arc<Self>) -> Result<(), JournalError> {
+        let (site, now) = (self.site(), self.now());
+        let running: Vec<_> = lock(&self.running).keys().copied().collect();
+        for id in running {
+            self.journal.renew(id, lease(now))?;
+        }
+        let mut load = Workload::new(site.plan(), &self.at_work());
+        for job in self.waiting()? {
             let rests = lock(&self.rests).get(&job.id).is_some_and(|until| now < *until);
             if rests || self.is_stopping.load(Ordering::Relaxed) {
                 continue;
             }
-            if lock(&self.running).len() >= AT_ONCE {
-                break;
+            let taken = Taken::by(job.work.clone(), site.plan());
+            if load.holds(&taken.claims).is_some() {
+                continue;
             }
             if let Some(job) = self.journal.begin(job.id, now, lease(now))? {
-                self.begin(job);
+                load.take(taken.clone());
+                self.begin(job, taken);
             }
         }
         Ok(())
     }
 
-    fn begin(self: &Arc<Self>, job: Job) {
+    fn begin(self: &Arc<Self>, job: Job, taken: Taken) {
         let cancel = Cancel::new();
         let captures = match job.task() {
             Some(Task::Capture(asset)) => Some(asset.clone()),
@@ -435,7 +452,7 @@ impl Daemon {
             self.watcher.begun(asset, self.now());
         }
         self.pings.started(self.site(), &job);
-        let running = Running { cancel: cancel.clone(), captures, is_unwanted: false };
+        let running = Running { cancel: cancel.clone(), taken, captures, is_unwanted: false };
         lock(&self.running).insert(job.id, running);
         tracing::info!(job = %job.id, work = %job.work, "It begins.");
         let (daemon, id) = (Arc::clone(self), job.id);
@@ -456,7 +473,11 @@ impl Daemon {
 
     fn do_job(&self, job: &Job, cancel: &Cancel) -> Finished {
         let _span = tracing::error_span!("job", job = %job.id, work = %job.work).entered();
-        let site = self.site().as_ref().clone().for_job(job.id);
+        let site = self.site().as_ref().clone().for_job(job.id).lent_by(&self.lender);
+        // What was asked to stop waits for no tier any more, whatever else goes on.
+        let mut surroundings = site.surroundings().clone();
+        surroundings.cancel = Cancel::part_of(&[&surroundings.cancel, cancel]);
+        let site = site.with_surroundings(surroundings);
         let events = self.listeners.of(job.id);
         self.setup.executor.execute(site, job, &events, cancel)
     }
@@ -540,13 +561,24 @@ impl Daemon {
             }
         };
         let open = self.journal.open_jobs()?;
-        conditions.running = open.iter().filter_map(Job::task).cloned().collect();
-        // What a person asked for takes a place too.
-        let others = open.iter().filter(|job| job.task().is_none()).count();
-        conditions.at_once = AT_ONCE.saturating_sub(others);
+        conditions.open = open.iter().filter_map(Job::task).cloned().collect();
+        conditions.running = self.soon_at_work()?;
         conditions.pause = self.journal.pause()?;
         conditions.watched = self.watcher.due(now);
         Ok(conditions)
+    }
+
+    /// Returns what runs, and what of that which waits can begin beside it. What cannot keeps nothing else from beginning:
+    /// it may have to wait for hours.
+    fn soon_at_work(&self) -> Result<Vec<Taken>, JournalError> {
+        let (site, mut taken) = (self.site(), self.at_work());
+        for job in self.waiting()? {
+            let next = Taken::by(job.work, site.plan());
+            if Workload::new(site.plan(), &taken).holds(&next.claims).is_none() {
+                taken.push(next);
+            }
+        }
+        Ok(taken)
     }
 
     /// Reads the plan anew; the one in force stays if it does not hold.

@@ -32,12 +32,13 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use lifeboat_model::Timestamp;
-use lifeboat_model::{AssetName, Classify, ErrorKind, Exit, Hint, JobId, ScheduleName, TierName};
+use lifeboat_model::{Classify, ErrorKind, Exit, Hint, JobId};
 use serde::{Deserialize, Serialize};
 
 use crate::ending::Ending;
 use crate::schedule::Task;
 
+pub use crate::schedule::Work;
 pub use store::Journal;
 
 /// How often a job is begun that nobody ended, so that one which brings the daemon down does not do so for ever.
@@ -109,42 +110,6 @@ impl Classify for JournalError {
 
     fn exit(&self) -> Exit {
         self.kind().exit()
-    }
-}
-
-/// What a job does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "work", rename_all = "kebab-case")]
-pub enum Work {
-    /// A task of the plan.
-    Task {
-        /// Which one.
-        task: Task,
-    },
-    /// A backup that somebody asked for.
-    Backup {
-        /// Of these assets; all, if empty.
-        assets: Vec<AssetName>,
-        /// Onto these tiers; where the plan sends each asset, if empty.
-        to: Vec<TierName>,
-        /// As this schedule does.
-        schedule: Option<ScheduleName>,
-    },
-}
-
-impl fmt::Display for Work {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Task { task } => task.fmt(f),
-            Self::Backup { schedule: Some(schedule), assets, .. } if assets.is_empty() => {
-                f.pad(&format!("backup:{schedule}"))
-            }
-            Self::Backup { assets, .. } if assets.is_empty() => f.pad("backup of everything"),
-            Self::Backup { assets, .. } => {
-                let names: Vec<_> = assets.iter().map(AssetName::as_str).collect();
-                f.pad(&format!("backup of {}", names.join(", ")))
-            }
-        }
     }
 }
 

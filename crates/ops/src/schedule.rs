@@ -16,16 +16,19 @@
 //!
 //! - No time of the calendar is taken up twice but to try again, and none is passed over without being counted.
 //! - Nothing begins before its time, in a pause, or in a blackout that does not spare it.
-//! - Of two tasks that work on the same asset, or of which one removes something, one waits.
+//! - Of two that work on the same asset, or of which one removes something, one waits.
+//! - What proves or removes never takes all the places that the plan has for work.
 //! - A clock that was set forward and back again keeps nothing from being done.
 
 mod rhythm;
 mod task;
 #[cfg(test)]
 mod tests;
+mod work;
 
 pub use rhythm::{MISSED_MAX, TRIES_MAX, tried_again};
-pub use task::{Claims, ParseTaskError, Task};
+pub use task::{ParseTaskError, Task};
+pub use work::{Claims, Taken, Work, Workload};
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -93,12 +96,12 @@ pub struct Pause {
 }
 
 /// How things stand.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Conditions {
-    /// What runs.
-    pub running: BTreeSet<Task>,
-    /// How many may run at once.
-    pub at_once: usize,
+    /// What runs, or begins before anything that is due.
+    pub running: Vec<Taken>,
+    /// The tasks that run, or wait for their turn: they are not taken up again.
+    pub open: BTreeSet<Task>,
     /// The pause, if there is one.
     pub pause: Option<Pause>,
     /// The tiers.
@@ -116,19 +119,6 @@ impl Pause {
     /// Tells whether it holds at an instant.
     pub fn holds_at(&self, now: Timestamp) -> bool {
         now < self.until && rhythm::after(now, CLOCK_SET_BACK_MAX) >= self.since
-    }
-}
-
-impl Default for Conditions {
-    fn default() -> Self {
-        Self {
-            running: BTreeSet::new(),
-            at_once: 1,
-            pause: None,
-            tiers: BTreeMap::new(),
-            undelivered: 0,
-            watched: BTreeMap::new(),
-        }
     }
 }
 
@@ -153,6 +143,11 @@ pub enum Held {
         /// This one.
         task: Task,
     },
+    /// What somebody asked for works on the same.
+    Asked {
+        /// What that is.
+        what: String,
+    },
     /// As many run as may.
     Full,
 }
@@ -163,6 +158,7 @@ impl fmt::Display for Held {
             Self::Pause { until } => write!(f, "paused until {until}"),
             Self::Blackout { name, until } => write!(f, "blackout `{name}` until {until}"),
             Self::Task { task } => write!(f, "waits for {task}"),
+            Self::Asked { what } => write!(f, "waits for a {what}"),
             Self::Full => f.write_str("waits for its turn"),
         }
     }
@@ -209,30 +205,40 @@ pub fn due(plan: &Plan, history: &History, conditions: &Conditions, now: Timesta
         .collect();
     found.sort_by_cached_key(|due| {
         let urgency = due.task.urgency(plan);
-        (due.task.rank(), urgency, due.slot, due.task.clone())
+        (rank(due, now), urgency, due.slot, due.task.clone())
     });
     hold(&mut found, plan, conditions, now);
     found
 }
 
+/// How long what removes waits for a moment in which nothing else runs, before nothing but backups begins any more.
+const REMOVAL_PATIENCE: Duration = Duration::from_hours(24);
+
+fn is_overdue(due: &Due, now: Timestamp) -> bool {
+    due.task == Task::Retention
+        && (due.missed > 0 || rhythm::after(due.slot, REMOVAL_PATIENCE) <= now)
+}
+
+/// Returns a run's place in the order: removing comes last, but once it is overdue before all that can wait for it.
+fn rank(due: &Due, now: Timestamp) -> (u8, bool) {
+    let last_before = Task::RANK_OF_BACKUPS;
+    if is_overdue(due, now) { (last_before, true) } else { (due.task.rank(), false) }
+}
+
 /// Decides what of all that is due must wait.
 fn hold(found: &mut [Due], plan: &Plan, conditions: &Conditions, now: Timestamp) {
     let quiet = Quiet::new(plan, conditions);
-    let mut running: Vec<_> =
-        conditions.running.iter().map(|task| (task.clone(), task.claims(plan))).collect();
+    let mut load = Workload::new(plan, &conditions.running);
     for due in found {
-        let claims = due.task.claims(plan);
-        let in_the_way =
-            |(task, other): &&(Task, Claims)| *task == due.task || other.conflict(&claims);
-        due.held = quiet.holds(&due.task, now).or_else(|| {
-            let task = running.iter().find(in_the_way).map(|(task, _)| task.clone());
-            task.map(|task| Held::Task { task })
-        });
-        if due.held.is_none() && running.len() >= conditions.at_once {
-            due.held = Some(Held::Full);
-        }
-        if due.held.is_none() {
-            running.push((due.task.clone(), claims));
+        let taken = Taken::by(due.task.clone().into(), plan);
+        let is_open = conditions.open.contains(&due.task);
+        due.held = quiet
+            .holds(&due.task, now)
+            .or_else(|| is_open.then(|| Held::Task { task: due.task.clone() }))
+            .or_else(|| load.holds(&taken.claims));
+        let comes_next = matches!(due.held, Some(Held::Task { .. } | Held::Asked { .. }));
+        if due.held.is_none() || (comes_next && is_overdue(due, now)) {
+            load.take(taken);
         }
     }
 }

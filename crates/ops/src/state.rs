@@ -104,7 +104,9 @@ impl Classify for StateError {
             Self::Damaged { .. } => {
                 "move the state directory away: `lifeboat catalog rebuild` fills a new one from the tiers"
             }
-            Self::Locked { .. } => "wait for it to end; its lock goes when its process does",
+            Self::Locked { .. } => {
+                "see with `lifeboat jobs` what works here; a lock goes when its process does, and a daemon's when none of its jobs runs"
+            }
             Self::Served { .. } => {
                 "ask it with `lifeboat jobs`; one daemon serves a state directory"
             }

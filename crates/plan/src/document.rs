@@ -17,7 +17,9 @@ use crate::plan::people::{Channel, Contact, Escalation, Vendor};
 use crate::plan::scenario::Scenario;
 use crate::plan::service::{Class, Service};
 use crate::plan::tier::Tier;
-use crate::plan::timetable::{Blackout, Drill, RestoreTest, Retention, Schedule, Verification};
+use crate::plan::timetable::{
+    Blackout, Drill, Jobs, RestoreTest, Retention, Schedule, Verification,
+};
 use crate::table::table;
 
 table! {
@@ -43,6 +45,8 @@ table! {
         retention: Retention = Retention::default(),
         /// Hours in which nothing is begun.
         blackouts: BTreeMap<BlackoutName, Blackout>,
+        /// How much is done at the same time.
+        jobs: Jobs = Jobs::default(),
         /// How copies are proven to be whole.
         verification: Verification = Verification::default(),
         /// The questions.

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::environment::Environment;
 
-fn site() -> Environment {
+pub fn site() -> Environment {
     let environment = Environment::new();
     let media = environment.write("media/upload", "of the first day");
     let tier = format!("primary={}", environment.path("first").display());
@@ -27,14 +27,18 @@ fn site() -> Environment {
 }
 
 /// A daemon that listens.
-struct Running {
+pub struct Running {
     child: Child,
     said: BufReader<ChildStderr>,
 }
 
 impl Running {
-    fn start(environment: &Environment) -> Self {
-        let mut child = environment.start(["serve"]);
+    pub fn start(environment: &Environment) -> Self {
+        Self::of(environment.start(["serve"]))
+    }
+
+    /// Waits until a daemon that was started serves `shop`.
+    pub fn of(mut child: Child) -> Self {
         let mut said = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
         while !line.contains("serving `shop`") {
@@ -48,8 +52,14 @@ impl Running {
         kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
     }
 
+    /// Kills it, as nothing can prepare for.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// Asks it to stop; returns what it said meanwhile.
-    fn stop(mut self) -> String {
+    pub fn stop(mut self) -> String {
         self.signal(Signal::SIGTERM);
         assert_eq!(self.child.wait().unwrap().code(), Some(0));
         let mut said = String::new();
@@ -133,7 +143,7 @@ fn the_daemon_does_what_it_is_asked_and_stops_when_told() {
 const ASKED_MAX: u32 = 5000;
 
 /// Asks for the jobs until they are as wanted; returns them.
-fn jobs_once(environment: &Environment, wanted: impl Fn(&Value) -> bool) -> Value {
+pub fn jobs_once(environment: &Environment, wanted: impl Fn(&Value) -> bool) -> Value {
     let mut asked = (0..ASKED_MAX).map(|_| environment.run(["--json", "jobs"]).json());
     asked.find(|jobs| wanted(jobs)).unwrap_or_else(|| {
         panic!("it does not come about: {}", environment.run(["jobs"]));
@@ -213,8 +223,14 @@ fn the_daemon_runs_restore_tests_and_a_failed_one_is_a_risk() {
 /// How often a daemon is killed, unless `LIFEBOAT_KILLS` says otherwise, as `make kills` does.
 const KILLS: u32 = 12;
 
+/// Returns how often a daemon is killed.
+pub fn kills() -> u32 {
+    let kills = std::env::var("LIFEBOAT_KILLS").ok();
+    kills.map_or(KILLS, |text| text.parse().unwrap())
+}
+
 /// Lets a while pass that nobody can cut short.
-fn let_pass(length: Duration) {
+pub fn let_pass(length: Duration) {
     let (keeps, waits) = mpsc::channel::<()>();
     assert!(waits.recv_timeout(length).is_err());
     drop(keeps);
@@ -222,21 +238,17 @@ fn let_pass(length: Duration) {
 
 #[test]
 fn a_daemon_that_is_killed_at_any_moment_loses_and_doubles_nothing() {
-    let kills = std::env::var("LIFEBOAT_KILLS").ok().and_then(|text| text.parse().ok());
     let environment = site();
     let mut random = StdRng::seed_from_u64(6);
     let mut asked = Vec::new();
-    for round in 0..kills.unwrap_or(KILLS) {
-        let mut daemon = Running::start(&environment);
+    for round in 0..kills() {
+        let daemon = Running::start(&environment);
         environment.write("media/upload", format!("of round {round}").repeat(100_000));
         let queued = environment.run(["--json", "jobs", "run", "backup:daily"]).json();
         asked.push(queued["job"]["id"].as_str().unwrap().to_owned());
         let_pass(Duration::from_millis(random.random_range(0..600)));
-        daemon.child.kill().unwrap();
-        daemon.child.wait().unwrap();
-        let left = environment.run(["--json", "jobs"]).json();
-        let states = left["jobs"].as_array().unwrap().iter().map(|job| job["state"].clone());
-        assert!(states.clone().all(|state| state != "running"), "nobody runs it any more");
+        daemon.kill();
+        nobody_runs_anything(&environment.run(["--json", "jobs"]).json());
     }
     let daemon = Running::start(&environment);
     environment.run(["jobs", "run", "backup:daily", "--wait"]).success();
@@ -245,6 +257,22 @@ fn a_daemon_that_is_killed_at_any_moment_loses_and_doubles_nothing() {
     daemon.stop();
 
     let document = environment.run(["--json", "jobs", "--last", "1000"]).json();
+    nothing_is_lost_or_doubled(&document, &asked);
+
+    let key = fs::read_to_string(environment.path("recovery.key")).unwrap();
+    Restic::new(environment.path("first/repo"), key.trim()).check_read_data().unwrap();
+    let catalog = environment.run(["--json", "catalog", "list", "--limit", "10000"]).json();
+    every_job_has_its_end(&catalog);
+}
+
+/// What the jobs say right after a daemon was killed.
+pub fn nobody_runs_anything(left: &Value) {
+    let mut states = left["jobs"].as_array().unwrap().iter().map(|job| &job["state"]);
+    assert!(states.all(|state| state != "running"), "nobody runs it any more: {left:#}");
+}
+
+/// What the jobs say once all that was asked for is done, however often the daemon was killed meanwhile.
+pub fn nothing_is_lost_or_doubled(document: &Value, asked: &[String]) {
     assert_eq!(document["jobs"], Value::Array(Vec::new()), "nothing is left undone");
     let jobs = document["ended"].as_array().unwrap();
     for id in asked {
@@ -256,10 +284,10 @@ fn a_daemon_that_is_killed_at_any_moment_loses_and_doubles_nothing() {
     let again = jobs.iter().filter(|job| job["attempt"].as_u64() > Some(1)).count();
     let given_up = jobs.iter().filter(|job| job["state"] == "lost" && job["attempt"] == 3).count();
     assert_eq!(again, lost - given_up, "each is begun anew as often as it may be");
+}
 
-    let key = fs::read_to_string(environment.path("recovery.key")).unwrap();
-    Restic::new(environment.path("first/repo"), key.trim()).check_read_data().unwrap();
-    let catalog = environment.run(["--json", "catalog", "list", "--limit", "10000"]).json();
+/// What the catalog says then.
+pub fn every_job_has_its_end(catalog: &Value) {
     let records = catalog["records"].as_array().unwrap();
     let count = |kind: &str| records.iter().filter(|record| record["kind"] == kind).count();
     assert_eq!(count("job-started"), count("job-ended"), "every job that began has its end");

@@ -5,8 +5,8 @@
 //! shares of the time in which was written. It is printed, and `LIFEBOAT_LEDGER_SEED` plays it again. What
 //! the clients and the server do meanwhile is up to the machine: no two runs write the same log.
 
-mod book;
-mod writers;
+pub mod book;
+pub mod writers;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -223,9 +223,9 @@ impl Play {
 }
 
 /// What the server has of the clients' transactions.
-const ENTRIES: &str = "SELECT writer, n FROM entries";
+pub const ENTRIES: &str = "SELECT writer, n FROM entries";
 
-fn keys(rows: &str) -> BTreeSet<Key> {
+pub fn keys(rows: &str) -> BTreeSet<Key> {
     let key = |row: &str| {
         let (writer, number) = row.split_once('|').unwrap();
         (writer.parse().unwrap(), number.parse().unwrap())

@@ -116,6 +116,49 @@ fn a_lost_view_comes_back_the_same() {
 }
 
 #[test]
+fn several_that_write_at_the_same_time_write_one_chain_and_all_of_it_is_delivered() {
+    let host = Host::new(&RecoveryKey::generate(), "shop");
+    let (first, second) = (Arc::new(MemoryTier::new()), Arc::new(MemoryTier::new()));
+    let lock = State::open(&host.surroundings.state_directory).unwrap().lock().unwrap();
+    let open = || {
+        let keys = CatalogKeys::from(&host.key);
+        Catalog::open(lock.clone(), host.site.clone(), keys, &host.surroundings).unwrap()
+    };
+    std::thread::scope(|scope| {
+        for (worker, memory) in [(0, &first), (1, &second), (2, &first)] {
+            let catalog = open();
+            let (host, tiers) = (&host, [tier("own", memory)]);
+            scope.spawn(move || {
+                catalog.enrol(&host.key.root_key(), "web-1", None).unwrap();
+                for number in 0..30 {
+                    catalog.append(started(worker * 100 + number), None).unwrap();
+                    if number % 7 == 0 {
+                        catalog.catch_up(&tiers).unwrap();
+                    }
+                    catalog.deliver(&tiers).unwrap();
+                }
+                let known = ids(&catalog);
+                let found = catalog.verify(&tiers).unwrap();
+                assert!(found.records >= 30 && known.len() >= 30, "{found:?}");
+            });
+        }
+    });
+    let catalog = open();
+    let records = catalog.view().all().unwrap();
+    let mut sequences: Vec<_> = records.iter().map(|record| record.header().sequence).collect();
+    sequences.sort_unstable();
+    assert_eq!(sequences, (0..91).collect::<Vec<u64>>(), "one chain without a fork");
+    let both = [tier("primary", &first), tier("secondary", &second)];
+    // Each has at least what was appended by those who deliver there, whoever emptied the outbox.
+    let listed = |memory: &MemoryTier| paths(memory).len();
+    assert!(listed(&first) >= 60 && listed(&second) >= 30);
+    catalog.catch_up(&both).unwrap();
+    let verified = catalog.verify(&both).unwrap();
+    assert!(verified.flaws.is_empty(), "{verified:?}");
+    assert_eq!((listed(&first), listed(&second)), (91, 91));
+}
+
+#[test]
 fn a_tier_that_was_down_catches_up() {
     let host = Host::new(&RecoveryKey::generate(), "shop");
     let (first, second) = (Arc::new(MemoryTier::new()), Arc::new(MemoryTier::new()));

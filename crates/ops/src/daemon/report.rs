@@ -111,7 +111,7 @@ pub fn jobs_report(
     report.ended = journal.ended(ended)?;
     let mut known = conditions::of_catalog(&state, plan);
     known.pause.clone_from(&report.pause);
-    known.running = report.jobs.iter().filter_map(Job::task).cloned().collect();
+    known.open = report.jobs.iter().filter_map(Job::task).cloned().collect();
     let history = journal.known_history(&Task::all(plan))?;
     report.next = next_runs(plan, &history, &known, now);
     Ok(report)

@@ -1,8 +1,10 @@
 //! The daemon on a simulated clock, with work that is not done: weeks in seconds, faults, kills.
 
+mod side_by_side;
+mod year;
+
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::AtomicU64;
 
 use lifeboat_model::{AssetName, EventSink, SimClock};
 use lifeboat_plan::{Facts, SourceFile, load};
@@ -14,35 +16,18 @@ use crate::daemon::control::Ask;
 use crate::schedule::{MISSED_MAX, TRIES_MAX};
 use crate::surroundings::Surroundings;
 
-/// Work that is not done, but takes a while, and fails or kills the daemon as a seed says.
+/// Work that is not done, but takes a while.
 #[derive(Debug)]
 struct Pretence {
     clock: Arc<SimClock>,
     random: Mutex<StdRng>,
-    faults: Faults,
-    done: AtomicU64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Faults {
-    None,
-    Some,
 }
 
 impl Executor for Pretence {
     fn execute(&self, _: Site, _: &Job, _: &dyn EventSink, _: &Cancel) -> Finished {
-        self.done.fetch_add(1, Ordering::Relaxed);
-        let (minutes, fate) = {
-            let mut random = lock(&self.random);
-            (random.random_range(0..40), random.random_range(0..100))
-        };
+        let minutes = lock(&self.random).random_range(0..40);
         self.clock.advance(Duration::from_mins(minutes));
-        match (self.faults, fate) {
-            (Faults::Some, 0..5) => Finished::failed("the tier is down"),
-            (Faults::Some, 5..7) => panic!("a defect"),
-            (Faults::Some, 7..9) => Finished { is_busy: true, ..Finished::failed("busy") },
-            _ => Finished::done(Ending::Succeeded, None),
-        }
+        Finished::done(Ending::Succeeded, None)
     }
 }
 
@@ -65,11 +50,10 @@ fn reference_plan() -> (String, BTreeMap<String, String>) {
 }
 
 impl Ground {
-    fn new(start: &str, faults: Faults) -> Self {
+    fn new(start: &str) -> Self {
         let clock = Arc::new(SimClock::new(start.parse().unwrap()));
         let random = Mutex::new(StdRng::seed_from_u64(6));
-        let pretence =
-            Pretence { clock: Arc::clone(&clock), random, faults, done: AtomicU64::new(0) };
+        let pretence = Pretence { clock: Arc::clone(&clock), random };
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         // Each commit is written through, which memory does at once.
         let memory = Path::new("/dev/shm");
@@ -137,68 +121,9 @@ fn calendar(plan: &lifeboat_plan::Plan) -> Vec<(Task, lifeboat_plan::schedule::T
     backups.chain(tests).chain(drills).chain([retention]).collect()
 }
 
-/// How many days are simulated, unless `LIFEBOAT_DAYS` says otherwise, as `make year` does.
-const DAYS: u64 = 14;
-
-#[test]
-fn the_plan_runs_by_itself_whatever_fails_and_however_often_the_daemon_dies() {
-    let ground = Ground::new("2027-11-01T12:00:00Z", Faults::Some);
-    let days = option_env!("LIFEBOAT_DAYS").and_then(|text| text.parse().ok());
-    let start = ground.now();
-    let end = start.saturating_add(Duration::from_hours(24 * days.unwrap_or(DAYS))).unwrap();
-    let mut random = StdRng::seed_from_u64(7);
-    let mut daemon = ground.daemon();
-    let (mut lost, mut lives) = (0, 1);
-    while ground.now() < end {
-        let life = Duration::from_hours(random.random_range(1..72));
-        ground.run_until(&daemon, ground.now().saturating_add(life).unwrap().min(end));
-        // Killed in the middle of a job: it was begun, and nobody ends it, or nobody wrote down that it did.
-        let journal = daemon.journal();
-        if let Some(job) = journal.open_jobs().unwrap().first() {
-            journal.begin(job.id, ground.now(), ground.now()).unwrap();
-        }
-        let open = journal.open_jobs().unwrap();
-        lost += open.iter().filter(|job| job.state == JobState::Running).count();
-        drop(daemon);
-        ground.clock.advance(Duration::from_mins(random.random_range(1..60 * 12)));
-        daemon = ground.daemon();
-        lives += 1;
-    }
-    ground.run_until(&daemon, end.saturating_add(Duration::from_hours(48)).unwrap());
-    assert!(lives > 5, "{lives}");
-    let jobs = ended(&daemon);
-    assert_eq!(jobs.iter().filter(|job| job.state == JobState::Lost).count(), lost);
-    for (task, timetable) in calendar(daemon.site().plan()) {
-        let mut due =
-            std::iter::successors(timetable.next_after(start), |at| timetable.next_after(*at));
-        let firsts = jobs.iter().filter(|job| job.task() == Some(&task) && job.attempt == 1);
-        for job in firsts {
-            assert!(job.missed < MISSED_MAX);
-            let passed: Vec<_> = due.by_ref().take(job.missed as usize + 1).collect();
-            assert_eq!(passed.last().copied(), job.slot, "{task}: each time once, or counted");
-            assert!(job.started >= job.slot, "{task}: not early");
-        }
-        assert!(due.next().unwrap() > end, "{task}: nothing was forgotten");
-    }
-    let again = jobs.iter().filter(|job| job.attempt > 1 && job.state == JobState::Succeeded);
-    assert!(again.count() > 3, "what failed came about when it was tried again");
-    assert!(jobs.iter().all(|job| job.attempt <= TRIES_MAX));
-    let failed = jobs.iter().filter(|job| job.state == JobState::Failed);
-    assert!(failed.clone().count() > 5);
-    assert!(failed.clone().all(|job| job.message.is_some()), "nothing fails without a word");
-    for job in jobs.iter().filter(|job| job.attempt > 1 && job.slot.is_some()) {
-        let before = jobs.iter().find(|other| {
-            (other.task(), other.slot, other.attempt) == (job.task(), job.slot, job.attempt - 1)
-        });
-        let why = before.map(|before| before.state);
-        assert!(matches!(why, Some(JobState::Failed | JobState::Lost)), "without cause: {job:?}");
-    }
-    assert!(jobs.iter().any(|job| job.message.as_deref() == Some("it panicked; this is a bug")));
-}
-
 #[test]
 fn what_the_plan_cannot_do_yet_is_said_and_a_bad_plan_changes_nothing() {
-    let ground = Ground::new("2027-11-01T12:00:00Z", Faults::None);
+    let ground = Ground::new("2027-11-01T12:00:00Z");
     let daemon = ground.daemon();
     let plan = daemon.site().plan().id();
     assert!(daemon.reload().unwrap_err().contains("four fields"));
@@ -225,7 +150,7 @@ impl ForAJob for Arc<Site> {
 
 #[test]
 fn what_somebody_asks_for_comes_first_and_in_a_pause_too() {
-    let ground = Ground::new("2027-11-01T12:00:00Z", Faults::None);
+    let ground = Ground::new("2027-11-01T12:00:00Z");
     let daemon = ground.daemon();
     let run = |task: &str| {
         let work = Work::Task { task: task.parse().unwrap() };
@@ -266,7 +191,7 @@ impl Executor for Endless {
 
 #[test]
 fn a_loop_that_hangs_is_not_told_as_alive() {
-    let ground = Ground::new("2027-11-01T12:00:00Z", Faults::None);
+    let ground = Ground::new("2027-11-01T12:00:00Z");
     let path = ground.home.path().join("notify");
     let heard = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
     let variables = [("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "1000")];
@@ -323,7 +248,7 @@ fn get(ground: &Ground, daemon: &Arc<Daemon>, request: &str) -> (String, String)
 
 #[test]
 fn the_daemon_publishes_how_it_goes_and_answers_nothing_else() {
-    let ground = Ground::new("2027-11-01T12:00:00Z", Faults::None);
+    let ground = Ground::new("2027-11-01T12:00:00Z");
     let daemon = ground.daemon();
     ground.run_until(&daemon, ground.now().saturating_add(Duration::from_hours(26)).unwrap());
     *lock(&daemon.looked) = ground.now();

@@ -34,37 +34,6 @@ pub enum Task {
     Retention,
 }
 
-/// What a task works on, which two that run at the same time must not have in common.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Claims {
-    assets: BTreeSet<AssetName>,
-    tiers: TiersClaimed,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum TiersClaimed {
-    /// None is touched.
-    #[default]
-    None,
-    /// Others may work there too.
-    Shared,
-    /// Nobody else may.
-    Alone,
-}
-
-impl Claims {
-    /// Tells whether two tasks must not run at the same time.
-    pub fn conflict(&self, other: &Self) -> bool {
-        use TiersClaimed::{Alone, None};
-        let tiers = match (self.tiers, other.tiers) {
-            (None, _) | (_, None) => false,
-            (Alone, _) | (_, Alone) => true,
-            _ => false,
-        };
-        tiers || !self.assets.is_disjoint(&other.assets)
-    }
-}
-
 /// A text names no task.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -115,21 +84,6 @@ impl Task {
         picked.into_iter().flatten().cloned().collect()
     }
 
-    /// Returns what it works on.
-    pub fn claims(&self, plan: &Plan) -> Claims {
-        let tiers = match self {
-            Self::Delivery => TiersClaimed::None,
-            Self::Retention => TiersClaimed::Alone,
-            _ => TiersClaimed::Shared,
-        };
-        // A restore test reads what lies on tiers and leaves the asset itself alone.
-        let assets = match self {
-            Self::Backup(_) | Self::Capture(_) => self.assets(plan),
-            _ => BTreeSet::new(),
-        };
-        Claims { assets, tiers }
-    }
-
     /// Tells whether it is tried again before its next time when it failed: what brings data into safety, or makes room for
     /// it. A restore test or a drill that failed has found something out, which trying again would hide.
     pub const fn is_tried_again(&self) -> bool {
@@ -163,12 +117,14 @@ impl Task {
         }
     }
 
+    pub(super) const RANK_OF_BACKUPS: u8 = 2;
+
     /// Returns its place among the sorts of tasks.
     pub(super) const fn rank(&self) -> u8 {
         match self {
             Self::Delivery => 0,
             Self::Capture(_) => 1,
-            Self::Backup(_) => 2,
+            Self::Backup(_) => Self::RANK_OF_BACKUPS,
             Self::CatchUp(_) => 3,
             Self::Verification(_) => 4,
             Self::RestoreTest(_) => 5,

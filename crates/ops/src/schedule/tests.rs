@@ -83,7 +83,7 @@ impl World {
     fn new(plan: Plan, now: &str) -> Self {
         let now = instant(now);
         let history = Task::all(&plan).into_iter().map(|task| (task, Past::since(now))).collect();
-        let conditions = Conditions { at_once: 8, ..Conditions::default() };
+        let conditions = Conditions::default();
         Self { plan, history, conditions, now, begun: Vec::new() }
     }
 
@@ -195,10 +195,70 @@ fn the_most_urgent_begins_first_and_removing_comes_last() {
     );
     let held = &world.due()[2].held;
     assert_eq!(*held, Some(Held::Task { task: task("backup:b") }), "nothing goes meanwhile");
-    world.conditions.at_once = 1;
-    assert_eq!(world.due()[1].held, Some(Held::Full));
-    world.conditions.running.insert(task("backup:b"));
+    world.conditions.open.insert(task("backup:b"));
     assert_eq!(world.due()[0].held, Some(Held::Task { task: task("backup:b") }), "not twice");
+}
+
+/// What a plan with three schedules of an asset each and a place for `at_once` has for the next to begin.
+fn crowded(at_once: &str) -> World {
+    let tables = [
+        "[schedules.a]\ncron = \"0 2 * * *\"\nassets = [\"media\"]\nto = [\"near\"]\n",
+        "[schedules.b]\ncron = \"0 2 * * *\"\nassets = [\"database\"]\nto = [\"near\"]\n",
+        "[restore_tests.t]\ncron = \"0 2 * * *\"\nassets = [\"media\"]\n",
+        "[restore_tests.u]\ncron = \"0 2 * * *\"\nassets = [\"media\"]\n",
+        at_once,
+    ];
+    let mut world = World::new(plan(&tables.concat()), "2026-11-23T00:00:00Z");
+    world.now = instant("2026-11-23T02:00:00Z");
+    world
+}
+
+#[test]
+fn as_many_work_as_the_plan_says_and_one_place_is_left_for_backups() {
+    let begins = |world: &World| -> Vec<String> {
+        let ready = world.due().into_iter().filter(|due| due.held.is_none());
+        ready.map(|due| due.task.to_string()).collect()
+    };
+    let mut world = crowded("");
+    assert_eq!(begins(&world), ["backup:b", "backup:a", "restore-test:t"]);
+    assert_eq!(world.due()[3].held, Some(Held::Full), "one test at a time");
+    assert_eq!(begins(&crowded("[jobs]\nat_once = 1\n")), ["backup:b"]);
+    let runs = |world: &mut World, works: &[Work]| {
+        let taken = works.iter().map(|work| Taken::by(work.clone(), &world.plan));
+        world.conditions.running = taken.collect();
+    };
+    let asked =
+        Work::Backup { assets: vec!["media".parse().unwrap()], to: Vec::new(), schedule: None };
+    runs(&mut world, &[asked.clone(), task("verification:near").into()]);
+    assert_eq!(begins(&world), ["backup:b"], "neither of the two keeps the database waiting");
+    let what = "backup of media".to_owned();
+    assert_eq!(world.due()[1].held, Some(Held::Asked { what }));
+    runs(&mut world, &[task("retention").into()]);
+    assert_eq!(begins(&world), Vec::<String>::new(), "nothing beside what removes");
+    // A backup brings its tiers what they missed by itself, at its end.
+    let catches_up = Claims::of(&task("catch-up:near").into(), &world.plan);
+    let backs_up = Claims::of(&asked, &world.plan);
+    assert!(catches_up.waits_for(&backs_up) && !backs_up.waits_for(&catches_up));
+}
+
+#[test]
+fn removing_that_is_overdue_goes_before_all_that_can_wait_for_it() {
+    let retention = "[retention]\ncron = \"0 1 * * *\"\n";
+    let mut world = crowded(retention);
+    let running = Taken::by(task("verification:near").into(), &world.plan);
+    world.conditions.running = vec![running];
+    let held = |world: &World, name: &str| {
+        let found = world.due().into_iter().find(|due| due.task == task(name));
+        found.unwrap().held
+    };
+    let verifies = Some(Held::Task { task: task("verification:near") });
+    assert_eq!(held(&world, "retention"), verifies);
+    assert_eq!(held(&world, "restore-test:t"), Some(Held::Full));
+    world.now = later(world.now, hours(24));
+    assert_eq!(held(&world, "retention"), verifies);
+    let removes = Some(Held::Task { task: task("retention") });
+    assert_eq!(held(&world, "restore-test:t"), removes, "it waits for its turn, which comes");
+    assert_eq!(held(&world, "backup:b"), None, "what brings data into safety does not");
 }
 
 #[test]

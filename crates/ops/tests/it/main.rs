@@ -18,3 +18,4 @@ mod restores;
 mod retention;
 mod secrets;
 mod shipped;
+mod side_by_side;

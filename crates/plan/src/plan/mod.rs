@@ -35,7 +35,7 @@ use runbook::Runbook;
 use scenario::Scenario;
 use service::{Class, Service};
 use tier::Tier;
-use timetable::{Blackout, Drill, RestoreTest, Retention, Schedule, Verification};
+use timetable::{Blackout, Drill, Jobs, RestoreTest, Retention, Schedule, Verification};
 
 /// A plan without errors: every name in it leads somewhere.
 ///
@@ -78,6 +78,8 @@ sections! {
     retention: Retention;
     /// Hours in which nothing is begun.
     blackouts: BTreeMap<BlackoutName, Blackout>;
+    /// How much is done at the same time.
+    jobs: Jobs;
     /// How copies are proven to be whole.
     verification: Verification;
     /// The questions.

@@ -1,5 +1,5 @@
-//! `[schedules]`, `[retention]`, `[blackouts]`, `[verification]`, `[restore_tests]`, `[drills]`: when things
-//! happen, and when not.
+//! `[schedules]`, `[retention]`, `[blackouts]`, `[jobs]`, `[verification]`, `[restore_tests]`, `[drills]`: when things
+//! happen, when not, and how many at the same time.
 
 use lifeboat_model::{AssetName, ByteSize, CheckName, ScenarioName, ScheduleName, TierName};
 
@@ -79,6 +79,54 @@ table! {
         why: Option<String>,
         /// Schedules that are kept nevertheless.
         spare: Vec<ScheduleName> = Vec::new(),
+    }
+}
+
+table! {
+    /// How much is done at the same time.
+    #[derive(Default)]
+    pub struct Jobs {
+        /// How many jobs work at the same time at most. One of them may verify, test or remove, the others back up. What is
+        /// captured because it changed has as many places of its own, so that it waits for nothing long.
+        at_once: AtOnce = AtOnce::default(),
+    }
+}
+
+/// How many work at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AtOnce(u8);
+
+impl AtOnce {
+    const MAX: i64 = 64;
+
+    /// Returns the number.
+    pub fn get(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+impl Default for AtOnce {
+    /// Something long, something that proves, and one place for what must not wait for either.
+    fn default() -> Self {
+        Self(3)
+    }
+}
+
+impl crate::decode::Decode for AtOnce {
+    fn decode(
+        value: crate::decode::Value<'_>,
+        cx: &mut crate::decode::Context<'_>,
+    ) -> Option<Self> {
+        let number = crate::decode::whole_number(value, 1, Self::MAX, cx)?;
+        u8::try_from(number).ok().map(Self)
+    }
+
+    fn encode(&self, _defaults: crate::decode::Defaults) -> serde_json::Value {
+        serde_json::Value::from(self.0)
+    }
+
+    fn schema(_definitions: &mut crate::decode::Definitions) -> serde_json::Value {
+        serde_json::json!({ "type": "integer", "minimum": 1, "maximum": Self::MAX })
     }
 }
 

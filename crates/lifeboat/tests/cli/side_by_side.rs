@@ -1,0 +1,105 @@
+//! A daemon at work on two things at the same time.
+
+use std::fs;
+
+use lifeboat_testing::restic::Restic;
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use serde_json::Value;
+
+use crate::daemon::{
+    Running, every_job_has_its_end, jobs_once, nobody_runs_anything, nothing_is_lost_or_doubled,
+    site,
+};
+use crate::environment::Environment;
+
+/// Media that go to their tier in seconds, and a configuration that is there at once or within seconds.
+const MORE: &str = r#"
+[assets.configuration]
+kind = "files"
+paths = ["HOME/etc"]
+rpo = "24h"
+[schedules.slow]
+cron = "0 2 1 1 *"
+assets = ["media"]
+to = ["primary"]
+bandwidth = "500KB"
+[schedules.quick]
+cron = "0 2 1 1 *"
+assets = ["configuration"]
+to = ["primary"]
+[schedules.other]
+cron = "0 2 1 1 *"
+assets = ["configuration"]
+to = ["primary"]
+bandwidth = "100KB"
+"#;
+
+fn busy_site() -> Environment {
+    let environment = site();
+    let plan = fs::read_to_string(environment.path("plan.toml")).unwrap();
+    let home = environment.path("etc");
+    let more = MORE.replace("HOME", home.parent().unwrap().to_str().unwrap());
+    environment.write("plan.toml", format!("{plan}{more}"));
+    noise(&environment, "media/upload", 3_000_000, 1);
+    noise(&environment, "etc/settings", 1_000, 2);
+    environment
+}
+
+/// Writes what cannot be compressed.
+fn noise(environment: &Environment, path: &str, length: usize, seed: u64) {
+    let mut bytes = vec![0; length];
+    StdRng::seed_from_u64(seed).fill_bytes(&mut bytes);
+    environment.write(path, bytes);
+}
+
+fn ask(environment: &Environment, task: &str) -> String {
+    let queued = environment.run(["--json", "jobs", "run", task]).json();
+    queued["job"]["id"].as_str().unwrap().to_owned()
+}
+
+fn state<'j>(jobs: &'j Value, id: &str) -> &'j Value {
+    let all = ["jobs", "ended"].map(|key| jobs[key].as_array().unwrap());
+    let found = all.into_iter().flatten().find(|job| job["id"] == id);
+    &found.expect("it is known")["state"]
+}
+
+#[test]
+fn a_long_backup_keeps_no_other_waiting_and_a_kill_with_two_at_work_loses_neither() {
+    let environment = busy_site();
+    let daemon = Running::start(&environment);
+    let slow = ask(&environment, "backup:slow");
+    jobs_once(&environment, |jobs| state(jobs, &slow) == "running");
+    environment.run(["jobs", "run", "backup:quick", "--wait"]).success();
+    let after = environment.run(["--json", "jobs"]).json();
+    assert_eq!(state(&after, &slow), "running", "the other was done meanwhile: {after:#}");
+    let handed = environment.run(["restore", "configuration", "--to", "back"]);
+    assert_eq!(handed.code(), 11, "who is not the daemon waits for all of its jobs: {handed}");
+    jobs_once(&environment, |jobs| state(jobs, &slow) == "succeeded");
+
+    noise(&environment, "media/another", 3_000_000, 3);
+    noise(&environment, "etc/settings", 600_000, 4);
+    let asked = ["backup:slow", "backup:other"].map(|task| ask(&environment, task));
+    jobs_once(&environment, |jobs| asked.iter().all(|id| state(jobs, id) == "running"));
+    // A third of the same asset waits.
+    let third = ask(&environment, "backup:quick");
+    let drawn = environment.run(["jobs"]).success();
+    let count = |word: &str| drawn.lines().filter(|line| line.contains(word)).count();
+    assert_eq!((count("  running"), count("  queued")), (2, 1), "{drawn}");
+    daemon.kill();
+    let left = environment.run(["--json", "jobs"]).json();
+    nobody_runs_anything(&left);
+    assert!(asked.iter().all(|id| state(&left, id) == "lost"), "{left:#}");
+
+    let daemon = Running::start(&environment);
+    let done = jobs_once(&environment, |jobs| jobs["jobs"] == Value::Array(Vec::new()));
+    nothing_is_lost_or_doubled(&done, &[&asked[..], &[slow, third]].concat());
+    environment.run(["jobs", "run", "verification:primary", "--wait"]).success();
+    daemon.stop();
+    environment.run(["catalog", "verify"]).success();
+    let catalog = environment.run(["--json", "catalog", "list", "--limit", "10000"]).json();
+    every_job_has_its_end(&catalog);
+    let key = fs::read_to_string(environment.path("recovery.key")).unwrap();
+    Restic::new(environment.path("first/repo"), key.trim()).check_read_data().unwrap();
+    environment.run(["restore", "configuration", "--to", "back"]).success();
+}
