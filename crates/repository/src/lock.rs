@@ -3,7 +3,7 @@
 //! [`LockGuard::acquire`] takes one; it is refreshed until the guard is dropped, which releases it.
 //! [`LockGuard::begin`] takes a shared one for work that begins with reading, and does not wait until it is
 //! certain that nobody else was quicker. [`LockGuard::announce`] takes one for work that shows what it reads
-//! and does nothing else, and never makes that certain.
+//! and does nothing else, and waits for that only if something went wrong.
 //!
 //! | beside → | backup, copy into | restore, list, check | prune, rewrite |
 //! |---|---|---|---|
@@ -162,10 +162,12 @@ impl LockGuard {
     }
 
     /// Takes a shared lock for work that shows what it reads and does nothing else: it is looked for others
-    /// while the lock is written, and not again.
+    /// while the lock is written. Where listings do not lag, it is certain at once, as with [`LockGuard::begin`].
     ///
-    /// Who takes an exclusive lock at the same moment may not be seen, and may not see this one. What he removes
-    /// is then missed by whoever reads, and nobody is told anything wrong.
+    /// Who takes an exclusive lock at the same moment may not be seen, and may not see this one. It is looked
+    /// again 0.2 s later, by the guard's thread; whoever is alone removes nothing for 0.4 s after he wrote his lock. So work that is
+    /// over by then saw everything, and [`LockGuard::check_at_once`] ends it; longer work is revoked. Work that
+    /// failed ends with [`LockGuard::check`], which looks before it tells: what is missing may have been removed.
     ///
     /// # Errors
     ///
@@ -177,8 +179,12 @@ impl LockGuard {
         cancel: &Cancel,
     ) -> Result<Self, RepositoryError> {
         let locks = Locks::of(repository, (LockKind::Shared, owner), clock, cancel);
+        if locks.settling().is_zero() {
+            let state = locks.try_acquire()?;
+            return Ok(Self::keep(locks, state, TICK));
+        }
         let state = locks.announce()?;
-        Ok(Self::keep(locks, state, TICK))
+        Ok(Self::keep(locks, state, SETTLE))
     }
 
     /// Holds a lock; its thread looks at it for the first time after `pause`.
@@ -207,6 +213,17 @@ impl LockGuard {
     /// looks now, also if the machine slept and the guard's own thread did not wake yet.
     pub fn check(&self) -> Result<(), RepositoryError> {
         self.held.look();
+        self.verdict()
+    }
+
+    /// Like [`LockGuard::check`], but does not wait until it is certain that nobody else was quicker: if it is too early
+    /// for that, what was read so far was there.
+    pub fn check_at_once(&self) -> Result<(), RepositoryError> {
+        self.held.look_if_settled();
+        self.verdict()
+    }
+
+    fn verdict(&self) -> Result<(), RepositoryError> {
         let mut state = self.held.state();
         if let Claim::Refused(reason) = &mut state.claim {
             return Err(reason.take().unwrap_or_else(|| Cancelled.into()));
@@ -283,6 +300,17 @@ impl Keeper for Held {
 }
 
 impl Held {
+    /// Looks, unless that would mean to wait.
+    fn look_if_settled(&self) {
+        let mut state = self.state();
+        let waits =
+            matches!(state.claim, Claim::Open(since) if !self.locks.wait_from(since).is_zero());
+        if !waits {
+            self.make_certain(&mut state);
+        }
+        self.age(&mut state);
+    }
+
     fn make_certain(&self, state: &mut LockState) {
         let Claim::Open(since) = state.claim else { return };
         state.claim = match self.locks.settle(state.id, since) {
@@ -400,25 +428,27 @@ impl Locks {
 
     /// Writes a lock while it is looked for others, and takes it back if one stands in the way.
     fn announce(&self) -> Result<LockState, RepositoryError> {
-        let refreshed = self.clock.now();
         if self.store.requests(2) < 2 {
-            self.refuse_conflicts(None)?;
-            let id = self.write(refreshed)?;
-            return Ok(LockState { id, refreshed, lost_after: None, claim: Claim::Certain });
+            return self.claim();
         }
-        let (written, free) = std::thread::scope(|scope| {
+        let refreshed = self.clock.now();
+        let (written, mut free) = std::thread::scope(|scope| {
             let writing = scope.spawn(|| self.write(refreshed));
             let free = self.refuse_conflicts(None);
             let written = writing.join();
             (written.unwrap_or_else(|panic| std::panic::resume_unwind(panic)), free)
         });
-        let id = written?;
+        let (id, since) = (written?, self.clock.now());
+        if self.wait_from(refreshed).is_zero() {
+            // The write took so long that whoever came after that look may be at work already.
+            free = free.and_then(|_| self.refuse_conflicts(Some(id)));
+        }
         if let Err(error) = free {
             // If this fails, the lock goes stale with this process.
             let _ = self.store.delete(&id);
             return Err(error);
         }
-        Ok(LockState { id, refreshed, lost_after: None, claim: Claim::Certain })
+        Ok(LockState { id, refreshed, lost_after: None, claim: Claim::Open(since) })
     }
 
     /// Removes a lock whose holder is gone. Where nothing may be deleted it stays, in nobody's way but
@@ -449,8 +479,7 @@ impl Locks {
 
     /// Waits until everything is seen that others do, or did before they saw our lock.
     fn settle(&self, id: LockId, since: Timestamp) -> Result<(), RepositoryError> {
-        let passed = Duration::try_from(self.clock.now().duration_since(since));
-        self.sleep(self.settling().saturating_sub(passed.unwrap_or_default()))?;
+        self.sleep(self.wait_from(since))?;
         self.refuse_conflicts(Some(id))?;
         match self.kind {
             LockKind::Shared => Ok(()),
@@ -458,6 +487,12 @@ impl Locks {
             // left has to be seen before anything is taken for unused.
             LockKind::Exclusive => self.sleep(self.settling()),
         }
+    }
+
+    /// Returns how long it is until everything is seen that was written before `since`.
+    fn wait_from(&self, since: Timestamp) -> Duration {
+        let passed = Duration::try_from(self.clock.now().duration_since(since));
+        self.settling().saturating_sub(passed.unwrap_or_default())
     }
 
     /// Returns how long a listing may take to show what was written before it.

@@ -228,8 +228,24 @@ impl Access {
         Ok((repository, lock))
     }
 
-    /// Opens it like [`Access::open`] for work that shows what it reads and does nothing else.
-    pub fn look(&self, session: &Session) -> Result<(Repository, Option<LockGuard>), Failure> {
+    /// Opens it like [`Access::open`] for work that shows what it reads and does nothing else, and does that.
+    pub fn look<T>(
+        &self,
+        session: &Session,
+        show: impl FnOnce(Repository) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let (repository, lock) = self.open_to_look(session)?;
+        let shown = show(repository);
+        match (lock, &shown) {
+            (None, _) => {}
+            (Some(lock), Ok(_)) => lock.check_at_once()?,
+            // What is missing may have been removed by somebody who was not seen: then he is the reason.
+            (Some(lock), Err(_)) => lock.check()?,
+        }
+        shown
+    }
+
+    fn open_to_look(&self, session: &Session) -> Result<(Repository, Option<LockGuard>), Failure> {
         let mut repository = self.open_without_lock(session)?;
         let announce = || {
             let (owner, clock) = (LockOwner::this_process(), &session.clock);

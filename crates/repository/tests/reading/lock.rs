@@ -340,6 +340,43 @@ fn a_lock_that_was_begun_is_certain_before_anything_is_written() {
     assert_eq!(lock_count(&repository), 0);
 }
 
+fn exclusive_lock_of(hostname: &str, now: Timestamp) -> Vec<u8> {
+    let record =
+        LockRecord::new(LockKind::Exclusive, &options(LockKind::Exclusive, hostname).owner, now);
+    serde_json::to_vec(&record).unwrap()
+}
+
+#[test]
+fn who_only_shows_what_he_reads_waits_for_nobody_and_is_told_who_came_before_him() {
+    let (repository, clock) = (memory(), sim());
+    let shared: Arc<dyn Clock> = clock.clone();
+    let owner = options(LockKind::Shared, "db1").owner;
+    let announce = || LockGuard::announce(&repository, owner.clone(), &shared, &Cancel::new());
+    let began = clock.now();
+    let guard = announce().unwrap();
+    // One that did not see ours, as on a store whose listings lag.
+    let quicker = repository.save_document::<LockId>(&exclusive_lock_of("db2", began)).unwrap();
+    guard.check_at_once().unwrap();
+    assert_eq!(clock.now(), began, "what was read so far was there, and nobody waits");
+    clock.advance(Duration::from_millis(200));
+    let error = guard.check_at_once().unwrap_err();
+    assert!(error.exit() == Exit::Locked && error.to_string().contains("db2"), "{error}");
+    drop(guard);
+    assert_eq!(announce().unwrap_err().exit(), Exit::Locked);
+
+    repository.store().delete(&quicker).unwrap();
+    let (began, guard) = (clock.now(), announce().unwrap());
+    repository.save_document::<LockId>(&exclusive_lock_of("db2", began)).unwrap();
+    assert_eq!(
+        guard.check().unwrap_err().exit(),
+        Exit::Locked,
+        "it is waited for before a failure"
+    );
+    assert!(clock.now() > began);
+    drop(guard);
+    assert_eq!(lock_count(&repository), 1, "the other's lock stays");
+}
+
 #[test]
 fn where_listings_do_not_lag_a_lock_is_certain_at_once() {
     let (folder, clock) = (tempfile::tempdir_in("/dev/shm").unwrap(), sim());
@@ -347,12 +384,15 @@ fn where_listings_do_not_lag_a_lock_is_certain_at_once() {
     let shared: Arc<dyn Clock> = clock.clone();
     let owner = options(LockKind::Shared, "db1").owner;
     let (begun, cancel) = (clock.now(), Cancel::new());
-    let guard = LockGuard::begin(&repository, owner, &shared, &cancel).unwrap();
+    let guard = LockGuard::begin(&repository, owner.clone(), &shared, &cancel).unwrap();
     cancel.check_may_write().unwrap();
     let error = acquire(&repository, &options(LockKind::Exclusive, "db2"), &clock).unwrap_err();
     assert_eq!(error.exit(), Exit::Locked);
     drop(guard);
     drop(acquire(&repository, &options(LockKind::Exclusive, "db2"), &clock).unwrap());
+    let guard = LockGuard::announce(&repository, owner, &shared, &cancel).unwrap();
+    repository.save_document::<LockId>(&exclusive_lock_of("db3", begun)).unwrap();
+    guard.check().unwrap();
     assert_eq!(clock.now(), begun, "nobody waited");
 }
 

@@ -97,20 +97,20 @@ impl Answer for Compared {
 impl Diff {
     /// Compares the snapshots; 3 if a directory could not be read.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
-        let (repository, lock) = self.access.look(session)?;
         let filter = self.choice.filter();
-        let (before, first) = repository.choose(&self.before, &filter)?;
-        let (after, second) = repository.choose(&self.after, &filter)?;
-        let repository = repository.load_index(&session.cancel, &*session.events())?;
-        let first = repository.enter(first, &self.before.directory)?;
-        let second = repository.enter(second, &self.after.directory)?;
         let options = DiffOptions {
             metadata: if self.metadata { MetadataChanges::Told } else { MetadataChanges::Ignored },
             sums: if self.changed_only { Sums::OfWhatDiffers } else { Sums::Exact },
         };
-        let compared = diff::diff(&repository, first.tree, second.tree, options, &session.cancel);
-        super::end_lock(lock)?;
-        let report = compared?;
+        let (before, after, report) = self.access.look(session, |repository| {
+            let (before, first) = repository.choose(&self.before, &filter)?;
+            let (after, second) = repository.choose(&self.after, &filter)?;
+            let repository = repository.load_index(&session.cancel, &*session.events())?;
+            let first = repository.enter(first, &self.before.directory)?.tree;
+            let second = repository.enter(second, &self.after.directory)?.tree;
+            let report = diff::diff(&repository, first, second, options, &session.cancel)?;
+            Ok((before, after, report))
+        })?;
         let unreadable = unreadable::shown(report.unreadable);
         let exit = unreadable::exit(&unreadable);
         let answer = Compared {

@@ -159,23 +159,14 @@ impl Shown {
     }
 }
 
+/// What was searched, for what, and what was found.
+type Searched = (Repository<Indexed>, Vec<(SnapshotId, SnapshotTime)>, Wanted, find::FindReport);
+
 impl Find {
     /// Looks into the snapshots, the newest first; 3 if a directory could not be read.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
-        let (repository, lock) = self.access.look(session)?;
-        let mut chosen = repository.choose_directories(&self.names, &self.choice.filter())?;
-        chosen.sort_by_key(|(id, snapshot, _)| (std::cmp::Reverse(snapshot.time), *id));
-        let repository = repository.load_index(&session.cancel, &*session.events())?;
-        let wanted = self.wanted(&repository)?;
-        let mut snapshots: Vec<(SnapshotId, SnapshotTime)> = Vec::new();
-        let mut roots = Vec::new();
-        for (id, snapshot, directory) in chosen {
-            snapshots.push((id, snapshot.time));
-            roots.push(repository.enter(snapshot, &directory)?.tree);
-        }
-        let found = find::find(&repository, &roots, &wanted, &session.cancel);
-        super::end_lock(lock)?;
-        let report = found?;
+        let (repository, snapshots, wanted, report) =
+            self.access.look(session, |repository| self.find(repository, session))?;
         let packs = self.show_pack_id.then(|| locate(&repository, &wanted));
         let in_snapshot = |(number, (id, time)): (usize, (SnapshotId, SnapshotTime))| {
             let hits: Vec<Shown> = report.in_snapshot(number).map(Shown::new).collect();
@@ -186,6 +177,21 @@ impl Find {
         let unreadable = unreadable::shown(report.unreadable);
         let exit = unreadable::exit(&unreadable);
         session.end(&Answered { snapshots, packs, unreadable, long: self.long }, exit)
+    }
+
+    fn find(&self, repository: Repository, session: &Session) -> Result<Searched, Failure> {
+        let mut chosen = repository.choose_directories(&self.names, &self.choice.filter())?;
+        chosen.sort_by_key(|(id, snapshot, _)| (std::cmp::Reverse(snapshot.time), *id));
+        let repository = repository.load_index(&session.cancel, &*session.events())?;
+        let wanted = self.wanted(&repository)?;
+        let mut snapshots: Vec<(SnapshotId, SnapshotTime)> = Vec::new();
+        let mut roots = Vec::new();
+        for (id, snapshot, directory) in chosen {
+            snapshots.push((id, snapshot.time));
+            roots.push(repository.enter(snapshot, &directory)?.tree);
+        }
+        let report = find::find(&repository, &roots, &wanted, &session.cancel)?;
+        Ok((repository, snapshots, wanted, report))
     }
 
     fn wanted(&self, repository: &Repository<Indexed>) -> Result<Wanted, Failure> {

@@ -70,20 +70,19 @@ impl Answer for Listed {
 impl List {
     /// Lists files in the order of their ids, blobs as they lie in the packs.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
+        let list = |repository: Repository| match self.kind {
+            Kind::Snapshots => files::<SnapshotId>(&repository),
+            Kind::Index => files::<IndexId>(&repository),
+            Kind::Packs => files::<PackId>(&repository),
+            Kind::Locks => files::<LockId>(&repository),
+            Kind::Keys => files::<KeyId>(&repository),
+            Kind::Blobs => blobs(repository, session),
+        };
         // A lock of its own would be among those that it lists.
-        let (repository, lock) = match self.kind {
-            Kind::Locks => (self.access.open_without_lock(session)?, None),
-            _ => self.access.look(session)?,
-        };
         let objects = match self.kind {
-            Kind::Snapshots => files::<SnapshotId>(&repository)?,
-            Kind::Index => files::<IndexId>(&repository)?,
-            Kind::Packs => files::<PackId>(&repository)?,
-            Kind::Locks => files::<LockId>(&repository)?,
-            Kind::Keys => files::<KeyId>(&repository)?,
-            Kind::Blobs => blobs(repository, session)?,
+            Kind::Locks => list(self.access.open_without_lock(session)?)?,
+            _ => self.access.look(session, list)?,
         };
-        super::end_lock(lock)?;
         session.done(&Listed { kind: self.kind, objects })
     }
 }

@@ -129,16 +129,17 @@ impl Entry {
 impl Ls {
     /// Lists the entries in the order of the tree.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
-        let (repository, lock) = self.access.look(session)?;
-        let (id, snapshot) = repository.choose(&self.snapshot, &self.choice.filter())?;
-        let repository = repository.load_index(&session.cancel, &*session.events())?;
-        let snapshot = repository.enter(snapshot, &self.snapshot.directory)?;
-        let mut entries = Vec::new();
-        for listed in listing::list(&repository, &snapshot, &self.path, Depth::All)? {
-            session.cancel.check().map_err(Interrupted::from)?;
-            entries.push(Entry::from(listed?));
-        }
-        super::end_lock(lock)?;
+        let (id, entries) = self.access.look(session, |repository| {
+            let (id, snapshot) = repository.choose(&self.snapshot, &self.choice.filter())?;
+            let repository = repository.load_index(&session.cancel, &*session.events())?;
+            let snapshot = repository.enter(snapshot, &self.snapshot.directory)?;
+            let mut entries = Vec::new();
+            for listed in listing::list(&repository, &snapshot, &self.path, Depth::All)? {
+                session.cancel.check().map_err(Interrupted::from)?;
+                entries.push(Entry::from(listed?));
+            }
+            Ok((id, entries))
+        })?;
         session.done(&Contents { snapshot: id, entries, long: self.long })
     }
 }

@@ -127,9 +127,10 @@ impl Listed {
 impl Snapshots {
     /// Lists the snapshots, the oldest first.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
-        let (repository, lock) = self.access.look(session)?;
-        let mut chosen = repository.choose_all(&self.names, &self.choice.filter())?;
-        super::end_lock(lock)?;
+        let filter = self.choice.filter();
+        let mut chosen = self
+            .access
+            .look(session, |repository| Ok(repository.choose_all(&self.names, &filter)?))?;
         chosen.sort_by_key(|(id, snapshot)| (snapshot.time, *id));
         if let Some(count) = self.latest {
             chosen = selection::newest(chosen, count);

@@ -118,18 +118,17 @@ impl Answer for Counted {
 impl Stats {
     /// Counts; 3 if a directory could not be read.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
-        let (repository, lock) = self.access.look(session)?;
-        let chosen = repository.choose_directories(&self.names, &self.choice.filter())?;
-        let repository = repository.load_index(&session.cancel, &*session.events())?;
-        let snapshots = chosen.len();
-        let mut roots = Vec::with_capacity(snapshots);
-        for (_, snapshot, directory) in chosen {
-            roots.push(repository.enter(snapshot, &directory)?.tree);
-        }
         let mode = StatsMode::from(self.mode);
-        let counted = stats::stats(&repository, &roots, mode, &session.cancel);
-        super::end_lock(lock)?;
-        let report = counted?;
+        let (snapshots, report) = self.access.look(session, |repository| {
+            let chosen = repository.choose_directories(&self.names, &self.choice.filter())?;
+            let repository = repository.load_index(&session.cancel, &*session.events())?;
+            let snapshots = chosen.len();
+            let mut roots = Vec::with_capacity(snapshots);
+            for (_, snapshot, directory) in chosen {
+                roots.push(repository.enter(snapshot, &directory)?.tree);
+            }
+            Ok((snapshots, stats::stats(&repository, &roots, mode, &session.cancel)?))
+        })?;
         let compress = |stats| Compressed::new(stats, report.bytes);
         let unreadable = unreadable::shown(report.unreadable);
         let exit = unreadable::exit(&unreadable);
