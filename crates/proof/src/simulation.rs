@@ -111,6 +111,7 @@ pub enum Telling {
 pub fn simulate(scene: Scene, seed: u64, telling: Telling) -> Result<Story, Broken> {
     let mut rng = StdRng::seed_from_u64(seed);
     let weather = scene.weather(&mut rng);
+    let weather = Weather { listing: weather.listing.of_seed(seed), ..weather };
     let actors = rng.random_range(1..=ACTORS_MAX);
     let tasks = rng.random_range(2..=TASKS_MAX);
     let world = Arc::new(World::new(rng.random(), actors, weather));

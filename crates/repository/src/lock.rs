@@ -18,8 +18,14 @@
 //!
 //! - A lock is taken by writing it and then looking again: of two that write at the same time at
 //!   least one sees the other and gives way. Whoever gets an exclusive one sees all that was done
-//!   under locks that are gone. Both look again 0.2 s later on a store whose listings may lag, and at
-//!   once on one that declares [`Capability::PromptListing`].
+//!   under locks that are gone. On a store that declares [`Capability::PromptListing`] both look again at once.
+//! - Elsewhere a listing shows within [`LISTING_LAG_MAX`], *L*, what was stored and removed before it. A shared lock
+//!   is looked after 0.2 s later, as restic does; an exclusive one, written at *w*, at *w* + 2*L*, and nothing is read
+//!   under it before *w* + 3*L*. A shared lock that was written until *w* + *L* is listed then, or was released, and
+//!   what was done under it is listed at *w* + 3*L*; whoever writes one later sees the exclusive one listed. One
+//!   that was refreshed meanwhile is listed too: [`REFRESH_AFTER`] is more than 3*L*.
+//! - So that whoever comes next sees what an exclusive holder did, the lock stays *L* longer; so does a lock file that a
+//!   refresh replaced, and *L* passes after an exclusive one was swept away as stale.
 //! - A lock file that cannot be read stands in the way, since nobody knows what it says; one of no
 //!   bytes does not, since restic ignores it.
 //! - Nothing is listed or removed under a lock that is not certain: [`Cancel::check_may_write`] waits for
@@ -72,9 +78,12 @@ pub const REFRESH_AFTER: Duration = Duration::from_mins(5);
 /// others take it for stale.
 pub const ABORT_AFTER: Duration = Duration::from_secs(22 * 60 + 30);
 
-/// How long to wait before looking again after a lock was written, as restic does: a listing that
-/// lags must have had time to show the other's. Nobody waits where listings do not lag.
+/// How long to wait before looking again after a shared lock was written, as restic does. Nobody waits where listings do not lag.
 const SETTLE: Duration = Duration::from_millis(200);
+
+/// How long a listing may take to show what was stored or removed before it, on a store that does not say that it shows it at
+/// once. Those that lag do so by seconds. Whoever is alone waits for it, since only he loses anything: four times in all.
+pub const LISTING_LAG_MAX: Duration = Duration::from_secs(10);
 
 /// How often an unreadable lock is looked at before it counts as a conflict; the first wait is
 /// [`RETRY_FIRST`], each further one twice as long.
@@ -165,8 +174,8 @@ impl LockGuard {
     /// while the lock is written. Where listings do not lag, it is certain at once, as with [`LockGuard::begin`].
     ///
     /// Who takes an exclusive lock at the same moment may not be seen, and may not see this one. It is looked
-    /// again 0.2 s later, by the guard's thread; whoever is alone removes nothing for 0.4 s after he wrote his lock. So work that is
-    /// over by then saw everything, and [`LockGuard::check_at_once`] ends it; longer work is revoked. Work that
+    /// again 0.2 s later, by the guard's thread; whoever is alone removes nothing for three times [`LISTING_LAG_MAX`] after he wrote
+    /// his lock. So work that is over by then saw everything, and [`LockGuard::check_at_once`] ends it; longer work is revoked. Work that
     /// failed ends with [`LockGuard::check`], which looks before it tells: what is missing may have been removed.
     ///
     /// # Errors
@@ -257,9 +266,13 @@ impl Drop for LockGuard {
         {
             tracing::error!("The thread that refreshes a lock panicked.");
         }
-        let id = self.id();
-        if let Err(error) = self.held.locks.store.delete(&id) {
-            tracing::warn!(%error, lock = %id.to_hex(), "A lock could not be removed; it goes stale.");
+        self.held.linger();
+        let mut state = self.held.state();
+        let former = state.former.take();
+        for id in former.into_iter().chain([state.id]) {
+            if let Err(error) = self.held.locks.store.delete(&id) {
+                tracing::warn!(%error, lock = %id.to_hex(), "A lock could not be removed; it goes stale.");
+            }
         }
     }
 }
@@ -276,6 +289,8 @@ struct LockState {
     refreshed: Timestamp,
     lost_after: Option<Duration>,
     claim: Claim,
+    /// The file before the last refresh, which stays until listings show its successor.
+    former: Option<LockId>,
 }
 
 /// Whether anybody else was quicker.
@@ -337,20 +352,44 @@ impl Held {
     fn tick(&self) {
         // Held while the tier is asked: two refreshes at once would leave a file behind.
         let mut state = self.state();
-        let is_due = |(age, _): &(Duration, Timestamp)| *age >= REFRESH_AFTER;
-        let Some((_, now)) = self.age(&mut state).filter(is_due) else { return };
-        if !matches!(state.claim, Claim::Certain) {
+        let Some((age, now)) = self.age(&mut state) else { return };
+        if age >= self.locks.listing_lag() {
+            self.remove_former(&mut state);
+        }
+        if age < REFRESH_AFTER || !matches!(state.claim, Claim::Certain) {
             return;
         }
         match self.locks.write(now) {
             Ok(id) => {
-                let old = std::mem::replace(&mut state.id, id);
+                state.former = Some(std::mem::replace(&mut state.id, id));
                 state.refreshed = now;
-                if let Err(error) = self.locks.store.delete(&old) {
-                    tracing::warn!(%error, lock = %old.to_hex(), "An old lock file could not be removed.");
+                if self.locks.listing_lag().is_zero() {
+                    self.remove_former(&mut state);
                 }
             }
             Err(error) => tracing::warn!(%error, "A lock could not be refreshed; trying again."),
+        }
+    }
+
+    fn remove_former(&self, state: &mut LockState) {
+        let Some(old) = state.former.take() else { return };
+        if let Err(error) = self.locks.store.delete(&old) {
+            tracing::warn!(%error, lock = %old.to_hex(), "An old lock file could not be removed.");
+        }
+    }
+
+    /// Keeps an exclusive lock until listings show what was done under it; one that is gone protects nobody.
+    fn linger(&self) {
+        let (locks, lag) = (&self.locks, self.locks.listing_lag());
+        if locks.kind == LockKind::Shared || lag.is_zero() {
+            return;
+        }
+        let state = self.state();
+        let (id, is_lost) = (state.id, state.lost_after.is_some());
+        drop(state);
+        if !is_lost && locks.store.size(&id).is_ok() {
+            // Also where somebody asked to stop: what was done until then is not listed yet either.
+            locks.store.runtime().block_on(async { locks.clock.sleep(lag).await });
         }
     }
 
@@ -416,14 +455,19 @@ impl Locks {
 
     /// Writes a lock where none stands in the way.
     fn claim(&self) -> Result<LockState, RepositoryError> {
-        for stale in self.refuse_conflicts(None)?.stale {
-            self.remove_stale(stale)?;
+        let stale = self.refuse_conflicts(None)?.stale;
+        for (id, _) in &stale {
+            self.remove_stale(*id)?;
+        }
+        if stale.iter().any(|(_, kind)| *kind == LockKind::Exclusive) {
+            // Who left it did not wait until others see what he did.
+            self.sleep(self.listing_lag())?;
         }
         let refreshed = self.clock.now();
         let id = self.write(refreshed)?;
         // Not before: a write may take long, and nobody sees what is not written.
         let claim = Claim::Open(self.clock.now());
-        Ok(LockState { id, refreshed, lost_after: None, claim })
+        Ok(LockState { id, refreshed, lost_after: None, claim, former: None })
     }
 
     /// Writes a lock while it is looked for others, and takes it back if one stands in the way.
@@ -448,7 +492,7 @@ impl Locks {
             let _ = self.store.delete(&id);
             return Err(error);
         }
-        Ok(LockState { id, refreshed, lost_after: None, claim: Claim::Open(since) })
+        Ok(LockState { id, refreshed, lost_after: None, claim: Claim::Open(since), former: None })
     }
 
     /// Removes a lock whose holder is gone. Where nothing may be deleted it stays, in nobody's way but
@@ -485,20 +529,30 @@ impl Locks {
             LockKind::Shared => Ok(()),
             // Whoever wrote his lock shortly before ours may have worked and gone meanwhile. What he
             // left has to be seen before anything is taken for unused.
-            LockKind::Exclusive => self.sleep(self.settling()),
+            LockKind::Exclusive => self.sleep(self.listing_lag()),
         }
     }
 
-    /// Returns how long it is until everything is seen that was written before `since`.
+    /// Returns how long it is until a lock that was written at `since` is looked after.
     fn wait_from(&self, since: Timestamp) -> Duration {
         let passed = Duration::try_from(self.clock.now().duration_since(since));
-        self.settling().saturating_sub(passed.unwrap_or_default())
+        let wait = match self.kind {
+            LockKind::Shared => self.settling(),
+            // Until whoever did not see it is seen: those who look after theirs at once, as shared ones do.
+            LockKind::Exclusive => 2 * self.listing_lag(),
+        };
+        wait.saturating_sub(passed.unwrap_or_default())
     }
 
-    /// Returns how long a listing may take to show what was written before it.
+    /// Returns how long whoever is not alone waits before he looks again.
     fn settling(&self) -> Duration {
+        SETTLE.min(self.listing_lag())
+    }
+
+    /// Returns how long a listing may take to show what was done before it.
+    fn listing_lag(&self) -> Duration {
         let is_prompt = self.store.tier().capabilities().has(Capability::PromptListing);
-        if is_prompt { Duration::ZERO } else { SETTLE }
+        if is_prompt { Duration::ZERO } else { LISTING_LAG_MAX }
     }
 
     /// Looks at all locks but our own, patiently at what cannot be read.

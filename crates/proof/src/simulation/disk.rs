@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use lifeboat_model::{Capabilities, Capability, Timestamp};
-use lifeboat_repository::lock::LockGuard;
+use lifeboat_repository::lock::{LISTING_LAG_MAX, LockGuard};
 use lifeboat_tiers::{ObjectMeta, ObjectPath, ObjectPrefix, PutMode, ReadRange, Tier, TierError};
 use rand::RngExt as _;
 
@@ -20,8 +20,10 @@ use super::tally::Deed;
 use super::weather::{Listing, Torn};
 use super::world::{ActorId, State, Wish, World};
 
-/// How long a listing lags at most: less than whoever writes a lock waits before he looks again.
-const LAG_MAX_MS: u64 = 190;
+/// How long a listing lags at most: less than whoever writes a shared lock waits before he looks again, or as long as whoever
+/// writes an exclusive one expects.
+const LAG_MAX: Duration = Duration::from_millis(190);
+const LATE_MAX: Duration = LISTING_LAG_MAX;
 
 /// How many disks there are at most.
 pub(crate) const DISKS_MAX: usize = 3;
@@ -468,7 +470,8 @@ impl SimTier {
         let seen = seen.into_iter().map(|(path, object)| meta(path, object));
         let listed = seen.chain(ghosts.into_iter().map(|(_, ghost)| ghost.meta.clone())).collect();
         if lags {
-            state.tally.note(Deed::ListingLagged);
+            let is_late = state.weather.listing == Listing::Late;
+            state.tally.note(if is_late { Deed::ListingLate } else { Deed::ListingLagged });
         }
         listed
     }
@@ -542,9 +545,15 @@ impl SimTier {
 
 /// Draws how long it takes until a listing shows a change.
 fn lag(state: &mut State) -> Duration {
-    match state.weather.listing {
+    let (listing, rng) = (state.weather.listing, &mut state.rng);
+    let mut draw = |most: Duration| {
+        let most_ms = u64::try_from(most.as_millis()).unwrap_or(u64::MAX);
+        Duration::from_millis(rng.random_range(0..=most_ms))
+    };
+    match listing {
         Listing::Prompt => Duration::ZERO,
-        Listing::Lagging => Duration::from_millis(state.rng.random_range(0..=LAG_MAX_MS)),
+        Listing::Lagging => draw(LAG_MAX),
+        Listing::Late => draw(LATE_MAX),
     }
 }
 
@@ -563,7 +572,7 @@ impl Tier for SimTier {
         let common = Capabilities::NONE.with(Capability::ConditionalPut);
         match self.world.lock().weather.listing {
             Listing::Prompt => common.with(Capability::PromptListing),
-            Listing::Lagging => common,
+            Listing::Lagging | Listing::Late => common,
         }
     }
 

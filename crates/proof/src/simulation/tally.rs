@@ -56,6 +56,7 @@ deeds! {
     AnswerLost => "writes done whose answers were lost",
     DeleteAnswerLost => "removals done whose answers were lost",
     ListingLagged => "listings that lagged behind writes",
+    ListingLate => "listings that lagged behind writes by seconds",
     Slow => "requests that took up to minutes",
     MachineSlept => "machines that slept for most of an hour",
     FannedOut => "backups that several tiers got at once",

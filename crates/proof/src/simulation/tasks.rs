@@ -37,8 +37,9 @@ use super::weather::{Listing, Torn};
 use super::{Scene, tiers};
 use crate::place;
 
-/// How long a command waits for another's lock.
+/// How long a command waits for another's lock; where listings are late, whoever is alone takes most of a minute.
 const PATIENCE: Duration = Duration::from_secs(45);
+const PATIENCE_WHERE_LISTINGS_ARE_LATE: Duration = Duration::from_secs(150);
 
 /// What packs of data are filled to, in bytes: little, so that a backup fills several.
 pub(super) const PACK_SIZES: std::ops::RangeInclusive<u64> = 1000..=5000;
@@ -309,7 +310,11 @@ impl Run<'_> {
         repository: &Repository<Open>,
         kind: LockKind,
     ) -> Result<Arc<LockGuard>, Trouble> {
-        let options = LockOptions { kind, owner: self.owner.clone(), wait: PATIENCE };
+        let wait = match self.stage.world.lock().weather.listing {
+            Listing::Late => PATIENCE_WHERE_LISTINGS_ARE_LATE,
+            Listing::Prompt | Listing::Lagging => PATIENCE,
+        };
+        let options = LockOptions { kind, owner: self.owner.clone(), wait };
         let guard = LockGuard::acquire(repository, &options, &self.clock, &self.cancel)?;
         let guard = Arc::new(guard);
         let now = self.stage.world.lock().now;
@@ -569,7 +574,7 @@ impl Run<'_> {
     fn may_be_torn(&self, disk: DiskId, kind: LockKind) -> bool {
         let state = self.stage.world.lock();
         // A listing that lags may show a snapshot before its index to whoever is not alone.
-        let may_lag = kind == LockKind::Shared && state.weather.listing == Listing::Lagging;
+        let may_lag = kind == LockKind::Shared && !state.weather.listing.is_prompt();
         may_lag || !state.disks[disk.0].torn.is_empty()
     }
 
@@ -605,7 +610,7 @@ impl Run<'_> {
             ErrorKind::Cancelled => self.was_lost(),
             ErrorKind::Corrupt => {
                 weather.torn == Torn::InPlace
-                    || (weather.listing == Listing::Lagging && task.removes().is_none())
+                    || (!weather.listing.is_prompt() && task.removes().is_none())
                     || self.was_lost()
             }
             _ => false,

@@ -30,8 +30,10 @@ pub(crate) struct Weather {
 pub(crate) enum Listing {
     /// At once.
     Prompt,
-    /// After less time than locks take to settle.
+    /// After less time than shared locks take to settle.
     Lagging,
+    /// After up to as long as a listing may take at all.
+    Late,
 }
 
 /// What a write leaves in whose middle the process is killed.
@@ -41,6 +43,21 @@ pub(crate) enum Torn {
     Aside,
     /// A part under the object's own name, as a disk leaves it that lies about its syncs.
     InPlace,
+}
+
+impl Listing {
+    /// Half of the seeds whose listings lag have them late.
+    pub(crate) const fn of_seed(self, seed: u64) -> Self {
+        match self {
+            Self::Lagging if seed % 2 == 1 => Self::Late,
+            other => other,
+        }
+    }
+
+    /// Tells whether a listing shows everything that was done before it.
+    pub(crate) fn is_prompt(self) -> bool {
+        self == Self::Prompt
+    }
 }
 
 impl Weather {

@@ -162,7 +162,7 @@ impl Machine for LockOwner {
 #[derive(Debug, Default)]
 pub struct LockSurvey {
     /// Locks whose holders are gone.
-    pub stale: Vec<LockId>,
+    pub stale: Vec<(LockId, LockKind)>,
     /// Locks that stand in the way.
     pub conflicts: Vec<(LockId, LockRecord)>,
     /// Lock files that could not be read, so that nobody knows what they say.
@@ -181,7 +181,7 @@ impl LockSurvey {
     ) {
         match lock {
             None => self.unreadable.push(id),
-            Some(lock) if lock.is_stale(now, machine) => self.stale.push(id),
+            Some(lock) if lock.is_stale(now, machine) => self.stale.push((id, lock.kind())),
             Some(lock) if !wanted.is_compatible(lock.kind()) => self.conflicts.push((id, lock)),
             Some(_) => {}
         }

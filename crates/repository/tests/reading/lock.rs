@@ -14,15 +14,16 @@ use lifeboat_model::{
 };
 use lifeboat_repository::lock::record::LockRecord;
 use lifeboat_repository::lock::{
-    FoundLock, LockGuard, LockKind, LockOptions, LockOwner, Removal, unlock,
+    FoundLock, LISTING_LAG_MAX, LockGuard, LockKind, LockOptions, LockOwner, REFRESH_AFTER,
+    Removal, unlock,
 };
 use lifeboat_repository::{Indexed, Repository, RepositoryError};
 use lifeboat_testing::tree::Sample;
-use lifeboat_tiers::fault::{Fault, Moment, Rule, Target};
+use lifeboat_tiers::fault::{Fault, Moment, Operation, Rule, Target};
 use lifeboat_tiers::{FaultTier, LocalTier, MemoryTier, Throttle, ThrottleTier};
 use lifeboat_tiers::{ObjectMeta, ObjectPath, ObjectPrefix, PutMode, ReadRange, Tier, TierError};
 
-use crate::support::{ResticRepository, init, memory};
+use crate::support::{ResticRepository, index, init, memory, open};
 
 fn sim() -> Arc<SimClock> {
     Arc::new(SimClock::new("2026-11-23T02:00:00Z".parse().unwrap()))
@@ -66,7 +67,7 @@ fn shared_locks_stand_side_by_side_and_an_exclusive_one_alone() {
     assert_eq!(lock_count(&repository), 0);
 
     let exclusive = acquire(&repository, &options(LockKind::Exclusive, "db3"), &clock).unwrap();
-    clock.advance(Duration::from_secs(125));
+    clock.advance(Duration::from_secs(125) - 3 * LISTING_LAG_MAX);
     let error = acquire(&repository, &options(LockKind::Shared, "db1"), &clock).unwrap_err();
     insta::assert_snapshot!(error.to_string().replace(repository.address(), "[address]"));
     insta::assert_snapshot!(error.hint().unwrap());
@@ -84,6 +85,8 @@ fn a_guard_refreshes_its_lock_and_leaves_one_file() {
     clock.advance(Duration::from_secs(61));
     guard.tick();
     assert_ne!(guard.id(), first);
+    clock.advance(LISTING_LAG_MAX);
+    guard.tick();
     assert_eq!(lock_count(&repository), 1);
     // Refreshed every few minutes, it is never stale for others.
     for _ in 0..20 {
@@ -125,10 +128,107 @@ fn a_lock_that_went_stale_while_it_was_taken_is_not_held() {
 #[test]
 fn whoever_is_alone_waits_for_listings_once_more() {
     let (repository, clock) = (memory(), sim());
-    for (kind, waits) in [(LockKind::Shared, 1), (LockKind::Exclusive, 2)] {
+    let lag = LISTING_LAG_MAX;
+    let shared = (LockKind::Shared, Duration::from_millis(200), Duration::ZERO);
+    for (kind, until_it_is_held, until_it_is_gone) in [shared, (LockKind::Exclusive, 3 * lag, lag)]
+    {
         let before = clock.now();
-        drop(acquire(&repository, &options(kind, "db1"), &clock).unwrap());
-        assert_eq!(clock.now().duration_since(before).as_millis(), waits * 200, "{kind:?}");
+        let guard = acquire(&repository, &options(kind, "db1"), &clock).unwrap();
+        assert_eq!(clock.now().duration_since(before).unsigned_abs(), until_it_is_held, "{kind:?}");
+        let before = clock.now();
+        drop(guard);
+        assert_eq!(clock.now().duration_since(before).unsigned_abs(), until_it_is_gone, "{kind:?}");
+    }
+}
+
+/// A repository whose listings show what was put as late as they may.
+fn lagging(clock: &Arc<SimClock>) -> Repository<Indexed> {
+    let by_clock: Arc<dyn Clock> = Arc::<SimClock>::clone(clock);
+    let tier = Arc::new(FaultTier::new(Arc::new(MemoryTier::new())).with_clock(by_clock));
+    let repository = init(Arc::<FaultTier>::clone(&tier), None);
+    tier.add(Rule::new(Target::Only(Operation::List), Fault::LagBy(LISTING_LAG_MAX)));
+    clock.advance(LISTING_LAG_MAX);
+    repository
+}
+
+#[test]
+fn whoever_is_alone_is_seen_while_his_lock_is_refreshed() {
+    let clock = sim();
+    let repository = lagging(&clock);
+    let guard = acquire(&repository, &options(LockKind::Exclusive, "db1"), &clock).unwrap();
+    for _ in 0..3 {
+        clock.advance(REFRESH_AFTER);
+        guard.tick();
+        let beside = acquire(&repository, &options(LockKind::Shared, "db2"), &clock).unwrap_err();
+        assert_eq!(beside.exit(), Exit::Locked);
+        clock.advance(LISTING_LAG_MAX);
+        guard.tick();
+        assert_eq!(lock_count(&repository), 1, "the file before goes once its successor is listed");
+    }
+    drop(guard);
+    assert_eq!(lock_count(&repository), 0);
+}
+
+/// A clock by which somebody else takes a shared lock in the middle of the first wait.
+#[derive(Debug)]
+struct Between {
+    clock: Arc<SimClock>,
+    after: Duration,
+    repository: Repository<Indexed>,
+    beside: Mutex<Option<Result<LockGuard, RepositoryError>>>,
+}
+
+impl Clock for Between {
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn sleep(&self, duration: Duration) -> lifeboat_model::clock::Sleep<'_> {
+        let until = self.now() + duration;
+        let mut beside = self.beside.lock().unwrap();
+        if beside.is_none() {
+            self.clock.advance(self.after);
+            let options = options(LockKind::Shared, "db2");
+            let take = || acquire(&self.repository, &options, &self.clock);
+            *beside = Some(std::thread::scope(|scope| scope.spawn(take).join().unwrap()));
+        }
+        self.clock.advance(until.duration_since(self.now()).try_into().unwrap_or_default());
+        Box::pin(std::future::ready(()))
+    }
+}
+
+#[test]
+fn whoever_begins_while_another_waits_to_be_alone_is_seen_or_gives_way() {
+    for after_ms in [1, 100, 5_000, 9_799, 9_800, 9_999, 10_000, 10_001, 15_000, 19_000] {
+        let (clock, after) = (sim(), Duration::from_millis(after_ms));
+        let repository = lagging(&clock);
+        let other = index(open(Arc::clone(repository.store().tier())));
+        let between = Between { clock, after, repository: other, beside: Mutex::default() };
+        let by_clock: Arc<Between> = Arc::new(between);
+        let wanted = options(LockKind::Exclusive, "db1");
+        let dynamic: Arc<dyn Clock> = Arc::<Between>::clone(&by_clock);
+        let alone = LockGuard::acquire(&repository, &wanted, &dynamic, &Cancel::new());
+        let beside = by_clock.beside.lock().unwrap().take().unwrap();
+        assert_ne!(alone.is_ok(), beside.is_ok(), "{after_ms} ms: one of them has his");
+        *by_clock.beside.lock().unwrap() = Some(beside);
+    }
+}
+
+#[test]
+fn what_a_killed_exclusive_holder_did_is_listed_before_anybody_works() {
+    let clock = sim();
+    let repository = lagging(&clock);
+    let owner = LockOwner { pid: i32::MAX, ..LockOwner::this_process() };
+    for (kind, waits) in
+        [(LockKind::Exclusive, LISTING_LAG_MAX), (LockKind::Shared, Duration::ZERO)]
+    {
+        let record = LockRecord::new(kind, &owner, clock.now());
+        repository.save_document::<LockId>(&serde_json::to_vec(&record).unwrap()).unwrap();
+        clock.advance(LISTING_LAG_MAX);
+        let before = clock.now();
+        drop(acquire(&repository, &LockOptions::new(LockKind::Shared), &clock).unwrap());
+        let waited = clock.now().duration_since(before).unsigned_abs();
+        assert_eq!(waited, waits + Duration::from_millis(200), "{kind:?}");
     }
 }
 
