@@ -5,7 +5,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use lifeboat_model::{AssetName, Cancelled, Classify, ErrorCode, ErrorKind, Exit, Hint};
-use lifeboat_model::{PlanId, SiteName, TierName};
+use lifeboat_model::{PlanId, SiteName, SnapshotId, TierName};
 use lifeboat_plan::Rejected;
 use lifeboat_postgres::PostgresError;
 use lifeboat_postgres::archive::ArchiveError;
@@ -287,6 +287,16 @@ pub enum OpsError {
         /// Which tier.
         tier: TierName,
     },
+    /// A tier holds what it does not list.
+    #[error(
+        "tier `{tier}` holds snapshot {snapshot} and does not list it, so nothing was removed from it"
+    )]
+    ListingBehind {
+        /// Which tier.
+        tier: TierName,
+        /// Which snapshot.
+        snapshot: SnapshotId,
+    },
     /// Only part of an asset came back.
     #[error("`{asset}` was not restored as a whole: {ending}")]
     NotWhole {
@@ -467,7 +477,9 @@ impl Classify for OpsError {
             | Self::Differs { .. }
             | Self::Unreadable { .. } => ErrorKind::Corrupt,
             Self::Cancelled(_) => ErrorKind::Cancelled,
-            Self::LogTier { .. } | Self::TierUnread { .. } => ErrorKind::Unavailable,
+            Self::LogTier { .. } | Self::TierUnread { .. } | Self::ListingBehind { .. } => {
+                ErrorKind::Unavailable
+            }
             Self::NotWhole { .. } => ErrorKind::Incomplete,
             _ => ErrorKind::NotFound,
         }
@@ -548,6 +560,9 @@ impl Classify for OpsError {
             ),
             Self::AppendOnly { tier } => format!(
                 "run `lifeboat retention run {tier}` on a machine whose credentials may delete; docs/append-only.md says which"
+            ),
+            Self::ListingBehind { tier, .. } => format!(
+                "its listings lag behind what was stored; try `lifeboat retention run {tier}` again later"
             ),
             Self::BadAddress { .. } => {
                 "give an address like file:///mnt/backups, s3://bucket/prefix, azure://account/container/prefix or sftp://user@host/path".to_owned()

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lifeboat_model::{AssetName, Cancel, EventSink, SiteName, SnapshotId, TierName};
-use lifeboat_repository::{Repository, Snapshot};
+use lifeboat_repository::Snapshot;
 use serde::Serialize;
 
 use crate::catalog::body::{AssetBackedUp, Body, SnapshotsMissing};
 use crate::catalog::view::{Mark, View, Wanted};
 use crate::error::{OpsError, Trouble};
 use crate::ladder::Ladder;
+use crate::listing::{recorded, see};
 use crate::point::{Capture, Point, captures, points, roles};
 use crate::standing::Standing;
 use crate::state::State;
@@ -94,8 +95,8 @@ impl Holdings {
         let (view, tiers) = (open.catalog().view(), open.site().plan().tiers().keys());
         let known = view.mark()?;
         let look = |name: &TierName| {
-            let tier = open.tier(name)?;
-            tier.repository.snapshots().map_err(|error| Trouble::of(&error))
+            let seen = see(open.catalog().view(), name, &open.tier(name)?.repository);
+            seen.map(|seen| seen.snapshots).map_err(|error| Trouble::of(&error))
         };
         let found = tiers.map(|name| (name.clone(), look(name))).collect();
         Self::new(open.site(), (view, known), found)
@@ -104,9 +105,9 @@ impl Holdings {
     /// Looks into one tier that is open.
     pub(crate) fn of_tier(site: &Site, view: &View, tier: &OpenTier) -> Result<Self, OpsError> {
         let known = view.mark()?;
-        let snapshots = tier.repository.snapshots()?;
-        let found = BTreeMap::from([(tier.named.name.clone(), Ok(snapshots))]);
-        Self::new(site, (view, known), found)
+        let name = &tier.named.name;
+        let snapshots = see(view, name, &tier.repository)?.snapshots;
+        Self::new(site, (view, known), BTreeMap::from([(name.clone(), Ok(snapshots))]))
     }
 
     /// Looks into all tiers of a site without taking a lock or writing anything.
@@ -127,9 +128,8 @@ impl Holdings {
                 Reached::Ready(tier) => {
                     let opened =
                         repositories::open(&tier, &key, site.surroundings(), events, cancel);
-                    let snapshots = opened
-                        .and_then(|opened| Repository::snapshots(&opened).map_err(OpsError::from));
-                    snapshots.map_err(|error| Trouble::of(&error))
+                    let seen = opened.and_then(|opened| see(view, name, &opened));
+                    seen.map(|seen| seen.snapshots).map_err(|error| Trouble::of(&error))
                 }
             }
         };
@@ -143,15 +143,9 @@ impl Holdings {
     pub fn missing(&self, view: &View) -> Result<Vec<Missing>, OpsError> {
         let mut missing = Vec::new();
         for (tier, present) in &self.present {
-            let records = view.backups_until(tier, self.known)?;
-            let recorded = records.iter().filter_map(|record| match record.body() {
-                Body::AssetBackedUp(body) => Some(&body.snapshots),
-                _ => None,
-            });
-            let recorded = recorded.flatten().filter(|there| there.tier == *tier);
             let let_go = let_go(view, tier)?;
-            let gone: BTreeSet<_> = recorded
-                .map(|there| there.snapshot)
+            let gone: BTreeSet<_> = recorded(view, tier, self.known)?
+                .into_iter()
                 .filter(|snapshot| !present.contains(snapshot) && !let_go.contains(snapshot))
                 .collect();
             if !gone.is_empty() {
@@ -193,7 +187,7 @@ impl Holdings {
 }
 
 /// Returns what retention decided to remove from a tier.
-fn let_go(view: &View, tier: &TierName) -> Result<BTreeSet<SnapshotId>, OpsError> {
+pub(crate) fn let_go(view: &View, tier: &TierName) -> Result<BTreeSet<SnapshotId>, OpsError> {
     let wanted =
         Wanted { kind: "retention-decided", asset: None, tier: Some(tier), good_only: false };
     let records = view.latest(wanted, u32::MAX)?;

@@ -16,6 +16,7 @@ pub mod holdings;
 pub mod jobs;
 pub mod key;
 pub mod ladder;
+mod listing;
 pub mod lock_keeping;
 pub mod named_tier;
 pub mod objectives;

@@ -7,6 +7,8 @@
 //!
 //! - What is decided is decided under restic's exclusive lock of every tier that something is removed from,
 //!   from what lies there then.
+//! - Nothing is removed from a tier that does not list a snapshot which was recorded and is there: what else it does not list
+//!   nobody knows. What such a snapshot needs on other tiers stays.
 //! - Nothing goes that the rules or the store's own locks keep; see [`rules`] and [`log`].
 //!
 //! # Crash consistency
@@ -49,6 +51,7 @@ use crate::catalog::body::{Body, JobEnded, JobStarted, RetentionDecided, Retenti
 use crate::catalog::view::Wanted;
 use crate::ending::Ending;
 use crate::error::{OpsError, Trouble};
+use crate::listing::{Seen, see};
 use crate::standing::Standing;
 use crate::wire::Site;
 use crate::wire::open::{NewTiers, OpenSite, OpenTier};
@@ -202,7 +205,8 @@ pub fn retention(
         Purpose::Show => None,
         Purpose::Run => Some(begin(&open)?),
     };
-    let mut run = Run { open: &open, job, events, cancel, guards: BTreeMap::new() };
+    let (guards, behind) = Default::default();
+    let mut run = Run { open: &open, job, events, cancel, guards, behind };
     let wanted = |tier: &&TierName| options.tiers.is_empty() || options.tiers.contains(tier);
     let wanted: Vec<TierName> = all.iter().filter(wanted).cloned().collect();
     run.lock(&wanted);
@@ -244,6 +248,8 @@ struct Run<'a> {
     events: &'a dyn EventSink,
     cancel: &'a Cancel,
     guards: BTreeMap<TierName, Result<LockGuard, Trouble>>,
+    /// The tiers that hold what they do not list, and a snapshot of those.
+    behind: BTreeMap<TierName, SnapshotId>,
 }
 
 impl Run<'_> {
@@ -263,7 +269,7 @@ impl Run<'_> {
 
     /// Decides over everything that can be looked at.
     fn decide(
-        &self,
+        &mut self,
         facts: &Facts,
         held: &[Hold],
         wanted: &[TierName],
@@ -271,8 +277,10 @@ impl Run<'_> {
         let (site, now) = (self.open.site(), self.open.site().surroundings().now());
         let mut tiers = Vec::new();
         for tier in self.open.open_tiers() {
-            let Ok(snapshots) = tier.repository.snapshots() else { continue };
             let name = &tier.named.name;
+            let seen = see(self.open.catalog().view(), name, &tier.repository);
+            let Ok(Seen { snapshots, unlisted }) = seen else { continue };
+            self.behind.extend(unlisted.first().map(|id| (name.clone(), *id)));
             let is_damaged = Standing::load(self.open.catalog().view(), name)?.is_damaged();
             let held = snapshots.into_iter().map(|(id, s)| facts.held(site.name(), name, id, s));
             tiers.push(TierHeld {
@@ -348,7 +356,10 @@ impl Run<'_> {
             return Ok(report);
         };
         let mut report = TierReport::of(fate);
-        let done = self.act(tier, guard, fate, &self.bases(name, facts, fates)?, &mut report);
+        let done = match self.behind.get(name) {
+            Some(&snapshot) => Err(OpsError::ListingBehind { tier: name.clone(), snapshot }),
+            None => self.act(tier, guard, fate, &self.bases(name, facts, fates)?, &mut report),
+        };
         let ending = match done {
             Ok(()) => Ending::Succeeded,
             Err(error) => {

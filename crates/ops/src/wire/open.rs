@@ -16,8 +16,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use lifeboat_model::{AssetName, Cancel, EventSink, JobId, TierName};
-use lifeboat_repository::lock::{LockGuard, LockKind, LockOptions, LockOwner};
+use lifeboat_model::{AssetName, Cancel, Capability, EventSink, JobId, TierName};
+use lifeboat_repository::lock::{LISTING_LAG_MAX, LockGuard, LockKind, LockOptions, LockOwner};
 use lifeboat_repository::{Indexed, Repository, RepositoryError};
 use lifeboat_tiers::{Refusal, TierError};
 
@@ -236,7 +236,10 @@ impl<'s> OpenSite<'s> {
         cancel: &Cancel,
     ) -> Result<Option<LockGuard>, OpsError> {
         match self.lock(tier, LockKind::Shared, events, cancel) {
-            Ok(held) => Ok(Some(held)),
+            Ok(held) => {
+                self.wait_for_listings(tier, events, cancel)?;
+                Ok(Some(held))
+            }
             Err(RepositoryError::Tier(
                 error @ (TierError::Denied { .. }
                 | TierError::Refused { refusal: Refusal::NotAllowed, .. }),
@@ -247,6 +250,29 @@ impl<'s> OpenSite<'s> {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Waits, where listings may lag, until what was recorded last is listed with everything that it needs.
+    fn wait_for_listings(
+        &self,
+        tier: &OpenTier,
+        events: &dyn EventSink,
+        cancel: &Cancel,
+    ) -> Result<(), OpsError> {
+        if tier.named.tier.capabilities().has(Capability::PromptListing) {
+            return Ok(());
+        }
+        let (surroundings, name) = (self.site.surroundings(), Some(&tier.named.name));
+        let wanted = Wanted { kind: "asset-backed-up", asset: None, tier: name, good_only: false };
+        let Some(newest) = self.catalog.view().latest(wanted, 1)?.pop() else { return Ok(()) };
+        let age = Duration::try_from(surroundings.now().duration_since(newest.header().time));
+        let rest = LISTING_LAG_MAX.saturating_sub(age.unwrap_or_default());
+        if rest.is_zero() {
+            return Ok(());
+        }
+        let pause = async { cancel.cut_short(surroundings.clock.sleep(rest)).await };
+        surroundings.runtime.block_on(pause)?;
+        Ok(tier.repository.refresh_index(cancel, events)?)
     }
 
     /// Records tiers that are there and were not recorded, as after a kill right before.
