@@ -71,7 +71,7 @@ use crate::catch_up::{CaughtUp, Missed};
 use crate::ending::{Ending, JobStage, StageOutcome};
 use crate::error::{OpsError, Trouble};
 use crate::holdings::Holdings;
-use crate::lock_keeping::keep_locks;
+use crate::lock_keeping::{Sake, keep_locks};
 use crate::point::{Role, roles};
 use crate::traffic::TierTraffic;
 use crate::verification::{Share, TierVerification, verify_tier};
@@ -641,7 +641,7 @@ impl Job<'_> {
             let started = self.now();
             let kept = self.tier(name).and_then(|tier| {
                 let cancel = self.hold(tier)?.cancel();
-                let kept = keep_locks(self.open, tier, self.id, self.events, cancel);
+                let kept = keep_locks(self.open, tier, Sake::Made(self.id), self.events, cancel);
                 kept.map(drop).map_err(|error| Trouble::of(&error))
             });
             outcomes.push(outcome((JobStage::Lock, Some(name)), self.since(started), kept.err()));

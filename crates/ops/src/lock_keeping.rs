@@ -22,8 +22,9 @@
 //!
 //! Index files are not extended: they are made anew from the packs, and a prune has to be able to replace
 //! them. The book has one line for each pack that is older than the plan's `lock`, for each file of the log that a
-//! base needs which is older than the slack, and for each writer and base. Locks are extended when a backup ends: log that is
-//! archived while no backup reaches the tier for longer than the slack outlives the lock of its base.
+//! base needs which is older than the slack, and for each writer and base. Locks are extended when a backup ends, and those of bases and
+//! their log also when retention runs: log that is archived while neither reaches the tier for longer than the slack outlives the
+//! lock of its base.
 
 pub mod standing;
 
@@ -139,12 +140,40 @@ pub fn terms(open: &OpenSite<'_>, name: &TierName) -> Option<LockTerms> {
     Some(LockTerms { lock: tier.lock?.duration(), locked_for: tier.locked_for()? })
 }
 
-/// Extends the locks of all that the snapshots need that a job made on a tier, and of what the newest moments of
-/// servers are recovered from; the caller holds a lock on its repository.
+/// For whose sake locks are extended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sake {
+    /// Of the snapshots that a job made, and of what the newest moments of servers are recovered from, as of their time.
+    Made(JobId),
+    /// Of what the newest moments of servers are recovered from, as of now: their log may come without any backup.
+    Moments,
+}
+
+impl Sake {
+    /// Returns from when on the plan's `lock` counts, if there is anything to lock.
+    fn since(self, snapshots: &[(SnapshotId, Snapshot)], now: Timestamp) -> Option<Timestamp> {
+        match self {
+            Self::Made(_) => {
+                let made = snapshots.iter().filter(|(_, snapshot)| self.made(snapshot));
+                made.map(|(_, snapshot)| snapshot.time.instant()).max()
+            }
+            Self::Moments => Some(now),
+        }
+    }
+
+    fn made(self, snapshot: &Snapshot) -> bool {
+        match self {
+            Self::Made(job) => tagged(snapshot, "job") == Some(job.to_string().as_str()),
+            Self::Moments => false,
+        }
+    }
+}
+
+/// Extends the locks of all that is needed on a tier; the caller holds a lock on its repository.
 pub fn keep_locks(
     open: &OpenSite<'_>,
     tier: &OpenTier,
-    job: JobId,
+    sake: Sake,
     events: &dyn EventSink,
     cancel: &Cancel,
 ) -> Result<LocksKept, OpsError> {
@@ -154,16 +183,14 @@ pub fn keep_locks(
         return Ok(LocksKept::default());
     };
     let snapshots = tier.repository.snapshots()?;
-    let job = job.to_string();
-    let is_made = |(_, snapshot): &&(_, Snapshot)| tagged(snapshot, "job") == Some(job.as_str());
-    let made = snapshots.iter().filter(is_made).map(|(_, snapshot)| snapshot.time.instant());
-    let Some(newest) = made.max() else { return Ok(LocksKept::default()) };
+    let newest = sake.since(&snapshots, open.site().surroundings().now());
+    let Some(newest) = newest else { return Ok(LocksKept::default()) };
     let needed = newest.saturating_add(terms.lock).unwrap_or(Timestamp::MAX);
     let book = LockBook::parse(&open.catalog().state_lock().lock_book(name)?);
     let mut keeping = Keeping { open, tier, terms, needed, book, kept: LocksKept::default() };
     let standing = keeping.standing(&snapshots)?;
     let is_needed = |one: &&(SnapshotId, Snapshot)| {
-        is_made(one) || standing.iter().any(|standing| standing.snapshots.contains(&one.0))
+        sake.made(&one.1) || standing.iter().any(|standing| standing.snapshots.contains(&one.0))
     };
     let roots: Vec<Snapshot> =
         snapshots.iter().filter(is_needed).map(|(_, snapshot)| snapshot.clone()).collect();

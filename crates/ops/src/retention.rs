@@ -14,8 +14,8 @@
 //! # Crash consistency
 //!
 //! On each tier, in this order: the catalog says which snapshots are to go; they go; their data is pruned;
-//! the log goes that no base needs any more, the oldest first; the catalog says that it is done. A kill
-//! leaves snapshots, data or log that are not needed, which the next run removes, and whatever stays can
+//! the log goes that no base needs any more, the oldest first; the locks of bases and their log are extended; the catalog says that it
+//! is done. A kill leaves snapshots, data or log that are not needed, which the next run removes, and whatever stays can
 //! be restored at every moment. What was recorded as to go is not taken for lost.
 //!
 //! # Limits
@@ -52,6 +52,7 @@ use crate::catalog::view::Wanted;
 use crate::ending::Ending;
 use crate::error::{OpsError, Trouble};
 use crate::listing::{Seen, see};
+use crate::lock_keeping::{Sake, keep_locks};
 use crate::standing::Standing;
 use crate::wire::Site;
 use crate::wire::open::{NewTiers, OpenSite, OpenTier};
@@ -398,7 +399,9 @@ impl Run<'_> {
                     }))?;
                     self.open.deliver()?;
                 }
-                work.perform(guard, &going, &log)?
+                let done = work.perform(guard, &going, &log)?;
+                keep_locks(self.open, tier, Sake::Moments, self.events, self.cancel)?;
+                done
             }
             _ => work.foresee(&going, &log)?,
         };

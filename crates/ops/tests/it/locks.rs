@@ -12,6 +12,7 @@ use lifeboat_ops::backup::BackupJobReport;
 use lifeboat_ops::catalog::body::{AssetBackedUp, BaseRecord, Body};
 use lifeboat_ops::ending::{Ending, JobStage};
 use lifeboat_ops::readiness::{Answer, Subject, readiness};
+use lifeboat_ops::retention::{Purpose, RetentionOptions, retention};
 use lifeboat_ops::wire::open::{NewTiers, OpenSite};
 use lifeboat_postgres::archive::{ArchivedFile, SystemId, WalAddress};
 use lifeboat_postgres::base::manifest::MANIFEST;
@@ -196,6 +197,36 @@ fn the_log_that_a_base_needs_stays_locked_however_old_the_base_is() {
         .filter(|asked| asked.operation == Operation::Protect && asked.path.starts_with("wal/"));
     // Three segments, each once in the slack of two days.
     assert!((3..=3 * 10).contains(&extended.count()));
+}
+
+#[test]
+fn while_no_backup_comes_retention_keeps_a_base_and_its_log_locked() {
+    let ground = Ground::new();
+    ground.write("media/old", "the files of a server");
+    let memory = locking(&ground);
+    let plan = LOCKED.replace("within = \"8d\"", "within = \"90d\"");
+    let site = on(&ground.site(&plan), Arc::<MemoryTier>::clone(&memory));
+    let report = back_up(&site).unwrap();
+    let base = {
+        let open = open(&site);
+        record_base(&open, &report);
+        base_of(&open, report.job)
+    };
+    let base = format!("repo/snapshots/{}", base.to_hex());
+    for number in 3..30_u32 {
+        // Log comes, and no backup.
+        let path = segment(number.into());
+        let put = memory.put(&path, Bytes::new(), PutMode::Create);
+        ground.surroundings.runtime.block_on(put).unwrap();
+        ground.pass(DAY.as_secs());
+        let options = RetentionOptions { tiers: Vec::new(), purpose: Purpose::Run };
+        let retained = retention(&site, &options, &Silent, &Cancel::new()).unwrap();
+        assert_eq!(retained.ending, Ending::Succeeded, "{retained:#?}");
+        let due = ground.surroundings.now().saturating_add(DAY * 7).unwrap();
+        for needed in [base.as_str(), "repo/data/", "repo/config", "repo/keys/", "wal/7/"] {
+            assert!(shortest(&ground, &memory, needed) >= Some(due), "segment {number}: {needed}");
+        }
+    }
 }
 
 #[test]
