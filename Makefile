@@ -62,8 +62,8 @@ bench-postgres: ## measure beside pgBackRest on a server of pgbench's; some ten 
 	$(BENCH) postgres --below $(BENCH_DIR) --scale $(BENCH_SCALE) --runs $(BENCH_RUNS) --seed $(BENCH_SEED) \
 	  $(if $(WORK),--work $(WORK)) $(if $(PUBLISH),--publish $(PUBLISH))
 
-bench-s3: ## measure beside restic on a store of S3, near and 50 ms away; some three minutes, 6 GB of memory
-	dev/install-needs build restic s3-server
+bench-s3: ## measure beside restic on a store of S3, near and 50 ms away, and through SFTP; some four minutes, 8 GB of memory
+	dev/install-needs build restic s3-server sshd
 	$(CARGO) build --release --locked --package lifeboat --package lifeboat-bench
 	$(BENCH) s3 --below $(BENCH_DIR) --scale $(BENCH_SCALE) --runs $(BENCH_RUNS) --seed $(BENCH_SEED) \
 	  $(if $(WORK),--work $(WORK)) $(if $(PUBLISH),--publish $(PUBLISH))

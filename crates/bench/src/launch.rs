@@ -73,6 +73,13 @@ impl Invocation {
         self
     }
 
+    /// Lets it see a variable as `NAME=VALUE` says, whatever it is for the others.
+    #[must_use]
+    pub fn with_variable(self, variable: impl Into<OsString>) -> Self {
+        let own = [variable.into(), self.program.into_os_string()];
+        Self::new("env").arguments(own).arguments(self.arguments)
+    }
+
     /// Returns the command as a person would type it.
     pub fn shown(&self) -> String {
         let program = self.program.to_string_lossy().into_owned();

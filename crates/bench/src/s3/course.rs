@@ -9,7 +9,7 @@ use lifeboat_testing::line::Carried;
 use serde::Serialize;
 
 use super::large::{self, LISTED, Large};
-use super::store::Store;
+use super::store::{Store, Way};
 use super::work::Work;
 use crate::ceiling::walk;
 use crate::corpus::{Corpus, Recipe, media};
@@ -20,8 +20,13 @@ use crate::race::{Times, cache};
 use crate::racer::{Racer, Task, init_on};
 use crate::scale::blobs::REAL_FILE;
 
-/// How many connections restic opens, by its own default; lifeboat sends as many packs at a time.
-pub const CONNECTIONS: &str = "s3.connections=5";
+/// How many connections restic opens, by its own default; lifeboat sends as many packs at a time. Through SFTP both ask so
+/// much at a time of one connection.
+const S3_CONNECTIONS: &str = "s3.connections=5";
+const SFTP_CONNECTIONS: &str = "sftp.connections=5";
+
+/// Both, for the report.
+pub const CONNECTIONS: &str = "s3.connections=5, sftp.connections=5";
 
 /// How much of the media there is at full scale: enough that a round trip is lost among packs.
 const MEDIA_PART: f64 = 1.0 / 3.0;
@@ -57,8 +62,8 @@ impl Rules {
 
     /// Returns how much room the works need at most at a time.
     pub fn needed_bytes(&self) -> u64 {
-        // The media, a repository of each racer, what was restored, and what is touched.
-        let media = 5 * self.media().scaled(media::BYTES);
+        // The media, a repository of each racer on each server, what was restored, and what is touched.
+        let media = 7 * self.media().scaled(media::BYTES);
         media + self.recipe.scaled(LARGE_BYTES) + WORKING_BYTES + (64 << 20)
     }
 }
@@ -138,7 +143,7 @@ impl<'a> Course<'a> {
             let path = Store::place(&root, large::NAME);
             self.results.large = large::make(&path, self.rules.recipe, self.interrupt)?;
         }
-        let store = Store::start(&root)?;
+        let store = Store::start(&root, &self.rules.works)?;
         if !on_media.is_empty() {
             self.on_media(&store, &on_media)?;
         }
@@ -154,18 +159,19 @@ impl<'a> Course<'a> {
         let corpus = media::make(&root, self.rules.media(), self.rules.cores, self.interrupt)?;
         self.results.media_bytes = corpus.walked.bytes;
         for work in works {
-            if *work == Work::Restore {
-                for racer in RACERS {
-                    self.backup(store, Work::Near, racer, &corpus)?;
-                }
+            let restored = work.restored();
+            for racer in restored.map_or(&[][..], |_| &RACERS) {
+                self.backup(store, restored.unwrap_or(*work), *racer, &corpus)?;
             }
-            self.take_turns(store, *work, |course, racer| match work {
-                Work::Restore => course.restore(store, racer, &corpus),
-                _ => course.backup(store, *work, racer, &corpus),
+            self.take_turns(store, *work, |course, racer| match restored {
+                Some(_) => course.restore(store, *work, racer, &corpus),
+                None => course.backup(store, *work, racer, &corpus),
             })?;
         }
-        for racer in RACERS {
-            store.clear(racer.name())?;
+        for work in works {
+            for racer in RACERS {
+                store.clear(work.way(), racer.name())?;
+            }
         }
         remove(&corpus.root)
     }
@@ -223,7 +229,7 @@ impl<'a> Course<'a> {
 
     /// Returns the command of a racer on a repository that the line leads to.
     fn command(&self, store: &Store, work: Work, racer: Racer, repository: &str) -> Invocation {
-        let address = store.address(work.way(), repository);
+        let address = store.address(work.way(), racer, repository);
         match racer {
             Racer::Lifeboat => Invocation::new(&self.rules.lifeboat)
                 .argument("repo")
@@ -233,7 +239,11 @@ impl<'a> Course<'a> {
                     _ => "ls",
                 })
                 .argument(address),
-            _ => restic(Invocation::new("restic").argument("--repo").argument(address)),
+            _ => with_connections(
+                racer,
+                work.way(),
+                Invocation::new("restic").argument("--repo").argument(address),
+            ),
         }
     }
 
@@ -261,22 +271,43 @@ impl<'a> Course<'a> {
         racer: Racer,
         corpus: &Corpus,
     ) -> Result<Usage, BenchError> {
-        store.clear(racer.name())?;
+        let way = work.way();
+        store.clear(way, racer.name())?;
         self.forget_cache(racer)?;
-        init_on(store.tier(racer.name())?)?;
-        let address = store.address(work.way(), racer.name());
-        let task = Task::Backup(&corpus.root).of(racer, &self.rules.lifeboat, &address);
-        self.place.touch(corpus.walked.bytes + WORKING_BYTES, self.interrupt)?;
-        self.launcher.run(&with_connections(racer, task))
+        init_on(store.tier(way, racer.name())?)?;
+        let task = Task::Backup(&corpus.root);
+        self.run_task(store, way, racer, task, corpus)
     }
 
-    fn restore(&self, store: &Store, racer: Racer, corpus: &Corpus) -> Result<Usage, BenchError> {
+    /// Lets a racer do a task on its repository.
+    fn run_task(
+        &self,
+        store: &Store,
+        way: Way,
+        racer: Racer,
+        task: Task<'_>,
+        corpus: &Corpus,
+    ) -> Result<Usage, BenchError> {
+        let address = store.address(way, racer, racer.name());
+        let task = with_connections(racer, way, task.of(racer, &self.rules.lifeboat, &address));
+        let task = match store.variable(way) {
+            Some(variable) => task.with_variable(variable),
+            None => task,
+        };
+        self.place.touch(corpus.walked.bytes + WORKING_BYTES, self.interrupt)?;
+        self.launcher.run(&task)
+    }
+
+    fn restore(
+        &self,
+        store: &Store,
+        work: Work,
+        racer: Racer,
+        corpus: &Corpus,
+    ) -> Result<Usage, BenchError> {
         let target = self.place.fresh("target")?;
         let task = Task::Restore { source: &corpus.root, target: &target };
-        let address = store.address(Work::Restore.way(), racer.name());
-        let task = task.of(racer, &self.rules.lifeboat, &address);
-        self.place.touch(corpus.walked.bytes + WORKING_BYTES, self.interrupt)?;
-        let usage = self.launcher.run(&with_connections(racer, task))?;
+        let usage = self.run_task(store, work.way(), racer, task, corpus)?;
         self.came_back(racer, &target, (corpus.walked.files, corpus.walked.bytes))?;
         Ok(usage)
     }
@@ -325,10 +356,10 @@ fn forget_directories(cache: &Path) -> Result<(), BenchError> {
     Ok(())
 }
 
-fn restic(command: Invocation) -> Invocation {
-    command.arguments(["--option", CONNECTIONS])
-}
-
-fn with_connections(racer: Racer, command: Invocation) -> Invocation {
-    if racer == Racer::Restic { restic(command) } else { command }
+fn with_connections(racer: Racer, way: Way, command: Invocation) -> Invocation {
+    match (racer, way) {
+        (Racer::Restic, Way::Ssh) => command.arguments(["--option", SFTP_CONNECTIONS]),
+        (Racer::Restic, _) => command.arguments(["--option", S3_CONNECTIONS]),
+        _ => command,
+    }
 }

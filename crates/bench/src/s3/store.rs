@@ -1,4 +1,4 @@
-//! The store: a server of S3, its bucket in memory, and a line to it.
+//! The store: a server of S3, its bucket in memory, and a line to it; and a server of SSH beside it.
 
 use std::ffi::OsString;
 use std::fs;
@@ -10,11 +10,15 @@ use futures::TryStreamExt as _;
 use lifeboat_model::{Secret, SystemClock};
 use lifeboat_testing::emulators::S3Files;
 use lifeboat_testing::line::{Carried, Line, Weather};
+use lifeboat_testing::sshd::Sshd;
 use lifeboat_tiers::s3::{Keys, S3Options};
-use lifeboat_tiers::{ObjectPrefix, S3Tier, Tier};
+use lifeboat_tiers::sftp::SftpOptions;
+use lifeboat_tiers::{ObjectPrefix, S3Tier, SftpTier, Tier};
 
+use super::work::Work;
 use crate::failure::{BenchError, file, system};
-use crate::racer::runtime;
+use crate::place::remove;
+use crate::racer::{Racer, runtime};
 
 /// The one bucket.
 const BUCKET: &str = "bucket";
@@ -26,6 +30,32 @@ pub enum Way {
     Straight,
     /// Over a line with this round trip.
     Line(Duration),
+    /// To the SSH server, without anything in between.
+    Ssh,
+}
+
+/// A server of SSH, and a directory in memory that its login may write to.
+#[derive(Debug)]
+struct Login {
+    server: Sshd,
+    room: PathBuf,
+}
+
+impl Login {
+    fn open() -> Result<Self, BenchError> {
+        let server = Sshd::start()?;
+        let room = server.room().map_err(system("make a directory for SFTP"))?;
+        Ok(Self { server, room })
+    }
+
+    fn tier(&self, repository: &str) -> Arc<dyn Tier> {
+        let directory = self.room.join(repository);
+        let mut options = SftpOptions::new("127.0.0.1", directory.display().to_string());
+        options.port = Some(self.server.address().port());
+        options.user = Some(self.server.user().to_owned());
+        options.environment = [("PATH".to_owned(), self.server.path())].into();
+        Arc::new(SftpTier::new(options))
+    }
 }
 
 /// A server with one bucket, and a line to it.
@@ -33,6 +63,7 @@ pub enum Way {
 pub struct Store {
     server: S3Files,
     line: Line,
+    login: Option<Login>,
 }
 
 impl Store {
@@ -41,19 +72,32 @@ impl Store {
         root.join(BUCKET).join(repository)
     }
 
-    /// Starts the server on what lies below `root`.
-    pub fn start(root: &Path) -> Result<Self, BenchError> {
+    /// Starts the server on what lies below `root`, and the one of SSH if one of the works is done there.
+    pub fn start(root: &Path, works: &[Work]) -> Result<Self, BenchError> {
         let bucket = root.join(BUCKET);
         fs::create_dir_all(&bucket).map_err(file("make", &bucket))?;
         let server = S3Files::start(root)?;
         let line = Line::to(server.address(), Weather::fair()).map_err(system("open a line"))?;
-        Ok(Self { server, line })
+        let wants_login = works.iter().any(|work| work.way() == Way::Ssh);
+        let login = wants_login.then(Login::open).transpose()?;
+        Ok(Self { server, line, login })
     }
 
-    /// Returns the address of a repository, as both racers write it; from now on the line delays as it is
-    /// reached.
-    pub fn address(&self, way: Way, repository: &str) -> PathBuf {
+    fn login(&self) -> &Login {
+        self.login.as_ref().expect("it was started for the works that are done there")
+    }
+
+    /// Returns the address of a repository, as a racer writes it; from now on the line delays as it is reached.
+    pub fn address(&self, way: Way, racer: Racer, repository: &str) -> PathBuf {
         let endpoint = match way {
+            Way::Ssh => {
+                let Login { server, room } = self.login();
+                // What restic calls a path from the server's root has two slashes.
+                let slash = if racer == Racer::Restic { "/" } else { "" };
+                let directory =
+                    PathBuf::from(format!("{slash}{}", room.join(repository).display()));
+                return server.url(&directory).into();
+            }
             Way::Straight => format!("http://{}", self.server.address()),
             Way::Line(round_trip) => {
                 self.line.set(Weather::fair().round_trip(round_trip));
@@ -63,8 +107,16 @@ impl Store {
         format!("s3:{endpoint}/{BUCKET}/{repository}").into()
     }
 
+    /// Returns what a racer's environment has to say for this way, if anything.
+    pub fn variable(&self, way: Way) -> Option<String> {
+        (way == Way::Ssh).then(|| format!("PATH={}", self.login().server.path()))
+    }
+
     /// Returns a repository as a tier, to prepare it.
-    pub fn tier(&self, repository: &str) -> Result<Arc<dyn Tier>, BenchError> {
+    pub fn tier(&self, way: Way, repository: &str) -> Result<Arc<dyn Tier>, BenchError> {
+        if way == Way::Ssh {
+            return Ok(self.login().tier(repository));
+        }
         let credentials = S3Files::credentials();
         let mut options = S3Options::new(BUCKET, repository);
         options.endpoint = Some(format!("http://{}", self.server.address()));
@@ -76,8 +128,11 @@ impl Store {
     }
 
     /// Removes a repository, by the server, which would otherwise go on listing it.
-    pub fn clear(&self, repository: &str) -> Result<(), BenchError> {
-        let tier = self.tier(repository)?;
+    pub fn clear(&self, way: Way, repository: &str) -> Result<(), BenchError> {
+        if way == Way::Ssh {
+            return remove(&self.login().room.join(repository));
+        }
+        let tier = self.tier(way, repository)?;
         runtime()?.block_on(async {
             let found: Vec<_> = tier.list(&ObjectPrefix::ALL).try_collect().await?;
             for object in found {

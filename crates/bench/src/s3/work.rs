@@ -1,4 +1,4 @@
-//! The works that are measured on S3, and what is wanted of lifeboat in each.
+//! The works that are measured on S3 and through SFTP, and what is wanted of lifeboat in each.
 
 use std::fmt;
 use std::str::FromStr;
@@ -31,6 +31,10 @@ pub enum Work {
     OpenCached,
     /// Restoring one file of it, with the index in the cache and no directories.
     OneFile,
+    /// A first backup of media to the SSH server of this machine.
+    Ssh,
+    /// Bringing the media back from there.
+    SshRestore,
 }
 
 /// What is wanted of lifeboat.
@@ -91,7 +95,7 @@ const NEEDED: Goal = Goal::NeededTimes(1.02);
 
 impl Work {
     /// All of them, in the order in which they are done.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Loopback,
         Self::Near,
         Self::Far,
@@ -100,6 +104,8 @@ impl Work {
         Self::OpenCold,
         Self::OpenCached,
         Self::OneFile,
+        Self::Ssh,
+        Self::SshRestore,
     ];
 
     /// Returns its name.
@@ -113,6 +119,8 @@ impl Work {
             Self::OpenCold => "open-cold",
             Self::OpenCached => "open-cached",
             Self::OneFile => "one-file",
+            Self::Ssh => "ssh",
+            Self::SshRestore => "ssh-restore",
         }
     }
 
@@ -127,6 +135,8 @@ impl Work {
             Self::OpenCold => "open and list a directory, nothing cached, 50 ms",
             Self::OpenCached => "open and list a directory, cached, 50 ms",
             Self::OneFile => "restore one file of 8 MB, index cached, 50 ms",
+            Self::Ssh => "first backup, media, SFTP",
+            Self::SshRestore => "restore, media, SFTP",
         }
     }
 
@@ -135,13 +145,26 @@ impl Work {
         match self {
             Self::Loopback => Way::Straight,
             Self::Near => Way::Line(Duration::ZERO),
+            Self::Ssh | Self::SshRestore => Way::Ssh,
             _ => Way::Line(ROUND_TRIP),
         }
     }
 
     /// Tells whether it is done on media, and not on the large repository.
     pub const fn is_on_media(self) -> bool {
-        matches!(self, Self::Loopback | Self::Near | Self::Far | Self::Restore)
+        matches!(
+            self,
+            Self::Loopback | Self::Near | Self::Far | Self::Restore | Self::Ssh | Self::SshRestore
+        )
+    }
+
+    /// Returns the work that leaves what this one brings back, if it brings something back.
+    pub const fn restored(self) -> Option<Self> {
+        match self {
+            Self::Restore => Some(Self::Near),
+            Self::SshRestore => Some(Self::Ssh),
+            _ => None,
+        }
     }
 
     /// Returns what is wanted of lifeboat in it.
@@ -149,7 +172,7 @@ impl Work {
         use Goal::{Faster, NearShare, Seconds};
         match self {
             Self::Loopback => &[Faster(2.0), MEMORY],
-            Self::Near | Self::Restore => &[MEMORY],
+            Self::Near | Self::Restore | Self::Ssh | Self::SshRestore => &[MEMORY],
             Self::Far => &[NearShare(0.8), MEMORY],
             Self::Packs | Self::OpenCold => &[Seconds(3.0), MEMORY],
             Self::OpenCached => &[Seconds(0.5), MEMORY],
