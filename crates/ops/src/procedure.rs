@@ -13,14 +13,15 @@ mod binding;
 pub mod conduct;
 pub(crate) mod deed;
 mod error;
-mod journal_file;
+pub(crate) mod journal_file;
+pub mod mailbox;
 pub mod outlook;
 mod patience;
 pub mod people;
 pub mod probe;
 pub mod report;
 pub mod runs;
-mod services;
+pub(crate) mod services;
 mod taking;
 pub mod values;
 
@@ -38,6 +39,7 @@ pub use error::ProcedureError;
 #[derive(Debug, Clone)]
 pub struct Procedure {
     name: ScenarioName,
+    kind: RunKind,
     scenario: Scenario,
     planned: PlannedRunbook,
     runbook: Arc<Runbook>,
@@ -59,12 +61,17 @@ impl Procedure {
         })?;
         let runbook = Arc::new(Runbook { id, graph });
         let (name, scenario, planned) = (name.clone(), scenario.clone(), planned.clone());
-        Ok(Self { name, scenario, planned, runbook })
+        Ok(Self { name, kind, scenario, planned, runbook })
     }
 
     /// Returns the scenario's name.
     pub const fn name(&self) -> &ScenarioName {
         &self.name
+    }
+
+    /// Returns whether it is done in earnest.
+    pub const fn kind(&self) -> RunKind {
+        self.kind
     }
 
     /// Returns the scenario.

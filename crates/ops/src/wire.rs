@@ -9,6 +9,7 @@ pub mod open;
 pub mod repositories;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,9 +18,10 @@ use lifeboat_plan::plan::asset::{Asset, AssetKind, Postgres};
 use lifeboat_plan::plan::tier::Tier as PlannedTier;
 use lifeboat_plan::value::address::TierUrl;
 use lifeboat_plan::{Checked, Plan, SourceFile};
+use lifeboat_postgres::yard::Inside;
 use lifeboat_postgres::{ClientEnvironment, Conninfo, Server};
 use lifeboat_tiers::counting::Traffic;
-use lifeboat_tiers::{CountingTier, LocalTier, Throttle, Tier, TierError, steady};
+use lifeboat_tiers::{CountingTier, LocalTier, RehearsalTier, Throttle, Tier, TierError, steady};
 
 use crate::error::{OpsError, Trouble};
 use crate::named_tier::NamedTier;
@@ -46,6 +48,7 @@ pub struct Site {
     job: Option<JobId>,
     /// Lends the state's lock, where several jobs of one process work at the same time.
     lender: Option<Arc<Lender>>,
+    inside: Option<Inside>,
 }
 
 /// The tiers that were gone to; one may be gone to several times.
@@ -56,7 +59,7 @@ type Counted = Vec<(TierName, Arc<dyn Tier>)>;
 pub(crate) enum Adoption {
     /// It is in force: it is stored on the tiers and recorded.
     InForce,
-    /// It was found on a tier, to read by; whichever is in force stays so.
+    /// It was found on a tier, to read by, or is rehearsed; whichever is in force stays so.
     ToReadBy,
 }
 
@@ -142,6 +145,27 @@ impl Site {
             call,
             job: None,
             lender: None,
+            inside: None,
+        }
+    }
+
+    /// Is rehearsed in a yard: what the platform does happens inside, and nothing is written to a tier but locks.
+    #[must_use]
+    pub fn in_yard(mut self, inside: Inside) -> Self {
+        self.inside = Some(inside);
+        self.only_read_by()
+    }
+
+    /// Returns where the platform is, if that is not simply here.
+    pub const fn inside(&self) -> Option<&Inside> {
+        self.inside.as_ref()
+    }
+
+    /// Returns the words by which a command of the platform's runs where that is.
+    pub fn words<S: Into<OsString>>(&self, words: impl IntoIterator<Item = S>) -> Vec<OsString> {
+        match &self.inside {
+            Some(inside) => inside.words(words),
+            None => words.into_iter().map(Into::into).collect(),
         }
     }
 
@@ -234,6 +258,10 @@ impl Site {
     /// Counts what a tier is asked for, holds it to the rate, and lets it try again what may pass.
     fn steady(&self, name: &TierName, tier: Arc<dyn Tier>) -> Arc<dyn Tier> {
         let Surroundings { clock, cancel, .. } = &self.surroundings;
+        let tier: Arc<dyn Tier> = match &self.inside {
+            Some(_) => Arc::new(RehearsalTier::new(tier)),
+            None => tier,
+        };
         let steady = steady(Arc::new(CountingTier::new(tier)), clock, self.throttle, cancel);
         self.counters().push((name.clone(), Arc::clone(&steady)));
         steady

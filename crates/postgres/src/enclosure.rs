@@ -17,8 +17,8 @@
 //! The kernel itself is not shielded: there is no filter of system calls. What can be read below `/usr` by
 //! that user can be read inside.
 
-mod inside;
-mod mounts;
+pub(crate) mod inside;
+pub(crate) mod mounts;
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
@@ -32,10 +32,10 @@ use serde::{Deserialize, Serialize};
 pub use inside::enter;
 
 /// The longest that is read of what the inside says of itself.
-const WORD_BYTES_MAX: u64 = 4096;
+pub(crate) const WORD_BYTES_MAX: u64 = 4096;
 
 /// What the inside says once it is closed off.
-const CLOSED: &str = "closed";
+pub(crate) const CLOSED: &str = "closed";
 
 /// The word that asks the program inside to end by itself.
 const STOP: &[u8] = b"s";

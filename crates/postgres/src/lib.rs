@@ -53,6 +53,7 @@ pub mod timeline;
 pub mod tools;
 pub mod verification;
 pub mod wal;
+pub mod yard;
 
 pub use beside::{Beside, Swapped};
 pub use conninfo::Conninfo;

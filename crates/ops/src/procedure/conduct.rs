@@ -13,6 +13,7 @@ use lifeboat_runbook::{
 
 use super::deed::Hands;
 use super::journal_file::JournalFile;
+use super::mailbox::Mailbox;
 use super::outlook::{Outlook, rto};
 use super::report::{RunReport, report};
 use super::runs::{Driver, KnownRun, Runs};
@@ -24,6 +25,7 @@ use crate::wire::Site;
 
 // What a run is declared with, by which it is carried on by any process.
 pub(super) const SCENARIO: &str = "scenario";
+const KIND: &str = "kind";
 const SITE: &str = "site";
 pub(crate) const POINT: &str = "point";
 pub(crate) const POINT_TIME: &str = "point-time";
@@ -55,6 +57,8 @@ pub struct Conduct {
     site: Arc<Site>,
     runs: Runs,
     operator: Operator,
+    /// Who takes the platform's mails, if something stands in for that.
+    mails: Option<Mailbox>,
     _driver: Driver,
 }
 
@@ -63,7 +67,14 @@ impl Conduct {
     pub fn take(site: Arc<Site>, operator: Operator) -> Result<Self, ProcedureError> {
         let runs = Runs::of(&site)?;
         let driver = runs.drive(&operator)?;
-        Ok(Self { site, runs, operator, _driver: driver })
+        Ok(Self { site, runs, operator, mails: None, _driver: driver })
+    }
+
+    /// Looks here for mails that the platform sends.
+    #[must_use]
+    pub(crate) fn with_mails(mut self, mails: Mailbox) -> Self {
+        self.mails = Some(mails);
+        self
     }
 
     /// Refuses to begin while a run is open.
@@ -81,11 +92,21 @@ impl Conduct {
     pub fn declare(&self, declaration: &Declaration<'_>) -> Result<RunId, ProcedureError> {
         self.refuse_another()?;
         let now = self.site.surroundings().now();
-        let run = RunId::from_uuid(uuid_v7(now));
+        self.declare_as(RunId::from_uuid(uuid_v7(now)), declaration)
+    }
+
+    /// Declares a run under an id that somebody chose; none may be open.
+    pub(crate) fn declare_as(
+        &self,
+        run: RunId,
+        declaration: &Declaration<'_>,
+    ) -> Result<RunId, ProcedureError> {
+        let now = self.now();
         let Declaration { procedure, outlook, target, declared } = declaration;
         let point = outlook.point.as_ref();
         let about = [
             (SCENARIO, Some(procedure.name().to_string())),
+            (KIND, Some(procedure.kind().to_string())),
             (SITE, Some(self.site.name().to_string())),
             (POINT, point.map(|point| point.at.clone())),
             (POINT_TIME, point.map(|point| point.time.to_string())),
@@ -131,7 +152,10 @@ impl Conduct {
         let executor = Executor::new(run, &journal, &hands, (clock, cancel), witness);
         let driven = surroundings.runtime.block_on(executor.drive(self.operator.clone()));
         let (run, halt) = driven?;
-        if let Halt::Finished(_) = halt {
+        // A drill is recorded once nothing of it is left.
+        if let Halt::Finished(_) = halt
+            && procedure.kind() == RunKind::Recovery
+        {
             self.record(&**events, cancel);
         }
         Ok(report(&self.site, &procedure, &run, None))
@@ -156,7 +180,7 @@ impl Conduct {
         let target = Target { host: needed(HOST)?, directory: about(DIRECTORY) };
         let mut values = Values::of(self.site.plan(), procedure).with_target(&target).with_run(
             began.run,
-            &RunKind::Recovery.to_string(),
+            &procedure.kind().to_string(),
             run.declared(),
         );
         let time = about(POINT_TIME).and_then(|time| time.parse().ok());
@@ -173,6 +197,7 @@ impl Conduct {
             confirm: self.site.name().clone(),
             fetch,
             events,
+            mails: self.mails.clone(),
             turn: Arc::default(),
         })
     }
@@ -208,13 +233,15 @@ pub(crate) fn load(
     let scenario: Option<ScenarioName> =
         known.about(SCENARIO).and_then(|scenario| scenario.parse().ok());
     let scenario = scenario.ok_or(ProcedureError::Incomplete { run, what: SCENARIO })?;
-    let procedure = Procedure::of(site.plan(), &scenario, RunKind::Recovery)?;
+    let is_drill = known.about(KIND).is_some_and(|kind| kind == RunKind::Drill.to_string());
+    let kind = if is_drill { RunKind::Drill } else { RunKind::Recovery };
+    let procedure = Procedure::of(site.plan(), &scenario, kind)?;
     let run = Run::load(Arc::clone(procedure.runbook()), journal)?;
     Ok((Arc::new(procedure), run))
 }
 
 /// Adds what a person says under the number that is next, also if others add entries meanwhile.
-fn add(
+pub(crate) fn add(
     run: &mut Run,
     journal: &JournalFile,
     now: Timestamp,

@@ -33,6 +33,7 @@ use lifeboat_runbook::times::{FETCHED_MS, REPLAYED_MS};
 use lifeboat_runbook::{Act, Actor, Again, Failure, Occasion, Output, Outputs, Verdict};
 
 use super::Procedure;
+use super::mailbox::Mailbox;
 use super::patience::{self, Patience};
 use super::probe::{Asker, Finding};
 use super::services::start_order;
@@ -94,6 +95,8 @@ pub(super) struct Hands {
     /// The words by which this program is run with this plan.
     pub(super) fetch: Vec<String>,
     pub(super) events: Arc<dyn EventSink>,
+    /// Who takes the platform's mails, if something stands in for that.
+    pub(super) mails: Option<Mailbox>,
     /// Held by what lifeboat itself does.
     pub(super) turn: Arc<Mutex<()>>,
 }
@@ -228,13 +231,20 @@ impl Deed<'_> {
 
     fn asker(&self) -> Asker<'_> {
         let Hands { site, values, .. } = self.hands;
-        Asker { site, values, act: Some(self.act), cancel: self.cancel }
+        Asker {
+            site,
+            values,
+            act: Some(self.act),
+            mails: self.hands.mails.as_ref(),
+            cancel: self.cancel,
+        }
     }
 
     fn run(&self, command: &Command) -> Result<String, Failure> {
         let words =
             self.hands.values.words(command, Some(self.act)).map_err(|error| unknown(&error))?;
         // How long it may take is for the run to say, which cancels it.
+        let words = self.hands.site.words(words);
         let output =
             CommandLine::new(words, NO_LIMIT).run(self.cancel).map_err(|e| command_failed(&e))?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
@@ -531,6 +541,10 @@ impl Deed<'_> {
             .values
             .fill(&notice.message, Some(self.act))
             .map_err(|error| unknown(&error))?;
+        if self.hands.site.inside().is_some() {
+            // Nobody outside hears of a drill; its report repeats what would have been said.
+            return Ok(Outputs::new());
+        }
         for name in &notice.via {
             let Some(Channel::Command(channel)) = self.hands.site.plan().notify().get(name) else {
                 return Err(not_built(&format!("telling somebody by `{name}`")));

@@ -1,5 +1,6 @@
 //! The plan's questions, asked of the platform as it runs.
 
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,7 +8,8 @@ use bytes::Bytes;
 use lifeboat_model::{AssetName, Cancel, Outcome};
 use lifeboat_plan::plan::asset::Postgres;
 use lifeboat_plan::plan::check::{
-    CommandProbe, DnsProbe, FilesInProbe, FilesProbe, HttpProbe, Probe, SqlProbe, TcpProbe,
+    CommandProbe, DnsProbe, FilesInProbe, FilesProbe, HttpProbe, Probe, SmtpProbe, SqlProbe,
+    TcpProbe,
 };
 use lifeboat_plan::value::duration::Span;
 use lifeboat_plan::value::expectation::Expectation;
@@ -17,6 +19,7 @@ use lifeboat_postgres::{DatabaseName, Server};
 use lifeboat_runbook::Act;
 use lifeboat_tiers::http::{HttpClient, Patience, Trust};
 
+use super::mailbox::Mailbox;
 use super::values::Values;
 use crate::command::CommandLine;
 use crate::error::{OpsError, explain};
@@ -72,6 +75,8 @@ pub struct Asker<'a> {
     pub values: &'a Values,
     /// At which step it is asked, if at one.
     pub act: Option<&'a Act>,
+    /// Who takes the platform's mails, if something stands in for that.
+    pub mails: Option<&'a Mailbox>,
     /// Set when nobody waits for the answer any more.
     pub cancel: &'a Cancel,
 }
@@ -87,26 +92,33 @@ impl Asker<'_> {
             Probe::Tcp(probe) => self.tcp(probe),
             Probe::Dns(probe) => self.dns(probe),
             Probe::Command(probe) => self.command(probe),
-            Probe::Smtp(_) => Err(Finding::unknown("waiting for a mail is not built yet")),
+            Probe::Smtp(probe) => self.smtp(probe),
         };
         found.unwrap_or_else(|finding| finding)
     }
 
-    fn block_on<T>(
+    /// Waits for work that talks to the platform, from where the platform is.
+    fn block_on<T: Send, W: Future<Output = Result<T, String>>>(
         &self,
         limit: Duration,
-        work: impl Future<Output = Result<T, String>>,
+        work: impl FnOnce() -> W + Send,
     ) -> Result<T, Finding> {
-        let bounded = async {
-            match tokio::time::timeout(limit, work).await {
-                Ok(ended) => ended.map_err(Finding::failed),
-                Err(_) => Err(Finding::failed(format!("no answer within {limit:?}"))),
+        let bounded = async || match tokio::time::timeout(limit, work()).await {
+            Ok(ended) => ended.map_err(Finding::failed),
+            Err(_) => Err(Finding::failed(format!("no answer within {limit:?}"))),
+        };
+        let cancel = self.cancel;
+        let waited = match self.site.inside() {
+            None => self.site.surroundings().runtime.block_on(cancel.cut_short(bounded())),
+            Some(inside) => {
+                // A runtime of its own: the threads that it starts are where it was made.
+                let ask =
+                    || Ok::<_, io::Error>(own_runtime()?.block_on(cancel.cut_short(bounded())));
+                let asked = inside.on_thread(ask).and_then(|asked| asked);
+                asked.map_err(|error| Finding::unknown(explain(&error)))?
             }
         };
-        let runtime = &self.site.surroundings().runtime;
-        runtime
-            .block_on(self.cancel.cut_short(bounded))
-            .unwrap_or_else(|cancelled| Err(Finding::unknown(cancelled.to_string())))
+        waited.unwrap_or_else(|cancelled| Err(Finding::unknown(cancelled.to_string())))
     }
 
     fn sql(&self, probe: &SqlProbe) -> Result<Finding, Finding> {
@@ -125,7 +137,7 @@ impl Asker<'_> {
         let (conninfo, environment) = self.site.connection(self.postgres(asset)?, self.cancel)?;
         let database = database.map_or_else(|| conninfo.database(), DatabaseName::new);
         let conninfo = conninfo.with_database(&database);
-        self.block_on(QUESTION_MAX, async {
+        self.block_on(QUESTION_MAX, async || {
             let server = Server::connect(&conninfo, &environment).await;
             let server = server.map_err(|error| explain(&error))?;
             let connect =
@@ -200,7 +212,7 @@ impl Asker<'_> {
         let client = client.map_err(|error| Finding::unknown(explain(&error)))?;
         let request = http::Request::get(&address).body(Bytes::new());
         let request = request.map_err(|error| Finding::unknown(explain(&error)))?;
-        let answer = self.block_on(limit, async {
+        let answer = self.block_on(limit, async || {
             client.send(request).await.map_err(|error| explain(&error))
         })?;
         let status = answer.status.as_u16();
@@ -218,7 +230,7 @@ impl Asker<'_> {
     fn tcp(&self, probe: &TcpProbe) -> Result<Finding, Finding> {
         let address = self.values.fill(&probe.tcp, self.act)?;
         let limit = probe.within.map_or(QUESTION_MAX, Span::duration);
-        self.block_on(limit, async {
+        self.block_on(limit, async || {
             let connected = tokio::net::TcpStream::connect(&address).await;
             connected.map(drop).map_err(|error| format!("{address}: {error}"))
         })?;
@@ -232,7 +244,7 @@ impl Asker<'_> {
         for address in &probe.resolves_to {
             wanted.push(self.values.fill(address, self.act)?);
         }
-        let found = self.block_on(limit, async {
+        let found = self.block_on(limit, async || {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await;
             let found = found.map_err(|error| format!("{name}: {error}"))?;
             Ok(found.map(|address| address.ip().to_string()).collect::<Vec<_>>())
@@ -246,10 +258,27 @@ impl Asker<'_> {
         }
     }
 
+    /// Has the platform send a mail, and looks whether it comes to whoever takes its mails.
+    fn smtp(&self, probe: &SmtpProbe) -> Result<Finding, Finding> {
+        let Some(mails) = self.mails else {
+            return Err(Finding::unknown("waiting for a mail is not built yet"));
+        };
+        let words = self.site.words(self.values.words(&probe.smtp.send, self.act)?);
+        let before = mails.count();
+        if let Err(error) = CommandLine::new(words, QUESTION_MAX).run(self.cancel) {
+            return Ok(Finding::failed(explain(&error)));
+        }
+        let within = probe.smtp.arrives_within;
+        if mails.has_more_than(before, within.duration(), self.cancel) {
+            return Ok(Finding::passed("the mail came to whoever stands in for its server"));
+        }
+        Ok(Finding::failed(format!("no mail came within {within}")))
+    }
+
     fn command(&self, probe: &CommandProbe) -> Result<Finding, Finding> {
         let words = self.values.words(&probe.command, self.act)?;
         let limit = probe.within.map_or(QUESTION_MAX, Span::duration);
-        match CommandLine::new(words, limit).run(self.cancel) {
+        match CommandLine::new(self.site.words(words), limit).run(self.cancel) {
             Err(error) => Ok(Finding::failed(explain(&error))),
             Ok(output) => {
                 let said = String::from_utf8_lossy(&output.stdout);
@@ -257,6 +286,10 @@ impl Asker<'_> {
             }
         }
     }
+}
+
+fn own_runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 /// Makes a question whose rows are paths into one whose only value is all of them.

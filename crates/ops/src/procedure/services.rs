@@ -11,7 +11,7 @@ use lifeboat_plan::value::duration::Span;
 ///
 /// What a service needs comes before it, whatever its class. Among those that could come next the class with the
 /// shortest RTO is first; then the order of names.
-pub(super) fn start_order(plan: &Plan, picked: &BTreeSet<ServiceName>) -> Vec<ServiceName> {
+pub(crate) fn start_order(plan: &Plan, picked: &BTreeSet<ServiceName>) -> Vec<ServiceName> {
     let mut left: BTreeMap<&ServiceName, BTreeSet<&ServiceName>> = BTreeMap::new();
     for name in picked {
         let needs = plan.services().get(name).map(|service| &service.needs);

@@ -29,6 +29,7 @@ use lifeboat_postgres::recovery::RecoveryTarget;
 use lifeboat_postgres::recovery::placement::Before;
 use lifeboat_postgres::recovery::settings::Place;
 use lifeboat_postgres::recovery::start::ServerPrograms;
+use lifeboat_postgres::yard::Inside;
 use lifeboat_tiers::durable;
 
 use super::{
@@ -175,7 +176,8 @@ fn stop_own(
     let postgres = site.asset(&wanted.asset)?.postgres();
     let postgres = postgres.expect("only a database has base backups");
     let (_, environment) = site.connection(postgres, cancel)?;
-    Ok(ServerPrograms::find(major, &environment)?.stop(&wanted.to)?)
+    let runner = site.inside().map(Inside::runner);
+    Ok(ServerPrograms::find(major, &environment)?.run_by(runner).stop(&wanted.to)?)
 }
 
 /// Keeps aside what is where the cluster goes, and makes the directories above.

@@ -7,6 +7,7 @@ use std::thread;
 use lifeboat_model::{Cancel, Event, Lsn, Stage, Timestamp};
 use lifeboat_postgres::recovery::start::{Progress, RestoredServer, ServerPrograms};
 use lifeboat_postgres::server_command::quoted;
+use lifeboat_postgres::yard::Inside;
 use serde::Serialize;
 
 use super::sandbox::milliseconds;
@@ -54,7 +55,8 @@ impl Recovery<'_> {
         let postgres = self.site.asset(&self.options.asset)?.postgres();
         let postgres = postgres.expect("only a database has base backups");
         let (_, environment) = self.site.connection(postgres, self.cancel)?;
-        let programs = ServerPrograms::find(manifest.major(), &environment)?;
+        let runner = self.site.inside().map(Inside::runner);
+        let programs = ServerPrograms::find(manifest.major(), &environment)?.run_by(runner);
         let served = Cancel::new();
         let options = ServeOptions {
             service: Service::Fetching,

@@ -221,7 +221,8 @@ impl<'a> Questions<'a> {
 
     fn name(&self, probe: &Probe) -> Shown {
         let values = self.values();
-        let asker = Asker { site: self.site, values: &values, act: None, cancel: self.cancel };
+        let asker =
+            Asker { site: self.site, values: &values, act: None, mails: None, cancel: self.cancel };
         let finding = asker.ask(probe);
         match finding.outcome {
             Outcome::Passed => Shown::passed(finding.message),

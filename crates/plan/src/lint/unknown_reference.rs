@@ -200,6 +200,13 @@ fn of_times(document: &Document, found: &mut References) {
     }
     for (name, drill) in &document.drills {
         found.one(Sort::Scenario, &drill.scenario, place!["drills", name, "scenario"]);
+        for (at, point) in drill.checklist.iter().enumerate() {
+            found.each(
+                Sort::Check,
+                &point.checks,
+                &place!["drills", name, "checklist", at, "checks"],
+            );
+        }
     }
 }
 

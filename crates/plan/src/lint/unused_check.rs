@@ -13,6 +13,8 @@ pub(super) const RULE: Rule =
 fn check(inputs: &Inputs<'_>) -> Vec<Problem> {
     let tests = inputs.document.restore_tests.values();
     let mut used: BTreeSet<_> = tests.flat_map(|test| &test.checks).collect();
+    let drills = inputs.document.drills.values().flat_map(|drill| &drill.checklist);
+    used.extend(drills.flat_map(|point| &point.checks));
     for at in steps(inputs) {
         used.extend(&at.step.check);
         for (_, action) in actions(&at) {

@@ -11,6 +11,7 @@ use crate::value::duration::Span;
 use crate::value::instant::PointInTime;
 use crate::value::percent::Percent;
 use crate::value::selection::Selection;
+use crate::value::sink::SinkAddress;
 
 table! {
     /// When what is backed up, and where to.
@@ -220,8 +221,22 @@ table! {
         tz: Zone = Zone::UTC,
         /// By how much it is put off at most, always by as much.
         jitter: Span = Span::default(),
-        /// How long it may go on.
+        /// How long it may go on; what is not done by then is torn down.
         window: Option<Span>,
+        /// Services of others that something stands in for: nothing else answers in a drill.
+        sinks: Vec<SinkAddress> = Vec::new(),
+        /// What is to hold in the end, beside what is always asked.
+        checklist: Vec<ChecklistPoint> = Vec::new(),
+    }
+}
+
+table! {
+    /// A point of a drill's check-list.
+    pub struct ChecklistPoint {
+        /// What it says.
+        says: String,
+        /// The checks that must all pass for it.
+        checks: Vec<CheckName>,
     }
 }
 

@@ -19,6 +19,7 @@ pub mod period;
 pub mod secret;
 pub mod selection;
 pub mod sftp_place;
+pub mod sink;
 pub mod template;
 
 /// Makes a plan value of types that implement `FromStr` and `Display`.

@@ -34,7 +34,7 @@ const INIT: &str = "enclosure:init";
 const EXECUTE: &str = "enclosure:execute";
 
 /// How a life ends that could not do its work; a program inside cannot be told from it by this alone.
-const FAILED: u8 = 125;
+pub(crate) const FAILED: u8 = 125;
 
 /// What a program inside finds in its environment, and nothing else.
 const ENVIRONMENT: [(&str, &str); 3] =
@@ -47,13 +47,13 @@ const ORIGIN: &str = "LD_ORIGIN_PATH";
 /// A step on the way inside that was refused.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action}: {source}")]
-pub(super) struct Refused {
+pub(crate) struct Refused {
     action: String,
     source: io::Error,
 }
 
 /// Makes an error of what the system said.
-pub(super) fn refused<E: Into<io::Error>>(action: impl Into<String>) -> impl FnOnce(E) -> Refused {
+pub(crate) fn refused<E: Into<io::Error>>(action: impl Into<String>) -> impl FnOnce(E) -> Refused {
     let action = action.into();
     move |source| Refused { action, source: source.into() }
 }
@@ -62,6 +62,9 @@ pub(super) fn refused<E: Into<io::Error>>(action: impl Into<String>) -> impl FnO
 ///
 /// The program calls this first of all, before it starts a thread.
 pub fn enter(arguments: &[OsString]) -> Option<ExitCode> {
+    if let Some(ended) = crate::yard::enter(arguments) {
+        return Some(ended);
+    }
     let [_, life, orders, rest @ ..] = arguments else { return None };
     let life = life.to_str().filter(|life| [ENCLOSE, INIT, EXECUTE].contains(life))?;
     let orders = orders.to_str().and_then(|text| serde_json::from_str::<Orders>(text).ok());
@@ -107,7 +110,7 @@ fn enclose(orders: &Orders) -> Result<ExitCode, Refused> {
 }
 
 /// Closes what a careless parent left open: a directory of the host would be a way out.
-fn close_inherited() -> Result<(), Refused> {
+pub(crate) fn close_inherited() -> Result<(), Refused> {
     const DESCRIPTORS: &str = "/proc/self/fd";
     let listed = fs::read_dir(DESCRIPTORS).map_err(refused("list open files"))?;
     let numbers = listed.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
@@ -249,7 +252,7 @@ fn errand(orders: &Orders) -> Command {
     command
 }
 
-fn code_of(status: ExitStatus) -> ExitCode {
+pub(crate) fn code_of(status: ExitStatus) -> ExitCode {
     let signalled = || status.signal().map(|signal| 128 | signal);
     let code = status.code().or_else(signalled).and_then(|code| u8::try_from(code).ok());
     ExitCode::from(code.unwrap_or(FAILED))

@@ -26,11 +26,11 @@ const LINKED_TO: [&str; 3] = ["etc/alternatives", "etc/ld.so.conf.d", "var/cache
 /// Devices without which programs do not run.
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 
-const NOTHING: Option<&str> = None;
+pub(crate) const NOTHING: Option<&str> = None;
 
 /// What may be done with what is seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Access {
+pub(crate) enum Access {
     Read,
     Write,
     Device,
@@ -39,9 +39,7 @@ enum Access {
 /// Builds the root directory and makes it the only one there is.
 pub(super) fn build(enclosure: &Enclosure) -> Result<(), Refused> {
     let root = &enclosure.root;
-    // Nothing that is mounted from here on is seen by the host, nor the other way round.
-    mount(NOTHING, "/", NOTHING, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NOTHING)
-        .map_err(refused("part from the host's mounts"))?;
+    part()?;
     mount(Some(root), root, NOTHING, MsFlags::MS_BIND, NOTHING)
         .map_err(refused(format!("mount {}", root.display())))?;
     protect(root, Access::Write)?;
@@ -56,6 +54,17 @@ pub(super) fn build(enclosure: &Enclosure) -> Result<(), Refused> {
         show(root, path, Access::Write)?;
     }
     name_user(enclosure)?;
+    turn_to(root)
+}
+
+/// Sees to it that nothing that is mounted from here on is seen by the host, nor the other way round.
+pub(crate) fn part() -> Result<(), Refused> {
+    mount(NOTHING, "/", NOTHING, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NOTHING)
+        .map_err(refused("part from the host's mounts"))
+}
+
+/// Makes a directory the only root that there is.
+pub(crate) fn turn_to(root: &Path) -> Result<(), Refused> {
     chdir(root).map_err(refused(format!("enter {}", root.display())))?;
     // The old root is stacked on the new one and then taken away (pivot_root(2), NOTES).
     pivot_root(".", ".").map_err(refused("change the root directory"))?;
@@ -91,7 +100,7 @@ fn show_system(root: &Path) -> Result<(), Refused> {
     Ok(())
 }
 
-fn show_devices(root: &Path) -> Result<(), Refused> {
+pub(crate) fn show_devices(root: &Path) -> Result<(), Refused> {
     let devices = root.join("dev");
     directory(&devices, 0o755)?;
     mount(
@@ -110,24 +119,28 @@ fn show_devices(root: &Path) -> Result<(), Refused> {
 }
 
 /// Shows something of the host at its own path, with what is mounted below it.
-fn show(root: &Path, path: &Path, access: Access) -> Result<(), Refused> {
-    let target = root.join(path.strip_prefix("/").unwrap_or(path));
+pub(crate) fn show(root: &Path, path: &Path, access: Access) -> Result<(), Refused> {
+    show_at(path, &root.join(path.strip_prefix("/").unwrap_or(path)), access)
+}
+
+/// Shows something at another path, with what is mounted below it.
+pub(crate) fn show_at(path: &Path, target: &Path, access: Access) -> Result<(), Refused> {
     let metadata = fs::metadata(path).map_err(refused(format!("look at {}", path.display())))?;
     if metadata.is_dir() {
-        directory(&target, 0o755)?;
+        directory(target, 0o755)?;
     } else {
-        directory(target.parent().unwrap_or(root), 0o755)?;
-        let file = fs::File::options().append(true).create(true).open(&target);
+        directory(target.parent().unwrap_or(target), 0o755)?;
+        let file = fs::File::options().append(true).create(true).open(target);
         file.map_err(refused(format!("make {}", target.display())))?;
     }
-    mount(Some(path), &target, NOTHING, MsFlags::MS_BIND | MsFlags::MS_REC, NOTHING)
+    mount(Some(path), target, NOTHING, MsFlags::MS_BIND | MsFlags::MS_REC, NOTHING)
         .map_err(refused(format!("show {}", path.display())))?;
-    protect(&target, access)
+    protect(target, access)
 }
 
 /// Takes rights from a mount and from all below it. What the host forbids stays forbidden: the kernel
 /// refuses to lift it in a namespace of users.
-fn protect(target: &Path, access: Access) -> Result<(), Refused> {
+pub(crate) fn protect(target: &Path, access: Access) -> Result<(), Refused> {
     let more = match access {
         Access::Read => MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
         Access::Write => MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
@@ -162,7 +175,7 @@ fn mounted(line: &str) -> Option<(PathBuf, MsFlags)> {
 }
 
 /// Undoes `\040` and its like.
-fn unescaped(text: &str) -> PathBuf {
+pub(crate) fn unescaped(text: &str) -> PathBuf {
     use std::os::unix::ffi::OsStringExt as _;
     let (bytes, mut path, mut at) = (text.as_bytes(), Vec::new(), 0);
     while at < bytes.len() {
@@ -198,7 +211,7 @@ fn name_user(enclosure: &Enclosure) -> Result<(), Refused> {
 }
 
 /// Makes a directory, and those above it, with these permissions whatever the mask.
-fn directory(path: &Path, mode: u32) -> Result<(), Refused> {
+pub(crate) fn directory(path: &Path, mode: u32) -> Result<(), Refused> {
     if path.is_dir() {
         return Ok(());
     }

@@ -20,6 +20,7 @@ use crate::enclosure::EnclosureError;
 use crate::environment::ClientEnvironment;
 use crate::error::PostgresError;
 use crate::server::Server;
+use crate::yard::Runner;
 
 /// How often a server is asked how far it is.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -43,6 +44,8 @@ const LOG: &str = "lifeboat-recovery.log";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerPrograms {
     directory: PathBuf,
+    /// What runs them elsewhere, if not simply here.
+    runner: Option<Runner>,
 }
 
 /// How far a server is.
@@ -134,10 +137,17 @@ impl ServerPrograms {
             is_major(&String::from_utf8_lossy(&text), major)
         };
         if let Some(directory) = candidates.iter().find(fits) {
-            return Ok(Self { directory: directory.clone() });
+            return Ok(Self { directory: directory.clone(), runner: None });
         }
         let looked_in: Vec<_> = candidates.iter().map(|path| path.display().to_string()).collect();
         Err(StartError::NoPrograms { major, looked_in: looked_in.join(", ") })
+    }
+
+    /// Has a server run inside of a yard.
+    #[must_use]
+    pub fn run_by(mut self, runner: Option<Runner>) -> Self {
+        self.runner = runner;
+        self
     }
 
     /// Returns the path of one of them, without links on the way.
@@ -162,7 +172,9 @@ impl ServerPrograms {
         command.arg("--log").arg(&log).arg("--options").arg(options);
         let output = command.output().map_err(StartError::Run)?;
         if output.status.success() {
-            return Ok(RestoredServer { data: data.to_owned(), log });
+            let processes = self.runner.as_ref().map(|runner| runner.processes.clone());
+            let processes = processes.unwrap_or_else(|| PathBuf::from("/proc"));
+            return Ok(RestoredServer { data: data.to_owned(), log, processes });
         }
         Err(StartError::Ended { log: String::from_utf8_lossy(&output.stderr).trim().to_owned() })
     }
@@ -184,10 +196,15 @@ impl ServerPrograms {
     /// Returns `pg_ctl`, as the user whose the data directory is.
     fn control(&self, data: &Path) -> Result<Command, StartError> {
         let metadata = fs::metadata(data).map_err(StartError::Run)?;
-        let mut command = Command::new(self.directory.join("pg_ctl"));
+        let program = self.directory.join("pg_ctl");
+        let owner = (metadata.uid(), metadata.gid());
+        let mut command = match &self.runner {
+            Some(runner) => runner.command(program.as_os_str(), owner),
+            None => Command::new(program),
+        };
         command.env_clear().env("PATH", "/usr/bin:/bin").env("LC_ALL", "C.UTF-8").current_dir("/");
         command.stdin(Stdio::null());
-        if nix::unistd::geteuid().is_root() {
+        if self.runner.is_none() && nix::unistd::geteuid().is_root() {
             command.uid(metadata.uid()).gid(metadata.gid());
         }
         Ok(command)
@@ -206,6 +223,8 @@ fn is_major(version: &str, major: u32) -> bool {
 pub struct RestoredServer {
     data: PathBuf,
     log: PathBuf,
+    /// Where its processes are seen.
+    processes: PathBuf,
 }
 
 impl RestoredServer {
@@ -246,7 +265,7 @@ impl RestoredServer {
     fn runs(&self) -> bool {
         let mark = fs::read_to_string(self.data.join("postmaster.pid")).unwrap_or_default();
         let process = mark.lines().next().and_then(|line| line.trim().parse::<u32>().ok());
-        process.is_some_and(|process| Path::new(&format!("/proc/{process}")).exists())
+        process.is_some_and(|process| self.processes.join(process.to_string()).exists())
     }
 
     fn last_words(&self) -> String {
