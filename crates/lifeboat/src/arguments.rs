@@ -108,10 +108,10 @@ const GROUPS: [(&str, &[&str]); 7] = [
         ],
     ),
     ("Run by itself", &["serve", "jobs", "pause", "resume", "reload", "install", "uninstall"]),
-    ("Bring back", &["restore", "query", "recover"]),
+    ("Bring back", &["restore", "query", "recover", "drill"]),
     ("Plumbing", &["repo"]),
     ("This program", &["completions", "man"]),
-    ("Not built yet (exit 5)", &["undelete", "drill", "incident", "forecast", "notify"]),
+    ("Not built yet (exit 5)", &["undelete", "incident", "forecast", "notify"]),
 ];
 
 const AFTER_HELP: &str = "\

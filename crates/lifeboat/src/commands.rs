@@ -5,6 +5,7 @@ mod catalog;
 mod check;
 mod completions;
 mod diff;
+mod drill;
 mod evidence;
 mod init;
 mod install;
@@ -71,6 +72,8 @@ pub enum Command {
     Restore(restore::Restore),
     /// Carry out the runbook of what happened: declare a recovery, drive it, tell it what to do
     Recover(recover::Recover),
+    /// Rehearse a scenario with the runbook that the real recovery runs, while the platform runs on
+    Drill(drill::Drill),
     /// Ask the past with SQL: the database as it was at a time
     Query(query::Query),
     /// List, verify and rebuild the signed records of what was done
@@ -127,6 +130,7 @@ impl Command {
             Self::Retention(command) => command.run(session),
             Self::Restore(command) => command.run(session),
             Self::Recover(command) => command.run(session),
+            Self::Drill(command) => command.run(session),
             Self::Query(command) => command.run(session),
             Self::Plan(command) => command.run(session),
             Self::Key(command) => command.run(session),

@@ -9,6 +9,7 @@ pub mod catch_up;
 pub mod changes;
 pub mod command;
 pub mod daemon;
+pub mod drill;
 pub mod ending;
 pub mod error;
 pub mod evidence;

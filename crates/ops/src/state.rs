@@ -179,6 +179,11 @@ impl State {
         self.directory.join("lifeboat.sock")
     }
 
+    /// Returns where the drills lie.
+    pub(crate) fn drills_path(&self) -> PathBuf {
+        self.directory.join("drills")
+    }
+
     /// Returns where the runs of runbooks lie.
     pub(crate) fn runs_path(&self) -> PathBuf {
         self.directory.join("runs")

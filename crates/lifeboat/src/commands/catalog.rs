@@ -195,6 +195,7 @@ fn about(body: &Body) -> String {
             let facts = &evidence.facts;
             format!("{} {} {}: {}", facts.of.name(), facts.subject, facts.run, facts.outcome)
         }
+        Body::DrillEnded(ended) => format!("{} {}: {}", ended.scenario, ended.run, ended.outcome),
         Body::SnapshotsMissing(missing) => {
             format!("{} on {}", missing.snapshots.len(), missing.tier)
         }

@@ -1,6 +1,6 @@
 //! `lifeboat recover`: carry out the runbook of what happened, and tell a run what to do.
 
-mod lines;
+pub(super) mod lines;
 mod outlook;
 mod tell;
 
@@ -198,7 +198,7 @@ fn write_times(report: &RunReport, page: &mut Page) -> fmt::Result {
     writeln!(page, ": {}", parts.join(", "))
 }
 
-const fn phase_word(phase: lifeboat_runbook::Phase) -> &'static str {
+pub(super) const fn phase_word(phase: lifeboat_runbook::Phase) -> &'static str {
     use lifeboat_runbook::Phase;
     match phase {
         Phase::Decide => "deciding",
@@ -287,7 +287,7 @@ fn drive(conduct: &Conduct, session: &Session) -> Result<Exit, Failure> {
 }
 
 /// Returns who runs this process.
-fn operator() -> Operator {
+pub(super) fn operator() -> Operator {
     let login = surroundings::login();
     let (host, process) = (surroundings::hostname(), std::process::id());
     Operator { login, host, process }

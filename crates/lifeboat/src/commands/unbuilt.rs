@@ -19,8 +19,6 @@ pub struct Anything {
 pub enum Unbuilt {
     /// Bring single rows back, with what hangs on them
     Undelete(Anything),
-    /// Rehearse a scenario with the runbook that the real recovery runs
-    Drill(Anything),
     /// Declare, note, acknowledge, close and review incidents
     Incident(Anything),
     /// Predict when tiers are full and what they will cost
@@ -34,7 +32,6 @@ impl Unbuilt {
     pub fn refusal(&self) -> CommandError {
         let (command, feature) = match self {
             Self::Undelete(_) => ("undelete", "bringing single rows back"),
-            Self::Drill(_) => ("drill", "drills of whole scenarios"),
             Self::Incident(_) => ("incident", "incidents and escalation"),
             Self::Forecast(_) => ("forecast", "forecasts of growth and costs"),
             Self::Notify(_) => ("notify", "notifications"),

@@ -41,7 +41,7 @@ fn an_unbuilt_command_says_what_it_will_be_part_of() {
     let environment = Environment::new();
     let ended = environment.run(["undelete", "--whatever", "database"]);
     insta::assert_snapshot!(ended.failure(5), @"error: `lifeboat undelete` is not built yet; it belongs to bringing single rows back");
-    let document = environment.run(["drill", "complete-system-failure", "--json"]);
+    let document = environment.run(["undelete", "orders", "--json"]);
     assert_eq!(document.code(), 5);
 }
 

@@ -12,6 +12,7 @@ use lifeboat_postgres::enclosure::Isolation;
 use lifeboat_runbook::Phase;
 use serde::{Deserialize, Serialize};
 
+use crate::drill::record::DrillEnded;
 use crate::ending::{Ending, StageOutcome};
 use crate::evidence::document::Evidence;
 use crate::recovery::verified::CheckResult;
@@ -48,6 +49,8 @@ pub enum Body {
     RecoveryEnded(RecoveryEnded),
     /// What a recovery, a drill or a restore test proves.
     Evidence(Box<Evidence>),
+    /// A drill is over.
+    DrillEnded(Box<DrillEnded>),
     /// Snapshots that were on a tier are no longer there.
     SnapshotsMissing(SnapshotsMissing),
     /// It was decided that snapshots go from a tier.
@@ -78,6 +81,7 @@ impl Body {
             Self::RestoreTested(_) => "restore-tested",
             Self::RecoveryEnded(_) => "recovery-ended",
             Self::Evidence(_) => "evidence",
+            Self::DrillEnded(_) => "drill-ended",
             Self::SnapshotsMissing(_) => "snapshots-missing",
             Self::RetentionDecided(_) => "retention-decided",
             Self::RetentionDone(_) => "retention-done",

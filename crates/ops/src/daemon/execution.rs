@@ -5,8 +5,9 @@ use std::fmt::Debug;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
-use lifeboat_model::{Cancel, EventSink, Exit, ScheduleName};
+use lifeboat_model::{Cancel, DrillName, EventSink, Exit, ScheduleName};
 use lifeboat_plan::plan::timetable::Niceness;
+use lifeboat_runbook::{Operator, Witness};
 use lifeboat_tiers::Throttle;
 use serde::Serialize;
 use serde_json::Value;
@@ -14,6 +15,7 @@ use serde_json::Value;
 use crate::backup::{AssetReport, BackupJobReport, BackupOptions, Extent, backup};
 use crate::catalog::CatalogError;
 use crate::catch_up::catch_up;
+use crate::drill::{DrillError, DrillOptions, People, Simulated, Unheard, drill};
 use crate::ending::{Ending, StageOutcome};
 use crate::error::{OpsError, explain};
 use crate::jobs::{Job, Work};
@@ -169,10 +171,39 @@ fn run(
             let why = proof::why(&report.tested);
             Ok(Finished::of_report(report.ending, report.ending.exit(), Some(why), &report))
         }
-        Task::Drill(name) => {
-            Err(OpsError::NotBuilt { what: format!("running the drill `{name}`") })
-        }
+        Task::Drill(name) => drill_of_plan(site, name, events, cancel),
     }
+}
+
+/// Runs a drill of the plan; nobody is asked, as nobody may be there.
+fn drill_of_plan(
+    site: &Site,
+    name: &DrillName,
+    events: &dyn EventSink,
+    cancel: &Cancel,
+) -> Result<Finished, OpsError> {
+    let planned = site.plan().drills().get(name);
+    let what = || format!("drill `{name}`");
+    let planned = planned.ok_or_else(|| OpsError::NotInPlan { what: what() })?;
+    let host = site.surroundings().hostname.clone();
+    let operator = Operator { login: "lifeboat".to_owned(), host, process: std::process::id() };
+    let own_program = PathBuf::from(&site.call().program);
+    let options = DrillOptions {
+        drill: Some(name.clone()),
+        ..DrillOptions::of_scenario(site, planned.scenario.clone(), operator, own_program)
+    };
+    let heard = (&Simulated as &dyn People, &Unheard as &dyn Witness);
+    let ended = match drill(site, &options, heard, events, cancel) {
+        Ok(ended) => ended,
+        Err(DrillError::Ops(error)) => return Err(error),
+        Err(error) => {
+            let done = Finished::done(Ending::Failed, Some(explain(&error)));
+            return Ok(Finished { exit: error.exit().code(), ..done });
+        }
+    };
+    let why = ended.findings.first().map(|finding| finding.what.clone());
+    let ending = if cancel.is_cancelled() { Ending::Cancelled } else { Ending::of(ended.outcome) };
+    Ok(Finished::of_report(ending, ending.exit(), why, &ended))
 }
 
 fn back_up(

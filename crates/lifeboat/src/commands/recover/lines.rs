@@ -19,14 +19,14 @@ const NEXT_MAX: usize = 3;
 
 /// Tells of a run.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub(in crate::commands) struct Lines {
     screen: Screen,
     live: Option<ProgressBar>,
 }
 
 impl Lines {
     /// Tells of a run that may take so long.
-    pub(super) fn new(screen: &Screen, rto: Option<Duration>) -> Self {
+    pub(in crate::commands) fn new(screen: &Screen, rto: Option<Duration>) -> Self {
         let live = screen.draws_progress().then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
             let style =

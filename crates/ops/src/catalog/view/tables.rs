@@ -256,6 +256,7 @@ const fn job_of(body: &Body) -> Option<JobId> {
         | Body::TierAdopted(_)
         | Body::RecoveryEnded(_)
         | Body::Evidence(_)
+        | Body::DrillEnded(_)
         | Body::SnapshotsMissing(_) => None,
     }
 }
@@ -341,6 +342,7 @@ fn subjects_of(body: &Body) -> Vec<Subject<'_>> {
             vec![Subject::new(None, None, good)]
         }
         Body::Evidence(body) => vec![Subject::new(None, None, body.facts.outcome)],
+        Body::DrillEnded(body) => vec![Subject::new(None, None, body.outcome)],
         Body::RetentionHeld(_)
         | Body::RetentionReleased(_)
         | Body::Enrolment(_)

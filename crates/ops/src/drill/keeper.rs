@@ -1,0 +1,128 @@
+//! The keeper of a drill: drives its run in the yard, restores into it, and asks in the end what holds.
+//!
+//! He runs this very program in the yard, with a state of his own, as on a new machine: what he knows he has from the tiers.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use lifeboat_model::{Cancel, DrillName, EventSink, RunId, ScenarioName, Silent, Timestamp};
+use lifeboat_plan::plan::runbook::RunKind;
+use lifeboat_runbook::Operator;
+use lifeboat_tiers::durable;
+use serde::{Deserialize, Serialize};
+
+use super::record::{PointChecked, SinkSaw};
+use super::sinks::Sinks;
+use super::{DrillError, Unheard, checklist, failed};
+use crate::error::explain;
+use crate::point::At;
+use crate::procedure::Procedure;
+use crate::procedure::conduct::{Conduct, Declaration};
+use crate::procedure::mailbox::Mailbox;
+use crate::procedure::outlook::{Outlook, look_ahead};
+use crate::procedure::probe::Asker;
+use crate::procedure::values::{Target, Values};
+use crate::wire::Site;
+
+/// What a keeper is told.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct KeeperOrders {
+    pub(super) run: RunId,
+    pub(super) scenario: ScenarioName,
+    pub(super) drill: Option<DrillName>,
+    pub(super) at: String,
+    pub(super) declared: Timestamp,
+    pub(super) host: String,
+    pub(super) operator: Operator,
+    pub(super) result: PathBuf,
+}
+
+/// What a keeper found.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Kept {
+    pub(super) points: Vec<PointChecked>,
+    pub(super) sinks: Vec<SinkSaw>,
+    pub(super) loss_ms: Option<u64>,
+    pub(super) trouble: Option<String>,
+}
+
+impl Kept {
+    /// Reads what a keeper wrote, if he came to it.
+    pub(super) fn read(path: &Path) -> Option<Self> {
+        serde_json::from_slice(&fs::read(path).ok()?).ok()
+    }
+}
+
+/// Keeps a yard: drives the run to its end, asks what holds, and writes that down.
+///
+/// `site` knows [where the platform is](Site::in_yard); `fetch` are the words by which this program is run with its plan.
+///
+/// # Errors
+///
+/// Where nothing could be written down.
+pub fn keep(
+    site: &Site,
+    orders: &KeeperOrders,
+    fetch: Vec<String>,
+    cancel: &Cancel,
+) -> Result<(), DrillError> {
+    let mut kept = Kept::default();
+    let keeper = Keeper { site, orders, cancel };
+    if let Err(error) = keeper.keep(fetch, &mut kept) {
+        kept.trouble = Some(explain(&error));
+    }
+    let bytes = serde_json::to_vec(&kept).expect("it has only texts for keys");
+    durable::replace(&orders.result, &bytes, durable::PRIVATE)
+        .map_err(failed("write", &orders.result))
+}
+
+struct Keeper<'a> {
+    site: &'a Site,
+    orders: &'a KeeperOrders,
+    cancel: &'a Cancel,
+}
+
+impl Keeper<'_> {
+    fn keep(&self, fetch: Vec<String>, kept: &mut Kept) -> Result<(), DrillError> {
+        let Self { site, orders, cancel } = self;
+        let planned = orders.drill.as_ref().and_then(|name| site.plan().drills().get(name));
+        let (mails, mut sinks) = (Mailbox::default(), Sinks::default());
+        if let (Some(planned), Some(inside)) = (planned, site.inside()) {
+            let opened = Sinks::open(inside, &planned.sinks, &mails);
+            sinks = opened.map_err(failed("listen inside of", Path::new("the yard")))?;
+        }
+        let procedure = Procedure::of(site.plan(), &orders.scenario, RunKind::Drill)?;
+        let events: Arc<dyn EventSink> = Arc::new(Silent);
+        let outlook = look_ahead(site, &procedure, At::parse(&orders.at)?, &*events, cancel)?;
+        kept.loss_ms = outlook.loss_ms;
+        let conduct = Conduct::take(Arc::new((*site).clone()), orders.operator.clone())?;
+        let conduct = conduct.with_mails(mails.clone());
+        let target = Target { host: orders.host.clone(), directory: None };
+        let declaration = Declaration {
+            procedure: &procedure,
+            outlook: &outlook,
+            target: target.clone(),
+            declared: orders.declared,
+        };
+        conduct.declare_as(orders.run, &declaration)?;
+        conduct.drive(fetch, &Unheard, &events, cancel)?;
+        if !cancel.is_cancelled() {
+            let values = self.values(&procedure, &outlook, &target);
+            let asker = Asker { site, values: &values, act: None, mails: Some(&mails), cancel };
+            kept.points = checklist::ask(&procedure, planned, &asker);
+        }
+        kept.sinks = sinks.saw();
+        Ok(())
+    }
+
+    fn values(&self, procedure: &Procedure, outlook: &Outlook, target: &Target) -> Values {
+        let kind = procedure.kind().to_string();
+        let values = Values::of(self.site.plan(), procedure).with_target(target);
+        let values = values.with_run(self.orders.run, &kind, self.orders.declared);
+        match &outlook.point {
+            Some(point) => values.with_point(&point.at, point.time),
+            None => values,
+        }
+    }
+}

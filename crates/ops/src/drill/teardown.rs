@@ -1,0 +1,139 @@
+//! Whether anything of a drill is left.
+//!
+//! Whoever is in a yard has mounts of it, so that its processes are found by their mounts, whatever they are called and
+//! whoever started them. Ports are those of a network of its own, which ends with the last process in it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use lifeboat_model::{Outcome, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// How many of what is left are named.
+const NAMED_MAX: usize = 20;
+
+/// The namespaces by which somebody would still be in a yard.
+const NAMESPACES: [&str; 3] = ["mnt", "net", "pid"];
+
+/// Who was in a yard, and in which namespaces.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Seen {
+    processes: BTreeSet<u32>,
+    namespaces: BTreeSet<PathBuf>,
+}
+
+/// What was looked for once a drill was over, and what was found. It is only had by looking.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Teardown {
+    /// When it was looked.
+    looked: Timestamp,
+    /// How many processes were in the yard when it was ended.
+    processes: u64,
+    /// How many namespaces they had.
+    namespaces: u64,
+    /// What is still there: processes, namespaces, mounts, files.
+    left: Vec<String>,
+}
+
+impl Teardown {
+    /// Looks what of a yard is left.
+    pub(super) fn look(place: &Path, before: &Seen, now: Timestamp) -> Self {
+        let after = Seen::in_yard(place);
+        let mut left: Vec<_> =
+            after.processes.iter().map(|process| format!("process {process}")).collect();
+        let used = namespaces_in_use();
+        let kept = before.namespaces.union(&after.namespaces).filter(|it| used.contains(*it));
+        left.extend(kept.map(|namespace| format!("namespace {}", namespace.display())));
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let place_text = place.display().to_string();
+        let mounts = mounts.lines().filter(|line| line.contains(&place_text));
+        left.extend(mounts.map(|line| format!("mount {line}")));
+        if place.symlink_metadata().is_ok() {
+            left.push(format!("files in {}", place.display()));
+        }
+        left.truncate(NAMED_MAX);
+        let (processes, namespaces) = (before.processes.len(), before.namespaces.len());
+        let (processes, namespaces) = (processes as u64, namespaces as u64);
+        Self { looked: now, processes, namespaces, left }
+    }
+
+    /// Returns when it was looked.
+    pub const fn looked(&self) -> Timestamp {
+        self.looked
+    }
+
+    /// Returns how many processes and namespaces were there before.
+    pub const fn ended(&self) -> (u64, u64) {
+        (self.processes, self.namespaces)
+    }
+
+    /// Returns what is still there.
+    pub fn left(&self) -> &[String] {
+        &self.left
+    }
+
+    /// Returns whether nothing is left.
+    pub const fn outcome(&self) -> Outcome {
+        if self.left.is_empty() { Outcome::Passed } else { Outcome::Failed }
+    }
+}
+
+impl Seen {
+    /// Looks who is in a yard.
+    pub(super) fn in_yard(place: &Path) -> Self {
+        let place = place.display().to_string();
+        let mut seen = Self::default();
+        for process in processes() {
+            let mounts = fs::read_to_string(format!("/proc/{process}/mountinfo"));
+            if mounts.is_ok_and(|mounts| mounts.contains(&place)) {
+                seen.processes.insert(process);
+                seen.namespaces.extend(namespaces_of(process));
+            }
+        }
+        for own in namespaces_of(std::process::id()) {
+            seen.namespaces.remove(&own);
+        }
+        seen
+    }
+}
+
+fn processes() -> Vec<u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+fn namespaces_of(process: u32) -> Vec<PathBuf> {
+    let link = |name: &&str| fs::read_link(format!("/proc/{process}/ns/{name}")).ok();
+    NAMESPACES.iter().filter_map(link).collect()
+}
+
+fn namespaces_in_use() -> BTreeSet<PathBuf> {
+    processes().into_iter().flat_map(namespaces_of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_are_left_are_named() {
+        let home = tempfile::tempdir().unwrap();
+        let (place, now) = (home.path().join("place"), Timestamp::UNIX_EPOCH);
+        let clean = Teardown::look(&place, &Seen::default(), now);
+        assert_eq!((clean.outcome(), clean.left()), (Outcome::Passed, &[][..]));
+        fs::create_dir(&place).unwrap();
+        let left = Teardown::look(&place, &Seen::default(), now);
+        assert_eq!(left.outcome(), Outcome::Failed);
+        assert_eq!(left.left(), [format!("files in {}", place.display())]);
+    }
+
+    #[test]
+    fn a_namespace_that_somebody_is_still_in_is_named() {
+        let home = tempfile::tempdir().unwrap();
+        let own = namespaces_of(std::process::id()).remove(0);
+        let seen = Seen { processes: BTreeSet::from([1]), namespaces: BTreeSet::from([own]) };
+        let looked = Teardown::look(&home.path().join("place"), &seen, Timestamp::UNIX_EPOCH);
+        assert_eq!((looked.ended(), looked.left().len()), ((1, 1), 1));
+    }
+}
