@@ -3,7 +3,6 @@
 mod people;
 mod show;
 
-
 use clap::Args;
 use lifeboat_model::{Exit, ScenarioName};
 use lifeboat_ops::drill::keeper::{KeeperOrders, keep};

@@ -127,6 +127,7 @@ impl Machine {
         let halves = self.key.public_halves();
         let login = User::from_uid(Uid::effective()).unwrap().unwrap().name;
         let port = self.port;
+        let (mail, others) = (self.mails.port(), self.others.port());
         let pairs = [
             (
                 "file = \"/etc/lifeboat/recovery.key\"",
@@ -149,6 +150,11 @@ impl Machine {
             // A disk of its own, which outlasts the machine and is put into the new one.
             ("/var/backups/", format!("{away}/disk/")),
             ("/etc/nginx", format!("{host}/etc/nginx")),
+            // What stands for others in a drill, at the ports by which this machine calls them.
+            (
+                "sinks = [\"smtp://mail.example.org:587\", \"http://hooks.example.org\"]",
+                format!("sinks = [\"smtp://127.0.0.1:{mail}\", \"http://127.0.0.1:{others}\"]"),
+            ),
             // Ports, and a name that leads here.
             ("http://localhost/", format!("http://127.0.0.1:{port}/")),
             ("http://{{ target.host }}/", format!("http://{{{{ target.host }}}}:{port}/")),
@@ -209,6 +215,19 @@ impl Machine {
         self.lifeboat(&setup).success();
     }
 
+    /// Changes what the plan says, which says that.
+    #[track_caller]
+    pub fn change_plan(&self, from: &str, to: &str) {
+        let text = fs::read_to_string(self.plan()).unwrap();
+        assert!(text.contains(from), "the plan does not say {from}");
+        write(&self.plan(), &text.replace(from, to), 0o644);
+    }
+
+    /// Returns a path of lifeboat's own state for the site.
+    pub fn state(&self, path: &str) -> PathBuf {
+        self.environment.path("state/lifeboat").join(SITE).join(path)
+    }
+
     fn plan(&self) -> PathBuf {
         self.at("etc/lifeboat/plan.toml")
     }
@@ -219,7 +238,7 @@ impl Machine {
     }
 
     /// Starts lifeboat with the machine's plan, and leaves it running.
-    fn start(&self, arguments: &[&str]) -> Child {
+    pub fn start(&self, arguments: &[&str]) -> Child {
         self.environment.start([&["--plan", text(&self.plan())], arguments].concat())
     }
 

@@ -1,0 +1,239 @@
+//! Drills of the reference platform, while the real one runs on.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use lifeboat_testing::tree::TreeState;
+use nix::unistd::Uid;
+use serde_json::{Value, json};
+
+use crate::platform::{Machine, assert_same};
+
+/// What a day's backup takes, in the plan's order.
+const DAILY: [&str; 5] = ["backup", "database", "media", "configuration", "application"];
+
+/// How long something that has to happen is waited for.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+const DRILL: [&str; 3] = ["drill", "complete-system-failure", "--json"];
+
+/// Everything of a platform that a drill could spoil.
+struct Production {
+    ledger: String,
+    files: Vec<(PathBuf, TreeState)>,
+    processes: Vec<(PathBuf, String)>,
+    ports: Vec<String>,
+    tiers: Vec<Vec<(PathBuf, u64)>>,
+}
+
+impl Production {
+    fn of(machine: &Machine) -> Self {
+        let files = ["srv", "var/www", "etc"].map(|path| (path.into(), machine.tree(path)));
+        let marks = fs::read_dir(machine.at("run/techit")).unwrap().flatten();
+        let marks = marks.map(|entry| entry.path());
+        let marks = marks.filter(|path| path.extension().is_some_and(|end| end == "pid"));
+        let mut marks: Vec<_> = marks.collect();
+        marks.push(machine.at("var/lib/postgresql/main/postmaster.pid"));
+        marks.sort();
+        let processes = marks.into_iter().map(|mark| {
+            let process = fs::read_to_string(&mark).unwrap().lines().next().unwrap().to_owned();
+            let process = process.trim().to_owned();
+            assert!(Path::new("/proc").join(&process).exists(), "{} lives", mark.display());
+            (mark, process)
+        });
+        // The log goes on to be archived; what was backed up stays as it is.
+        let tiers = ["disk/techit", "secondary", "offsite"].map(|tier| {
+            let mut files = Vec::new();
+            list(&machine.away(tier).join("repo"), &mut files);
+            files
+        });
+        Self {
+            ledger: machine.ledger(),
+            files: files.into(),
+            processes: processes.collect(),
+            ports: listening(),
+            tiers: tiers.into(),
+        }
+    }
+
+    #[track_caller]
+    fn assert_untouched(&self, machine: &Machine) {
+        let now = Self::of(machine);
+        assert_eq!(self.ledger, now.ledger);
+        assert_eq!(self.processes, now.processes);
+        for port in &self.ports {
+            assert!(now.ports.contains(port), "{port} is still listened on");
+        }
+        for ((path, then), (_, now)) in self.files.iter().zip(&now.files) {
+            println!("{}", path.display());
+            assert_same(then, now);
+        }
+        assert_eq!(self.tiers, now.tiers);
+        assert_eq!(machine.mails.taken(), Vec::<String>::new(), "no mail got out");
+        assert_eq!(machine.others.taken(), Vec::<String>::new(), "nobody was told");
+    }
+}
+
+/// Lists files with their sizes, in the order of their names.
+fn list(folder: &Path, files: &mut Vec<(PathBuf, u64)>) {
+    let mut entries: Vec<_> = fs::read_dir(folder).unwrap().map(Result::unwrap).collect();
+    entries.sort_by_key(fs::DirEntry::path);
+    for entry in entries {
+        let meta = entry.metadata().unwrap();
+        if meta.is_dir() {
+            list(&entry.path(), files)
+        } else {
+            files.push((entry.path(), meta.len()))
+        }
+    }
+}
+
+/// Returns the addresses at which somebody listens on this host (`proc_net(5)`).
+fn listening() -> Vec<String> {
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    let rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    rows.filter(|row| row.get(3) == Some(&"0A")).map(|row| row[1].to_owned()).collect()
+}
+
+/// Returns the yards that are left, which should be none.
+fn yards(machine: &Machine) -> Vec<PathBuf> {
+    let drills = fs::read_dir(machine.state("drills")).into_iter().flatten().flatten();
+    drills.map(|entry| entry.path().join("place")).filter(|place| place.exists()).collect()
+}
+
+/// Returns who is in a yard of this machine.
+fn inhabitants(machine: &Machine) -> Vec<String> {
+    let drills = machine.state("drills").display().to_string();
+    let entries = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    let inside = entries.filter(|process| {
+        let mounts = fs::read_to_string(process.join("mountinfo"));
+        mounts.is_ok_and(|mounts| mounts.contains(&drills))
+    });
+    inside.map(|process| process.display().to_string()).collect()
+}
+
+#[track_caller]
+fn assert_nothing_left(machine: &Machine, ended: &Value) {
+    assert_eq!(ended["teardown"]["left"], json!([]), "{ended:#}");
+    assert_eq!(yards(machine), Vec::<PathBuf>::new());
+    assert_eq!(inhabitants(machine), Vec::<String>::new());
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains(&machine.state("drills").display().to_string()));
+}
+
+/// Returns how each point of the check-list stands.
+fn points(ended: &Value) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let points = ended["checklist"].as_array().unwrap().iter();
+    points.map(|point| (text(&point["says"]), text(&point["outcome"]))).collect()
+}
+
+fn wait_for(what: &str, is_so: impl Fn() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < end, "it is never so: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// Begins a drill and waits until it is well under way.
+fn begin(machine: &Machine) -> Child {
+    let child = machine.start(&DRILL);
+    wait_for("something is restored", || {
+        yards(machine).iter().any(|place| {
+            let runs = place.join("keeper/state").join(crate::platform::SITE).join("runs");
+            let runs = fs::read_dir(runs).into_iter().flatten().flatten();
+            let journals = runs.map(|run| fs::read_to_string(run.path().join("journal")));
+            journals.flatten().any(|journal| journal.contains("restore-media"))
+        })
+    });
+    child
+}
+
+#[test]
+fn a_platform_is_lost_and_brought_back_in_a_yard_while_the_real_one_runs_untouched() {
+    let machine = Machine::new();
+    if !Uid::effective().is_root() {
+        assert!(machine.lifeboat(&DRILL).stdout().contains("as anybody but root"));
+        return;
+    }
+    machine.change_plan(
+        "[checks.mail]\ncommand = \"",
+        "[checks.mail]\nsmtp = { arrives_within = \"30s\", send = \"",
+    );
+    machine.change_plan("sendtestemail drill@example.org\"", "sendtestemail drill@example.org\" }");
+    machine.manage(&["probe", "orders"]);
+    machine.lifeboat(&DAILY).success();
+    machine.mails.taken();
+    machine.others.taken();
+    let before = Production::of(&machine);
+    let run = machine.lifeboat(&DRILL);
+    let ended = run.json();
+    println!("{ended:#}");
+    assert_eq!(run.code(), 0, "{run}");
+    before.assert_untouched(&machine);
+    assert_nothing_left(&machine, &ended);
+    let passed = |says: &str| (says.to_owned(), "passed".to_owned());
+    assert_eq!(
+        points(&ended),
+        [
+            "Backup restoration successful",
+            "All services operational",
+            "Data integrity verified",
+            "User authentication working",
+            "Payment processing functional",
+            "Email delivery operational",
+            "Performance acceptable",
+            "Recovered within its RTO",
+        ]
+        .map(passed)
+    );
+    assert!(ended["teardown"]["processes"].as_u64().unwrap() > 10, "the platform ran there");
+    for sink in ended["sinks"].as_array().unwrap() {
+        assert!(sink["came"].as_u64().unwrap() > 0, "{sink}");
+    }
+    let simulated = ended["simulated"].to_string();
+    assert!(simulated.contains("is back after Complete system failure"), "{simulated}");
+    assert!(simulated.contains("answered for operations"), "{simulated}");
+    assert!(simulated.contains("left out: A drill brings its own"), "{simulated}");
+    assert!(!machine.away("told").exists(), "nobody was told");
+    assert_eq!(ended["findings"], json!([]));
+    what_goes_wrong_is_found_and_nothing_of_it_is_left(&machine);
+}
+
+fn what_goes_wrong_is_found_and_nothing_of_it_is_left(machine: &Machine) {
+    // One that does not come to its end within its window.
+    let run = machine.lifeboat(&[&DRILL[..], &["--window", "1s"]].concat());
+    let ended = run.json();
+    assert_eq!(run.code(), 1, "{run}");
+    assert!(ended["trouble"].as_str().unwrap().contains("its window of 1s was over"), "{ended:#}");
+    assert_nothing_left(machine, &ended);
+
+    // One that is killed goes with all that it began, and the next one removes and records what it left.
+    let mut killed = begin(machine);
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    wait_for("its processes are gone", || inhabitants(machine).is_empty());
+    assert_eq!(yards(machine).len(), 1, "its files are still there");
+
+    // What does not hold is a finding for somebody, until some day.
+    machine.change_plan("expect = \"> 0\"", "expect = \"> 1000000\"");
+    let run = machine.lifeboat(&DRILL);
+    let ended = run.json();
+    assert_eq!(run.code(), 1, "{run}");
+    assert_nothing_left(machine, &ended);
+    let integrity = ("Data integrity verified".to_owned(), "failed".to_owned());
+    assert!(points(&ended).contains(&integrity), "{ended:#}");
+    let records = machine.lifeboat(&["catalog", "list", "--kind", "drill-ended", "--json"]).json();
+    assert_eq!(records["records"].as_array().unwrap().len(), 4, "{records:#}");
+    let open = machine.lifeboat(&["drill", "--findings", "--json"]).json();
+    let open = open["findings"].as_array().unwrap();
+    let of = |what: &str| {
+        let found = open.iter().find(|found| found["what"].as_str().unwrap().contains(what));
+        found.unwrap_or_else(|| panic!("{what} is not in {open:#?}"))
+    };
+    assert_eq!(of("Data integrity verified: failed")["owner"], "Alice Example");
+    assert!(of("the process that ran it was killed")["due"].is_string());
+}
