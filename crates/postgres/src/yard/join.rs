@@ -8,7 +8,9 @@ use std::process::{Command, ExitCode};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::chdir;
-use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
+use rustix::thread::{
+    CapabilitySet, capability_is_in_bounding_set, remove_capability_from_bounding_set,
+};
 
 use super::JOIN;
 use crate::enclosure::inside::{FAILED, Refused, code_of, refused};
@@ -105,6 +107,18 @@ impl Inside {
     }
 }
 
+/// Sees to it that no program from here on can have a right that is not kept.
+fn forgo_rights() -> Result<(), Refused> {
+    for capability in CapabilitySet::all().difference(KEPT).iter() {
+        // One that this kernel does not know is none that could be had.
+        _ = remove_capability_from_bounding_set(capability);
+        if capability_is_in_bounding_set(capability) == Ok(true) {
+            return Err(refused("forgo rights without CAP_SETPCAP")(Errno::EPERM));
+        }
+    }
+    Ok(())
+}
+
 /// Joins the inside that a process holds open, and runs a program there.
 pub(super) fn join(process: &OsStr, rest: &[OsString]) -> Result<ExitCode, Refused> {
     let [whom, program, arguments @ ..] = rest else {
@@ -121,10 +135,7 @@ pub(super) fn join(process: &OsStr, rest: &[OsString]) -> Result<ExitCode, Refus
             .map_err(refused(format!("join the inside's {name}")))?;
     }
     chdir("/").map_err(refused("enter the inside's root directory"))?;
-    for capability in CapabilitySet::all().difference(KEPT).iter() {
-        // One that this kernel does not know is none that could be had.
-        _ = remove_capability_from_bounding_set(capability);
-    }
+    forgo_rights()?;
     let mut command = Command::new(program);
     command.args(arguments);
     if let Some((uid, gid)) = whom.to_str().and_then(|whom| whom.split_once(':')) {

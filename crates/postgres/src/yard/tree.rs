@@ -243,7 +243,10 @@ impl Tree<'_> {
         }
         for (name, text) in [("hosts", hosts.as_str()), ("resolv.conf", "# Nobody is asked.\n")] {
             let path = upper.join(name);
-            fs::write(&path, text).map_err(refused(format!("write {}", path.display())))?;
+            let readable = fs::Permissions::from_mode(0o644);
+            fs::write(&path, text)
+                .and_then(|()| fs::set_permissions(&path, readable))
+                .map_err(refused(format!("write {}", path.display())))?;
         }
         Ok(())
     }
