@@ -213,6 +213,14 @@ pub enum OpsError {
         /// Where it was.
         address: String,
     },
+    /// A tier is said to be lost.
+    #[error("tier `{tier}` at {address} is said to be lost, and nothing asks it")]
+    DoneWithout {
+        /// Which tier.
+        tier: TierName,
+        /// Where it was.
+        address: String,
+    },
     /// A tier is new, and the ones that hold the site's key and seed cannot be reached.
     #[error("tier `{tier}` cannot be set up while no tier that was set up before can be opened")]
     NoElderTier {
@@ -477,9 +485,10 @@ impl Classify for OpsError {
             | Self::Differs { .. }
             | Self::Unreadable { .. } => ErrorKind::Corrupt,
             Self::Cancelled(_) => ErrorKind::Cancelled,
-            Self::LogTier { .. } | Self::TierUnread { .. } | Self::ListingBehind { .. } => {
-                ErrorKind::Unavailable
-            }
+            Self::LogTier { .. }
+            | Self::TierUnread { .. }
+            | Self::ListingBehind { .. }
+            | Self::DoneWithout { .. } => ErrorKind::Unavailable,
             Self::NotWhole { .. } => ErrorKind::Incomplete,
             _ => ErrorKind::NotFound,
         }

@@ -340,11 +340,13 @@ impl<'a> WalLog<'a> {
 
     /// Returns the tiers to ask for a file: those that are named, or all that the log goes to.
     ///
-    /// Who names one says that its end counts, whatever other tiers may hold.
+    /// Who names one says that its end counts, whatever other tiers may hold; so does who says that others are lost.
     fn sources(&self, from: &[TierName]) -> Result<Vec<Source>, WalError> {
         for name in from {
             self.site.address(name)?;
         }
+        let left = self.left();
+        let from = if from.is_empty() { left.as_slice() } else { from };
         let names = if from.is_empty() { &self.wal.to } else { from };
         let source = |name: &TierName| {
             let duty = if from.is_empty() { self.duty(name) } else { Duty::Acknowledges };
@@ -352,6 +354,15 @@ impl<'a> WalLog<'a> {
             Source { name: name.clone(), tier, duty }
         };
         Ok(names.iter().map(source).collect())
+    }
+
+    /// Returns the tiers of the log that are left if some are said to be lost; none if none is.
+    pub(crate) fn left(&self) -> Vec<TierName> {
+        let lost = self.site.done_without();
+        if !self.wal.to.iter().any(|tier| lost.contains(tier)) {
+            return Vec::new();
+        }
+        self.wal.to.iter().filter(|tier| !lost.contains(*tier)).cloned().collect()
     }
 
     /// Fetches a file and puts it at `path`, as PostgreSQL wants it.

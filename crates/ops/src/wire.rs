@@ -8,7 +8,7 @@ pub mod audit;
 pub mod open;
 pub mod repositories;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -41,6 +41,8 @@ pub struct Site {
     surroundings: Surroundings,
     key: Option<RecoveryKey>,
     elsewhere: BTreeMap<TierName, Arc<dyn Tier>>,
+    /// Tiers that somebody said are lost.
+    done_without: BTreeSet<TierName>,
     throttle: Throttle,
     /// What passes between this process and each tier; clones count together.
     counted: Arc<Mutex<Counted>>,
@@ -140,6 +142,7 @@ impl Site {
             surroundings,
             key: None,
             elsewhere: BTreeMap::new(),
+            done_without: BTreeSet::new(),
             throttle: Throttle::default(),
             counted: Arc::default(),
             call,
@@ -246,6 +249,20 @@ impl Site {
     /// Tells whether a tier is found elsewhere than where the plan says.
     pub fn is_elsewhere(&self, name: &TierName) -> bool {
         self.elsewhere.contains_key(name)
+    }
+
+    /// Does without tiers that somebody says are lost: nothing asks them, and what others hold counts as all there is.
+    pub fn without(mut self, tiers: impl IntoIterator<Item = TierName>) -> Result<Self, OpsError> {
+        for tier in tiers {
+            self.planned(&tier)?;
+            self.done_without.insert(tier);
+        }
+        Ok(self)
+    }
+
+    /// Returns the tiers that are done without.
+    pub const fn done_without(&self) -> &BTreeSet<TierName> {
+        &self.done_without
     }
 
     /// Holds what goes to each tier and comes from it to a rate.
@@ -396,6 +413,9 @@ impl Site {
 
     fn look(&self, name: &TierName) -> Result<Reached, OpsError> {
         let address = self.address(name)?;
+        if self.done_without.contains(name) {
+            return Err(OpsError::DoneWithout { tier: name.clone(), address });
+        }
         let tier: Arc<dyn Tier> = match self.elsewhere.get(name) {
             Some(tier) => Arc::clone(tier),
             None => match self.url(name)? {

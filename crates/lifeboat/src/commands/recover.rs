@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use lifeboat_model::{EventSink, Exit, ScenarioName, Silent, SiteName};
+use lifeboat_model::{EventSink, Exit, ScenarioName, Silent, SiteName, TierName};
 use lifeboat_ops::Site;
 use lifeboat_ops::point::At;
 use lifeboat_ops::procedure::conduct::{Conduct, Declaration};
@@ -52,6 +52,9 @@ pub struct Recover {
     /// What runbooks call `target.host` [default: this host]
     #[arg(long, value_name = "HOST", conflicts_with = "resume")]
     host: Option<String>,
+    /// Do without this tier: it is lost, and what others hold counts as all there is; may be given several times
+    #[arg(long, value_name = "TIER", value_delimiter = ',', conflicts_with = "resume")]
+    without: Vec<TierName>,
     /// Say from which point it would recover, what is replaced and lost, and how long it should take; change
     /// nothing
     #[arg(long, conflicts_with = "resume")]
@@ -70,6 +73,7 @@ const EXAMPLES: &str = "\
 Examples:
   lifeboat recover database-corruption --dry-run
   lifeboat recover database-corruption --at 20261123_020000 --confirm techit-production
+  lifeboat recover complete-system-failure --without primary --dry-run
   lifeboat recover confirm provision --note 'server 4711' --all
   lifeboat recover skip tell --reason 'the chat is down'
   lifeboat recover --resume";
@@ -218,7 +222,7 @@ impl Recover {
             return tell.run(session);
         }
         let declared = session.clock.now();
-        let site = session.site()?;
+        let site = session.site()?.without(self.without.clone())?;
         let operator = operator();
         let Some(scenario) = &self.scenario else {
             return drive(&Conduct::take(Arc::new(site), operator)?, session);

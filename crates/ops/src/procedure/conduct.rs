@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lifeboat_model::{Cancel, EventSink, RunId, ScenarioName, Timestamp};
+use lifeboat_model::{Cancel, EventSink, RunId, ScenarioName, TierName, Timestamp};
 use lifeboat_plan::plan::runbook::RunKind;
 use lifeboat_runbook::entry::{Began, FORMAT};
 use lifeboat_runbook::{
@@ -37,6 +37,7 @@ pub(crate) const DECLARED_BY: &str = "declared-by";
 pub(crate) const REJECTED: &str = "rejected-points";
 /// Why a runbook runs; a recovery, if absent.
 pub(crate) const KIND_OF_RUN: &str = "kind";
+const WITHOUT: &str = "without";
 
 /// What a run is declared with.
 #[derive(Debug)]
@@ -115,6 +116,7 @@ impl Conduct {
             (DIRECTORY, target.directory.clone()),
             (DECLARED_BY, Some(self.operator.login.clone())),
             (REJECTED, serde_json::to_string(&outlook.rejected).ok()),
+            (WITHOUT, without(&self.site)),
         ];
         let about = about.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
         let (runbook, declared) = (procedure.runbook().id, *declared);
@@ -188,7 +190,7 @@ impl Conduct {
             values = values.with_point(&point, time);
         }
         Ok(Hands {
-            site: Arc::clone(&self.site),
+            site: Arc::new((*self.site).clone().without(lost(run))?),
             procedure: Arc::clone(procedure),
             values: Arc::new(values),
             point: about(POINT),
@@ -217,6 +219,18 @@ impl Conduct {
             }
         }
     }
+}
+
+/// Writes which tiers a run does without.
+fn without(site: &Site) -> Option<String> {
+    let names: Vec<_> = site.done_without().iter().map(TierName::as_str).collect();
+    Some(names.join(",")).filter(|names| !names.is_empty())
+}
+
+/// Returns the tiers that a run does without, whoever drives it.
+fn lost(run: &Run) -> Vec<TierName> {
+    let names = run.began().about.get(WITHOUT).map(|names| names.split(','));
+    names.into_iter().flatten().filter_map(|name| name.parse().ok()).collect()
 }
 
 pub(crate) fn load(

@@ -50,6 +50,7 @@ use crate::recovery::{
 };
 use crate::restore::{self, Destination, RestoreOptions};
 use crate::thaw::{Consent, ThawError, ThawOptions};
+use crate::wal::WalLog;
 use crate::wire::Site;
 
 /// How long a service may take to become healthy if its plan does not say.
@@ -347,7 +348,7 @@ impl Deed<'_> {
     ) -> Result<Brought, OpsError> {
         let Hands { site, events, .. } = self.hands;
         let options = RecoveryOptions {
-            fetch: self.fetch(asset),
+            fetch: self.fetch_alone(asset),
             thaw,
             ..RecoveryOptions::new(asset.clone(), target(at)?, to)
         };
@@ -377,6 +378,14 @@ impl Deed<'_> {
     fn fetch(&self, asset: &AssetName) -> Vec<String> {
         let words = ["wal", "get", "--asset", asset.as_str()].map(str::to_owned);
         [self.hands.fetch.as_slice(), &words].concat()
+    }
+
+    /// Returns the words by which a server fetches its log when nobody serves it, who has to know which tiers are lost.
+    fn fetch_alone(&self, asset: &AssetName) -> Vec<String> {
+        let left = WalLog::of(&self.hands.site, Some(asset)).map(|log| log.left());
+        let left = left.unwrap_or_default().into_iter();
+        let from = left.flat_map(|tier| ["--from".to_owned(), tier.to_string()]);
+        self.fetch(asset).into_iter().chain(from).collect()
     }
 
     /// Proposes the next older point if this one is not whole.

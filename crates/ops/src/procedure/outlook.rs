@@ -49,6 +49,8 @@ pub struct Outlook {
     pub point: Option<ChosenPoint>,
     /// Newer points, and why they are not taken.
     pub rejected: Vec<RejectedPoint>,
+    /// Tiers that somebody says are lost.
+    pub without: BTreeSet<TierName>,
     /// Tiers that could not be looked at.
     pub troubles: BTreeMap<TierName, Trouble>,
     /// What is replaced.
@@ -168,6 +170,7 @@ pub fn look_ahead(
         predicted_ms: predicted(&steps),
         point: choice.chosen,
         rejected: choice.rejected,
+        without: site.done_without().clone(),
         troubles,
         loss_ms: loss.map(milliseconds),
         rpo_ms: scenario.rpo.map(|rpo| milliseconds(rpo.duration())),

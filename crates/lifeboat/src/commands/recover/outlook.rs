@@ -60,8 +60,14 @@ fn write_point(outlook: &Outlook, page: &mut Page) -> fmt::Result {
         writeln!(page, "    not to {}: {}", rejected.name, rejected.why)?;
     }
     for (tier, trouble) in &outlook.troubles {
-        let word = page.paint.warning("not looked at");
-        writeln!(page, "    {word}: {tier}: {}", trouble.message)?;
+        let word = page.paint.warning("without");
+        writeln!(page, "    {word} {tier}: {}", trouble.message)?;
+        if !outlook.without.contains(tier) {
+            writeln!(
+                page,
+                "        it may know of later changes; if it is lost, say `--without {tier}`"
+            )?;
+        }
     }
     let Some(loss) = outlook.loss_ms else { return Ok(()) };
     write!(page, "loses the last {}", text(loss))?;
