@@ -16,6 +16,8 @@ PUBLISH ?=
 # How many blobs and files the largest of what `make scale` makes has.
 SCALE_BLOBS ?= 10000000
 SCALE_FILES ?= 1000000
+# What happens in `make demo`: complete-system-failure, or another scenario of the plan.
+SCENARIO ?= complete-system-failure
 # Where `make docs` writes.
 DOCS ?= target/docs
 
@@ -41,10 +43,10 @@ lint: ## check the format, the links in the documentation, and every lint as an 
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked --quiet
 
-demo: ## back up the reference platform to disk and cloud, destroy its machine, bring it back on a new one, prove it
-	dev/install-needs build postgresql moto azurite
+demo: ## the film of the plan: a platform is backed up, struck as SCENARIO says, brought back, and proven to be the same
+	dev/install-needs build postgresql moto azurite platform
 	$(CARGO) build --release --locked --package lifeboat --package techit
-	$(CARGO) run --release --locked --quiet --package techit -- demo
+	$(CARGO) run --release --locked --quiet --package techit -- demo $(SCENARIO)
 
 bench: ## measure beside restic, cp and the hardware's ceiling; some ten minutes, 14 GB of memory
 ifeq ($(WORK),list)

@@ -187,7 +187,16 @@ impl CommandLine {
 
     /// Runs it to its end; anything but exit code 0 is an error.
     pub fn run(&self, cancel: &Cancel) -> Result<CommandOutput, CommandError> {
-        let mut running = self.start(Stdio::null())?;
+        self.run_from(Stdio::null(), cancel)
+    }
+
+    /// Runs it to its end; its standard input gives nothing and ends when nobody waits for it any more.
+    pub fn run_attended(&self, cancel: &Cancel) -> Result<CommandOutput, CommandError> {
+        self.run_from(Stdio::piped(), cancel)
+    }
+
+    fn run_from(&self, stdin: Stdio, cancel: &Cancel) -> Result<CommandOutput, CommandError> {
+        let mut running = self.start(stdin)?;
         let stdout = Tail::follow(running.child.stdout.take());
         let stderr = Tail::follow(running.child.stderr.take());
         running.wait(cancel, &stderr)?;

@@ -14,6 +14,7 @@ pub mod ending;
 pub mod error;
 pub mod evidence;
 pub mod holdings;
+pub mod host;
 pub mod jobs;
 pub mod key;
 pub mod ladder;

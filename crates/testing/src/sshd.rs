@@ -39,6 +39,9 @@ const UNPACKED: &str = "openssh-server";
 /// Debian's `nobody`.
 const NOBODY: u32 = 65_534;
 
+/// Who among those that run servers has a shell.
+const HAS_SHELL: &str = "postgres";
+
 /// The name under which a client knows the server, whatever its port.
 const ALIAS: &str = "lifeboat-test";
 
@@ -56,7 +59,16 @@ pub struct Sshd {
 impl Sshd {
     /// Starts it and waits until it listens.
     pub fn start() -> Result<Self, ProgramError> {
-        let user = login_user()?;
+        Self::start_for(login_user(NOBODY)?)
+    }
+
+    /// Starts one that lets in somebody who has a shell: of root's tests the user `postgres`.
+    pub fn start_with_shell() -> Result<Self, ProgramError> {
+        let found = User::from_name(HAS_SHELL).map_err(|errno| failed("sshd", errno.into()))?;
+        Self::start_for(login_user(found.map_or(NOBODY, |user| user.uid.as_raw()))?)
+    }
+
+    fn start_for(user: User) -> Result<Self, ProgramError> {
         let folder = prepare(&user)?;
         for _ in 1..PORTS_MAX {
             match Self::serve(&folder, &user) {
@@ -165,10 +177,10 @@ fn own(path: &Path, user: &User) -> io::Result<()> {
     Ok(())
 }
 
-/// Root's tests log in as nobody, others as themselves.
-fn login_user() -> Result<User, ProgramError> {
+/// Root's tests log in as this user, others as themselves.
+fn login_user(of_root: u32) -> Result<User, ProgramError> {
     let uid = Uid::effective();
-    let uid = if uid.is_root() { Uid::from_raw(NOBODY) } else { uid };
+    let uid = if uid.is_root() { Uid::from_raw(of_root) } else { uid };
     let user = User::from_uid(uid).map_err(|errno| failed("sshd", errno.into()))?;
     let mut user = user.ok_or_else(|| failed("sshd", io::ErrorKind::NotFound.into()))?;
     if uid.as_raw() == NOBODY {

@@ -1,20 +1,19 @@
-//! The clouds of the demo: servers on this machine that speak what clouds speak. They end with the story.
+//! The clouds of the stage: servers on this machine that speak what clouds speak. They end with it.
 
 use lifeboat_testing::emulators::{Azurite, Bucket, Moto};
-
-use crate::failure::DemoError;
+use lifeboat_testing::program::ProgramError;
 
 /// The bucket of the second tier.
 const BUCKET: &str = "techit-backups";
 
 /// Where the second tier lies.
-pub const SECONDARY: &str = "s3://techit-backups/production";
+pub const SECONDARY: &str = "s3://techit-backups";
 
 /// The container of the third tier.
 const CONTAINER: &str = "techit-offsite";
 
 /// Where the third tier lies: the account is the one that every such server has.
-pub const OFFSITE: &str = "azure://devstoreaccount1/techit-offsite/production";
+pub const OFFSITE: &str = "azure://devstoreaccount1/techit-offsite";
 
 /// The running servers.
 #[derive(Debug)]
@@ -25,11 +24,11 @@ pub struct Clouds {
 
 impl Clouds {
     /// Starts them on free ports, with an empty bucket and an empty container.
-    pub fn start() -> Result<Self, DemoError> {
-        let s3 = Moto::start().map_err(DemoError::Cloud)?;
-        s3.make_bucket(BUCKET, Bucket::Plain).map_err(DemoError::Cloud)?;
-        let azure = Azurite::start().map_err(DemoError::Cloud)?;
-        azure.make_container(CONTAINER).map_err(DemoError::Cloud)?;
+    pub fn start() -> Result<Self, ProgramError> {
+        let s3 = Moto::start()?;
+        s3.make_bucket(BUCKET, Bucket::Plain)?;
+        let azure = Azurite::start()?;
+        azure.make_container(CONTAINER)?;
         Ok(Self { s3, azure })
     }
 

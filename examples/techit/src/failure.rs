@@ -1,4 +1,4 @@
-//! Why the demo did not come to its good end.
+//! Why what is staged did not come to its good end.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,9 +7,9 @@ use std::process::ExitStatus;
 use lifeboat_testing::interrupt::Interrupted;
 use lifeboat_testing::program::ProgramError;
 
-/// The demo failed.
+/// Something on the stage failed.
 #[derive(Debug, thiserror::Error)]
-pub enum DemoError {
+pub enum StageError {
     /// Somebody pressed Ctrl-C.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
@@ -33,21 +33,20 @@ pub enum DemoError {
         #[source]
         source: io::Error,
     },
-    /// PostgreSQL did not do what was asked.
-    #[error("the platform's database failed")]
-    Database(#[from] ProgramError),
-    /// A server that stands in for a cloud did not do what was asked.
-    #[error("what stands in for a cloud failed")]
-    Cloud(#[source] ProgramError),
+    /// A program that the stage needs is missing, or a server that stands in for a cloud failed.
+    #[error("what the stage needs failed")]
+    Program(#[from] ProgramError),
     /// A command ended otherwise than it should.
-    #[error("`{command}` ended with {status}")]
+    #[error("`{command}` ended with {status}{}{said}", if said.is_empty() { "" } else { ": " })]
     Command {
         /// The command.
         command: String,
         /// How it ended.
         status: ExitStatus,
+        /// What it said.
+        said: String,
     },
-    /// What came back is not what was there.
+    /// What should have happened did not.
     #[error("{what}")]
     NotProven {
         /// What differs.
@@ -55,8 +54,21 @@ pub enum DemoError {
     },
 }
 
+/// Says what should have happened and did not.
+pub fn not_proven(what: impl Into<String>) -> StageError {
+    StageError::NotProven { what: what.into() }
+}
+
 /// Adds to a system error what was attempted with which file.
-pub fn file(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> DemoError {
+pub fn file(
+    action: &'static str,
+    path: impl Into<PathBuf>,
+) -> impl FnOnce(io::Error) -> StageError {
     let path = path.into();
-    move |source| DemoError::File { action, path, source }
+    move |source| StageError::File { action, path, source }
+}
+
+/// Adds to a system error what was attempted.
+pub fn system(action: &'static str) -> impl FnOnce(io::Error) -> StageError {
+    move |source| StageError::System { action, source }
 }

@@ -1,115 +1,131 @@
-//! The proof: what is there after the recovery against what was there a second before the disaster.
+//! The proof: what is there after the recovery against what was there before.
 //!
-//! Neither side is lifeboat's word. Tables are counted and hashed by PostgreSQL, files are read and
-//! their metadata asked of the kernel.
-
-use std::path::PathBuf;
+//! Neither side is lifeboat's word. Rows are counted and hashed by PostgreSQL, files are read and their metadata asked of
+//! the kernel.
 
 use lifeboat_testing::tree::{Aspect, TreeState, capture};
+use techit::failure::{StageError, file, not_proven};
+use techit::machine::Machine;
 
-use crate::failure::{DemoError, file};
-use crate::folder::Folder;
-use crate::platform::Platform;
 use crate::screen;
-use crate::tables::{self, Tables};
+
+/// The tables that must not lose a row, and what of them counts: when somebody logged in last changes with each login.
+const TABLES: [(&str, &str); 4] = [
+    ("users_customuser", "id, username, email, password, avatar"),
+    ("orders_order", "*"),
+    ("orders_payment", "*"),
+    ("tickets_ticket", "*"),
+];
+
+/// The files that must not change.
+const TREES: [(&str, &str); 3] = [
+    ("media", "var/www/techit_solutions/media"),
+    ("settings", "var/www/techit_solutions/.env"),
+    ("web server", "etc/nginx"),
+];
+
+/// How many differences of a folder are named.
+const DIFFERENCES_MAX: usize = 10;
+
+/// What a table held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Rows {
+    count: u64,
+    newest: u64,
+    checksum: String,
+}
 
 /// The platform at one moment.
 #[derive(Debug)]
 pub struct Record {
-    tables: Tables,
-    trees: Vec<(&'static str, PathBuf, TreeState)>,
+    tables: Vec<Rows>,
+    trees: Vec<TreeState>,
 }
 
 impl Record {
     /// Records everything.
-    pub fn take(platform: &Platform, folder: &Folder) -> Result<Self, DemoError> {
-        let places = [
-            ("media", folder.media()),
-            ("configuration", folder.settings()),
-            ("configuration", folder.nginx()),
-            ("certificates", folder.certificates()),
-            ("logs", folder.logs()),
-        ];
-        let mut trees = Vec::new();
-        for (asset, path) in places {
-            let state = capture(&path).map_err(file("read", &path))?;
-            trees.push((asset, path, state));
+    pub fn take(machine: &Machine) -> Result<Self, StageError> {
+        Self::up_to(machine, None)
+    }
+
+    /// Records everything that was there before: what came since comes after it.
+    pub fn take_again(&self, machine: &Machine) -> Result<Self, StageError> {
+        Self::up_to(machine, Some(self))
+    }
+
+    fn up_to(machine: &Machine, before: Option<&Self>) -> Result<Self, StageError> {
+        let mut tables = Vec::new();
+        for (index, (table, columns)) in TABLES.iter().enumerate() {
+            let newest =
+                before.map_or(i64::MAX.unsigned_abs(), |before| before.tables[index].newest);
+            tables.push(rows(machine, table, columns, newest)?);
         }
-        Ok(Self { tables: tables::read(platform.cluster())?, trees })
+        let mut trees = Vec::new();
+        for (_, path) in TREES {
+            let path = machine.at(path);
+            trees.push(capture(&path).map_err(file("read", &path))?);
+        }
+        Ok(Self { tables, trees })
     }
 
     /// Returns how many rows all tables have.
     pub fn rows(&self) -> u64 {
-        tables::total_rows(&self.tables)
+        self.tables.iter().map(|rows| rows.count).sum()
+    }
+
+    /// Returns how many rows a table has.
+    pub fn rows_of(&self, table: &str) -> u64 {
+        let index = TABLES.iter().position(|(name, _)| *name == table);
+        index.map_or(0, |index| self.tables[index].count)
     }
 
     /// Returns how many files there are, and how many bytes they have.
     pub fn files(&self) -> (usize, u64) {
-        let sizes = self.trees.iter().map(|(_, _, tree)| (tree.file_count(), tree.total_bytes()));
+        let sizes = self.trees.iter().map(|tree| (tree.file_count(), tree.total_bytes()));
         sizes.fold((0, 0), |(files, bytes), (f, b)| (files + f, bytes + b))
     }
 
-    /// Shows both sides of every table and every asset; fails where they differ.
-    pub fn compare(&self, now: &Self) -> Result<(), DemoError> {
+    /// Shows both sides of every table and every folder; fails where they differ.
+    pub fn compare(&self, now: &Self) -> Result<(), StageError> {
+        let head = ["what", "before", "now", "checksum", "equal"];
+        let mut lines = vec![head.map(str::to_owned).to_vec()];
         let mut differences = Vec::new();
-        screen::table(&self.table_rows(now, &mut differences));
-        screen::say("");
-        screen::table(&self.tree_rows(now, &mut differences));
-        if differences.is_empty() {
-            return Ok(());
-        }
-        Err(DemoError::NotProven { what: differences.join("\n") })
-    }
-
-    fn table_rows(&self, now: &Self, differences: &mut Vec<String>) -> Vec<Vec<String>> {
-        let mut rows = vec![head(&["table", "rows then", "rows now", "checksum", "equal"])];
-        for (name, then) in &self.tables {
-            let Some(now) = now.tables.get(name) else {
-                differences.push(format!("the table {name} is missing"));
-                continue;
-            };
+        for ((name, _), (then, now)) in TABLES.iter().zip(self.tables.iter().zip(&now.tables)) {
             if then != now {
-                differences.push(format!(
-                    "{name} has {} rows with checksum {}, expected {} with {}",
-                    now.rows, now.checksum, then.rows, then.checksum
-                ));
+                differences.push(format!("{name} had {then:?} and has {now:?}"));
             }
-            rows.push(vec![
-                (*name).to_owned(),
-                then.rows.to_string(),
-                now.rows.to_string(),
-                now.checksum[..12].to_owned() + "…",
-                yes(then == now),
-            ]);
+            lines.push(row(name, [then.count, now.count], &now.checksum, then == now));
         }
-        rows
-    }
-
-    fn tree_rows(&self, now: &Self, differences: &mut Vec<String>) -> Vec<Vec<String>> {
-        const DIFFERENCES_SHOWN_MAX: usize = 10;
-        let mut rows = vec![head(&["files", "then", "now", "content, owner, mode, times equal"])];
-        for ((asset, path, then), (_, _, now)) in self.trees.iter().zip(&now.trees) {
+        for ((name, _), (then, now)) in TREES.iter().zip(self.trees.iter().zip(&now.trees)) {
             // Holes are how a file lies on its disk, not what it is.
             let found = then.differences(now, &[Aspect::Holes]);
-            let shown = found.iter().take(DIFFERENCES_SHOWN_MAX);
-            differences.extend(shown.map(|found| format!("{}: {found}", path.display())));
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let name = if *asset == name { name.into_owned() } else { format!("{asset}: {name}") };
-            rows.push(vec![
-                name,
-                then.file_count().to_string(),
-                now.file_count().to_string(),
-                yes(found.is_empty()),
-            ]);
+            let shown = found.iter().take(DIFFERENCES_MAX);
+            differences.extend(shown.map(|found| format!("{name}: {found}")));
+            let counts = [then.file_count() as u64, now.file_count() as u64];
+            lines.push(row(&format!("{name}, files"), counts, "", found.is_empty()));
         }
-        rows
+        screen::table(&lines);
+        if differences.is_empty() { Ok(()) } else { Err(not_proven(differences.join("\n"))) }
     }
 }
 
-fn head(titles: &[&str]) -> Vec<String> {
-    titles.iter().map(|title| (*title).to_owned()).collect()
+fn rows(machine: &Machine, table: &str, columns: &str, newest: u64) -> Result<Rows, StageError> {
+    let said = machine.sql(&format!(
+        "SELECT count(*), coalesce(max(id), 0), md5(coalesce(string_agg(kept::text, E'\\n' ORDER BY id), ''))
+         FROM (SELECT {columns} FROM {table} WHERE id <= {newest}) AS kept"
+    ))?;
+    let mut parts = said.split('|');
+    let mut number = || parts.next().and_then(|part| part.parse().ok());
+    match (number(), number(), said.rsplit('|').next()) {
+        (Some(count), Some(newest), Some(sum)) => {
+            Ok(Rows { count, newest, checksum: sum.to_owned() })
+        }
+        _ => Err(not_proven(format!("{table} answers `{said}`"))),
+    }
 }
 
-fn yes(holds: bool) -> String {
-    if holds { "yes" } else { "NO" }.to_owned()
+fn row(name: &str, [then, now]: [u64; 2], checksum: &str, is_equal: bool) -> Vec<String> {
+    let sum = checksum.get(..12).map(|sum| format!("{sum}…")).unwrap_or_default();
+    let word = if is_equal { "yes" } else { "NO" };
+    vec![name.to_owned(), then.to_string(), now.to_string(), sum, word.to_owned()]
 }

@@ -19,6 +19,16 @@ pub fn command(command: impl Display) {
     line(format_args!("\n $ {command}"));
 }
 
+/// Shows what a command says.
+pub fn output(text: impl Display) {
+    line(format_args!("   {text}"));
+}
+
+/// Shows a command that a person gives while another one runs.
+pub fn aside(command: impl Display) {
+    line(format_args!("                                                    {command}"));
+}
+
 /// Shows a table, whose first row is its head.
 pub fn table(rows: &[Vec<String>]) {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);

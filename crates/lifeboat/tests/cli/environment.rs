@@ -91,6 +91,11 @@ pub struct Ended {
 }
 
 impl Ended {
+    /// Takes what a run at home in a folder ended with.
+    pub fn of(output: Output, home: &Path) -> Self {
+        Self { output, home: home.display().to_string() }
+    }
+
     /// Returns the exit code.
     pub fn code(&self) -> i32 {
         self.output.status.code().expect("it ended by itself")

@@ -62,7 +62,11 @@ impl Site {
 
     /// A site with more assets, and more sections in its plan.
     pub fn with(runbook: &str, more: &[&str], more_sections: &str) -> Self {
-        let environment = Environment::new();
+        Self::at(Environment::new(), runbook, more, more_sections)
+    }
+
+    /// A site at a home that is there.
+    pub fn at(environment: Environment, runbook: &str, more: &[&str], more_sections: &str) -> Self {
         environment.write("media/one.txt", "one");
         let media = format!("media={}", environment.path("media").display());
         let tier = |name: &str| format!("{name}={}", environment.path(name).display());
@@ -94,22 +98,22 @@ impl Site {
         }
     }
 
-    fn read(&self, file: &str) -> String {
+    pub fn read(&self, file: &str) -> String {
         fs::read_to_string(self.environment.path(file)).unwrap_or_default()
     }
 
-    fn status(&self) -> Value {
+    pub fn status(&self) -> Value {
         self.environment.run(["recover", "status", "--json"]).json()
     }
 
-    fn stand(&self, step: &str) -> String {
+    pub fn stand(&self, step: &str) -> String {
         let status = self.status();
         let steps = status["steps"].as_array().cloned().unwrap_or_default();
         let found = steps.iter().find(|known| known["step"] == step);
         found.map(|found| found["stand"].as_str().unwrap().to_owned()).unwrap_or_default()
     }
 
-    fn wait_for(&self, step: &str, stand: &str) {
+    pub fn wait_for(&self, step: &str, stand: &str) {
         let end = Instant::now() + PATIENCE;
         while self.stand(step) != stand {
             assert!(Instant::now() < end, "`{step}` is not `{stand}`: {:#}", self.status());

@@ -11,21 +11,33 @@ use crate::platform::{Machine, assert_same, assert_told};
 const DAILY: [&str; 5] = ["backup", "database", "media", "configuration", "application"];
 
 #[test]
-fn a_platform_that_is_lost_completely_comes_back_and_takes_orders() {
+fn a_platform_that_is_lost_with_its_disk_comes_back_from_the_bucket_and_takes_orders() {
     let mut machine = Machine::new();
     machine.manage(&["probe", "orders"]);
-    let ordered = machine.others.taken();
+    let ordered = machine.others();
     assert_told(&ordered, "POST /hook {\"event\": \"order.confirmed\"");
     assert_told(&ordered, "PUT /archive/orders/");
-    assert_told(&machine.mails.taken(), "We begin with: A rehearsal");
+    assert_told(&machine.mails(), "We begin with: A rehearsal");
     machine.lifeboat(&DAILY).success();
     let (ledger, media) = (machine.ledger(), machine.tree("var/www/techit_solutions/media"));
     let settings = machine.tree("var/www/techit_solutions/.env");
 
+    machine.wait_for_archive();
     machine.die();
-    assert!(!machine.at("srv").exists() && !machine.at("etc/lifeboat").exists());
+    let gone = ["srv", "etc/lifeboat", "var/backups"].iter().all(|path| !machine.at(path).exists());
+    assert!(gone, "nothing is left of the machine and of the tier on its disk");
     machine.bootstrap();
-    let mut recovery = machine.recover("complete-system-failure");
+    let ahead = machine.lifeboat(&["recover", "complete-system-failure", "--dry-run"]);
+    assert!(ahead.success().contains("if it is lost, say `--without primary`"), "{ahead}");
+    let without = machine.lifeboat(&[
+        "recover",
+        "complete-system-failure",
+        "--without=primary",
+        "--dry-run",
+        "--json",
+    ]);
+    assert_eq!(without.json()["without"][0], "primary", "{without}");
+    let mut recovery = machine.recover("complete-system-failure", &["--without=primary"]);
     recovery.tell("provision", &["confirm", "provision", "--note", "a new server", "--all"]);
     recovery.tell("approve-switch", &["approve", "approve-switch"]);
     let (code, said) = recovery.end();
@@ -47,10 +59,10 @@ fn a_platform_that_is_lost_completely_comes_back_and_takes_orders() {
         "all that was ordered is there; what the validation ordered comes after it"
     );
     // What the validation tried went out, to those who stand for others.
-    let told = machine.others.taken();
+    let told = machine.others();
     assert_told(&told, "POST /alive");
     assert_told(&told, "PUT /archive/orders/");
-    let mails = machine.mails.taken();
+    let mails = machine.mails();
     assert_told(&mails, "drill@example.org");
     assert_told(&mails, "We begin with: A rehearsal");
     let message = fs::read_to_string(machine.away("told")).unwrap();
@@ -71,7 +83,7 @@ fn what_breaks_on_a_platform_that_lives_is_mended_by_its_runbooks() {
 /// Carries a scenario out that no person is asked for.
 #[track_caller]
 fn mend(machine: &Machine, scenario: &str) -> String {
-    let (code, said) = machine.recover(scenario).end();
+    let (code, said) = machine.recover(scenario, &[]).end();
     assert_eq!(code, 0, "{scenario}: {said}");
     said
 }
@@ -124,7 +136,7 @@ fn the_web_server_fails(machine: &Machine) {
         machine.kill(&machine.at(&format!("run/techit/{name}.pid")));
     }
     assert!(machine.complaint(&["probe", "login"]).contains("Connection refused"));
-    let mut recovery = machine.recover("web-server-failure");
+    let mut recovery = machine.recover("web-server-failure", &[]);
     recovery.tell("look", &["confirm", "look", "--note", "both were killed", "--all"]);
     let (code, said) = recovery.end();
     assert_eq!(code, 0, "{said}");

@@ -16,6 +16,7 @@ use super::record::{PointChecked, SinkSaw};
 use super::sinks::Sinks;
 use super::{DrillError, Unheard, checklist, failed};
 use crate::error::explain;
+use crate::host::Host;
 use crate::point::At;
 use crate::procedure::Procedure;
 use crate::procedure::conduct::{Conduct, Declaration};
@@ -109,7 +110,14 @@ impl Keeper<'_> {
         conduct.drive(fetch, &Unheard, &events, cancel)?;
         if !cancel.is_cancelled() {
             let values = self.values(&procedure, &outlook, &target);
-            let asker = Asker { site, values: &values, act: None, mails: Some(&mails), cancel };
+            let asker = Asker {
+                host: &Host::Here,
+                site,
+                values: &values,
+                act: None,
+                mails: Some(&mails),
+                cancel,
+            };
             kept.points = checklist::ask(&procedure, planned, &asker);
         }
         kept.sinks = sinks.saw();

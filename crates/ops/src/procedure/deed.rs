@@ -1,4 +1,4 @@
-//! What the steps of a procedure do on this host.
+//! What the steps of a procedure do, on this host and by commands on others.
 //!
 //! # Limits
 //!
@@ -42,6 +42,7 @@ use super::values::Values;
 use crate::command::{CommandError, CommandLine, NO_LIMIT, Status};
 use crate::ending::Ending;
 use crate::error::{OpsError, explain};
+use crate::host::{Host, HostError};
 use crate::point::At;
 use crate::recovery::in_place::{self, InPlaceOptions};
 use crate::recovery::sandbox::milliseconds;
@@ -139,33 +140,33 @@ impl Hands {
 
     fn perform_now(&self, act: &Act, cancel: &Cancel) -> Result<Outputs, Failure> {
         let step = self.planned(&act.step);
-        self.check_host(step, act)?;
-        let deed = Deed { hands: self, act, cancel };
+        let deed = Deed { host: self.host_of(step, act)?, hands: self, act, cancel };
         deed.perform(&step.action)
     }
 
     fn undo_now(&self, act: &Act, cancel: &Cancel) -> Result<(), Failure> {
         let step = self.planned(&act.step);
-        self.check_host(step, act)?;
         let Some(undo) = &step.undo else { return Ok(()) };
-        let deed = Deed { hands: self, act, cancel };
+        let deed = Deed { host: self.host_of(step, act)?, hands: self, act, cancel };
         deed.perform(undo).map(drop)
     }
 
-    /// Refuses what would have to be done on another host.
-    fn check_host(&self, step: &PlannedStep, act: &Act) -> Result<(), Failure> {
-        let Some(on) = &step.on else { return Ok(()) };
+    /// Returns the host on which a step is done.
+    fn host_of(&self, step: &PlannedStep, act: &Act) -> Result<Host, Failure> {
+        let Some(on) = &step.on else { return Ok(Host::Here) };
         let on = self.values.fill(on, Some(act)).map_err(|error| unknown(&error))?;
         let own = [self.host.as_str(), self.site.surroundings().hostname.as_str()];
-        if HERE.iter().chain(&own).any(|here| *here == on) {
-            return Ok(());
-        }
-        Err(not_built(&format!("doing `{}` on {on}, over ssh,", step.id)))
+        let is_here = HERE.iter().chain(&own).any(|here| *here == on);
+        Ok(if is_here { Host::Here } else { Host::Other(on) })
     }
 
     fn verify_now(&self, act: &Act, occasion: Occasion, cancel: &Cancel) -> Verdict {
         let step = self.planned(&act.step);
-        let deed = Deed { hands: self, act, cancel };
+        let host = match self.host_of(step, act) {
+            Ok(host) => host,
+            Err(failure) => return Verdict::Unclear(failure.why),
+        };
+        let deed = Deed { host, hands: self, act, cancel };
         // A step whose action is its check was asked by performing it: to ask again would do twice what a check does.
         let was_asked = occasion == Occasion::Performed && matches!(step.action, Action::Check(_));
         if was_asked || step.check.is_empty() {
@@ -195,6 +196,8 @@ impl Hands {
 
 /// One action while it is carried out.
 struct Deed<'a> {
+    /// Where commands are run.
+    host: Host,
     hands: &'a Hands,
     act: &'a Act,
     cancel: &'a Cancel,
@@ -233,6 +236,7 @@ impl Deed<'_> {
     fn asker(&self) -> Asker<'_> {
         let Hands { site, values, .. } = self.hands;
         Asker {
+            host: &self.host,
             site,
             values,
             act: Some(self.act),
@@ -245,15 +249,19 @@ impl Deed<'_> {
         let words =
             self.hands.values.words(command, Some(self.act)).map_err(|error| unknown(&error))?;
         // How long it may take is for the run to say, which cancels it.
-        let words = self.hands.site.words(words);
-        let output =
-            CommandLine::new(words, NO_LIMIT).run(self.cancel).map_err(|e| command_failed(&e))?;
+        let output = self
+            .host
+            .run(&self.hands.site, words, NO_LIMIT, self.cancel)
+            .map_err(|error| host_failed(&error))?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// Restores; what lies cold is asked for, since whoever declared the run was told what that costs, and waited for
     /// as long as the step may take.
     fn restore(&self, what: &RestoreWhat) -> Result<Outputs, Failure> {
+        if let Host::Other(host) = &self.host {
+            return Err(not_built(&format!("restoring on {host}, which is another host,")));
+        }
         let fill = |template| {
             self.hands.values.fill(template, Some(self.act)).map_err(|error| unknown(&error))
         };
@@ -647,6 +655,16 @@ fn taking_failed(error: &taking::TakingError) -> Failure {
     };
     let hint = error.hint().map(|hint| hint.to_string());
     Failure { hint, again, ..Failure::new(explain(error)) }
+}
+
+fn host_failed(error: &HostError) -> Failure {
+    match error {
+        HostError::Here(error) => command_failed(error),
+        error => {
+            let hint = error.hint().map(|hint| hint.to_string());
+            Failure { hint, ..Failure::new(explain(error)) }
+        }
+    }
 }
 
 fn failed(error: &OpsError) -> Failure {

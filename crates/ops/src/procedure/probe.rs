@@ -23,6 +23,7 @@ use super::mailbox::Mailbox;
 use super::values::Values;
 use crate::command::CommandLine;
 use crate::error::{OpsError, explain};
+use crate::host::{Host, HostError};
 use crate::wire::Site;
 
 /// How long a question may take that does not say.
@@ -69,6 +70,8 @@ impl From<UnknownName> for Finding {
 /// Asks the plan's questions.
 #[derive(Debug, Clone, Copy)]
 pub struct Asker<'a> {
+    /// Where commands are run.
+    pub host: &'a Host,
     /// Whose platform it is.
     pub site: &'a Site,
     /// What the names in templates stand for.
@@ -278,7 +281,9 @@ impl Asker<'_> {
     fn command(&self, probe: &CommandProbe) -> Result<Finding, Finding> {
         let words = self.values.words(&probe.command, self.act)?;
         let limit = probe.within.map_or(QUESTION_MAX, Span::duration);
-        match CommandLine::new(self.site.words(words), limit).run(self.cancel) {
+        match self.host.run(self.site, words, limit, self.cancel) {
+            // Nobody was there to be asked.
+            Err(error @ HostError::Away { .. }) => Err(Finding::unknown(explain(&error))),
             Err(error) => Ok(Finding::failed(explain(&error))),
             Ok(output) => {
                 let said = String::from_utf8_lossy(&output.stdout);

@@ -17,6 +17,7 @@ use super::within::Within;
 use crate::catalog::body::TestedCheck;
 use crate::command::{CommandError, CommandLine};
 use crate::error::{OpsError, explain};
+use crate::host::Host;
 use crate::procedure::probe::{Asker, paths_in_one, paths_of};
 use crate::procedure::values::Values;
 use crate::recovery::sandbox::{Sandbox, milliseconds};
@@ -221,8 +222,14 @@ impl<'a> Questions<'a> {
 
     fn name(&self, probe: &Probe) -> Shown {
         let values = self.values();
-        let asker =
-            Asker { site: self.site, values: &values, act: None, mails: None, cancel: self.cancel };
+        let asker = Asker {
+            host: &Host::Here,
+            site: self.site,
+            values: &values,
+            act: None,
+            mails: None,
+            cancel: self.cancel,
+        };
         let finding = asker.ask(probe);
         match finding.outcome {
             Outcome::Passed => Shown::passed(finding.message),

@@ -10,7 +10,7 @@ use crate::plan::runbook::Action;
 pub(super) const RULE: Rule =
     Rule { code: "not-built", severity: Severity::Note, needs_whole: false, check };
 
-/// The only host that steps are carried out on.
+/// The only host that anything is restored on.
 const HERE: &str = "{{ target.host }}";
 
 fn check(inputs: &Inputs<'_>) -> Vec<Problem> {
@@ -37,7 +37,8 @@ fn problem(path: &Path, at: &StepAt<'_>, what: String) -> Problem {
 
 fn elsewhere(at: &StepAt<'_>) -> Option<Problem> {
     let on = at.step.on.as_ref().filter(|on| on.as_str() != HERE)?;
-    let message = format!("`{}` is done on {on}, which is reached over ssh", at.step.id);
+    let Action::Restore(_) = at.step.action else { return None };
+    let message = format!("`{}` restores on {on}, which is another host", at.step.id);
     let problem = Problem::at_value(at.path.then("on"), message).label("not built yet");
     Some(problem.help(format!("write on = \"{HERE}\", and run the recovery there")))
 }

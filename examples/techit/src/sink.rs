@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 /// Takes mails, or what HTTP brings, until the process ends.
+#[derive(Debug)]
 pub struct Sink {
     address: SocketAddr,
     taken: Arc<Mutex<Vec<String>>>,
@@ -13,18 +14,18 @@ pub struct Sink {
 
 impl Sink {
     /// Takes mails; each is told as its recipients and its text.
-    pub fn of_mail() -> Self {
+    pub fn of_mail() -> std::io::Result<Self> {
         Self::listen(take_mail)
     }
 
     /// Takes requests; each is told as its method, path and body.
-    pub fn of_requests() -> Self {
+    pub fn of_requests() -> std::io::Result<Self> {
         Self::listen(take_request)
     }
 
-    fn listen(take: fn(TcpStream) -> std::io::Result<Option<String>>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (address, taken) = (listener.local_addr().unwrap(), Arc::<Mutex<Vec<_>>>::default());
+    fn listen(take: fn(TcpStream) -> std::io::Result<Option<String>>) -> std::io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let (address, taken) = (listener.local_addr()?, Arc::<Mutex<Vec<_>>>::default());
         let told = Arc::clone(&taken);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -36,7 +37,7 @@ impl Sink {
                 });
             }
         });
-        Self { address, taken }
+        Ok(Self { address, taken })
     }
 
     /// Returns its port on this host.
