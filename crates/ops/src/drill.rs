@@ -296,7 +296,7 @@ impl Play<'_> {
             if let Err(error) = followed {
                 return End::Failed(explain(&error));
             }
-            self.site.surroundings().runtime.block_on(clock.sleep(LOOK_EVERY));
+            self.site.surroundings().runtime.block_on(async { clock.sleep(LOOK_EVERY).await });
         }
     }
 

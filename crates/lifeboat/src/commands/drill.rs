@@ -104,7 +104,7 @@ fn keep_yard(orders: &str, inside: u32, session: &Session) -> Result<Exit, Failu
     let orders: KeeperOrders = serde_json::from_str(orders).map_err(wrong)?;
     let system = |source| CommandError::System { action: "find this program", source };
     let own_program = std::env::current_exe().map_err(system)?;
-    let site = session.site()?.in_yard(Inside::new(own_program, inside));
+    let site = session.site_quietly()?.in_yard(Inside::new(own_program, inside));
     let call = site.call().clone();
     let fetch = vec![call.program, "--plan".to_owned(), call.plan];
     keep(&site, &orders, fetch, &session.cancel)?;

@@ -95,3 +95,88 @@ pub fn open<'d>(drills: impl Iterator<Item = &'d DrillEnded>) -> Vec<OpenFinding
     }
     open
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::drill::record::PointChecked;
+    use crate::drill::teardown::{Seen, Teardown};
+
+    fn nothing_known() -> DrillEnded {
+        let now = Timestamp::UNIX_EPOCH;
+        let teardown = Teardown::look(Path::new("/nowhere/place"), &Seen::default(), now);
+        let run = RunId::from_uuid(uuid::Uuid::nil());
+        DrillEnded::begun((run, "fire".parse().unwrap(), now), teardown)
+    }
+
+    fn drill(scenario: &str, number: u128, findings: &[&str]) -> DrillEnded {
+        let due = Timestamp::from_second(i64::try_from(number).unwrap()).unwrap();
+        let finding =
+            |what: &&str| Finding { what: (*what).to_owned(), owner: "Alice".to_owned(), due };
+        DrillEnded {
+            run: RunId::from_uuid(uuid::Uuid::from_u128(number)),
+            scenario: scenario.parse().unwrap(),
+            findings: findings.iter().map(finding).collect(),
+            ..nothing_known()
+        }
+    }
+
+    #[test]
+    fn a_finding_is_open_until_a_drill_of_its_scenario_ends_without_it() {
+        let broken =
+            DrillEnded { trouble: Some("killed".to_owned()), ..drill("fire", 3, &["killed"]) };
+        let drills = [
+            drill("fire", 1, &["mail", "slow"]),
+            drill("flood", 2, &["mail"]),
+            broken,
+            drill("fire", 4, &["slow"]),
+        ];
+        let named = |count: usize| -> Vec<_> {
+            let open = open(drills.iter().take(count)).into_iter();
+            open.map(|it| {
+                format!("{} {} {}", it.scenario, it.finding.what, it.finding.due.as_second())
+            })
+            .collect()
+        };
+        assert_eq!(named(2), ["fire mail 1", "fire slow 1", "flood mail 2"]);
+        assert_eq!(named(3), ["fire mail 1", "fire slow 1", "flood mail 2", "fire killed 3"]);
+        assert_eq!(
+            named(4),
+            ["fire slow 1", "flood mail 2"],
+            "what was found again stays due as it was"
+        );
+    }
+
+    #[test]
+    fn whatever_does_not_hold_is_found() {
+        let point = |says: &str, outcome| PointChecked {
+            says: says.to_owned(),
+            outcome,
+            message: "so it is".to_owned(),
+        };
+        let ended = DrillEnded {
+            checklist: vec![point("a", Outcome::Passed), point("b", Outcome::CouldNotVerify)],
+            ran: Some(Ran::Incomplete),
+            ..nothing_known()
+        };
+        let plan = plan();
+        let found = of(&plan, &ended, Timestamp::UNIX_EPOCH);
+        let what: Vec<_> = found.iter().map(|found| found.what.as_str()).collect();
+        assert_eq!(
+            what,
+            ["b: could not verify: so it is", "some steps of the runbook were not done"]
+        );
+        assert_eq!((found[0].owner.as_str(), found[0].due.as_second()), ("Owner", 30 * 24 * 3600));
+    }
+
+    fn plan() -> Plan {
+        let text = "format = 1\n[plan]\nname = \"P\"\nsite = \"p\"\nowner = \"Owner\"\n[key]\nfile = \"/k\"\n";
+        let source =
+            lifeboat_plan::SourceFile { path: "plan.toml".to_owned(), text: text.to_owned() };
+        let (books, facts) = (std::collections::BTreeMap::new(), lifeboat_plan::Facts::default());
+        let checked = lifeboat_plan::load(source, &books, &facts, Timestamp::UNIX_EPOCH);
+        checked.unwrap_or_else(|rejected| panic!("{rejected:?}")).plan
+    }
+}

@@ -74,6 +74,41 @@ pub struct DrillEnded {
     pub duration_ms: u64,
 }
 
+impl DrillEnded {
+    /// Of a drill of which nothing is known but that it was begun, and that it is gone.
+    pub(super) fn begun(
+        (run, scenario, started): (RunId, ScenarioName, Timestamp),
+        teardown: Teardown,
+    ) -> Self {
+        Self {
+            run,
+            drill: None,
+            scenario,
+            runbook: None,
+            outcome: Outcome::Failed,
+            trouble: None,
+            ran: None,
+            point: None,
+            started,
+            journal: None,
+            entries: 0,
+            total_ms: 0,
+            phases_ms: BTreeMap::new(),
+            people_ms: 0,
+            standstill_ms: 0,
+            rto_ms: None,
+            loss_ms: None,
+            rpo_ms: None,
+            checklist: Vec::new(),
+            simulated: Vec::new(),
+            sinks: Vec::new(),
+            findings: Vec::new(),
+            teardown,
+            duration_ms: 0,
+        }
+    }
+}
+
 /// A point of the check-list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PointChecked {
@@ -148,15 +183,12 @@ impl Facts<'_> {
             _ => Outcome::Failed,
         };
         DrillEnded {
-            run: self.id,
             drill: self.name.clone(),
-            scenario: procedure.name().clone(),
             runbook: Some(procedure.runbook().id),
             outcome: of_run.max(of_points.unwrap_or(Outcome::Passed)).max(teardown.outcome()),
             trouble,
             ran,
             point,
-            started: self.started,
             journal: run.map(Run::last),
             entries: run.map_or(0, Run::count),
             total_ms: milliseconds(times.total),
@@ -169,11 +201,10 @@ impl Facts<'_> {
             checklist,
             simulated,
             sinks: kept.sinks,
-            findings: Vec::new(),
-            teardown,
             duration_ms: milliseconds(
                 now.duration_since(self.started).try_into().unwrap_or_default(),
             ),
+            ..DrillEnded::begun((self.id, procedure.name().clone(), self.started), teardown)
         }
     }
 

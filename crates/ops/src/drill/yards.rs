@@ -13,7 +13,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use lifeboat_model::{EventSink, Outcome, RunId, ScenarioName, Timestamp};
+use lifeboat_model::{EventSink, RunId, ScenarioName, Timestamp};
 use lifeboat_tiers::durable;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,7 @@ use super::record::DrillEnded;
 use super::teardown::{Seen, Teardown};
 use super::{DrillError, failed, findings, record};
 use crate::procedure::journal_file::JournalFile;
+use crate::procedure::report::milliseconds;
 use crate::state::State;
 use crate::wire::Site;
 
@@ -111,30 +112,9 @@ impl Yards {
 fn abandoned(begun: &Begun, teardown: Teardown, now: Timestamp) -> DrillEnded {
     let duration = now.duration_since(begun.started).try_into().unwrap_or_default();
     DrillEnded {
-        run: begun.run,
-        drill: None,
-        scenario: begun.scenario.clone(),
-        runbook: None,
-        outcome: Outcome::Failed,
         trouble: Some("the process that ran it was killed; the next drill found that".to_owned()),
-        ran: None,
-        point: None,
-        started: begun.started,
-        journal: None,
-        entries: 0,
-        total_ms: 0,
-        phases_ms: std::collections::BTreeMap::new(),
-        people_ms: 0,
-        standstill_ms: 0,
-        rto_ms: None,
-        loss_ms: None,
-        rpo_ms: None,
-        checklist: Vec::new(),
-        simulated: Vec::new(),
-        sinks: Vec::new(),
-        findings: Vec::new(),
-        teardown,
-        duration_ms: crate::procedure::report::milliseconds(duration),
+        duration_ms: milliseconds(duration),
+        ..DrillEnded::begun((begun.run, begun.scenario.clone(), begun.started), teardown)
     }
 }
 

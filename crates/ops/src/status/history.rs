@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::catalog::body::{AssetBackedUp, BaseRecord, Body, RecoveryEnded};
 use crate::catalog::record::Record;
 use crate::catalog::view::{View, ViewError, Wanted};
+use crate::drill::DrillEnded;
 use crate::ending::{Ending, JobStage};
 use crate::objectives::Rehearsal;
 use crate::proof::{self, Tested};
@@ -17,7 +18,7 @@ use crate::standing::{Standing, VerifiedOnce};
 /// How many good backups are looked at: those that somebody removed are passed over.
 const GOOD_MAX: u32 = 200;
 
-/// How many recoveries are looked at for the last of each scenario.
+/// How many recoveries, and how many drills, are looked at for the last of each scenario.
 const RECOVERIES_MAX: u32 = 100;
 
 /// A complete backup of an asset on a tier.
@@ -82,8 +83,10 @@ pub struct History {
     pub tests: Vec<Tested>,
     /// The last times that assets came back, of each tier and sort one, the newest first.
     pub brought_back: BTreeMap<AssetName, Vec<BroughtBack>>,
-    /// Recoveries and drills, the newest first.
+    /// Recoveries, the newest first.
     pub recoveries: Vec<(Timestamp, RecoveryEnded)>,
+    /// Drills, the newest first.
+    pub drills: Vec<(Timestamp, DrillEnded)>,
     /// The clusters of which there was ever a base backup, by their system ids.
     pub based: BTreeSet<(AssetName, String)>,
 }
@@ -137,6 +140,13 @@ impl History {
             _ => None,
         });
         self.recoveries.extend(ended);
+        let wanted = Wanted { kind: "drill-ended", ..wanted };
+        let records = view.latest(wanted, RECOVERIES_MAX)?;
+        let ended = records.iter().filter_map(|record| match record.body() {
+            Body::DrillEnded(body) => Some((record.header().time, (**body).clone())),
+            _ => None,
+        });
+        self.drills.extend(ended);
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::Facts;
 use super::history::History;
+use crate::drill::DrillEnded;
 use crate::ending::Ending;
 use crate::jobs::Job;
 use crate::objectives::{Measured, Objective, Rehearsal, judge_comeback};
@@ -71,7 +72,10 @@ pub(super) fn rehearsed(
             |run: &&Tested| matches!(&task, Task::RestoreTest(name) if *name == run.body.test);
         let of_record = history.tests.iter().find(is_own);
         let (of_job, of_record) = (job.and_then(last_of_job), of_record.map(last_of_record));
-        let last = of_record.into_iter().chain(of_job).max_by_key(|last| last.ended);
+        let is_drill = |(_, body): &&(Timestamp, DrillEnded)| matches!(&task, Task::Drill(name) if body.drill.as_ref() == Some(name));
+        let of_drill = history.drills.iter().find(is_drill).map(last_of_drill);
+        let last =
+            of_record.into_iter().chain(of_drill).chain(of_job).max_by_key(|last| last.ended);
         Rehearsed { last, next: next(plan, &task, now), task }
     };
     tasks(plan).into_iter().map(each).collect()
@@ -94,6 +98,16 @@ fn last_of_record(run: &Tested) -> LastRun {
     LastRun { ended: Some(run.time), ending, took_s, message }
 }
 
+fn last_of_drill((time, body): &(Timestamp, DrillEnded)) -> LastRun {
+    let first = body.findings.first();
+    LastRun {
+        ended: Some(*time),
+        ending: Ending::of(body.outcome),
+        took_s: Some(body.duration_ms / 1000),
+        message: first.map(|finding| finding.what.clone()),
+    }
+}
+
 fn next(plan: &Plan, task: &Task, now: Timestamp) -> Option<Timestamp> {
     match task {
         Task::RestoreTest(name) => plan.restore_tests().get(name)?.timetable().next_after(now),
@@ -108,9 +122,13 @@ pub(super) fn scenarios(plan: &Plan, history: &History) -> Vec<ScenarioStatus> {
         let succeeded = lifeboat_runbook::Outcome::Succeeded;
         let mut ended = history.recoveries.iter();
         let last = ended.find(|(_, body)| body.scenario == *name && body.outcome == succeeded);
-        let measured = last.map(|(time, body)| Measured {
-            took_ms: body.total_ms,
-            time: *time,
+        let mut drills = history.drills.iter();
+        let drill = drills.find(|(_, body)| body.scenario == *name && body.ran == Some(succeeded));
+        let last = last.map(|(time, body)| (*time, body.total_ms));
+        let last = last.max(drill.map(|(time, body)| (*time, body.total_ms)));
+        let measured = last.map(|(time, took_ms)| Measured {
+            took_ms,
+            time,
             by: Rehearsal::Recovery,
             tier: None,
         });
