@@ -36,7 +36,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lifeboat_model::{Cancel, DrillName, EventSink, Outcome, RunId, ScenarioName, Timestamp};
+use lifeboat_model::{
+    Cancel, Classify as _, DrillName, EventSink, Exit, Outcome, RunId, ScenarioName, Timestamp,
+};
 use lifeboat_plan::plan::runbook::RunKind;
 use lifeboat_plan::plan::timetable::Drill;
 use lifeboat_plan::value::duration::Span;
@@ -57,7 +59,7 @@ use crate::error::{OpsError, explain};
 use crate::procedure::Procedure;
 use crate::procedure::runs::Runs;
 use crate::state::State;
-use crate::surroundings::uuid_v7;
+use crate::surroundings::{Surroundings, uuid_v7};
 use crate::wire::Site;
 use crate::wire::open::{NewTiers, OpenSite};
 
@@ -66,6 +68,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// How much longer than its window a keeper has who was asked to end.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// How long, and how often, somebody is waited for who works with the state when a drill is to be recorded.
+const RECORD_WITHIN: Duration = Duration::from_mins(30);
+const RECORD_EVERY: Duration = Duration::from_secs(1);
 
 /// Which drill is run, and how.
 #[derive(Debug, Clone)]
@@ -187,6 +193,21 @@ pub fn drill(
     Ok(ended)
 }
 
+/// Opens the site; somebody else who works with its state is waited for, since what a drill showed must not get lost.
+fn open_patiently<'s>(site: &'s Site, events: &dyn EventSink) -> Result<OpenSite<'s>, OpsError> {
+    let tiers = site.plan().tiers().keys().cloned().collect();
+    let Surroundings { clock, runtime, .. } = site.surroundings();
+    let until = site.surroundings().now().saturating_add(RECORD_WITHIN).unwrap_or(Timestamp::MAX);
+    loop {
+        match OpenSite::open(site, &tiers, NewTiers::Leave, events, &Cancel::new()) {
+            Err(error) if error.exit() == Exit::Locked && site.surroundings().now() < until => {
+                runtime.block_on(async { clock.sleep(RECORD_EVERY).await });
+            }
+            opened => return opened,
+        }
+    }
+}
+
 /// Returns the drills that this host knows of, from the first to the last.
 pub fn history(site: &Site) -> Result<Vec<DrillEnded>, OpsError> {
     let state = State::open(&site.surroundings().state_directory)?;
@@ -204,8 +225,7 @@ pub fn history(site: &Site) -> Result<Vec<DrillEnded>, OpsError> {
 
 /// Writes down what came of it; also of a drill that was stopped.
 fn record(site: &Site, ended: &DrillEnded, events: &dyn EventSink) -> Result<(), OpsError> {
-    let tiers = site.plan().tiers().keys().cloned().collect();
-    let open = OpenSite::open(site, &tiers, NewTiers::Leave, events, &Cancel::new())?;
+    let open = open_patiently(site, events)?;
     open.record(Body::DrillEnded(Box::new(ended.clone())))?;
     open.deliver()?;
     Ok(())
