@@ -12,6 +12,8 @@ use lifeboat_postgres::enclosure::Errand;
 use lifeboat_postgres::yard::{Ground, KeeperAccess, KeeperView, Yard};
 use nix::unistd::Uid;
 
+use crate::ownership::write;
+
 /// What somebody tries who runs as root inside.
 const TRIES: &str = r#"
 import ctypes, errno, os, socket, stat, sys
@@ -76,7 +78,7 @@ impl Production {
         fs::create_dir_all(at("hidden")).unwrap();
         fs::create_dir_all(at("out")).unwrap();
         for name in ["data", "kept", "hidden/secret"] {
-            fs::write(at(name), "precious").unwrap();
+            write(&at(name), "precious", 0o644);
         }
         let server = UnixListener::bind(at("server.sock")).unwrap();
         let name = at("abstract").display().to_string();

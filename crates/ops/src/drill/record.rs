@@ -171,10 +171,8 @@ impl Facts<'_> {
             _ => None,
         });
         let mut checklist = checklist::of_run(procedure, *run);
-        checklist.extend(match kept.points.is_empty() {
-            true => checklist::unasked(site, procedure, self.planned),
-            false => kept.points,
-        });
+        let unasked = || checklist::unasked(site, procedure, self.planned);
+        checklist.extend(if kept.points.is_empty() { unasked() } else { kept.points });
         checklist.extend(rto.map(|rto| checklist::in_time(ran, times.total, rto)));
         let (simulated, rpo) = (self.simulated(), procedure.scenario().rpo);
         let of_points = checklist.iter().map(|point| point.outcome).max();

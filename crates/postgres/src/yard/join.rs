@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
@@ -85,7 +86,7 @@ impl Inside {
     }
 
     /// Does something on a thread that is inside: what it connects to, listens on and opens is there.
-    pub fn on_thread<T: Send>(&self, work: impl FnOnce() -> T + Send) -> std::io::Result<T> {
+    pub fn on_thread<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
                 self.bring_thread()?;
@@ -96,7 +97,7 @@ impl Inside {
     }
 
     /// Brings the calling thread inside, from where it cannot come back.
-    pub fn bring_thread(&self) -> std::io::Result<()> {
+    pub fn bring_thread(&self) -> io::Result<()> {
         let open = |name: &str| File::open(format!("/proc/{}/ns/{name}", self.process));
         let (network, files) = (open("net")?, open("mnt")?);
         // Who goes to other mounts must not share where it stands with other threads.
@@ -147,7 +148,7 @@ pub(super) fn join(process: &OsStr, rest: &[OsString]) -> Result<ExitCode, Refus
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) => {
-            eprintln!("cannot start `{}`: {error}", program.display());
+            _ = writeln!(io::stderr(), "cannot start `{}`: {error}", program.display());
             return Ok(ExitCode::from(FAILED));
         }
     };

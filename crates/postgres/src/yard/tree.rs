@@ -4,7 +4,7 @@
 //! entries is covered by itself; every file system that is mounted below is covered by itself too.
 
 use std::fs::{self, Metadata};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 
@@ -244,7 +244,8 @@ impl Tree<'_> {
         for (name, text) in [("hosts", hosts.as_str()), ("resolv.conf", "# Nobody is asked.\n")] {
             let path = upper.join(name);
             let readable = fs::Permissions::from_mode(0o644);
-            fs::write(&path, text)
+            fs::File::create(&path)
+                .and_then(|mut file| file.write_all(text.as_bytes()))
                 .and_then(|()| fs::set_permissions(&path, readable))
                 .map_err(refused(format!("write {}", path.display())))?;
         }
