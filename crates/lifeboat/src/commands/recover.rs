@@ -2,6 +2,7 @@
 
 pub(super) mod lines;
 mod outlook;
+mod questions;
 mod tell;
 
 use std::fmt::{self, Write as _};
@@ -24,6 +25,7 @@ use serde::Serialize;
 
 use self::lines::Lines;
 use self::outlook::Ahead;
+use self::questions::{Asker, Driving, OpenQuestion};
 use self::tell::Tell;
 use super::evidence::times::{write_estimates, write_objectives};
 use crate::failure::{CommandError, Failure};
@@ -280,7 +282,21 @@ fn drive(conduct: &Conduct, session: &Session) -> Result<Exit, Failure> {
     }
     let lines = Lines::new(&session.screen, conduct.rto()?);
     let events: Arc<dyn EventSink> = Arc::new(Silent);
-    let report = conduct.drive(fetch, &lines, &events, &session.cancel)?;
+    let open = OpenQuestion::default();
+    let (driving, asked) = Driving::new(&lines, &open);
+    // What was asked before somebody took the run over is asked here too.
+    for step in conduct::show(conduct.site())?.steps.iter().filter(|step| step.asks.is_some()) {
+        driving.ask(&step.step);
+    }
+    let report = std::thread::scope(|scope| {
+        let (site, lines, open) = (conduct.site(), &lines, &open);
+        if Asker::is_somebody_there(session) {
+            scope.spawn(move || Asker { site, session, lines, open }.run(&asked));
+        }
+        let report = conduct.drive(fetch, &driving, &events, &session.cancel);
+        driving.end();
+        report
+    })?;
     drop(lines);
     let exit = if session.cancel.is_cancelled() && report.outcome.is_none() {
         Exit::Cancelled

@@ -3,6 +3,7 @@
 use std::io::{Read as _, Write as _};
 
 use crate::environment::Environment;
+use crate::recover::Site;
 
 /// Runs `lifeboat` at a terminal, answers each question once it was asked, and returns what the
 /// terminal showed and the exit code.
@@ -108,4 +109,32 @@ fn a_bare_machine_is_asked_for_the_key() {
     assert_eq!(code, Some(0), "{shown}");
     assert!(!shown.contains(key.trim()), "what is typed is not shown: {shown}");
     assert!(bare.path("back").join(media.trim_start_matches('/')).join("one.txt").exists());
+}
+
+const ASKED: &str = r#"
+[[steps]]
+id = "look"
+manual = "Look at the disk."
+checklist = ["it is there"]
+
+[[steps]]
+id = "agree"
+needs = ["look"]
+approve = { by = "operations", ask = "Go on?" }
+"#;
+
+#[test]
+fn whoever_drives_a_recovery_is_asked_where_they_sit() {
+    let site = Site::new(ASKED);
+    let answers = [
+        ("it is there: ", "yes\n"),
+        ("with a note behind it", "done disk 7\n"),
+        ("with a reason behind it", "yes it must be\n"),
+    ];
+    let driven = "recover loss --confirm shop";
+    let (shown, code) = converse(&site.environment, driven, &answers);
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(shown.contains("agree: approved by"), "{shown}");
+    let record = site.environment.run(["evidence", "show"]).success();
+    assert!(record.contains("disk 7") && record.contains("it must be"), "{record}");
 }

@@ -215,17 +215,17 @@ pub fn read_tier(
 }
 
 /// All that evidence is held against.
-struct Ground<'a> {
-    site: &'a SiteName,
-    verifier: &'a Verifier,
-    runs: &'a [KnownRun],
-    shelves: &'a [(TierName, Vec<Record>)],
-    unsent: &'a BTreeSet<RecordId>,
+pub(super) struct Ground<'a> {
+    pub(super) site: &'a SiteName,
+    pub(super) verifier: &'a Verifier,
+    pub(super) runs: &'a [KnownRun],
+    pub(super) shelves: &'a [(TierName, Vec<Record>)],
+    pub(super) unsent: &'a BTreeSet<RecordId>,
 }
 
 impl Ground<'_> {
     /// Examines what is known and what the tiers have. Pure.
-    fn examine(&self, known: &[Record]) -> (Vec<Proven>, BTreeSet<EvidenceFlaw>) {
+    pub(super) fn examine(&self, known: &[Record]) -> (Vec<Proven>, BTreeSet<EvidenceFlaw>) {
         let on_tiers = self.shelves.iter().flat_map(|(_, records)| records);
         let all: BTreeMap<RecordId, &Record> =
             known.iter().chain(on_tiers).map(|record| (record.id(), record)).collect();

@@ -78,6 +78,11 @@ impl Conduct {
         self
     }
 
+    /// Returns the site.
+    pub fn site(&self) -> &Site {
+        &self.site
+    }
+
     /// Refuses to begin while a run is open.
     pub fn refuse_another(&self) -> Result<(), ProcedureError> {
         match self.runs.open_run()? {

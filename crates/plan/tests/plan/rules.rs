@@ -381,6 +381,8 @@ fn what_cannot_be_carried_out_yet_is_noted() {
     assert_eq!(sample.found()[0].0, "not-built");
     assert!(sample.load().is_ok(), "a note refuses nothing");
     says(&small().plus_runbook("[[steps]]\nid = \"cut\"\nisolate = { run = \"true\" }\n"), &[]);
+    let kept = "[[steps]]\nid = \"keep\"\nevidence = { take = [\"/var/log\"], to = \"/mnt\" }\n";
+    says(&small().plus_runbook(kept), &[]);
     let far = "[[steps]]\nid = \"far\"\nrun = \"true\"\non = \"web-2\"\n";
     says(&small().plus_runbook(far), &[("not-built", "\"web-2\"")]);
     says(&small().plus_runbook(&far.replace("web-2", "{{ target.host }}")), &[]);
