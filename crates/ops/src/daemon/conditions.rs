@@ -16,12 +16,20 @@ const VERIFICATIONS_MAX: u32 = 100;
 
 /// Reads how things stand; what cannot be read is said, and counts as nothing to do.
 pub(super) fn of_catalog(state: &State, plan: &Plan) -> Conditions {
+    of_known(state, plan, None)
+}
+
+/// Does so with the history that somebody has read already.
+pub(super) fn of_known(state: &State, plan: &Plan, history: Option<&History>) -> Conditions {
     let undelivered = state.undelivered().unwrap_or_else(|error| {
         let error: &dyn std::error::Error = &error;
         tracing::error!(error, "It cannot be seen what is to be delivered.");
         0
     });
-    let read = View::open(&state.view_path()).and_then(|view| of_view(&view, plan));
+    let read = View::open(&state.view_path()).and_then(|view| match history {
+        Some(history) => of_view(&view, plan, history),
+        None => of_view(&view, plan, &History::load(&view, plan)?),
+    });
     let tiers = read.unwrap_or_else(|error| {
         let error: &dyn std::error::Error = &error;
         tracing::error!(error, "The catalog's local view cannot be read.");
@@ -32,14 +40,13 @@ pub(super) fn of_catalog(state: &State, plan: &Plan) -> Conditions {
 
 type Tiers = std::collections::BTreeMap<TierName, TierCondition>;
 
-fn of_view(view: &View, plan: &Plan) -> Result<Tiers, ViewError> {
-    let history = History::load(view, plan)?;
+fn of_view(view: &View, plan: &Plan, history: &History) -> Result<Tiers, ViewError> {
     let mut tiers = Tiers::new();
     for tier in plan.tiers().keys() {
         let good = history.good.iter().filter(|((_, on), _)| on == tier);
         let filled = good.filter_map(|(_, good)| good.last()).map(|good| good.captured).min();
         let mut assets = plan.assets().keys();
-        let is_behind = assets.any(|asset| is_behind(&history, plan, asset, tier));
+        let is_behind = assets.any(|asset| is_behind(history, plan, asset, tier));
         let verified = last_verified(view, tier)?;
         tiers.insert(tier.clone(), TierCondition { filled, verified, is_behind });
     }

@@ -10,6 +10,7 @@ use super::control::Served;
 use crate::jobs::{Job, JobState, Journal, JournalError};
 use crate::schedule::{NextRun, Pause, Task, next_runs};
 use crate::state::{State, StateError};
+use crate::status::history::History;
 use crate::wire::Site;
 
 /// The version of [`JobsReport`] as JSON.
@@ -89,6 +90,24 @@ pub fn jobs_report(
     daemon: Option<Served>,
     ended: u32,
 ) -> Result<JobsReport, ReportError> {
+    report(site, daemon, ended, None)
+}
+
+/// Tells what the daemon does, to somebody who has read the history already.
+pub(crate) fn activity(
+    site: &Site,
+    daemon: Option<Served>,
+    history: &History,
+) -> Result<JobsReport, ReportError> {
+    report(site, daemon, 0, Some(history))
+}
+
+fn report(
+    site: &Site,
+    daemon: Option<Served>,
+    ended: u32,
+    history: Option<&History>,
+) -> Result<JobsReport, ReportError> {
     let (plan, now) = (site.plan(), site.surroundings().now());
     let mut report = JobsReport {
         site: site.name().clone(),
@@ -109,10 +128,10 @@ pub fn jobs_report(
         running.for_each(|job| job.state = JobState::Lost);
     }
     report.ended = journal.ended(ended)?;
-    let mut known = conditions::of_catalog(&state, plan);
+    let mut known = conditions::of_known(&state, plan, history);
     known.pause.clone_from(&report.pause);
     known.open = report.jobs.iter().filter_map(Job::task).cloned().collect();
-    let history = journal.known_history(&Task::all(plan))?;
-    report.next = next_runs(plan, &history, &known, now);
+    let done = journal.known_history(&Task::all(plan))?;
+    report.next = next_runs(plan, &done, &known, now);
     Ok(report)
 }

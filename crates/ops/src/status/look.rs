@@ -13,7 +13,7 @@ use super::rehearsals::tasks;
 use super::{Facts, Seen, StatusReport, assess};
 use crate::catalog::view::View;
 use crate::daemon::control::Served;
-use crate::daemon::report::{jobs_report, journal_of};
+use crate::daemon::report::{activity, journal_of};
 use crate::error::{OpsError, Trouble};
 use crate::jobs::Job;
 use crate::state::State;
@@ -38,7 +38,7 @@ pub fn status_beside(site: &Site, daemon: Option<Served>) -> Result<StatusReport
         facts.addresses.insert(name.clone(), site.address(name)?);
     }
     if let Ok(Some((_, journal))) = journal_of(site) {
-        facts.activity = jobs_report(site, daemon, 0).ok();
+        facts.activity = activity(site, daemon, &history).ok();
         let last = |task| journal.last_of(&task).ok().flatten();
         let last: Vec<Job> = tasks(site.plan()).into_iter().filter_map(last).collect();
         facts.rehearsals = last;

@@ -89,7 +89,7 @@ impl<'s> OpenSite<'s> {
         let ready = opening.named();
         let report = catalog.catch_up(&ready)?;
         catalog.enrol(&key.root_key(), &surroundings.hostname, Some(site.plan().id()))?;
-        opening.settle_all(&vacant, new_tiers, &catalog)?;
+        opening.settle_all(vacant, new_tiers, &catalog)?;
         let (tiers, present) = (opening.tiers, Mutex::default());
         let mut open = Self { site, key, catalog, tiers, report, present };
         if site.adoption() == Adoption::InForce {
@@ -408,7 +408,7 @@ impl Opening<'_> {
     /// Decides what each empty place means, once it was looked at again: another job may have set it up meanwhile.
     fn settle_all(
         &mut self,
-        vacant: &[Vacancy],
+        vacant: Vec<Vacancy>,
         new_tiers: NewTiers,
         catalog: &Catalog,
     ) -> Result<(), OpsError> {
@@ -416,11 +416,28 @@ impl Opening<'_> {
             return Ok(());
         }
         let _settling = catalog.state_lock().settling();
-        let names = vacant.iter().map(|vacancy| vacancy.name.clone()).collect();
-        for vacancy in self.reach(&names) {
-            self.settle(vacancy, new_tiers, catalog)?;
+        for vacancy in vacant {
+            let still = if self.may_be_taken(&vacancy) {
+                self.reach(&BTreeSet::from([vacancy.name]))
+            } else {
+                vec![vacancy]
+            };
+            for vacancy in still {
+                self.settle(vacancy, new_tiers, catalog)?;
+            }
         }
         Ok(())
+    }
+
+    /// Tells whether something may be there by now.
+    fn may_be_taken(&self, vacancy: &Vacancy) -> bool {
+        match &vacancy.place {
+            super::Place::Nothing(path) => path.exists(),
+            super::Place::Empty(tier) => {
+                let mark = TierMark::read(tier.as_ref());
+                !matches!(self.site.surroundings().runtime.block_on(mark), Ok(None))
+            }
+        }
     }
 
     fn note(&mut self, name: TierName, opened: Result<OpenTier, OpsError>) {

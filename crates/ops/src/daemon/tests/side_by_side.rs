@@ -85,8 +85,7 @@ impl Held {
     /// Waits until so many ended, which the next step writes down.
     fn wait_for(&self, count: usize) {
         while lock(&self.daemon.ended).len() < count {
-            let wake = tokio::time::timeout(PATIENCE, self.daemon.wake.notified());
-            let _entered = self.ground.runtime.enter();
+            let wake = async { tokio::time::timeout(PATIENCE, self.daemon.wake.notified()).await };
             self.ground.runtime.block_on(wake).expect("it ends");
         }
     }

@@ -68,6 +68,7 @@ impl Year {
         self.lost.extend(running.map(|job| job.id));
         drop(daemon);
         self.platform.is_killed.store(false, Ordering::Relaxed);
+        self.platform.is_abandoned.store(true, Ordering::Relaxed);
         self.lives += 1;
     }
 
@@ -172,9 +173,9 @@ fn nothing_is_said_without_cause_nor_passed_over(year: &Year, jobs: &[Job]) {
     }
     let counts =
         |wanted: &dyn Fn(&Cause) -> bool| log.causes.values().filter(|c| wanted(c)).count();
-    assert!(counts(&|cause| *cause == Cause::Refused) > 3);
-    assert!(counts(&|cause| *cause == Cause::Panic) > 3);
-    assert!(counts(&|cause| matches!(cause, Cause::Outage(_))) > 3);
+    assert!(counts(&|cause| *cause == Cause::Refused) > 0);
+    assert!(counts(&|cause| *cause == Cause::Panic) > 0);
+    assert!(counts(&|cause| matches!(cause, Cause::Outage(_))) > 0);
     assert!(!year.lost.is_empty());
 }
 

@@ -24,14 +24,17 @@ use crate::recovery_key::RecoveryKey;
 const FOLDER: &str = "repo/snapshots";
 
 /// How long a tier keeps them.
-const KEPT: Duration = Duration::from_hours(24 * 30);
+const KEPT: Duration = Duration::from_hours(24 * 10);
 
 /// How long a job takes at most.
 const MINUTES_MAX: u64 = 40;
 
-/// Between how many hours tiers fail, and for how many at most.
-const OUTAGE_EVERY: std::ops::Range<u64> = 100..400;
-const OUTAGE_MAX: u64 = 60;
+/// Between how many hours tiers fail, for how many at most as a rule, and for how many once in a while: what waits for a
+/// tier is tried again with everything that is delivered, so that long outages are what a year's seconds go into.
+const OUTAGE_EVERY: std::ops::Range<u64> = 50..400;
+const OUTAGE_MAX: u64 = 8;
+const OUTAGE_LONG: u64 = 40;
+const LONG_ONE_IN: u32 = 8;
 
 /// Why a job did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +74,8 @@ pub(super) struct Platform {
     random: Mutex<StdRng>,
     pub log: Mutex<Log>,
     pub is_killed: AtomicBool,
+    /// Whether a job may have begun that nobody ends any more.
+    pub is_abandoned: AtomicBool,
     is_calm: AtomicBool,
     snapshots: AtomicU64,
 }
@@ -84,7 +89,9 @@ impl Platform {
             let mut outages = Vec::new();
             while at < end {
                 at = hours(at, random.random_range(OUTAGE_EVERY));
-                outages.push((at, hours(at, random.random_range(1..OUTAGE_MAX)).min(end)));
+                let is_long = random.random_ratio(1, LONG_ONE_IN);
+                let most = if is_long { OUTAGE_LONG } else { OUTAGE_MAX };
+                outages.push((at, hours(at, random.random_range(1..most)).min(end)));
             }
             (tier.clone(), outages)
         };
@@ -96,6 +103,7 @@ impl Platform {
             random: Mutex::new(random),
             log: Mutex::default(),
             is_killed: AtomicBool::new(false),
+            is_abandoned: AtomicBool::new(false),
             is_calm: AtomicBool::new(false),
             snapshots: AtomicU64::new(0),
         }
@@ -224,6 +232,10 @@ impl Shift<'_> {
     }
 
     fn close_interrupted(&self) {
+        // The operations look each time, which takes a look at every job that there ever was.
+        if !self.platform.is_abandoned.swap(false, Ordering::Relaxed) {
+            return;
+        }
         let (view, writer) = (self.catalog.view(), self.catalog.writer().id());
         let began = || -> Result<Vec<JobId>, crate::catalog::view::ViewError> {
             let records = view.open_jobs(writer)?.into_iter();
@@ -248,6 +260,7 @@ impl Shift<'_> {
         lock(&self.platform.log).worked.insert(self.job);
         if self.platform.strikes(60) {
             self.platform.cause(self.job, Cause::Panic);
+            self.platform.is_abandoned.store(true, Ordering::Relaxed);
             panic!("a defect");
         }
         let down = match task {
@@ -334,7 +347,6 @@ impl Shift<'_> {
             self.record(Body::AssetBackedUp(body));
             self.note_recorded(&snapshots);
             self.risk()?;
-            self.deliver();
         }
         Ok(down)
     }
