@@ -1,7 +1,7 @@
 //! Traces: what was done is sent to a collector when the environment asks for it, and whoever collects is not waited for.
 
 use crate::environment::Environment;
-use crate::sink::Sink;
+use techit::sink::Sink;
 
 fn site() -> Environment {
     let environment = Environment::new();
@@ -15,7 +15,7 @@ fn site() -> Environment {
 
 #[test]
 fn a_command_is_traced_when_the_environment_asks_for_it() {
-    let collector = Sink::of_requests();
+    let collector = Sink::of_requests().unwrap();
     let endpoint = format!("http://127.0.0.1:{}", collector.port());
     let environment = site().with("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint);
     environment.run(["backup"]).success();
