@@ -7,7 +7,7 @@
 //! # Invariants
 //!
 //! - A drill writes to no tier but locks and its own record, and tells nobody outside of itself.
-//! - Its record is written once it was looked for what is left of it, and says what was found.
+//! - Its record and its evidence are written once it was looked for what is left of it, and say what was found.
 //! - What its runbook restores is lost when it begins; all else is as it is on the host.
 //!
 //! # Crash consistency
@@ -28,12 +28,14 @@ pub mod keeper;
 pub mod record;
 mod sinks;
 mod teardown;
+mod told;
 mod yards;
 
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use lifeboat_model::{
@@ -43,7 +45,7 @@ use lifeboat_plan::plan::runbook::RunKind;
 use lifeboat_plan::plan::timetable::Drill;
 use lifeboat_plan::value::duration::Span;
 use lifeboat_postgres::yard::Yard;
-use lifeboat_runbook::{Entry, Operator, Run, Witness};
+use lifeboat_runbook::{Entry, Journal as _, Operator, Run, Witness};
 
 pub use self::error::DrillError;
 pub use self::follow::{Answer, Asked, People, Simulated};
@@ -53,11 +55,13 @@ pub use self::teardown::Teardown;
 use self::follow::Follower;
 use self::keeper::Kept;
 use self::yards::{Claimed, Yards};
-use crate::catalog::body::Body;
+use crate::catalog::body::{Body, Restored};
 use crate::catalog::view::{View, Wanted};
 use crate::error::{OpsError, explain};
-use crate::procedure::Procedure;
+use crate::evidence::{self, Carried, EvidenceOf};
+use crate::procedure::conduct::DECLARED_BY;
 use crate::procedure::runs::Runs;
+use crate::procedure::{Procedure, ProcedureError};
 use crate::state::State;
 use crate::surroundings::{Surroundings, uuid_v7};
 use crate::wire::Site;
@@ -184,11 +188,13 @@ pub fn drill(
     let claimed = yards.claim(run, (&options.scenario, started))?;
     let mut played = Play { site, options, procedure: &procedure, run, started, claimed };
     let (end, follower) = played.carry_out((people, witness), events, cancel);
-    let kept = Kept::read(&played.claimed.result()).unwrap_or_default();
+    let mut kept = Kept::read(&played.claimed.result()).unwrap_or_default();
+    let restored = std::mem::take(&mut kept.restored);
     played.claimed.keep_journal(site, run);
     let teardown = played.claimed.tear_down(site.surroundings().now());
     let ended = played.record(end, kept, follower.as_ref(), teardown);
-    record(site, &ended, events)?;
+    let told = Played::load(&played.claimed, procedure.clone());
+    record(site, (&ended, told.as_ref()), &restored, events)?;
     played.claimed.close(&ended)?;
     Ok(ended)
 }
@@ -223,9 +229,49 @@ pub fn history(site: &Site) -> Result<Vec<DrillEnded>, OpsError> {
     Ok(drills)
 }
 
-/// Writes down what came of it; also of a drill that was stopped.
-fn record(site: &Site, ended: &DrillEnded, events: &dyn EventSink) -> Result<(), OpsError> {
+/// The run of a drill that is over, as its journal tells it.
+struct Played {
+    procedure: Procedure,
+    run: Run,
+    entries: Vec<Entry>,
+}
+
+impl Played {
+    /// Reads the journal that was taken out of the yard; `None` if nothing was declared, or if it cannot be understood any
+    /// more, which is logged.
+    fn load(claimed: &Claimed, procedure: Procedure) -> Option<Self> {
+        let journal = claimed.kept_journal();
+        let read = || -> Result<Option<Self>, ProcedureError> {
+            let entries = journal.read(0, None)?;
+            if entries.is_empty() {
+                return Ok(None);
+            }
+            let run = Run::load(Arc::clone(procedure.runbook()), &journal)?;
+            Ok(Some(Self { procedure: procedure.clone(), run, entries }))
+        };
+        read().unwrap_or_else(|error| {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(error, "A drill leaves no evidence: its journal cannot be told.");
+            None
+        })
+    }
+}
+
+/// Writes down what came of it and what that proves; also of a drill that was stopped. Evidence comes first: what is torn down
+/// cannot be looked for again.
+fn record(
+    site: &Site,
+    (ended, played): (&DrillEnded, Option<&Played>),
+    restored: &[Restored],
+    events: &dyn EventSink,
+) -> Result<(), OpsError> {
     let open = open_patiently(site, events)?;
+    if let Some(Played { procedure, run, entries }) = played {
+        let by = run.began().about.get(DECLARED_BY).map_or("somebody", String::as_str);
+        let drilled = told::drilled(ended, by);
+        let carried = Carried { plan: site.plan(), procedure, run, entries, restored };
+        evidence::keep(open.catalog(), &EvidenceOf::Drill(&carried, &drilled))?;
+    }
     open.record(Body::DrillEnded(Box::new(ended.clone())))?;
     open.deliver()?;
     Ok(())

@@ -29,7 +29,7 @@ use lifeboat_model::WriterId;
 use lifeboat_plan::Plan;
 
 pub use self::carried::Carried;
-use self::document::{Closed, Evidence, FORMAT, Facts, Finding, Signer, Teardown};
+use self::document::{CheckKept, Closed, Evidence, FORMAT, Facts, Finding, Signer, Teardown};
 pub use self::tested::TestedRestore;
 use crate::catalog::body::Body;
 use crate::catalog::record::Record;
@@ -62,7 +62,11 @@ pub struct Drilled {
     pub sandbox: String,
     /// What could be reached from it.
     pub network: String,
-    /// What people found, each with its owner and its date.
+    /// The points of its check-list.
+    pub points: Vec<CheckKept>,
+    /// What was not done in earnest.
+    pub not_verified: Vec<String>,
+    /// What is to be mended, each with its owner and its date.
     pub findings: Vec<Finding>,
     /// That nothing of it is left.
     pub teardown: Teardown,

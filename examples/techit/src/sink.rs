@@ -92,7 +92,7 @@ fn take_request(mut stream: TcpStream) -> std::io::Result<Option<String>> {
             length = value.trim().parse().unwrap_or(0);
         }
         if head.is_empty() {
-            head = line.trim_end().trim_end_matches(" HTTP/1.1").to_owned();
+            line.trim_end().trim_end_matches(" HTTP/1.1").clone_into(&mut head);
         }
     }
     let mut body = Vec::new();

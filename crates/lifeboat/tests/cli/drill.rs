@@ -197,6 +197,11 @@ fn a_platform_is_lost_and_brought_back_in_a_yard_while_the_real_one_runs_untouch
     assert!(simulated.contains("left out: A drill brings its own"), "{simulated}");
     assert!(!machine.away("told").exists(), "nobody was told");
     assert_eq!(ended["findings"], json!([]));
+    let run = ended["run"].as_str().unwrap();
+    let shown = machine.lifeboat(&["evidence", "show", run, "--format", "json"]).json();
+    let facts = &shown["body"];
+    println!("{facts:#}");
+    assert!(facts.to_string().contains("the yard of "), "{facts:#}");
     what_goes_wrong_is_found_and_nothing_of_it_is_left(&machine);
 }
 

@@ -15,7 +15,9 @@ use serde::{Deserialize, Serialize};
 use super::record::{PointChecked, SinkSaw};
 use super::sinks::Sinks;
 use super::{DrillError, Unheard, checklist, failed};
-use crate::error::explain;
+use crate::catalog::body::{Body, Restored};
+use crate::catalog::view::{View, Wanted};
+use crate::error::{OpsError, explain};
 use crate::host::Host;
 use crate::point::At;
 use crate::procedure::Procedure;
@@ -24,6 +26,7 @@ use crate::procedure::mailbox::Mailbox;
 use crate::procedure::outlook::{Outlook, look_ahead};
 use crate::procedure::probe::Asker;
 use crate::procedure::values::{Target, Values};
+use crate::state::State;
 use crate::wire::Site;
 
 /// What a keeper is told.
@@ -45,6 +48,8 @@ pub(super) struct Kept {
     pub(super) points: Vec<PointChecked>,
     pub(super) sinks: Vec<SinkSaw>,
     pub(super) loss_ms: Option<u64>,
+    /// What was restored, the oldest first.
+    pub(super) restored: Vec<Restored>,
     pub(super) trouble: Option<String>,
 }
 
@@ -121,7 +126,21 @@ impl Keeper<'_> {
             kept.points = checklist::ask(&procedure, planned, &asker);
         }
         kept.sinks = sinks.saw();
+        kept.restored = self.restored()?;
         Ok(())
+    }
+
+    /// Reads what the run recorded of its restores, in a catalog that goes with the yard.
+    fn restored(&self) -> Result<Vec<Restored>, OpsError> {
+        let state = State::open(&self.site.surroundings().state_directory)?;
+        let view = View::open(&state.view_path())?;
+        let wanted = Wanted { kind: "restored", asset: None, tier: None, good_only: false };
+        let records = view.latest(wanted, u32::MAX)?;
+        let restored = records.iter().rev().filter_map(|record| match record.body() {
+            Body::Restored(restored) if restored.in_place => Some(restored.clone()),
+            _ => None,
+        });
+        Ok(restored.collect())
     }
 
     fn values(&self, procedure: &Procedure, outlook: &Outlook, target: &Target) -> Values {

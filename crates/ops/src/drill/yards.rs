@@ -14,12 +14,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use lifeboat_model::{EventSink, RunId, ScenarioName, Timestamp};
+use lifeboat_plan::plan::runbook::RunKind;
 use lifeboat_tiers::durable;
 use serde::{Deserialize, Serialize};
 
 use super::record::DrillEnded;
 use super::teardown::{Seen, Teardown};
-use super::{DrillError, failed, findings, record};
+use super::{DrillError, Played, failed, findings, record};
+use crate::procedure::Procedure;
 use crate::procedure::journal_file::JournalFile;
 use crate::procedure::report::milliseconds;
 use crate::state::State;
@@ -85,8 +87,13 @@ impl Yards {
             let now = site.surroundings().now();
             let teardown = claimed.tear_down(now);
             let mut ended = abandoned(&begun, teardown, now);
+            let procedure = Procedure::of(site.plan(), &begun.scenario, RunKind::Drill);
+            let played = procedure.ok().and_then(|procedure| Played::load(&claimed, procedure));
+            if let Some(played) = &played {
+                (ended.journal, ended.entries) = (Some(played.run.last()), played.run.count());
+            }
             ended.findings = findings::of(site.plan(), &ended, now);
-            record(site, &ended, events)?;
+            record(site, (&ended, played.as_ref()), &[], events)?;
             claimed.close(&ended)?;
         }
         Ok(())
@@ -171,6 +178,11 @@ impl Claimed {
             }
             Ok(_) => {}
         }
+    }
+
+    /// Returns the journal that was taken out of the yard.
+    pub(super) fn kept_journal(&self) -> JournalFile {
+        JournalFile::new(self.directory.join("journal"))
     }
 
     /// Looks who is in the yard, so that it can be looked for them afterwards.

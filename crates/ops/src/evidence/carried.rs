@@ -43,9 +43,11 @@ pub struct Carried<'a> {
 impl Carried<'_> {
     /// Says what the run proves; of a drill also what became of its sandbox.
     pub(super) fn facts(&self, drilled: Option<&Drilled>) -> Facts {
-        let mut not_verified = Vec::new();
+        let mut not_verified =
+            drilled.map(|drilled| drilled.not_verified.clone()).unwrap_or_default();
         let steps = self.steps();
-        let checks = self.checks();
+        let mut checks = self.checks();
+        checks.extend(drilled.into_iter().flat_map(|drilled| drilled.points.clone()));
         self.note_unverified(&checks, &mut not_verified);
         let objectives = objectives(self.plan, self.procedure, self.run);
         let unmeasured = objectives.iter().filter(|kept| kept.outcome == Outcome::CouldNotVerify);
@@ -77,7 +79,7 @@ impl Carried<'_> {
             estimates: bounded(estimates(self.procedure, self.run), "estimates", &mut not_verified),
             counts: self.counts(),
             taken: self.taken(),
-            notifications: bounded(self.notifications(), "notifications", &mut not_verified),
+            notifications: bounded(self.notifications(drilled), "notifications", &mut not_verified),
             checks: bounded(checks, "checks", &mut not_verified),
             teardown: drilled.map(|drilled| drilled.teardown.clone()),
             teardown_absent: drilled
@@ -335,15 +337,18 @@ impl Carried<'_> {
         taken.collect()
     }
 
-    fn notifications(&self) -> Vec<Delivery> {
+    fn notifications(&self, drilled: Option<&Drilled>) -> Vec<Delivery> {
         let told = self.courses().filter_map(|(planned, _, course)| {
             let Action::Notify(notify) = &planned.action else { return None };
             let outcome = match course.stand {
+                Stand::Done if drilled.is_some() => Outcome::CouldNotVerify,
                 Stand::Done => Outcome::Passed,
                 Stand::Failed(_) => Outcome::Failed,
                 _ => Outcome::CouldNotVerify,
             };
-            let why = why(&course.stand).or_else(|| {
+            let simulated = (drilled.is_some() && course.stand == Stand::Done)
+                .then(|| "a drill tells nobody outside of it".to_owned());
+            let why = why(&course.stand).or(simulated).or_else(|| {
                 (outcome != Outcome::Passed).then(|| stand(&course.stand, &course.undo).to_owned())
             });
             Some(Delivery {

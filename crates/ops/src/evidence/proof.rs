@@ -180,7 +180,8 @@ pub fn examine(
 ) -> Result<Examined, ProcedureError> {
     let looked = look_at_catalog(site, tiers, cancel)?;
     let verifier = site.recovery_key(cancel)?.public_halves().verifier;
-    let runs = Runs::of(site)?.all()?;
+    let mut runs = Runs::of(site)?.all()?;
+    runs.extend(Runs::of_drills(site)?.all()?);
     let evidence = Ground {
         site: site.name(),
         verifier: &verifier,
@@ -321,6 +322,8 @@ impl Ground<'_> {
             let run = match record.body() {
                 Body::RecoveryEnded(ended) => ended.run.to_string(),
                 Body::RestoreTested(tested) => tested.job.to_string(),
+                // One that was never declared has nothing to be told.
+                Body::DrillEnded(ended) if ended.journal.is_some() => ended.run.to_string(),
                 _ => continue,
             };
             let header = record.header();

@@ -13,7 +13,7 @@ use lifeboat_runbook::{Again, Entry, Fact, Failure, Operator, Output, Outputs, R
 use lifeboat_tiers::{MemoryTier, ObjectPath, Tier};
 use proptest::prelude::*;
 
-use super::document::{Kind, Limited, LookedFor};
+use super::document::{CheckKept, Kind, Limited, LookedFor};
 use super::proof::{DocumentError, EvidenceFlaw, Ground, JournalState, Proven, read_document};
 use super::trend::{Trend, times};
 use super::*;
@@ -262,12 +262,23 @@ fn a_drill_is_only_as_good_as_its_teardown() {
         trigger: "the plan's schedule".to_owned(),
         sandbox: "box-1".to_owned(),
         network: "a namespace of its own".to_owned(),
+        points: vec![CheckKept {
+            name: "All services operational".to_owned(),
+            step: None,
+            expected: "it holds".to_owned(),
+            actual: "they are".to_owned(),
+            outcome: Outcome::Passed,
+            took_ms: None,
+        }],
+        not_verified: vec!["step `agree`: answered for operations".to_owned()],
         findings: Vec::new(),
         teardown,
     };
     let facts = EvidenceOf::Drill(&carried, &drilled).facts();
     assert_eq!((facts.of, facts.outcome), (Kind::Drill, Outcome::Failed));
     assert_eq!(facts.place.sandbox.as_deref(), Some("box-1"));
+    assert!(facts.checks.iter().any(|check| check.name == "All services operational"));
+    assert!(facts.not_verified.iter().any(|why| why.contains("answered for operations")));
     assert_eq!(facts.teardown.unwrap().looked_for[0].left, ["gunicorn (42)"]);
 }
 

@@ -62,9 +62,17 @@ impl KnownRun {
 }
 
 impl Runs {
-    /// Finds the runs in the state of a site, or makes the place for them.
+    /// Finds the recoveries in the state of a site, or makes the place for them.
     pub fn of(site: &Site) -> Result<Self, ProcedureError> {
-        let directory = State::open(&site.surroundings().state_directory)?.runs_path();
+        Self::at(State::open(&site.surroundings().state_directory)?.runs_path())
+    }
+
+    /// Finds the runs of drills that are over, which lie beside what else is left of those.
+    pub(crate) fn of_drills(site: &Site) -> Result<Self, ProcedureError> {
+        Self::at(State::open(&site.surroundings().state_directory)?.drills_path())
+    }
+
+    fn at(directory: PathBuf) -> Result<Self, ProcedureError> {
         durable::create_directories(&directory, PRIVATE_DIRECTORY)
             .map_err(failed("create", &directory))?;
         Ok(Self { directory })
