@@ -13,7 +13,8 @@ use sha2::{Digest as _, Sha256};
 use super::Drilled;
 use super::document::{
     AssetKept, Attempt, CheckKept, Counted, Decided, Delivery, Facts, Finding, JournalKept, Kind,
-    Mode, Place, Rejected, Source, StepLog, TakenKept, TimesKept, bounded, text,
+    LIST_MAX, Limited, Mode, ObjectiveKept, Place, Rejected, Source, StepLog, TakenKept, TimesKept,
+    bounded, text,
 };
 use super::expected::expected;
 use super::measure::{estimates, objectives};
@@ -52,7 +53,7 @@ impl Carried<'_> {
         let objectives = objectives(self.plan, self.procedure, self.run);
         let unmeasured = objectives.iter().filter(|kept| kept.outcome == Outcome::CouldNotVerify);
         not_verified.extend(unmeasured.map(|kept| format!("{}: {}", kept.of, kept.message)));
-        let outcome = self.outcome(drilled, &checks);
+        let outcome = self.outcome(drilled, &checks, &objectives);
         let findings = self.findings(&objectives, &checks, drilled);
         let (started, run) = (self.run.declared(), self.run.began().run.to_string());
         let decisions = bounded(self.decisions(), "decisions", &mut not_verified);
@@ -162,8 +163,14 @@ impl Carried<'_> {
         }
     }
 
-    /// What a person skipped is not proven, so a run that did not do everything could not verify; what was undone failed.
-    fn outcome(&self, drilled: Option<&Drilled>, checks: &[CheckKept]) -> Outcome {
+    /// What a person skipped is not proven, so a run that did not do everything could not verify; what was undone failed. What
+    /// was to be shown is also that it comes back in time and loses no more than it may.
+    fn outcome(
+        &self,
+        drilled: Option<&Drilled>,
+        checks: &[CheckKept],
+        objectives: &[ObjectiveKept],
+    ) -> Outcome {
         let ended = match self.run.mood() {
             Mood::Finished(lifeboat_runbook::Outcome::Succeeded) => Outcome::Passed,
             Mood::Finished(lifeboat_runbook::Outcome::Incomplete) => {
@@ -175,7 +182,9 @@ impl Carried<'_> {
         };
         let checks = checks.iter().map(|check| check.outcome).max();
         let teardown = drilled.map(|drilled| drilled.teardown.outcome);
-        checks.into_iter().chain(teardown).fold(ended, Outcome::max)
+        let own = |kept: &&ObjectiveKept| kept.of.starts_with("scenario ");
+        let objectives = objectives.iter().filter(own).map(|kept| kept.outcome);
+        checks.into_iter().chain(teardown).chain(objectives).fold(ended, Outcome::max)
     }
 
     fn source(&self) -> Source {
@@ -398,7 +407,7 @@ impl Carried<'_> {
     /// What failed, was skipped or took too long is to be mended; the owner of the plan answers for it.
     fn findings(
         &self,
-        objectives: &[super::document::ObjectiveKept],
+        objectives: &[ObjectiveKept],
         checks: &[CheckKept],
         drilled: Option<&Drilled>,
     ) -> Vec<Finding> {
@@ -429,10 +438,10 @@ impl Carried<'_> {
     }
 }
 
-const fn limited(kept: &super::document::ObjectiveKept) -> &'static str {
+const fn limited(kept: &ObjectiveKept) -> &'static str {
     match kept.limited {
-        super::document::Limited::Rto => "RTO",
-        super::document::Limited::Rpo => "RPO",
+        Limited::Rto => "RTO",
+        Limited::Rpo => "RPO",
     }
 }
 
@@ -532,7 +541,7 @@ fn attempts(entries: &[Entry]) -> BTreeMap<StepName, Vec<Attempt>> {
         }
     }
     for own in attempts.values_mut() {
-        own.truncate(super::document::LIST_MAX);
+        own.truncate(LIST_MAX);
     }
     attempts
 }

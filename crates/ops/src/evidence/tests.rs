@@ -47,6 +47,10 @@ exist = ["one.txt"]
 [services.web]
 class = "critical"
 start = "true"
+[contacts.bob]
+name = "Bob"
+role = "operations"
+login = "bob"
 [scenarios.loss]
 runbook = "runbooks/loss.toml"
 class = "critical"
@@ -425,7 +429,7 @@ fn what_was_to_be_mended_is_closed_by_the_run_that_no_longer_shows_it() {
         slow.tell(30, Fact::Skipped { step: step.parse().unwrap(), by, why });
     }
     slow.tell(40, Fact::Finished { outcome: lifeboat_runbook::Outcome::Incomplete });
-    let (_, catalog) = host_with(&[slow, Story::whole(2), Story::whole(3)]);
+    let (_host, catalog) = host_with(&[slow, Story::whole(2), Story::whole(3)]);
     let all = collect::all(catalog.view()).unwrap();
     let closed = |index: usize| evidence_in(&all[index]).unwrap().closed.clone();
     let what: Vec<_> = closed(1).into_iter().map(|closed| closed.what).collect();
