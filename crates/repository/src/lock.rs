@@ -171,7 +171,8 @@ impl LockGuard {
     }
 
     /// Takes a shared lock for work that shows what it reads and does nothing else: it is looked for others
-    /// while the lock is written. Where listings do not lag, it is certain at once, as with [`LockGuard::begin`].
+    /// while the lock is written. On a disk whose listings do not lag it is certain at once, as with [`LockGuard::begin`]; on a store that
+    /// is far the second look, which need not wait then, goes on beside the reading.
     ///
     /// Who takes an exclusive lock at the same moment may not be seen, and may not see this one. It is looked
     /// again 0.2 s later, by the guard's thread; whoever is alone removes nothing for three times [`LISTING_LAG_MAX`] after he wrote
@@ -188,12 +189,13 @@ impl LockGuard {
         cancel: &Cancel,
     ) -> Result<Self, RepositoryError> {
         let locks = Locks::of(repository, (LockKind::Shared, owner), clock, cancel);
-        if locks.settling().is_zero() {
+        let settling = locks.settling();
+        if settling.is_zero() && locks.store.reads_here() {
             let state = locks.try_acquire()?;
             return Ok(Self::keep(locks, state, TICK));
         }
         let state = locks.announce()?;
-        Ok(Self::keep(locks, state, SETTLE))
+        Ok(Self::keep(locks, state, settling))
     }
 
     /// Holds a lock; its thread looks at it for the first time after `pause`.
@@ -483,7 +485,7 @@ impl Locks {
             (written.unwrap_or_else(|panic| std::panic::resume_unwind(panic)), free)
         });
         let (id, since) = (written?, self.clock.now());
-        if self.wait_from(refreshed).is_zero() {
+        if self.settling() > Duration::ZERO && self.wait_from(refreshed).is_zero() {
             // The write took so long that whoever came after that look may be at work already.
             free = free.and_then(|_| self.refuse_conflicts(Some(id)));
         }

@@ -21,6 +21,7 @@ use crate::backup::base::{base_folder, has_base, read_manifest};
 use crate::catalog::body::{BaseRecord, Body};
 use crate::catalog::view::Wanted;
 use crate::error::OpsError;
+use crate::listing::see;
 use crate::point::{tag, tagged};
 use crate::thaw::Gate;
 use crate::wire::open::{OpenSite, OpenTier};
@@ -119,7 +120,7 @@ pub(super) fn bases(
     (events, cancel): (&dyn EventSink, &Cancel),
 ) -> Result<Vec<Found>, OpsError> {
     let (asset, own) = (&options.asset, tag("asset", &options.asset));
-    let mut snapshots = tier.repository.snapshots()?;
+    let mut snapshots = see(open.catalog().view(), &tier.named.name, &tier.repository)?.snapshots;
     snapshots.retain(|(_, snapshot)| {
         let is_own = snapshot.hostname == open.site().name().as_str();
         is_own && snapshot.tags.contains(&own) && has_base(snapshot, asset)

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use lifeboat_model::{Cancel, Clock, Silent, SnapshotId, SystemClock};
+use lifeboat_model::{Cancel, Clock, Silent, SimClock, SnapshotId, SystemClock};
 use lifeboat_repository::forget::remove_snapshots;
 use lifeboat_repository::lock::{LockGuard, LockKind, LockOptions};
 use lifeboat_repository::prune::{self, PruneOptions, PruneReport};
@@ -16,7 +16,8 @@ use lifeboat_testing::tree::{self, Aspect, Sample, TreeState};
 use crate::site::{Site, restored};
 
 pub(crate) fn exclusive<S: State>(repository: &Repository<S>) -> LockGuard {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    // Whoever is alone waits for listings, which nobody has to here.
+    let clock: Arc<dyn Clock> = Arc::new(SimClock::new(SystemClock.now()));
     let options = LockOptions::new(LockKind::Exclusive);
     LockGuard::acquire(repository, &options, &clock, &Cancel::new()).unwrap()
 }
