@@ -58,11 +58,25 @@ impl Login {
     }
 }
 
-/// A server with one bucket, and a line to it.
+/// A server of S3, and a line to it.
 #[derive(Debug)]
-pub struct Store {
+struct Bucket {
     server: S3Files,
     line: Line,
+}
+
+impl Bucket {
+    fn open(root: &Path) -> Result<Self, BenchError> {
+        let server = S3Files::start(root)?;
+        let line = Line::to(server.address(), Weather::fair()).map_err(system("open a line"))?;
+        Ok(Self { server, line })
+    }
+}
+
+/// The servers that the works need: one with a bucket and a line to it, and one of SSH.
+#[derive(Debug)]
+pub struct Store {
+    bucket: Option<Bucket>,
     login: Option<Login>,
 }
 
@@ -72,15 +86,19 @@ impl Store {
         root.join(BUCKET).join(repository)
     }
 
-    /// Starts the server on what lies below `root`, and the one of SSH if one of the works is done there.
+    /// Starts what the works need; the bucket has what lies below `root`.
     pub fn start(root: &Path, works: &[Work]) -> Result<Self, BenchError> {
         let bucket = root.join(BUCKET);
         fs::create_dir_all(&bucket).map_err(file("make", &bucket))?;
-        let server = S3Files::start(root)?;
-        let line = Line::to(server.address(), Weather::fair()).map_err(system("open a line"))?;
-        let wants_login = works.iter().any(|work| work.way() == Way::Ssh);
-        let login = wants_login.then(Login::open).transpose()?;
-        Ok(Self { server, line, login })
+        let is_over_ssh = |work: &Work| work.way() == Way::Ssh;
+        let wants_bucket = !works.iter().all(is_over_ssh);
+        let bucket = wants_bucket.then(|| Bucket::open(root)).transpose()?;
+        let login = works.iter().any(is_over_ssh).then(Login::open).transpose()?;
+        Ok(Self { bucket, login })
+    }
+
+    fn bucket(&self) -> &Bucket {
+        self.bucket.as_ref().expect("it was started for the works that are done there")
     }
 
     fn login(&self) -> &Login {
@@ -98,10 +116,11 @@ impl Store {
                     PathBuf::from(format!("{slash}{}", room.join(repository).display()));
                 return server.url(&directory).into();
             }
-            Way::Straight => format!("http://{}", self.server.address()),
+            Way::Straight => format!("http://{}", self.bucket().server.address()),
             Way::Line(round_trip) => {
-                self.line.set(Weather::fair().round_trip(round_trip));
-                self.line.endpoint()
+                let line = &self.bucket().line;
+                line.set(Weather::fair().round_trip(round_trip));
+                line.endpoint()
             }
         };
         format!("s3:{endpoint}/{BUCKET}/{repository}").into()
@@ -119,7 +138,7 @@ impl Store {
         }
         let credentials = S3Files::credentials();
         let mut options = S3Options::new(BUCKET, repository);
-        options.endpoint = Some(format!("http://{}", self.server.address()));
+        options.endpoint = Some(format!("http://{}", self.bucket().server.address()));
         options.keys = Some(Keys {
             id: Secret::new(credentials.key_id),
             secret: Secret::new(credentials.secret),
@@ -144,7 +163,7 @@ impl Store {
 
     /// Returns what passed over the line so far.
     pub fn carried(&self) -> Carried {
-        self.line.carried()
+        self.bucket.as_ref().map(|bucket| bucket.line.carried()).unwrap_or_default()
     }
 }
 
