@@ -136,7 +136,7 @@ fn every_time_is_taken_up_once_or_counted(
 }
 
 /// A time that was missed was so since nobody looked until the next one, or something else was done whenever somebody did.
-fn assert_missed(looks: &Looks, task: &Task, until: std::ops::Range<Timestamp>) {
+fn assert_missed(looks: &[(Timestamp, bool)], task: &Task, until: std::ops::Range<Timestamp>) {
     let first = looks.partition_point(|(at, _)| *at < until.start);
     let mut looked = looks[first..].iter().take_while(|(at, _)| *at < until.end);
     let idle = looked.find(|(_, is_busy)| !is_busy);
@@ -194,11 +194,12 @@ fn what_is_tried_again_had_failed_and_comes_about(jobs: &[Job]) {
 /// Every job that worked began and ended once in the catalog, as the journal has it.
 fn journal_and_catalog_agree(year: &Year, jobs: &[Job], records: &[Record]) {
     let log = lock(&year.platform.log);
-    let (mut began, mut over) = (BTreeMap::new(), BTreeMap::new());
+    let mut began: BTreeMap<JobId, u32> = BTreeMap::new();
+    let mut over: BTreeMap<JobId, Vec<Ending>> = BTreeMap::new();
     for record in records {
         match record.body() {
-            Body::JobStarted(body) => *began.entry(body.job).or_insert(0) += 1,
-            Body::JobEnded(body) => over.entry(body.job).or_insert_with(Vec::new).push(body.ending),
+            Body::JobStarted(body) => *began.entry(body.job).or_default() += 1,
+            Body::JobEnded(body) => over.entry(body.job).or_default().push(body.ending),
             _ => {}
         }
     }
