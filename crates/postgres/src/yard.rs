@@ -23,9 +23,10 @@ mod tree;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::os::unix::process::CommandExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitCode, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +41,9 @@ const KEEP: &str = "yard:keep";
 const INSIDE: &str = "yard:inside";
 const HOLD: &str = "yard:hold";
 const JOIN: &str = "yard:join";
+
+/// What is said once the keeper ended, with his exit code.
+const ENDED: &str = "ended";
 
 /// Asks the keeper to end by himself.
 const STOP: &[u8] = b"s";
@@ -90,6 +94,8 @@ pub struct Yard {
     child: Child,
     /// The end of this ends what is in the yard.
     lifeline: Option<ChildStdin>,
+    /// Hears how the keeper ended.
+    word: Receiver<String>,
 }
 
 impl Yard {
@@ -104,10 +110,18 @@ impl Yard {
         command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
         let mut child = command.spawn().map_err(failed)?;
         let (lifeline, stdout) = (child.stdin.take(), child.stdout.take());
-        let mut yard = Self { child, lifeline };
+        let mut stdout = BufReader::new(stdout.expect("standard output was piped"));
         let mut word = String::new();
-        let stdout = stdout.expect("standard output was piped");
-        BufReader::new(stdout.take(WORD_BYTES_MAX)).read_line(&mut word).map_err(failed)?;
+        stdout.by_ref().take(WORD_BYTES_MAX).read_line(&mut word).map_err(failed)?;
+        let (tell, hear) = channel();
+        std::thread::spawn(move || {
+            let mut word = String::new();
+            if stdout.take(WORD_BYTES_MAX).read_line(&mut word).is_ok() {
+                // Nobody hears it who has ended the yard already.
+                drop(tell.send(word));
+            }
+        });
+        let mut yard = Self { child, lifeline, word: hear };
         match word.trim_end() {
             CLOSED => Ok(yard),
             "" => {
@@ -118,9 +132,11 @@ impl Yard {
         }
     }
 
-    /// Returns how the keeper ended, if he did.
+    /// Returns how the keeper ended, if he did; what else runs in the yard still does.
     pub fn ended(&mut self) -> std::io::Result<Option<ExitStatus>> {
-        self.child.try_wait()
+        let Ok(word) = self.word.try_recv() else { return self.child.try_wait() };
+        let code = word.trim_end().strip_prefix(ENDED).and_then(|code| code.trim().parse().ok());
+        Ok(Some(ExitStatus::from_raw(code.unwrap_or(i32::from(FAILED)) << 8)))
     }
 
     /// Returns the number of the yard's first process on the host.

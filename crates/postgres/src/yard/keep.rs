@@ -21,7 +21,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
 use super::tree::{self, SHOWN_TO_KEEPER};
 use super::{
-    Ground, HOLD, INSIDE, KEEP, KeeperAccess, STOP, close_inherited, loopback, myself, say,
+    ENDED, Ground, HOLD, INSIDE, KEEP, KeeperAccess, STOP, close_inherited, loopback, myself, say,
 };
 use crate::enclosure::CLOSED;
 use crate::enclosure::inside::{FAILED, Refused, code_of, refused};
@@ -76,7 +76,11 @@ pub(super) fn keep(ground: &Ground) -> Result<ExitCode, Refused> {
     };
     say(CLOSED)?;
     std::thread::spawn(move || follow_lifeline(keeper));
-    bury_until(keeper)
+    let code = bury_until(Some(keeper))?;
+    // What runs in the yard stays until nobody holds the lifeline any more: it is looked at first.
+    say(&format!("{ENDED} {code}"))?;
+    bury_until(None)?;
+    Ok(ExitCode::from(code))
 }
 
 /// Starts the inside; returns the number of its first process.
@@ -129,17 +133,16 @@ fn follow_lifeline(keeper: Pid) {
     _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
 }
 
-/// Buries whoever dies, until the one ends that it is about.
-fn bury_until(last: Pid) -> Result<ExitCode, Refused> {
+/// Buries whoever dies, until this one does, and returns how it ended; or until nobody is left.
+fn bury_until(last: Option<Pid>) -> Result<u8, Refused> {
     loop {
         match wait() {
-            Ok(WaitStatus::Exited(pid, code)) if pid == last => {
-                return Ok(ExitCode::from(u8::try_from(code).unwrap_or(FAILED)));
+            Ok(WaitStatus::Exited(pid, code)) if Some(pid) == last => {
+                return Ok(u8::try_from(code).unwrap_or(FAILED));
             }
-            Ok(WaitStatus::Signaled(pid, ..)) if pid == last => {
-                return Ok(ExitCode::from(FAILED));
-            }
+            Ok(WaitStatus::Signaled(pid, ..)) if Some(pid) == last => return Ok(FAILED),
             Ok(_) | Err(Errno::EINTR) => {}
+            Err(Errno::ECHILD) => return Ok(FAILED),
             Err(error) => return Err(refused("wait for the keeper")(error)),
         }
     }
