@@ -15,7 +15,7 @@ use crate::wire::Site;
 /// Runs a command in a session of its own and kills that once standard input ends.
 const KEEPER: &str = r#"exec 3<&0
 setsid "$@" </dev/null 3<&- & group=$!
-(read -r _; kill -KILL -- "-$group") <&3 3<&- >/dev/null 2>&1 & keeper=$!
+(read -r _; kill -KILL "-$group") <&3 3<&- >/dev/null 2>&1 & keeper=$!
 exec 3<&-
 wait "$group"; code=$?
 kill "$keeper" 2>/dev/null

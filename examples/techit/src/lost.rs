@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp, Unit};
 use lifeboat_model::{ByteSize, Clock as _, SystemClock};
-use techit::failure::{StageError, not_proven};
-use techit::machine::{Machine, pause};
+use techit::failure::StageError;
+use techit::machine::Machine;
 
 use crate::proof::Record;
 use crate::screen;
 use crate::stage::Stage;
-use crate::story::{BACKUP, objectives, rows, seconds};
+use crate::story::{BACKUP, a_second_later, objectives, rows, seconds};
 
 /// What an intruder does.
 const INTRUSION: &str =
@@ -62,22 +62,6 @@ fn strike(stage: &mut Stage<'_>) -> Result<Struck, StageError> {
     let (at, instant) = (SystemClock.now(), Instant::now());
     machine.die()?;
     Ok(Struck { before, good, unnoticed, at, instant })
-}
-
-/// Waits until another second begins, and has the server's clock say which.
-fn a_second_later(machine: &Machine) -> Result<Timestamp, StageError> {
-    let now = || -> Result<Timestamp, StageError> {
-        let said = machine.sql("SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')")?;
-        said.parse().map_err(|_| not_proven(format!("`{said}` is no time")))
-    };
-    let begun = now()?;
-    loop {
-        let later = now()?;
-        if later > begun {
-            return Ok(later);
-        }
-        pause();
-    }
 }
 
 fn bootstrap(stage: &Stage<'_>) -> Result<(), StageError> {

@@ -10,8 +10,13 @@ use techit::machine::Machine;
 
 use crate::proof::Record;
 use crate::stage::{Recovery, Stage};
-use crate::story::{MEDIA, objectives, rows};
+use crate::story::{MEDIA, a_second_later, objectives, rows};
 use crate::{Scenario, screen};
+
+/// What somebody's script does.
+const DELETION: &str =
+    "WITH gone AS (DELETE FROM orders_payment WHERE order_id % 2 = 0 RETURNING 1)
+     SELECT count(*) FROM gone";
 
 /// Tells what happens, and how it is mended.
 pub fn tell(stage: &mut Stage<'_>, scenario: Scenario) -> Result<(), StageError> {
@@ -43,7 +48,7 @@ pub fn tell(stage: &mut Stage<'_>, scenario: Scenario) -> Result<(), StageError>
 /// Strikes; returns what the recovery is told beside its scenario.
 fn strike(machine: &Machine, scenario: Scenario) -> Result<Vec<String>, StageError> {
     match scenario {
-        Scenario::DatabaseCorruption => corrupt(machine)?,
+        Scenario::DatabaseCorruption => return corrupt(machine),
         Scenario::AccidentalDeletion => return delete(machine),
         Scenario::MediaLoss => lose_media(machine)?,
         Scenario::ConfigurationLoss => {
@@ -66,27 +71,31 @@ fn strike(machine: &Machine, scenario: Scenario) -> Result<Vec<String>, StageErr
     Ok(Vec::new())
 }
 
-fn corrupt(machine: &Machine) -> Result<(), StageError> {
+/// Damages what the orders lie in; the recovery goes back to the second before.
+fn corrupt(machine: &Machine) -> Result<Vec<String>, StageError> {
+    let good = a_second_later(machine)?;
+    a_second_later(machine)?;
+    machine.manage(&["probe", "login"])?;
+    machine.wait_for_archive()?;
     let table = machine.sql("SELECT pg_relation_filepath('orders_order')")?;
     machine.sql("CHECKPOINT")?;
     overwrite(&machine.data().join(&table), 512, &[0xff; 4096])?;
     screen::say(format_args!("A disk writes noise over 4 KiB of {table}, where the orders are."));
-    Ok(())
+    Ok(vec!["--at".to_owned(), good.to_string()])
 }
 
+/// Deletes what has to come back, while what comes in since has to stay.
 fn delete(machine: &Machine) -> Result<Vec<String>, StageError> {
-    let at = machine.sql(
-        "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')",
-    )?;
-    machine.sql("SELECT pg_sleep(1.2)")?;
-    let gone = machine.sql("WITH gone AS (DELETE FROM orders_payment WHERE order_id % 2 = 0 RETURNING 1) SELECT count(*) FROM gone")?;
+    let good = a_second_later(machine)?;
+    a_second_later(machine)?;
+    let gone = machine.sql(DELETION)?;
     machine.manage(&["shop", "5"])?;
     machine.wait_for_archive()?;
     screen::say(format_args!(
-        "A script of an employee deletes {gone} payments. 5 more orders come in, which must stay."
+        "Somebody's script deletes {gone} payments. 5 more orders come in, which have to stay."
     ));
     let beside = machine.at("srv/beside").display().to_string();
-    Ok(vec!["--at".to_owned(), at, "--to".to_owned(), beside])
+    Ok(vec!["--at".to_owned(), good.to_string(), "--to".to_owned(), beside])
 }
 
 fn lose_media(machine: &Machine) -> Result<(), StageError> {
@@ -116,7 +125,7 @@ fn bring_rows_back(
     recovery: &mut Recovery<'_>,
     at: &str,
 ) -> Result<(), StageError> {
-    let when = ["recover", "confirm", "when", "--note", "payments, at half past", "--all"];
+    let when = ["recover", "confirm", "when", "--note", "all payments of even orders", "--all"];
     recovery.answer("when", &when)?;
     recovery.wait_for("bring-back")?;
     let machine = &stage.machine;

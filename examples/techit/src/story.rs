@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use lifeboat_testing::interrupt::Interrupt;
 use techit::clouds::{OFFSITE, SECONDARY};
 use techit::failure::{StageError, not_proven};
-use techit::machine::{Folder, Machine};
+use techit::machine::{Folder, Machine, pause};
 
 use crate::stage::Stage;
 use crate::{Scenario, lost, mended, screen};
@@ -166,6 +167,22 @@ pub const MEDIA: &str = "var/www/techit_solutions/media";
 pub fn rows(machine: &Machine, table: &str) -> Result<u64, StageError> {
     let said = machine.sql(&format!("SELECT count(*) FROM {table}"))?;
     said.parse().map_err(|_| not_proven(format!("{table} has `{said}` rows")))
+}
+
+/// Waits until another second begins, and has the server's clock say which.
+pub fn a_second_later(machine: &Machine) -> Result<Timestamp, StageError> {
+    let now = || -> Result<Timestamp, StageError> {
+        let said = machine.sql("SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')")?;
+        said.parse().map_err(|_| not_proven(format!("`{said}` is no time")))
+    };
+    let begun = now()?;
+    loop {
+        let later = now()?;
+        if later > begun {
+            return Ok(later);
+        }
+        pause();
+    }
 }
 
 /// Writes a duration as a person reads it.
