@@ -44,9 +44,11 @@ fn points<'p>(
 ) -> Vec<Point<'p>> {
     let plan = site.plan();
     let check = |name: &'p CheckName| Question::Check(name, plan.checks().get(name));
-    let services = started(site, procedure).into_iter().map(|name| {
-        let health = plan.services().get(&name).and_then(|service| service.health.as_ref());
-        Question::Health(name, health)
+    // One that is neither started nor asked only stands for others.
+    let services = started(site, procedure).into_iter().filter_map(|name| {
+        let service = plan.services().get(&name)?;
+        let is_something = service.start.is_some() || service.health.is_some();
+        is_something.then(|| Question::Health(name, service.health.as_ref()))
     });
     let of_data = |name: &&CheckName| {
         let probe = plan.checks().get(*name);
