@@ -192,7 +192,7 @@ pub fn drill(
     let restored = std::mem::take(&mut kept.restored);
     played.claimed.keep_journal(site, run);
     let teardown = played.claimed.tear_down(site.surroundings().now());
-    let ended = played.record(end, kept, follower.as_ref(), teardown);
+    let ended = played.record(&end, kept, follower.as_ref(), teardown);
     let told = Played::load(&played.claimed, procedure.clone());
     record(site, (&ended, told.as_ref()), &restored, events)?;
     played.claimed.close(&ended)?;
@@ -356,10 +356,10 @@ impl Play<'_> {
                 *until = now.saturating_add(GRACE).unwrap_or(Timestamp::MAX);
                 yard.stop();
             }
-            let followed = follower
+            let answered = follower
                 .catch_up(witness)
                 .and_then(|()| follower.answer(self.site, self.procedure, people));
-            if let Err(error) = followed {
+            if let Err(error) = answered {
                 return End::Failed(explain(&error));
             }
             self.site.surroundings().runtime.block_on(async { clock.sleep(LOOK_EVERY).await });
@@ -376,7 +376,7 @@ impl Play<'_> {
     /// Puts the record together.
     fn record(
         &self,
-        end: End,
+        end: &End,
         kept: Kept,
         follower: Option<&Follower>,
         teardown: Teardown,

@@ -80,9 +80,9 @@ fn list(folder: &Path, files: &mut Vec<(PathBuf, u64)>) {
     for entry in entries {
         let meta = entry.metadata().unwrap();
         if meta.is_dir() {
-            list(&entry.path(), files)
+            list(&entry.path(), files);
         } else {
-            files.push((entry.path(), meta.len()))
+            files.push((entry.path(), meta.len()));
         }
     }
 }

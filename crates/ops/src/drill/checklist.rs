@@ -48,7 +48,7 @@ fn points<'p>(
     let services = started(site, procedure).into_iter().filter_map(|name| {
         let service = plan.services().get(&name)?;
         let is_something = service.start.is_some() || service.health.is_some();
-        is_something.then(|| Question::Health(name, service.health.as_ref()))
+        is_something.then_some(Question::Health(name, service.health.as_ref()))
     });
     let of_data = |name: &&CheckName| {
         let probe = plan.checks().get(*name);

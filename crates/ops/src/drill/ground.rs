@@ -41,7 +41,7 @@ pub(super) fn of(
     let place = play.claimed.place();
     let keeper = play.claimed.keeper();
     durable::create_directories(&keeper, PRIVATE_DIRECTORY).map_err(failed("make", &keeper))?;
-    let plan = write_plan(site, &keeper)?;
+    let written = write_plan(site, &keeper)?;
     let (secrets, tiers) = (secrets(site), tiers(site));
     let surroundings = site.surroundings();
     let mut absent = lost(play, events, cancel)?;
@@ -59,7 +59,7 @@ pub(super) fn of(
     };
     let orders = serde_json::to_string(&orders).expect("orders have only texts for keys");
     let scenario = options.scenario.to_string();
-    let words = ["--plan".to_owned(), plan.display().to_string(), "drill".to_owned(), scenario];
+    let words = ["--plan".to_owned(), written.display().to_string(), "drill".to_owned(), scenario];
     let arguments = words.into_iter().chain([KEEP.to_owned(), orders, "--inside".to_owned()]);
     let planned = options.planned(site);
     let sinks = planned.map(|drill| drill.sinks.as_slice()).unwrap_or_default();

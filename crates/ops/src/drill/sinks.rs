@@ -49,7 +49,7 @@ impl Sinks {
             thread::spawn(move || {
                 for stream in listener.incoming().flatten() {
                     let (taken, mails) = (Arc::clone(&taken), mails.clone());
-                    thread::spawn(move || serve(kind, stream, &taken, &mails));
+                    thread::spawn(move || serve(kind, &stream, &taken, &mails));
                 }
             });
         }
@@ -66,10 +66,10 @@ impl Sinks {
     }
 }
 
-fn serve(kind: SinkKind, stream: TcpStream, taken: &Mutex<Taken>, mails: &Mailbox) {
+fn serve(kind: SinkKind, stream: &TcpStream, taken: &Mutex<Taken>, mails: &Mailbox) {
     let told = stream.set_read_timeout(Some(SILENCE)).and_then(|()| match kind {
-        SinkKind::Mail => take_mails(&stream),
-        SinkKind::Requests => take_request(&stream).map(|request| request.into_iter().collect()),
+        SinkKind::Mail => take_mails(stream),
+        SinkKind::Requests => take_request(stream).map(|request| request.into_iter().collect()),
     });
     // Who hangs up in the middle has sent nothing.
     for text in told.unwrap_or_default() {
@@ -132,7 +132,7 @@ fn take_request(stream: &TcpStream) -> io::Result<Option<String>> {
             length = value.trim().parse().unwrap_or(0);
         }
         if head.is_empty() {
-            head = line.trim_end().to_owned();
+            line.trim_end().clone_into(&mut head);
         }
     }
     let mut body = Vec::new();
@@ -152,7 +152,7 @@ mod tests {
         stream.write_all(text.as_bytes()).unwrap();
         stream.shutdown(std::net::Shutdown::Write).unwrap();
         let (taken, mails) = (Mutex::default(), Mailbox::default());
-        serve(kind, listener.accept().unwrap().0, &taken, &mails);
+        serve(kind, &listener.accept().unwrap().0, &taken, &mails);
         let taken = taken.into_inner().unwrap();
         (taken.came, taken.last, mails.count())
     }

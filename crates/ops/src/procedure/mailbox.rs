@@ -43,9 +43,9 @@ mod tests {
     fn whoever_waits_hears_of_a_mail_and_of_none() {
         let (mails, cancel) = (Mailbox::default(), Cancel::new());
         let (before, taker) = (mails.count(), mails.clone());
-        let taken = std::thread::spawn(move || taker.take());
+        let thread = std::thread::spawn(move || taker.take());
         assert!(mails.has_more_than(before, Duration::from_mins(1), &cancel));
-        taken.join().unwrap();
+        thread.join().unwrap();
         cancel.cancel();
         assert!(!mails.has_more_than(mails.count(), Duration::from_mins(1), &cancel));
     }
