@@ -7,7 +7,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lifeboat_model::{Cancel, PackId, Silent, SimClock, TierName};
+use futures::TryStreamExt as _;
+use lifeboat_model::{Cancel, PackId, Secret, Silent, SimClock, SystemClock, TierName};
 use lifeboat_ops::catalog::body::Body;
 use lifeboat_ops::catalog::view::View;
 use lifeboat_ops::recovery::sandbox::{Demand, Sandbox, SandboxOptions};
@@ -24,7 +25,10 @@ use lifeboat_postgres::recovery::throwaway::Use;
 use lifeboat_repository::BlobKind;
 use lifeboat_testing::emulators::{Bucket, Moto};
 use lifeboat_testing::postgres::Release;
-use lifeboat_tiers::{ColdTier, LocalTier};
+use lifeboat_tiers::s3::{Keys, S3Options};
+use lifeboat_tiers::{
+    AccessClass, ColdTier, LocalTier, ObjectPrefix, PutMode, ReadRange, S3Tier, Tier as _, durable,
+};
 
 use crate::bucket::{BUCKET, home, init};
 use crate::environment::Environment;
@@ -264,4 +268,94 @@ fn a_server_is_recovered_from_an_archive_and_planned_without_touching_it() {
     let delta = preview(site, &options, &Silent, &Cancel::new()).unwrap().thaw.unwrap();
     assert!(delta.needed.count <= thaw.needed.count, "{delta:?}");
     assert_eq!(vault.refused().len(), 0);
+}
+
+/// Puts what lies on the disk of a shop into a bucket, data into the class of an archive, and makes that its tier.
+fn move_into_the_cold(shop: &Shop, moto: &Moto) -> u64 {
+    moto.make_bucket(BUCKET, Bucket::Plain).unwrap();
+    let who = Moto::credentials();
+    let mut options = S3Options::new(BUCKET, "site");
+    options.endpoint = Some(moto.endpoint());
+    options.region = Some(Moto::REGION.to_owned());
+    options.keys = Some(Keys { id: Secret::new(who.key_id), secret: Secret::new(who.secret) });
+    options.placement.access = Some(AccessClass::Archive);
+    let (disk, far) = (
+        LocalTier::open(&shop.at("primary")).unwrap(),
+        S3Tier::new(&options, Arc::new(SystemClock)).unwrap(),
+    );
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let moved = runtime.block_on(async {
+        let mut moved = 0;
+        let found: Vec<_> = disk.list(&ObjectPrefix::ALL).try_collect().await.unwrap();
+        for object in found {
+            let body = disk.get(&object.path, ReadRange::Full).await.unwrap();
+            let mode = PutMode::Overwrite;
+            // A pack of directories is small beside the base's.
+            if object.path.as_str().starts_with("repo/data/") && object.size > 100_000 {
+                moved += 1;
+                far.put_cold(&object.path, body, mode).await.unwrap();
+            } else {
+                far.put(&object.path, body, mode).await.unwrap();
+            }
+        }
+        moved
+    });
+    let plan = fs::read_to_string(shop.at("plan.toml")).unwrap();
+    let near = format!("url = \"file://{}\"", shop.at("primary").display());
+    assert!(plan.contains(&near), "{plan}");
+    let far = format!("url = \"s3://{BUCKET}/site\"\naccess = \"archive\"\nthaw = \"bulk\"");
+    durable::replace(&shop.at("plan.toml"), plan.replace(&near, &far).as_bytes(), 0o644).unwrap();
+    moved
+}
+
+#[test]
+fn the_past_is_asked_of_an_archive_once_it_was_asked_for() {
+    let shop = Shop::new(Release::ALL[0]);
+    shop.commit_rows(1..=3);
+    shop.back_up();
+    shop.commit_rows(4..=6);
+    shop.archive_all();
+    let moto = Moto::start().unwrap();
+    let moved = move_into_the_cold(&shop, &moto);
+    assert!(moved > 0);
+    let who = Moto::credentials();
+    let dressed = |command: &mut Command| {
+        command
+            .env("AWS_ACCESS_KEY_ID", &who.key_id)
+            .env("AWS_SECRET_ACCESS_KEY", &who.secret)
+            .env("AWS_REGION", Moto::REGION)
+            .env("AWS_ENDPOINT_URL", moto.endpoint());
+    };
+    let sql = "SELECT count(*) FROM ledger";
+    let with = |more: &[&str]| {
+        let mut command = shop.command();
+        dressed(&mut command);
+        command.args(["query", "database", "--at", "latest", "--sql", sql]).args(more);
+        command.output().unwrap()
+    };
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let told = with(&[]);
+    assert_eq!(told.status.code(), Some(2), "{told:?}");
+    assert!(text(&told.stderr).contains("--thaw"), "{told:?}");
+    let asked = with(&["--thaw", "--json"]);
+    assert_eq!(asked.status.code(), Some(3), "{asked:?}");
+    let answer: serde_json::Value = serde_json::from_slice(&asked.stdout).unwrap();
+    assert_eq!(answer["schema"], "lifeboat.restore.thaw/1", "{answer}");
+    assert_eq!(
+        (answer["cold"]["count"].as_u64(), answer["within_s"].as_u64()),
+        (Some(moved), Some(43_200))
+    );
+
+    // The command that it gives is run as it stands; the emulator thaws at once.
+    let command = answer["command"].as_str().unwrap();
+    assert!(command.contains("query database --at latest --tier primary"), "{command}");
+    let line = command.replacen("lifeboat", env!("CARGO_BIN_EXE_lifeboat"), 1);
+    let mut shell = Command::new("sh");
+    for (name, value) in shop.command().get_envs() {
+        shell.env(name, value.unwrap_or_default());
+    }
+    dressed(&mut shell);
+    let ended = shell.args(["-c", &line]).output().unwrap();
+    assert!(ended.status.success(), "{line}: {ended:?}");
+    assert!(text(&ended.stdout).lines().any(|line| line.trim() == "6"), "{ended:?}");
 }
