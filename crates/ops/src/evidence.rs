@@ -96,7 +96,7 @@ pub fn keep(catalog: &Catalog, of: &EvidenceOf<'_>) -> Result<Record, CatalogErr
     let signer = signer(view, writer)?.ok_or(CatalogError::NotEnrolled)?;
     let earlier = view.of_writer(writer, KIND)?;
     let last = earlier.first().and_then(|record| Some((record.id(), evidence_in(record)?)));
-    let (facts, plan) = (of.facts(), of.plan());
+    let (facts, plan) = (document::fitted(of.facts()), of.plan());
     let evidence = Evidence {
         format: FORMAT,
         number: last.as_ref().map_or(0, |(_, last)| last.number + 1),

@@ -136,7 +136,7 @@ fn prove(stage: &Stage<'_>, struck: &Struck) -> Result<(), StageError> {
     objectives(stage, Some(lost.max(Duration::from_millis(1))))?;
     screen::say("");
     screen::say("The record of it is signed, and lies on the tiers:");
-    stage.run(&["catalog", "list", "--kind", "recovery-ended"])
+    stage.run(&["evidence", "list"])
 }
 
 /// Gives the new machine a tier of its own, and makes the platform safe again.

@@ -176,7 +176,7 @@ fn prove(stage: &Stage<'_>, scenario: Scenario, before: &Record) -> Result<(), S
     objectives(stage, None)?;
     screen::say("");
     screen::say("The record of it is signed, and lies on the tiers:");
-    stage.run(&["catalog", "list", "--kind", "recovery-ended"])
+    stage.run(&["evidence", "list"])
 }
 
 /// Tells where the damaged state is kept, which whoever looks for the cause needs.

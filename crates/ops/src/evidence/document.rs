@@ -454,3 +454,31 @@ pub fn bounded<T>(mut list: Vec<T>, what: &str, not_verified: &mut Vec<String>) 
     }
     list
 }
+
+/// The longest that the facts of a record may be, in bytes: the record has to be kept and sent as one of at most a mebibyte.
+const SIZE_MAX: usize = 768 << 10;
+
+/// How many attempts of each step stay, and how many entries of each list, in a record that would be too long: as many as fit.
+const FITTING: [(usize, usize); 3] = [(10, LIST_MAX), (3, 100), (1, 25)];
+
+/// Leaves out of the facts what a record cannot hold, the oldest attempts first, and says so.
+pub(super) fn fitted(mut facts: Facts) -> Facts {
+    for (attempts, entries) in FITTING {
+        let size = serde_json::to_vec(&facts).map_or(0, |bytes| bytes.len());
+        if size <= SIZE_MAX {
+            break;
+        }
+        for step in &mut facts.steps {
+            step.attempts.drain(..step.attempts.len().saturating_sub(attempts));
+        }
+        facts.not_verified.truncate(entries);
+        facts.steps.truncate(entries);
+        facts.checks.truncate(entries);
+        facts.decisions.truncate(entries);
+        facts.findings.truncate(entries);
+        facts.not_verified.push(format!(
+            "{size} bytes were too many for a record, so older attempts and the ends of long lists are not in it"
+        ));
+    }
+    facts
+}

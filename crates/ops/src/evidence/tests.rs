@@ -508,3 +508,18 @@ proptest! {
         prop_assert!(read_document(&bytes, &host.site, &verifier).is_err(), "byte {at}");
     }
 }
+
+#[test]
+fn however_much_was_tried_a_record_stays_short_enough_to_be_kept_and_says_what_it_lacks() {
+    let mut facts = facts(&Story::whole(1));
+    assert_eq!(document::fitted(facts.clone()), facts);
+    let mut step = facts.steps[0].clone();
+    let mut attempt = step.attempts[0].clone();
+    attempt.why = Some("x".repeat(document::TEXT_MAX));
+    step.attempts = vec![attempt; document::LIST_MAX];
+    facts.steps = vec![step; document::LIST_MAX];
+    let fitted = document::fitted(facts);
+    assert!(serde_json::to_vec(&fitted).unwrap().len() < 1 << 20);
+    assert!(!fitted.steps[0].attempts.is_empty());
+    assert!(fitted.not_verified.iter().any(|why| why.contains("too many for a record")));
+}
