@@ -193,7 +193,7 @@ pub fn drill(
     played.claimed.keep_journal(site, run);
     let teardown = played.claimed.tear_down(site.surroundings().now());
     let ended = played.record(&end, kept, follower.as_ref(), teardown);
-    let told = Played::load(&played.claimed, procedure.clone());
+    let told = Played::load(&played.claimed, &procedure);
     record(site, (&ended, told.as_ref()), &restored, events)?;
     played.claimed.close(&ended)?;
     Ok(ended)
@@ -239,7 +239,7 @@ struct Played {
 impl Played {
     /// Reads the journal that was taken out of the yard; `None` if nothing was declared, or if it cannot be understood any
     /// more, which is logged.
-    fn load(claimed: &Claimed, procedure: Procedure) -> Option<Self> {
+    fn load(claimed: &Claimed, procedure: &Procedure) -> Option<Self> {
         let journal = claimed.kept_journal();
         let read = || -> Result<Option<Self>, ProcedureError> {
             let entries = journal.read(0, None)?;

@@ -139,8 +139,8 @@ fn told(host: &str, program: String, error: CommandError) -> HostError {
     let host = host.to_owned();
     match error {
         CommandError::Failed { status: SSH_FAILED, stderr, .. } if !stderr.contains(BY_ITSELF) => {
-            let lines = stderr.lines().map(str::trim).filter(|line| !line.is_empty());
-            HostError::Away { host, said: lines.last().unwrap_or_default().to_owned() }
+            let mut lines = stderr.lines().map(str::trim).filter(|line| !line.is_empty());
+            HostError::Away { host, said: lines.next_back().unwrap_or_default().to_owned() }
         }
         CommandError::Failed { status, stderr, .. } => {
             let stderr = stderr.replace(BY_ITSELF, "");
@@ -166,7 +166,7 @@ mod tests {
         let words = over_ssh("-oProxyCommand=x", &["echo".to_owned(), "it's $HOME".to_owned()]);
         let host = words.iter().position(|word| word == "-oProxyCommand=x").unwrap();
         assert_eq!(words[host - 1], "--");
-        assert!(words[host + 1].ends_with(r#"lifeboat echo 'it'\''s $HOME'"#), "{words:?}");
+        assert!(words[host + 1].ends_with(r"lifeboat echo 'it'\''s $HOME'"), "{words:?}");
     }
 
     #[test]

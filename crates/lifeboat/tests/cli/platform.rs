@@ -6,6 +6,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use lifeboat_testing::tree::{Aspect, TreeState, capture};
+use lifeboat_tiers::durable;
 use serde_json::Value;
 use techit::failure::StageError;
 use techit::machine::{Folder, Machine as Staged};
@@ -47,7 +48,7 @@ impl Machine {
     pub fn change_plan(&self, from: &str, to: &str) {
         let text = fs::read_to_string(self.0.plan()).unwrap();
         assert!(text.contains(from), "the plan does not say {from}");
-        fs::write(self.0.plan(), text.replace(from, to)).unwrap();
+        durable::replace(&self.0.plan(), text.replace(from, to).as_bytes(), 0o644).unwrap();
     }
 
     /// Returns a path of lifeboat's own state for the site.

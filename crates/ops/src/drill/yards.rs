@@ -88,7 +88,7 @@ impl Yards {
             let teardown = claimed.tear_down(now);
             let mut ended = abandoned(&begun, teardown, now);
             let procedure = Procedure::of(site.plan(), &begun.scenario, RunKind::Drill);
-            let played = procedure.ok().and_then(|procedure| Played::load(&claimed, procedure));
+            let played = procedure.ok().and_then(|procedure| Played::load(&claimed, &procedure));
             if let Some(played) = &played {
                 (ended.journal, ended.entries) = (Some(played.run.last()), played.run.count());
             }

@@ -415,7 +415,7 @@ impl Carried<'_> {
         for (planned, _, course) in self.courses() {
             match &course.stand {
                 Stand::Failed(failure) => {
-                    what.push(format!("step `{}` failed: {}", planned.id, failure.why))
+                    what.push(format!("step `{}` failed: {}", planned.id, failure.why));
                 }
                 Stand::Skipped { why, .. } => {
                     what.push(format!("step `{}` was skipped: {why}", planned.id));

@@ -215,6 +215,9 @@ pub fn read_tier(
     Ok(records.into_iter().filter(|record| evidence_in(record).is_some()).collect())
 }
 
+/// The evidence of a writer, by its number and, where several claim one, by their ids.
+type Chain<'a> = BTreeMap<(u64, RecordId), (&'a Record, &'a Evidence)>;
+
 /// All that evidence is held against.
 pub(super) struct Ground<'a> {
     pub(super) site: &'a SiteName,
@@ -230,8 +233,7 @@ impl Ground<'_> {
         let on_tiers = self.shelves.iter().flat_map(|(_, records)| records);
         let all: BTreeMap<RecordId, &Record> =
             known.iter().chain(on_tiers).map(|record| (record.id(), record)).collect();
-        let mut chains: BTreeMap<WriterId, BTreeMap<(u64, RecordId), (&Record, &Evidence)>> =
-            BTreeMap::new();
+        let mut chains: BTreeMap<WriterId, Chain<'_>> = BTreeMap::new();
         for record in all.values() {
             if let Some(evidence) = evidence_in(record) {
                 let chain = chains.entry(record.header().writer).or_default();
@@ -308,7 +310,7 @@ impl Ground<'_> {
     fn find_absent(
         &self,
         all: &BTreeMap<RecordId, &Record>,
-        chains: &BTreeMap<WriterId, BTreeMap<(u64, RecordId), (&Record, &Evidence)>>,
+        chains: &BTreeMap<WriterId, Chain<'_>>,
         flaws: &mut BTreeSet<EvidenceFlaw>,
     ) {
         let evidence = chains.values().flat_map(BTreeMap::values);
@@ -337,11 +339,7 @@ impl Ground<'_> {
     }
 }
 
-fn find_flaws(
-    writer: WriterId,
-    chain: &BTreeMap<(u64, RecordId), (&Record, &Evidence)>,
-    flaws: &mut BTreeSet<EvidenceFlaw>,
-) {
+fn find_flaws(writer: WriterId, chain: &Chain<'_>, flaws: &mut BTreeSet<EvidenceFlaw>) {
     let mut places: BTreeMap<u64, Vec<(&Record, &Evidence)>> = BTreeMap::new();
     for ((number, _), own) in chain {
         places.entry(*number).or_default().push(*own);

@@ -241,7 +241,7 @@ mod tests {
         write(&from.join("a/one"), "one");
         write(&from.join("two"), "two!");
         std::os::unix::fs::symlink("two", from.join("three")).unwrap();
-        let taken = take(&[from.clone()], &to, &Cancel::new()).unwrap();
+        let taken = take(std::slice::from_ref(&from), &to, &Cancel::new()).unwrap();
         assert_eq!((taken.files, taken.bytes, &taken.to), (3, 3 + 4 + 3, &to));
         let copied = to.join(from.strip_prefix("/").unwrap()).join("a/one");
         assert_eq!(fs::read_to_string(copied).unwrap(), "one");
@@ -258,10 +258,11 @@ mod tests {
         let (from, to) = (home.path().join("log"), home.path().join("kept"));
         write(&from.join("one"), "one");
         write(&to.join("before"), "before");
-        let taken = take(&[from.clone()], &to, &Cancel::new()).unwrap();
+        let taken = take(std::slice::from_ref(&from), &to, &Cancel::new()).unwrap();
         assert_eq!(taken.to, home.path().join("kept-2"));
         assert_eq!(fs::read_to_string(to.join("before")).unwrap(), "before");
-        let inside = take(&[from.clone()], &from.join("kept"), &Cancel::new()).unwrap_err();
+        let inside =
+            take(std::slice::from_ref(&from), &from.join("kept"), &Cancel::new()).unwrap_err();
         assert_eq!(inside.kind(), ErrorKind::Config);
         let gone = take(&[home.path().join("nothing")], &to, &Cancel::new()).unwrap_err();
         assert_eq!(gone.kind(), ErrorKind::NotFound);

@@ -67,7 +67,7 @@ fn shared_locks_stand_side_by_side_and_an_exclusive_one_alone() {
     assert_eq!(lock_count(&repository), 0);
 
     let exclusive = acquire(&repository, &options(LockKind::Exclusive, "db3"), &clock).unwrap();
-    clock.advance(Duration::from_secs(125) - 3 * LISTING_LAG_MAX);
+    clock.advance(Duration::from_secs(125).saturating_sub(3 * LISTING_LAG_MAX));
     let error = acquire(&repository, &options(LockKind::Shared, "db1"), &clock).unwrap_err();
     insta::assert_snapshot!(error.to_string().replace(repository.address(), "[address]"));
     insta::assert_snapshot!(error.hint().unwrap());

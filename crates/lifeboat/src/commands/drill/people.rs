@@ -35,7 +35,8 @@ impl People for AtTerminal {
         if by.as_ref().is_some_and(|by| !self.may(by)) {
             return Answer::Simulated;
         }
-        let points: String = checklist.iter().map(|point| format!("    [ ] {point}\n")).collect();
+        let points = checklist.iter().map(|point| format!("    [ ] {point}\n"));
+        let points = points.collect::<Vec<_>>().concat();
         let how = if by.is_some() { "y yes, n no" } else { "Enter or a note once it is done" };
         let question = format!("{step}: {text}\n{points}({how}, {SIMULATE} simulate) ");
         // Whoever pressed Ctrl-C stops the drill, and answers nothing.

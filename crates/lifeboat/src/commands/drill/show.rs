@@ -84,8 +84,8 @@ fn write_times(ended: &DrillEnded, page: &mut Page) -> fmt::Result {
     writeln!(page, "recovered in {}{of_rto}: {}", text(ended.total_ms), parts.join(", "))?;
     match ended.loss_ms {
         Some(loss) => {
-            let of_rpo = held(page, loss, ended.rpo_ms, "RPO");
-            writeln!(page, "would have lost the last {}{of_rpo}", text(loss))
+            let allowed = held(page, loss, ended.rpo_ms, "RPO");
+            writeln!(page, "would have lost the last {}{allowed}", text(loss))
         }
         None => Ok(()),
     }

@@ -337,24 +337,18 @@ fn list(title: &'static str, texts: &[String]) -> Section {
 
 fn teardown(facts: &Facts) -> Section {
     let mut section = Section::new("Teardown", ["Looked for", "Left"]);
-    match &facts.teardown {
-        Some(teardown) => {
-            for looked in &teardown.looked_for {
-                let left = if looked.left.is_empty() {
-                    "nothing".to_owned()
-                } else {
-                    looked.left.join(", ")
-                };
-                section.row([looked.what.clone(), left]);
-            }
-            let trouble = teardown.trouble.clone().unwrap_or_default();
-            section.row([format!("{}, {}", teardown.outcome, time(teardown.time)), trouble]);
-        }
-        None => {
-            let why = facts.teardown_absent.clone().unwrap_or_else(|| "not told".to_owned());
-            section.row(["no proof".to_owned(), why]);
-        }
+    let Some(teardown) = &facts.teardown else {
+        let why = facts.teardown_absent.clone().unwrap_or_else(|| "not told".to_owned());
+        section.row(["no proof".to_owned(), why]);
+        return section;
+    };
+    for looked in &teardown.looked_for {
+        let left =
+            if looked.left.is_empty() { "nothing".to_owned() } else { looked.left.join(", ") };
+        section.row([looked.what.clone(), left]);
     }
+    let trouble = teardown.trouble.clone().unwrap_or_default();
+    section.row([format!("{}, {}", teardown.outcome, time(teardown.time)), trouble]);
     section
 }
 

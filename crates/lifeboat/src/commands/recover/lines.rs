@@ -80,9 +80,9 @@ impl Witness for Lines {
             Some(bar) => {
                 // A line that is hidden would swallow what is written above it.
                 if is_hushed {
-                    self.screen.remark(&line)
+                    self.screen.remark(&line);
                 } else {
-                    bar.println(line)
+                    bar.println(line);
                 }
                 let passed = entry.time.duration_since(run.declared());
                 bar.set_elapsed(Duration::try_from(passed).unwrap_or_default());

@@ -193,19 +193,13 @@ impl Executor for Platform {
             return Finished::failed("it was made to fail");
         }
         let shift = Shift { platform: self, site: &site, job: job.id, catalog: self.open(&site) };
-        match shift.work(job) {
-            Ok(ending) => {
-                self.pass(self.draw(MINUTES_MAX / 2));
-                Finished::done(
-                    ending,
-                    (ending != Ending::Succeeded).then(|| "a tier is down".to_owned()),
-                )
-            }
-            Err(Killed) => {
-                self.is_killed.store(true, Ordering::Relaxed);
-                Finished::failed("nobody hears this any more")
-            }
-        }
+        let Ok(ending) = shift.work(job) else {
+            self.is_killed.store(true, Ordering::Relaxed);
+            return Finished::failed("nobody hears this any more");
+        };
+        self.pass(self.draw(MINUTES_MAX / 2));
+        let why = (ending != Ending::Succeeded).then(|| "a tier is down".to_owned());
+        Finished::done(ending, why)
     }
 }
 
