@@ -1,7 +1,7 @@
 //! Drills: a scenario's runbook, carried out in a yard while the platform runs on.
 //!
 //! [`drill()`] builds a [yard](lifeboat_postgres::yard), sets a keeper to work in it who drives the run as a recovery would be
-//! driven, answers for people, and ends it all when its window does. The [keeper](keeper) restores from the tiers, and has what
+//! driven, answers for people, and ends it all when its window does. The [keeper] restores from the tiers, and has what
 //! the platform does happen inside, where nothing of the host and no network is.
 //!
 //! # Invariants
