@@ -1,7 +1,6 @@
 //! A run while it is driven: a line for each thing that happens, and on a terminal below them one that lives, with
 //! what is under way, what comes next, who is waited for, and the time that has passed.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -23,7 +22,6 @@ const NEXT_MAX: usize = 3;
 pub(in crate::commands) struct Lines {
     screen: Screen,
     live: Option<ProgressBar>,
-    is_hushed: AtomicBool,
 }
 
 /// Whether the line that lives is drawn.
@@ -48,12 +46,11 @@ impl Lines {
             bar.enable_steady_tick(TICK);
             bar
         });
-        Self { screen: screen.clone(), live, is_hushed: AtomicBool::new(false) }
+        Self { screen: screen.clone(), live }
     }
 
     /// Draws the line that lives, or makes room for a question.
     pub(super) fn turn(&self, live: Live) {
-        self.is_hushed.store(live == Live::Hushed, Ordering::Relaxed);
         if let Some(bar) = &self.live {
             bar.set_draw_target(match live {
                 Live::Shown => ProgressDrawTarget::stderr(),
@@ -74,12 +71,11 @@ impl Drop for Lines {
 impl Witness for Lines {
     fn saw(&self, run: &Run, entry: &Entry) {
         let line = format!("{}  {}", clock(entry.time), said(run, entry));
-        let is_hushed = self.is_hushed.load(Ordering::Relaxed);
         match &self.live {
             None => self.screen.remark(&line),
             Some(bar) => {
-                // A line that is hidden would swallow what is written above it.
-                if is_hushed {
+                // One that is hidden, also since the terminal can draw nothing, would swallow what is written above it.
+                if bar.is_hidden() {
                     self.screen.remark(&line);
                 } else {
                     bar.println(line);
