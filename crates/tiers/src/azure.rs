@@ -52,8 +52,8 @@ use crate::http::{Answer, HttpClient, Patience};
 use crate::request::Request;
 use crate::warmth::Need;
 use crate::{
-    LockMode, ObjectMeta, ObjectPath, ObjectPrefix, Placement, Protection, PutMode, ReadRange,
-    Tier, TierError, Warmth,
+    Listings, LockMode, ObjectMeta, ObjectPath, ObjectPrefix, Placement, Protection, PutMode,
+    ReadRange, Tier, TierError, Warmth,
 };
 
 pub use connection::ParseConnectionError;
@@ -76,6 +76,8 @@ pub struct AzureOptions {
     pub sas_token: Option<Secret>,
     /// How objects are locked, and where those go that only a recovery reads.
     pub placement: Placement,
+    /// How soon listings show what was stored.
+    pub listings: Listings,
     /// How long the store may keep a request waiting.
     pub patience: Patience,
     /// The process's environment variables.
@@ -97,6 +99,7 @@ impl AzureOptions {
             account_key: None,
             sas_token: None,
             placement: Placement::default(),
+            listings: Listings::default(),
             patience: Patience::default(),
             environment: BTreeMap::new(),
         }
@@ -124,7 +127,7 @@ impl AzureTier {
                 prefix => format!("{container}/{prefix}"),
             },
             client: AzureClient::new(http, credential, place, clock),
-            capabilities: capabilities(options.placement),
+            capabilities: capabilities(options),
             placement: options.placement,
         })
     }
@@ -223,11 +226,14 @@ impl AzureTier {
     }
 }
 
-fn capabilities(placement: Placement) -> Capabilities {
+fn capabilities(options: &AzureOptions) -> Capabilities {
+    let placement = options.placement;
     // Source: Azure Storage documentation, "Azure Storage redundancy": the primary region is strongly
     // consistent, listings included.
-    let mut capabilities =
-        Capabilities::NONE.with(Capability::ConditionalPut).with(Capability::PromptListing);
+    let mut capabilities = Capabilities::NONE.with(Capability::ConditionalPut);
+    if options.listings.are_prompt(true) {
+        capabilities = capabilities.with(Capability::PromptListing);
+    }
     if placement.lock.is_some() {
         capabilities = capabilities.with(Capability::ObjectLock);
     }

@@ -48,5 +48,5 @@ pub use retry::{RetryPolicy, RetryTier, steady};
 pub use s3::S3Tier;
 pub use sftp::SftpTier;
 pub use throttle::{Throttle, ThrottleTier};
-pub use tier::{Creation, ObjectMeta, PutMode, ReadRange, Tier};
+pub use tier::{Creation, Listings, ObjectMeta, PutMode, ReadRange, Tier};
 pub use warmth::Warmth;

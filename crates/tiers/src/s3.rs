@@ -58,8 +58,8 @@ use crate::http::{Answer, HttpClient, Patience};
 use crate::request::Request;
 use crate::warmth::Need;
 use crate::{
-    Creation, LockMode, ObjectMeta, ObjectPath, ObjectPrefix, Placement, Protection, PutMode,
-    ReadRange, Tier, TierError, Warmth,
+    Creation, Listings, LockMode, ObjectMeta, ObjectPath, ObjectPrefix, Placement, Protection,
+    PutMode, ReadRange, Tier, TierError, Warmth,
 };
 
 pub use place::Addressing;
@@ -93,6 +93,8 @@ pub struct S3Options {
     pub keys: Option<Keys>,
     /// How objects are created.
     pub creation: Creation,
+    /// How soon listings show what was stored.
+    pub listings: Listings,
     /// How objects are locked, and where those go that only a recovery reads.
     pub placement: Placement,
     /// How long the store may keep a request waiting.
@@ -113,6 +115,7 @@ impl S3Options {
             profile: None,
             keys: None,
             creation: Creation::default(),
+            listings: Listings::default(),
             placement: Placement::default(),
             patience: Patience::default(),
             environment: BTreeMap::new(),
@@ -238,7 +241,7 @@ fn capabilities(options: &S3Options, settings: &Settings) -> Capabilities {
     }
     // AWS says so since 2020; of others it is not known.
     // Source: Amazon S3 User Guide, "Amazon S3 data consistency model".
-    if settings.is_vendor {
+    if options.listings.are_prompt(settings.is_vendor) {
         capabilities = capabilities.with(Capability::PromptListing);
     }
     if options.placement.lock.is_some() {

@@ -53,7 +53,8 @@ use self::ssh::Login;
 use self::store::{Store, Visit};
 use crate::prepared::Prepared;
 use crate::{
-    Creation, ObjectMeta, ObjectPath, ObjectPrefix, Patience, PutMode, ReadRange, Tier, TierError,
+    Creation, Listings, ObjectMeta, ObjectPath, ObjectPrefix, Patience, PutMode, ReadRange, Tier,
+    TierError,
 };
 
 /// How long a server may take: for looking up who comes, and for syncing to a slow disk.
@@ -73,6 +74,8 @@ pub struct SftpOptions {
     pub path: String,
     /// How objects are created.
     pub creation: Creation,
+    /// How soon listings show what was stored.
+    pub listings: Listings,
     /// How long the server may keep a request waiting.
     pub patience: Patience,
     /// The environment of ssh.
@@ -88,6 +91,7 @@ impl SftpOptions {
             port: None,
             path: path.into(),
             creation: Creation::default(),
+            listings: Listings::default(),
             patience: PATIENCE,
             environment: BTreeMap::new(),
         }
@@ -98,6 +102,7 @@ impl SftpOptions {
 #[derive(Debug)]
 pub struct SftpTier {
     address: String,
+    listings: Listings,
     link: Link,
     store: Arc<Store>,
 }
@@ -112,9 +117,9 @@ impl SftpTier {
             file_system: OnceLock::new(),
         };
         let address = address(&options);
-        let SftpOptions { host, user, port, patience, environment, .. } = options;
+        let SftpOptions { host, user, port, listings, patience, environment, .. } = options;
         let login = Login { user, host, port, environment };
-        Self { address, link: Link::new(login, patience), store: Arc::new(store) }
+        Self { address, listings, link: Link::new(login, patience), store: Arc::new(store) }
     }
 
     fn request<'a>(&'a self, verb: &'static str, path: &'a ObjectPath) -> Request<'a> {
@@ -155,10 +160,15 @@ impl Tier for SftpTier {
     }
 
     fn capabilities(&self) -> Capabilities {
-        match self.store.creation {
-            Creation::Conditional => Capabilities::NONE.with(Capability::ConditionalPut),
-            Creation::LookFirst => Capabilities::NONE,
+        let mut capabilities = Capabilities::NONE;
+        if self.store.creation == Creation::Conditional {
+            capabilities = capabilities.with(Capability::ConditionalPut);
         }
+        // What lies behind the server is not known: it may be a network's file system.
+        if self.listings.are_prompt(false) {
+            capabilities = capabilities.with(Capability::PromptListing);
+        }
+        capabilities
     }
 
     async fn put(&self, path: &ObjectPath, body: Bytes, mode: PutMode) -> Result<(), TierError> {

@@ -33,6 +33,29 @@ pub enum Creation {
     LookFirst,
 }
 
+/// How soon a listing shows what was stored and removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Listings {
+    /// As is known of the store: at once where its vendor says so, else late.
+    #[default]
+    AsKnown,
+    /// At once: whoever runs the store promises it.
+    Prompt,
+    /// Late, whatever its vendor says: something in between may remember old answers.
+    Late,
+}
+
+impl Listings {
+    /// Tells whether a store of which this is known lists at once.
+    pub(crate) const fn are_prompt(self, is_known: bool) -> bool {
+        match self {
+            Self::AsKnown => is_known,
+            Self::Prompt => true,
+            Self::Late => false,
+        }
+    }
+}
+
 /// Which bytes of an object are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadRange {
@@ -279,5 +302,17 @@ impl<T: Tier + ?Sized> Tier for Arc<T> {
 
     fn thaw_within(&self) -> Option<Duration> {
         (**self).thaw_within()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_runs_a_store_knows_better_than_its_vendor_how_soon_it_lists() {
+        assert!(Listings::AsKnown.are_prompt(true) && !Listings::AsKnown.are_prompt(false));
+        assert!(Listings::Prompt.are_prompt(false));
+        assert!(!Listings::Late.are_prompt(true));
     }
 }

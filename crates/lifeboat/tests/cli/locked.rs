@@ -19,7 +19,8 @@ fn site(moto: &Moto) -> Environment {
     let url = format!("url  = \"s3://{BUCKET}/site\"\n");
     let before = format!("{url}keep = {{ within = \"30d\" }}\n");
     assert!(plan.contains(&before), "{plan}");
-    let after = format!("{url}lock = \"30d\"\nkeep = {{ last = 1 }}\n");
+    // moto keeps everything in one process, so nobody has to wait for its listings.
+    let after = format!("{url}lock = \"30d\"\nprompt_listing = true\nkeep = {{ last = 1 }}\n");
     environment.write("plan.toml", plan.replace(&before, &after));
     assert_eq!(environment.run(["backup"]).code(), 0);
     environment.write("media/a", "of the second day");

@@ -14,8 +14,8 @@ use lifeboat_tiers::azure::AzureOptions;
 use lifeboat_tiers::s3::{Addressing, Keys, S3Options};
 use lifeboat_tiers::sftp::SftpOptions;
 use lifeboat_tiers::{
-    AccessClass, AzureTier, Creation, LocalTier, LockRule, Placement, S3Tier, SftpTier, Tier,
-    TierError,
+    AccessClass, AzureTier, Creation, Listings, LocalTier, LockRule, Placement, S3Tier, SftpTier,
+    Tier, TierError,
 };
 
 use crate::error::OpsError;
@@ -143,7 +143,7 @@ impl Address {
     fn reach(
         &self,
         outside: Outside<'_>,
-        Storing { creation, placement }: Storing,
+        Storing { creation, listings, placement }: Storing,
         local: impl FnOnce(&Path) -> Result<LocalTier, TierError>,
     ) -> Result<Arc<dyn Tier>, OpsError> {
         match self {
@@ -153,16 +153,18 @@ impl Address {
                 options.endpoint.clone_from(endpoint);
                 options.environment.clone_from(outside.environment);
                 (options.creation, options.placement) = (creation, placement);
+                options.listings = listings;
                 Ok(Arc::new(S3Tier::new(&options, Arc::clone(outside.clock))?))
             }
             Self::Sftp(place) => {
-                let options = SftpOptions { creation, ..sftp(place, outside.environment) };
+                let options =
+                    SftpOptions { creation, listings, ..sftp(place, outside.environment) };
                 Ok(Arc::new(SftpTier::new(options)))
             }
             Self::Azure { account, container, prefix } => {
                 let mut options = AzureOptions::new(account, container, prefix);
                 options.environment.clone_from(outside.environment);
-                options.placement = placement;
+                (options.listings, options.placement) = (listings, placement);
                 Ok(Arc::new(AzureTier::new(&options, Arc::clone(outside.clock))?))
             }
         }
@@ -173,6 +175,7 @@ impl Address {
 #[derive(Debug, Clone, Copy, Default)]
 struct Storing {
     creation: Creation,
+    listings: Listings,
     placement: Placement,
 }
 
@@ -180,7 +183,12 @@ impl From<&PlannedTier> for Storing {
     fn from(tier: &PlannedTier) -> Self {
         let creation =
             if tier.conditional_put { Creation::Conditional } else { Creation::LookFirst };
-        Self { creation, placement: placement(tier) }
+        let listings = match tier.prompt_listing {
+            None => Listings::AsKnown,
+            Some(true) => Listings::Prompt,
+            Some(false) => Listings::Late,
+        };
+        Self { creation, listings, placement: placement(tier) }
     }
 }
 
@@ -191,7 +199,7 @@ pub(super) fn open_s3(
     surroundings: &Surroundings,
 ) -> Result<S3Tier, OpsError> {
     let cancel = &surroundings.cancel;
-    let Storing { creation, placement } = Storing::from(tier);
+    let Storing { creation, listings, placement } = Storing::from(tier);
     let options = S3Options {
         endpoint: tier.endpoint.clone(),
         region: tier.region.clone(),
@@ -201,6 +209,7 @@ pub(super) fn open_s3(
         profile: tier.profile.clone(),
         keys: keys(tier, surroundings, cancel)?,
         creation,
+        listings,
         placement,
         environment: surroundings.environment.clone(),
         ..S3Options::new(bucket, prefix)
@@ -214,10 +223,8 @@ pub(super) fn open_sftp(
     place: &SftpPlace,
     surroundings: &Surroundings,
 ) -> SftpTier {
-    SftpTier::new(SftpOptions {
-        creation: Storing::from(tier).creation,
-        ..sftp(place, &surroundings.environment)
-    })
+    let Storing { creation, listings, .. } = Storing::from(tier);
+    SftpTier::new(SftpOptions { creation, listings, ..sftp(place, &surroundings.environment) })
 }
 
 fn sftp(place: &SftpPlace, environment: &BTreeMap<String, String>) -> SftpOptions {

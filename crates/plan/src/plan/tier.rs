@@ -34,6 +34,9 @@ table! {
         /// The store creates an object only where there is none, whoever else tries at the same time; false
         /// for a store that does not know conditions.
         conditional_put: bool = true,
+        /// A listing shows at once what was stored and removed (true), or only after a while (false); without it as the
+        /// store's vendor says, and of a store that is not known, after a while.
+        prompt_listing: Option<bool>,
         /// The profile of the vendor's own tools whose credentials are taken.
         profile: Option<String>,
         /// The S3 access key's id.
@@ -164,6 +167,7 @@ mod tests {
             lock_mode: LockMode::Compliance,
             path_style: None,
             conditional_put: true,
+            prompt_listing: None,
             access: None,
             thaw: ThawSpeed::Standard,
             endpoint: None,
