@@ -342,8 +342,9 @@ fn the_past_is_asked_of_an_archive_once_it_was_asked_for() {
     let answer: serde_json::Value = serde_json::from_slice(&asked.stdout).unwrap();
     assert_eq!(answer["schema"], "lifeboat.restore.thaw/1", "{answer}");
     assert_eq!(
-        (answer["cold"]["count"].as_u64(), answer["within_s"].as_u64()),
-        (Some(moved), Some(43_200))
+        (answer["thawing"]["count"].as_u64(), answer["within_s"].as_u64()),
+        (Some(moved), Some(43_200)),
+        "{answer}"
     );
 
     // The command that it gives is run as it stands; the emulator thaws at once.
