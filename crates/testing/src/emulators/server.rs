@@ -104,6 +104,8 @@ fn address_in(line: &str) -> Option<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     fn script(text: &str) -> Command {
@@ -131,6 +133,11 @@ mod tests {
         };
         assert!(is_alive());
         drop(server);
+        // Who was killed is gone once the kernel comes to it.
+        let end = Instant::now() + Duration::from_secs(20);
+        while is_alive() && Instant::now() < end {
+            std::thread::yield_now();
+        }
         assert!(!is_alive());
     }
 
