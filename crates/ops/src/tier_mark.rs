@@ -2,10 +2,14 @@
 //!
 //! It protects against mistakes, not against attackers: whoever can write it can delete the tier.
 
+use std::future::ready;
+use std::pin::pin;
+
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 use lifeboat_model::SiteName;
-use lifeboat_tiers::{ObjectPath, ObjectPrefix, PutMode, ReadRange, Tier, TierError};
+use lifeboat_tiers::placement::PROBES;
+use lifeboat_tiers::{ObjectMeta, ObjectPath, ObjectPrefix, PutMode, ReadRange, Tier, TierError};
 use serde::{Deserialize, Serialize};
 
 use crate::error::OpsError;
@@ -34,7 +38,8 @@ impl TierMark {
         Self { format: FORMAT, site, verifier }
     }
 
-    /// Reads a tier's mark; `None` on a tier that has nothing at all.
+    /// Reads a tier's mark; `None` on a tier that has nothing at all, but for what was left by trying whether it takes
+    /// something.
     ///
     /// A tier that has something but no mark is refused: it is a folder of somebody else's.
     pub async fn read(tier: &dyn Tier) -> Result<Option<Self>, OpsError> {
@@ -45,7 +50,11 @@ impl TierMark {
                 _ => Err(OpsError::BadMark { address: address() }),
             },
             Err(TierError::NotFound { .. }) => {
-                match tier.list(&ObjectPrefix::ALL).try_next().await? {
+                let is_probe =
+                    |meta: &ObjectMeta| meta.path.as_str().split('/').next() == Some(PROBES);
+                let listed = tier.list(&ObjectPrefix::ALL);
+                let mut others = pin!(listed.try_filter(|meta| ready(!is_probe(meta))));
+                match others.try_next().await? {
                     None => Ok(None),
                     Some(_) => Err(OpsError::Unmarked { address: address() }),
                 }
@@ -92,6 +101,15 @@ mod tests {
         let other = TierMark::new("bank".parse().unwrap(), "ed25519:y".to_owned());
         let error = other.write(&tier).await.unwrap_err();
         assert!(matches!(error, OpsError::AnotherSite { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_a_check_could_not_take_away_makes_a_tier_nobodys() {
+        let tier = MemoryTier::new();
+        crate::readiness::probe(&tier, "probe/").await.unwrap();
+        let left = "probe/0123456789abcdef".parse().unwrap();
+        tier.put(&left, Bytes::from_static(b"lifeboat"), PutMode::Create).await.unwrap();
+        assert_eq!(TierMark::read(&tier).await.unwrap(), None);
     }
 
     #[tokio::test]

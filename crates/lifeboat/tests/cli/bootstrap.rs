@@ -83,6 +83,11 @@ fn an_address_and_the_key_give_back_plan_runbooks_catalog_and_data() {
         fs::remove_file(site.path(file)).unwrap();
     }
     let far = site.path("far");
+    let refused = bare.restore(&far, &["--dry-run"]).failure(2);
+    assert!(refused.contains("name an asset"), "{refused}");
+    assert!(
+        !bare.environment.path("plan.toml").exists() && !bare.environment.path("state").exists()
+    );
     let text = bare.restore(&far, &[]).success();
     for told in ["plan.toml", "runbooks/fire.toml", "media", "Points on far", "install -D"] {
         assert!(text.contains(told), "{told}: {text}");

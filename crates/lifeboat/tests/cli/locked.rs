@@ -22,6 +22,9 @@ fn site(moto: &Moto) -> Environment {
     // moto keeps everything in one process, so nobody has to wait for its listings.
     let after = format!("{url}lock = \"30d\"\nprompt_listing = true\nkeep = {{ last = 1 }}\n");
     environment.write("plan.toml", plan.replace(&before, &after));
+    // What a check stores to try the bucket is neither locked nor in the way.
+    let checked = environment.run(["check"]);
+    assert!(checked.stdout().contains("can be set up by the first backup"), "{checked}");
     assert_eq!(environment.run(["backup"]).code(), 0);
     environment.write("media/a", "of the second day");
     assert_eq!(environment.run(["backup"]).code(), 0);

@@ -137,7 +137,10 @@ impl Asking<'_> {
         let what = "it can be set up by the first backup";
         let problem = match vacancy.place() {
             Place::Empty(tier) => {
-                let probed = self.site.surroundings().runtime.block_on(probe(tier.as_ref(), ""));
+                // Where nothing can be deleted it stays: it must not lie where a tier has to be empty, nor be locked.
+                let folder = format!("{PROBES}/");
+                let probed = probe(tier.as_ref(), &folder);
+                let probed = self.site.surroundings().runtime.block_on(probed);
                 probed.err().map(|error| explain(&error))
             }
             Place::Nothing(path) => could_be_made(path).err(),

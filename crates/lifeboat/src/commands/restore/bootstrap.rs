@@ -13,7 +13,7 @@ use lifeboat_plan::value::secret::SecretRef;
 use serde::Serialize;
 
 use super::Restore;
-use crate::failure::Failure;
+use crate::failure::{CommandError, Failure};
 use crate::render::{Answer, Cell, Page, ShownPath, Table, Tone, time};
 use crate::session::Session;
 use crate::surroundings;
@@ -48,6 +48,13 @@ pub fn passed_over(known: &KnownPlan, used: PlanId) -> String {
 impl Restore {
     /// Writes plan and runbooks, rebuilds the catalog and says how to go on.
     pub(super) fn bootstrap(&self, found: FoundSite, session: &Session) -> Result<Exit, Failure> {
+        if self.dry_run {
+            return Err(CommandError::usage(
+                "--dry-run tells what the restore of an asset would do, and none is named",
+                "name an asset; without one --from writes the plan, its runbooks and the catalog's view",
+            )
+            .into());
+        }
         let directory = surroundings::absolute(&self.plan_to)?;
         let secret = found.site.plan().key().secret.clone();
         let report = bootstrap::bootstrap(found, &directory, &session.cancel)?;
