@@ -530,7 +530,8 @@ impl Classify for OpsError {
             Self::AnotherSite { .. } => "give each site a tier address of its own".to_owned(),
             Self::Unmarked { address } => {
                 format!(
-                    "empty {address}, or choose another address: a tier belongs to one site alone"
+                    "if this site has copies there, put its `site.json` back from another of its tiers, where it is the same; \
+                     otherwise choose another address than {address}, or empty it: a tier belongs to one site alone"
                 )
             }
             Self::BadMark { .. } => {
