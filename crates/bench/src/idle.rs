@@ -166,7 +166,8 @@ fn cpu_s(pid: u32) -> Result<f64, BenchError> {
     // The second field is the name, in brackets, and may hold anything.
     let after = text.rsplit(')').next().unwrap_or_default().split_ascii_whitespace();
     let ticks: Vec<f64> = after.skip(11).take(2).filter_map(|field| field.parse().ok()).collect();
-    Ok(ticks.iter().sum::<f64>() / TICKS)
+    let [user, system] = ticks[..] else { return Err(unknown("the ticks of the daemon")) };
+    Ok((user + system) / TICKS)
 }
 
 /// Returns a line of `/proc/PID/status`, which counts in KiB.
@@ -175,7 +176,12 @@ fn memory(pid: u32, name: &str) -> Result<ByteSize, BenchError> {
     let text = fs::read_to_string(&path).map_err(file("read", &path))?;
     let value = text.lines().find_map(|line| line.strip_prefix(name));
     let number = value.and_then(|value| value.trim().split(' ').next()?.parse::<u64>().ok());
-    Ok(ByteSize(number.unwrap_or_default() * 1024))
+    number.map(|number| ByteSize(number * 1024)).ok_or_else(|| unknown(name))
+}
+
+/// A figure that is not there must not count as a small one.
+fn unknown(what: &str) -> BenchError {
+    BenchError::WrongWork { racer: "the kernel", what: format!("it does not tell {what}") }
 }
 
 #[cfg(test)]

@@ -528,12 +528,7 @@ impl Classify for OpsError {
                     .to_owned()
             }
             Self::AnotherSite { .. } => "give each site a tier address of its own".to_owned(),
-            Self::Unmarked { address } => {
-                format!(
-                    "if this site has copies there, put its `site.json` back from another of its tiers, where it is the same; \
-                     otherwise choose another address than {address}, or empty it: a tier belongs to one site alone"
-                )
-            }
+            Self::Unmarked { address } => whose_mark(address),
             Self::BadMark { .. } => {
                 "look at its `site.json` with a later version of lifeboat".to_owned()
             }
@@ -604,6 +599,14 @@ impl OpsError {
             _ => return None,
         })
     }
+}
+
+/// Says first how to bring a lost mark back: to empty a tier would lose what is there.
+fn whose_mark(address: &str) -> String {
+    format!(
+        "if this site has copies there, put its `site.json` back from another of its tiers, where it is the same; otherwise \
+         choose another address than {address}, or empty it: a tier belongs to one site alone"
+    )
 }
 
 fn known_names(names: &[impl ToString]) -> String {

@@ -45,10 +45,15 @@ impl Teardown {
         let used = namespaces_in_use();
         let kept = before.namespaces.union(&after.namespaces).filter(|it| used.contains(*it));
         left.extend(kept.map(|namespace| format!("namespace {}", namespace.display())));
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let place_text = place.display().to_string();
-        let mounts = mounts.lines().filter(|line| line.contains(&place_text));
-        left.extend(mounts.map(|line| format!("mount {line}")));
+        match fs::read_to_string("/proc/self/mountinfo") {
+            Ok(mounts) => {
+                let mounts = mounts.lines().filter(|line| line.contains(&place_text));
+                left.extend(mounts.map(|line| format!("mount {line}")));
+            }
+            // What cannot be looked for is not known to be gone.
+            Err(error) => left.push(format!("mount of it, perhaps: nobody can look: {error}")),
+        }
         if place.symlink_metadata().is_ok() {
             left.push(format!("files in {}", place.display()));
         }
