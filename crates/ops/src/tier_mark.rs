@@ -8,8 +8,8 @@ use std::pin::pin;
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 use lifeboat_model::SiteName;
-use lifeboat_tiers::placement::PROBES;
-use lifeboat_tiers::{ObjectMeta, ObjectPath, ObjectPrefix, PutMode, ReadRange, Tier, TierError};
+use lifeboat_tiers::placement::is_probe;
+use lifeboat_tiers::{ObjectPath, ObjectPrefix, PutMode, ReadRange, Tier, TierError};
 use serde::{Deserialize, Serialize};
 
 use crate::error::OpsError;
@@ -50,10 +50,8 @@ impl TierMark {
                 _ => Err(OpsError::BadMark { address: address() }),
             },
             Err(TierError::NotFound { .. }) => {
-                let is_probe =
-                    |meta: &ObjectMeta| meta.path.as_str().split('/').next() == Some(PROBES);
                 let listed = tier.list(&ObjectPrefix::ALL);
-                let mut others = pin!(listed.try_filter(|meta| ready(!is_probe(meta))));
+                let mut others = pin!(listed.try_filter(|meta| ready(!is_probe(&meta.path))));
                 match others.try_next().await? {
                     None => Ok(None),
                     Some(_) => Err(OpsError::Unmarked { address: address() }),
@@ -106,8 +104,8 @@ mod tests {
     #[tokio::test]
     async fn what_a_check_could_not_take_away_makes_a_tier_nobodys() {
         let tier = MemoryTier::new();
-        crate::readiness::probe(&tier, "probe/").await.unwrap();
-        let left = "probe/0123456789abcdef".parse().unwrap();
+        crate::readiness::probe(&tier, "").await.unwrap();
+        let left = "probe-0123456789abcdef".parse().unwrap();
         tier.put(&left, Bytes::from_static(b"lifeboat"), PutMode::Create).await.unwrap();
         assert_eq!(TierMark::read(&tier).await.unwrap(), None);
     }

@@ -63,12 +63,21 @@ impl Placement {
 /// The folder of the objects by which it is found out whether a tier lets something be deleted.
 pub const PROBES: &str = "probe";
 
+/// How the name of an object begins by which it is found out whether a folder takes something.
+pub const PROBE: &str = "probe-";
+
+/// Tells whether an object is there by a trial alone: it holds nothing, and is left only where nothing can be deleted.
+pub fn is_probe(path: &ObjectPath) -> bool {
+    path.as_str().split('/').next() == Some(PROBES)
+        || path.as_str().rsplit('/').next().is_some_and(|name| name.starts_with(PROBE))
+}
+
 /// Tells whether an object is there to be deleted soon: a lock of the repository, which its holder
 /// takes away, the streamed tail of a segment, which goes when the segment has come, or a probe.
 fn is_short_lived(path: &ObjectPath) -> bool {
     let mut parts = path.as_str().split('/');
     match parts.next() {
-        Some(PROBES) => true,
+        _ if is_probe(path) => true,
         Some("repo") => parts.next() == Some("locks"),
         Some("wal") => parts.any(|part| part.strip_suffix(".tail").is_some()),
         _ => false,
@@ -96,9 +105,13 @@ mod tests {
         ] {
             assert_eq!(until(path), tomorrow, "{path}");
         }
-        for path in
-            ["repo/locks/abcd", "probe/w", "wal/7/1/000000010000000000000001.tail/0-1.zst.age"]
-        {
+        for path in [
+            "repo/locks/abcd",
+            "probe/w",
+            "probe-01",
+            "wal/probe-01",
+            "wal/7/1/000000010000000000000001.tail/0-1.zst.age",
+        ] {
             assert_eq!(until(path), None, "{path}");
         }
         assert_eq!(

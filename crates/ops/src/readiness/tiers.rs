@@ -5,7 +5,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use lifeboat_model::{Outcome, TierName, WriterId};
-use lifeboat_tiers::placement::PROBES;
+use lifeboat_tiers::placement::{PROBE, PROBES};
 use lifeboat_tiers::{ObjectPath, PutMode, ReadRange, Tier, TierError};
 use rustix::fs::{Access, AtFlags, CWD};
 
@@ -137,10 +137,7 @@ impl Asking<'_> {
         let what = "it can be set up by the first backup";
         let problem = match vacancy.place() {
             Place::Empty(tier) => {
-                // Where nothing can be deleted it stays: it must not lie where a tier has to be empty, nor be locked.
-                let folder = format!("{PROBES}/");
-                let probed = probe(tier.as_ref(), &folder);
-                let probed = self.site.surroundings().runtime.block_on(probed);
+                let probed = self.site.surroundings().runtime.block_on(probe(tier.as_ref(), ""));
                 probed.err().map(|error| explain(&error))
             }
             Place::Nothing(path) => could_be_made(path).err(),
@@ -208,7 +205,7 @@ const fn keeps(error: &TierError) -> bool {
 pub(crate) async fn probe(tier: &dyn Tier, folder: &str) -> Result<(), TierError> {
     let name = hex::encode(crate::random::bytes::<8>());
     let path: ObjectPath =
-        format!("{folder}probe-{name}").parse().expect("hex digits are a valid path");
+        format!("{folder}{PROBE}{name}").parse().expect("hex digits are a valid path");
     tier.put(&path, Bytes::from_static(b"lifeboat"), PutMode::Create).await?;
     let read = tier.get(&path, ReadRange::Full).await;
     match tier.delete(&path).await {
