@@ -31,7 +31,7 @@ pub mod record;
 mod shelf;
 pub mod view;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -43,7 +43,7 @@ use lifeboat_tiers::TierError;
 use serde::Serialize;
 use tokio::runtime::Handle;
 
-use audit::{Audited, Flaw, audit};
+use audit::{Audited, Flaw, audit, audit_new};
 use body::{Body, Enrolment, attestation_text};
 use record::{Header, Record, RecordName, SCHEMA};
 use view::{View, ViewError};
@@ -159,6 +159,8 @@ pub struct Catalog {
     view: View,
     /// What was appended here and is not on every tier yet; who delivers elsewhere may empty the outbox of it.
     own: Mutex<Vec<Record>>,
+    /// What is known to lie on each tier of what the outbox still holds for another.
+    there: Mutex<HashMap<TierName, HashSet<RecordName>>>,
     clock: Arc<dyn Clock>,
     runtime: Handle,
 }
@@ -176,8 +178,8 @@ impl Catalog {
         let view = View::open_or_begin_anew(&lock.state().view_path())?;
         drop(settling);
         let (clock, runtime) = (Arc::clone(&surroundings.clock), surroundings.runtime.clone());
-        let own = Mutex::default();
-        let catalog = Self { site, keys, writer, lock, view, own, clock, runtime };
+        let (own, there) = (Mutex::default(), Mutex::default());
+        let catalog = Self { site, keys, writer, lock, view, own, there, clock, runtime };
         drop(catalog.writing()?);
         Ok(catalog)
     }
@@ -194,6 +196,10 @@ impl Catalog {
 
     fn own(&self) -> MutexGuard<'_, Vec<Record>> {
         self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn there(&self) -> MutexGuard<'_, HashMap<TierName, HashSet<RecordName>>> {
+        self.there.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the local view.
@@ -280,11 +286,35 @@ impl Catalog {
         if waiting.is_empty() {
             return Ok(Vec::new());
         }
-        let synced = self.put_all(tiers.iter().map(|tier| (tier, 0, &waiting[..])));
+        let lacking: Vec<_> = tiers.iter().map(|tier| self.lacking(tier, &waiting)).collect();
+        let lacking = tiers.iter().zip(&lacking).map(|(tier, records)| (tier, 0, &records[..]));
+        let synced = self.put_all(lacking);
+        self.note_there(&waiting, &synced);
         if self.empty_outbox(&waiting, &synced)? == Emptied::Yes {
             self.own().retain(|record| !own.iter().any(|done| done.id() == record.id()));
+            self.there().clear();
         }
         Ok(synced)
+    }
+
+    /// Returns what of these records a tier is not known to have.
+    fn lacking(&self, tier: &NamedTier, records: &[Record]) -> Vec<Record> {
+        let all = self.there();
+        let there = all.get(&tier.name);
+        let lacks = |record: &&Record| there.is_none_or(|on| !on.contains(&RecordName::of(record)));
+        records.iter().filter(lacks).cloned().collect()
+    }
+
+    /// Notes that the tiers that took all they lacked have these records, so that one that is down does not have them put
+    /// on the others each time again.
+    fn note_there(&self, records: &[Record], synced: &[TierSync]) {
+        let mut there = self.there();
+        for synced in synced.iter().filter(|synced| synced.error.is_none()) {
+            there
+                .entry(synced.tier.clone())
+                .or_default()
+                .extend(records.iter().map(RecordName::of));
+        }
     }
 
     /// Puts on each tier what it lacks, on all at the same time: a tier that is slow keeps no other waiting.
@@ -315,30 +345,37 @@ impl Catalog {
     }
 
     /// Reads what the tiers have and this host does not know, and puts what they lack.
+    ///
+    /// What the view has was audited when it came there and is not looked at again, so that a catalog of many years is
+    /// brought up to date as soon as a young one; [`Self::verify`] looks at everything.
     pub fn catch_up(&self, tiers: &[NamedTier]) -> Result<CatalogReport, CatalogError> {
-        let known = self.view.names()?;
-        let shelves = self.read_all(tiers, &known);
-        let mut report = CatalogReport::default();
         // Before the view is read: what leaves the outbox below must be among what was put.
         let outbox = self.outbox()?;
-        let mut records = self.view.all()?;
-        add_missing(&mut records, &outbox);
+        let known = self.view.names()?;
+        let shelves = self.read_all(tiers, &known);
+        let is_new = |record: &&Record| !known.contains(&RecordName::of(record));
+        let mut new: Vec<_> = outbox.iter().filter(is_new).cloned().collect();
+        let mut report = CatalogReport::default();
         for found in shelves.iter().flatten() {
-            records.extend(found.records.iter().cloned());
+            new.extend(found.records.iter().cloned());
             report.flaws.extend(found.flaws.iter().cloned());
         }
-        let Audited { accepted, flaws } = audit(&self.site, &self.keys.verifier, records);
+        let Audited { accepted, flaws } = self.audit_new(&known, new)?;
         report.flaws.extend(flaws);
         let writing = self.writing()?;
         self.view.insert(&accepted)?;
         drop(writing);
-        let lacking = tiers.iter().zip(shelves).map(|(tier, found)| {
-            let found = found.map_err(|error| unreachable_tier(tier, error))?;
-            let lacks = |record: &&Record| !found.names.contains(&RecordName::of(record));
-            let lacking: Vec<_> = accepted.iter().filter(lacks).cloned().collect();
-            Ok::<_, TierSync>((tier, found.records.len(), lacking))
-        });
-        let lacking: Vec<_> = lacking.collect();
+        report.records = known.len() + accepted.len();
+        let mut lacking = Vec::new();
+        for (tier, found) in tiers.iter().zip(shelves) {
+            lacking.push(match found {
+                Err(error) => Err(unreachable_tier(tier, error)),
+                Ok(found) => {
+                    let records = self.lacked(&found.names, &known, &accepted)?;
+                    Ok((tier, found.records.len(), records))
+                }
+            });
+        }
         let reached = lacking.iter().flatten();
         let put = self.put_all(reached.map(|(tier, read, records)| (*tier, *read, &records[..])));
         let mut put = put.into_iter();
@@ -347,9 +384,31 @@ impl Catalog {
             Ok(_) => put.next(),
         });
         report.tiers = synced.flatten().collect();
+        self.note_there(&outbox, &report.tiers);
         self.empty_outbox(&outbox, &report.tiers)?;
-        report.records = accepted.len();
         Ok(report)
+    }
+
+    /// Audits records that the view does not have, each beside those of its chain that it has.
+    fn audit_new(
+        &self,
+        known: &HashSet<RecordName>,
+        new: Vec<Record>,
+    ) -> Result<Audited, CatalogError> {
+        let beside = self.view.beside(&new)?;
+        Ok(audit_new(&self.site, &self.keys.verifier, known, beside, new))
+    }
+
+    /// Returns the records that are known, or new, and not on a tier that has these.
+    fn lacked(
+        &self,
+        there: &HashSet<RecordName>,
+        known: &HashSet<RecordName>,
+        new: &[Record],
+    ) -> Result<Vec<Record>, CatalogError> {
+        let mut lacked = self.view.named(known.difference(there))?;
+        lacked.extend(new.iter().filter(|new| !there.contains(&RecordName::of(new))).cloned());
+        Ok(lacked)
     }
 
     /// Reads what the tiers have and is not known, of all at the same time.

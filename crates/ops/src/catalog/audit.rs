@@ -4,7 +4,7 @@
 //! has a flaw, since hiding an authentic record of a good backup would be a second loss; the flaw
 //! is named all the same.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -13,7 +13,7 @@ use lifeboat_model::{SiteName, TierName, WriterId};
 use serde::Serialize;
 
 use super::body::{Body, Enrolment, attestation_text};
-use super::record::Record;
+use super::record::{Record, RecordName};
 use crate::recovery_key::Verifier;
 
 /// Something about the catalog that should not be.
@@ -126,6 +126,42 @@ pub fn audit(site: &SiteName, verifier: &Verifier, records: Vec<Record>) -> Audi
         audit_chain(site, verifier, writer, chain, &mut audited);
     }
     audited.accepted.sort_by_key(Record::order);
+    audited
+}
+
+/// Audits records beside those that were accepted before: the names of all of them, and those themselves to which new
+/// ones are held, their writers' enrolments and their neighbours in the chain. Only new ones are returned.
+pub(super) fn audit_new(
+    site: &SiteName,
+    verifier: &Verifier,
+    known: &HashSet<RecordName>,
+    beside: Vec<Record>,
+    new: Vec<Record>,
+) -> Audited {
+    let mut places: BTreeMap<WriterId, BTreeSet<u64>> = BTreeMap::new();
+    for record in beside.iter().chain(&new) {
+        places.entry(record.header().writer).or_default().insert(record.header().sequence);
+    }
+    for name in known {
+        if let Some(places) = places.get_mut(&name.writer) {
+            places.insert(name.sequence);
+        }
+    }
+    let mut audited = audit(site, verifier, [beside, new].concat());
+    let is_unknown = |flaw: &Flaw| match flaw {
+        // The few that are beside say nothing of what lies between them.
+        Flaw::Gap { .. } => false,
+        _ => true,
+    };
+    audited.flaws.retain(is_unknown);
+    let is_enrolled = |writer: &WriterId| {
+        audited.accepted.iter().any(|accepted| accepted.header().writer == *writer)
+    };
+    places.retain(|writer, _| is_enrolled(writer));
+    for (writer, places) in &places {
+        find_gaps(*writer, places, &mut audited.flaws);
+    }
+    audited.accepted.retain(|record| !known.contains(&RecordName::of(record)));
     audited
 }
 

@@ -8,7 +8,7 @@
 
 mod tables;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -326,6 +326,45 @@ impl View {
             "SELECT plaintext FROM records WHERE kind = ?1 AND writer = ?2 ORDER BY sequence DESC",
             params![kind, writer.to_string()],
         )
+    }
+
+    /// Returns the records to which those are held that are to come in: their writers' enrolments, and their neighbours.
+    pub(super) fn beside(&self, new: &[Record]) -> Result<Vec<Record>, ViewError> {
+        let writers: BTreeSet<_> = new.iter().map(|record| record.header().writer).collect();
+        let mut beside = Vec::new();
+        for writer in writers {
+            beside.extend(self.of_writer(writer, "enrolment")?);
+        }
+        for record in new {
+            let sequence = i64::try_from(record.header().sequence).unwrap_or(i64::MAX);
+            beside.extend(self.records(
+                "SELECT plaintext FROM records WHERE writer = ?1 AND sequence BETWEEN ?2 AND ?3",
+                params![
+                    record.header().writer.to_string(),
+                    sequence.saturating_sub(1),
+                    sequence.saturating_add(1)
+                ],
+            )?);
+        }
+        Ok(beside)
+    }
+
+    /// Returns the records of these names, in the order of their chains.
+    pub(super) fn named<'n>(
+        &self,
+        names: impl Iterator<Item = &'n RecordName>,
+    ) -> Result<Vec<Record>, ViewError> {
+        let names: BTreeSet<_> = names.collect();
+        let mut found = Vec::new();
+        for name in names {
+            let sequence = i64::try_from(name.sequence).unwrap_or(i64::MAX);
+            found.extend(self.records(
+                "SELECT plaintext FROM records
+                 WHERE writer = ?1 AND sequence = ?2 AND substr(id, 1, 16) = ?3",
+                params![name.writer.to_string(), sequence, name.hash],
+            )?);
+        }
+        Ok(found)
     }
 
     /// Returns the names of all records.
