@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use lifeboat_model::{Cancel, JobId, SimClock, Timestamp};
 use lifeboat_tiers::fault::{Fault, FaultTier, Moment, Rule, Target};
-use lifeboat_tiers::{MemoryTier, ObjectPath, PutMode, ReadRange, Tier};
+use lifeboat_tiers::{CountingTier, MemoryTier, ObjectPath, PutMode, ReadRange, Tier};
 use proptest::prelude::*;
 use tokio::runtime::Runtime;
 use uuid::Uuid;
@@ -175,6 +175,85 @@ fn a_tier_that_was_down_catches_up() {
     assert!(catalog.verify(&both).unwrap().flaws.is_empty());
     assert!(catalog.outbox().unwrap().is_empty());
 }
+
+#[test]
+fn what_a_tier_has_is_not_put_there_again_while_another_is_down() {
+    let host = Host::new(&RecoveryKey::generate(), "shop");
+    let (first, second) = (Arc::new(MemoryTier::new()), Arc::new(MemoryTier::new()));
+    let counting = Arc::new(CountingTier::new(first));
+    let up =
+        NamedTier { name: "primary".parse().unwrap(), tier: Arc::<CountingTier>::clone(&counting) };
+    let down = FaultTier::new(Arc::<MemoryTier>::clone(&second));
+    down.add(Rule::new(Target::Any, Fault::Fail(Moment::Before)));
+    let down = NamedTier { name: "secondary".parse().unwrap(), tier: Arc::new(down) };
+    let catalog = host.enrolled();
+    let all = [up.clone(), down.clone()];
+    for number in 0..5 {
+        catalog.append(started(number), None).unwrap();
+        let synced = catalog.deliver(&all).unwrap();
+        assert!(synced[0].error.is_none() && synced[1].error.is_some(), "{synced:?}");
+    }
+    assert_eq!(counting.traffic().puts, 6, "each record once, the enrolment with them");
+    // Another process knows it by looking.
+    drop(catalog);
+    let catalog = host.open();
+    catalog.catch_up(&all).unwrap();
+    catalog.append(started(9), None).unwrap();
+    catalog.deliver(&all).unwrap();
+    assert_eq!(counting.traffic().puts, 7);
+    let back = [up, tier("secondary", &second)];
+    catalog.deliver(&back).unwrap();
+    assert_eq!(paths(&second).len(), 7, "nothing was forgotten for who was down");
+    assert!(catalog.outbox().unwrap().is_empty());
+    assert!(catalog.verify(&back).unwrap().flaws.is_empty());
+}
+
+/// What is known is not looked at again, and yet what comes in is held to it.
+#[test]
+fn a_record_that_does_not_follow_from_what_is_known_is_named_when_it_comes_in() {
+    for (what, change, names) in CHANGES {
+        let host = Host::new(&RecoveryKey::generate(), "shop");
+        let memory = Arc::new(MemoryTier::new());
+        let tiers = [tier("primary", &memory)];
+        let catalog = host.enrolled();
+        for number in 0..3 {
+            catalog.append(started(number), None).unwrap();
+        }
+        catalog.deliver(&tiers).unwrap();
+        assert!(catalog.catch_up(&tiers).unwrap().flaws.is_empty());
+        drop(catalog);
+        let record = forged(&host, change, &own_writer(&host));
+        plant(&host.runtime, &memory, &host, &record);
+        let report = host.open().catch_up(&tiers).unwrap();
+        let flaws = &report.flaws;
+        assert!(!flaws.is_empty() && flaws.iter().all(names), "{what}: {flaws:?}");
+    }
+}
+
+/// Tells whether a flaw is the one that is looked for.
+type IsNamed = fn(&Flaw) -> bool;
+
+/// What somebody with the writer's key changes, and the flaw that it is.
+const CHANGES: [(&str, fn(&mut Header), IsNamed); 3] = [
+    (
+        "two places further",
+        |header| header.sequence += 2,
+        |flaw| matches!(flaw, Flaw::Gap { first: 4, last: 5, .. }),
+    ),
+    (
+        "one place earlier",
+        |header| {
+            header.sequence -= 1;
+            header.time = Timestamp::UNIX_EPOCH;
+        },
+        |flaw| matches!(flaw, Flaw::BrokenChain { sequence: 3, .. } | Flaw::Fork { .. }),
+    ),
+    (
+        "after nothing",
+        |header| header.previous = Some(lifeboat_model::RecordId::from_bytes([7; 32])),
+        |flaw| matches!(flaw, Flaw::BrokenChain { sequence: 4, .. }),
+    ),
+];
 
 #[test]
 fn hosts_learn_of_each_other_through_a_tier() {
@@ -539,18 +618,26 @@ fn an_earlier_views_records_stay_and_what_is_derived_is_made_anew() {
     for (second, snapshot) in [(10, 1), (20, 2)] {
         catalog.append(stored(second, snapshot), None).unwrap();
     }
-    let before = (ids(&catalog), captures(catalog.view()));
+    for job in [started(1), started(2), ended(1)] {
+        catalog.append(job, None).unwrap();
+    }
+    let known = |catalog: &Catalog| {
+        let open = catalog.view().open_jobs(catalog.writer().id()).unwrap();
+        (ids(catalog), captures(catalog.view()), open)
+    };
+    let before = known(&catalog);
+    assert_eq!(before.2.len(), 1);
     drop(catalog);
     let path = State::open(&host.surroundings.state_directory).unwrap().view_path();
-    let old = rusqlite::Connection::open(&path).unwrap();
-    old.execute_batch(
-        "DROP TABLE captures; DROP TABLE let_go; DROP TABLE gone; DROP TABLE subjects;
-         CREATE TABLE subjects (record TEXT); PRAGMA user_version = 1;",
-    )
-    .unwrap();
-    drop(old);
+    let first = "DROP TABLE captures; DROP TABLE let_go; DROP TABLE gone; DROP TABLE subjects;
+         CREATE TABLE subjects (record TEXT); DROP TABLE jobs; PRAGMA user_version = 1;";
+    for earlier in [first, "DROP TABLE jobs; PRAGMA user_version = 2;"] {
+        let old = rusqlite::Connection::open(&path).unwrap();
+        old.execute_batch(earlier).unwrap();
+        drop(old);
+        assert_eq!(known(&host.open()), before, "{earlier}");
+    }
     let catalog = host.open();
-    assert_eq!((ids(&catalog), captures(catalog.view())), before);
     let wanted = Wanted { kind: "asset-backed-up", asset: None, tier: None, good_only: true };
     assert_eq!(catalog.view().latest(wanted, 9).unwrap().len(), 2);
 }

@@ -4,7 +4,7 @@
 //! state directory's.
 //!
 //! What a status asks is answered by an index, however many records there are: [`View::latest`] of what is about
-//! one tier, [`View::captures`], [`View::verifications`].
+//! one tier, [`View::captures`], [`View::verifications`], [`View::open_jobs`].
 
 mod tables;
 
@@ -304,11 +304,9 @@ impl View {
     /// Returns the starts of a writer's jobs that have no end.
     pub fn open_jobs(&self, writer: WriterId) -> Result<Vec<Record>, ViewError> {
         self.records(
-            "SELECT plaintext FROM records started
-             WHERE kind = 'job-started' AND writer = ?1 AND NOT EXISTS (
-                 SELECT 1 FROM records ended
-                 WHERE ended.kind = 'job-ended' AND ended.job = started.job)
-             ORDER BY time_us, sequence",
+            "SELECT r.plaintext FROM jobs j CROSS JOIN records r ON r.id = j.started
+             WHERE j.writer = ?1 AND j.started IS NOT NULL AND j.has_ended = 0
+             ORDER BY r.time_us, r.sequence",
             [writer.to_string()],
         )
     }

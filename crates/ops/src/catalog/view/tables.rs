@@ -1,7 +1,8 @@
 //! The tables of the view: the records, and what is derived of each so that questions are answered by an index.
 //!
 //! `subjects` tells which records are about which asset and tier, `captures` which complete snapshots were recorded on which
-//! tier, `let_go` which of them retention decided to remove, `gone` which of them somebody else did.
+//! tier, `let_go` which of them retention decided to remove, `gone` which of them somebody else did, `jobs` which jobs began
+//! and which ended.
 //!
 //! # Invariants
 //!
@@ -22,9 +23,9 @@ use crate::catalog::record::Record;
 use crate::ending::{Ending, JobStage};
 
 /// The version of the tables; what is derived is made anew from the records of an earlier one.
-const TABLES_VERSION: i32 = 2;
+const TABLES_VERSION: i32 = 3;
 
-/// The first version, whose table of records is that of today.
+/// The first version whose table of records is that of today.
 const RECORDS_VERSION: i32 = 1;
 
 const RECORDS: &str = "
@@ -44,6 +45,10 @@ const RECORDS: &str = "
 
 const DERIVED: &str = "
     DROP TABLE IF EXISTS subjects;
+    DROP TABLE IF EXISTS captures;
+    DROP TABLE IF EXISTS gone;
+    DROP TABLE IF EXISTS let_go;
+    DROP TABLE IF EXISTS jobs;
     CREATE TABLE subjects (
         record TEXT NOT NULL REFERENCES records (id),
         kind TEXT NOT NULL,
@@ -74,6 +79,13 @@ const DERIVED: &str = "
         snapshot TEXT NOT NULL,
         PRIMARY KEY (tier, snapshot)
     ) WITHOUT ROWID;
+    CREATE TABLE jobs (
+        job TEXT PRIMARY KEY,
+        writer TEXT,
+        started TEXT,
+        has_ended INTEGER NOT NULL DEFAULT 0
+    ) WITHOUT ROWID;
+    CREATE INDEX jobs_open ON jobs (writer) WHERE started IS NOT NULL AND has_ended = 0;
 ";
 
 /// How much a record says for what it is about.
@@ -101,16 +113,12 @@ pub(super) fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
     // Asked again under the lock: another process may have made the tables meanwhile.
     match tables_version(&transaction)? {
         TABLES_VERSION => return Ok(()),
-        RECORDS_VERSION => {
+        RECORDS_VERSION..TABLES_VERSION => {
             transaction.execute_batch(DERIVED)?;
             derive_all(&transaction)?;
         }
         _ => {
-            transaction.execute_batch(
-                "DROP TABLE IF EXISTS subjects; DROP TABLE IF EXISTS records;
-                 DROP TABLE IF EXISTS captures; DROP TABLE IF EXISTS let_go;
-                 DROP TABLE IF EXISTS gone;",
-            )?;
+            transaction.execute_batch("DROP TABLE IF EXISTS records;")?;
             transaction.execute_batch(RECORDS)?;
             transaction.execute_batch(DERIVED)?;
         }
@@ -141,7 +149,7 @@ fn derive_all(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
 pub(super) fn clear(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     transaction.execute_batch(
         "DELETE FROM subjects; DELETE FROM captures; DELETE FROM let_go; DELETE FROM gone;
-         DELETE FROM records;",
+         DELETE FROM jobs; DELETE FROM records;",
     )
 }
 
@@ -184,6 +192,19 @@ fn derive(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Result<()
         row.execute(params![id, body.kind(), time_us, asset, tier, weight as i32])?;
     }
     match body {
+        Body::JobStarted(body) => {
+            let sql = "INSERT INTO jobs (job, writer, started) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (job) DO UPDATE SET writer = excluded.writer, started = excluded.started";
+            let writer = record.header().writer.to_string();
+            let mut row = transaction.prepare_cached(sql)?;
+            row.execute(params![body.job.to_string(), writer, id]).map(drop)
+        }
+        // It may come in before the start.
+        Body::JobEnded(body) => {
+            let sql = "INSERT INTO jobs (job, has_ended) VALUES (?1, 1)
+                 ON CONFLICT (job) DO UPDATE SET has_ended = 1";
+            transaction.prepare_cached(sql)?.execute([body.job.to_string()]).map(drop)
+        }
         Body::AssetBackedUp(body) => derive_captures(transaction, body),
         Body::RetentionDecided(body) => {
             let sql = "INSERT OR IGNORE INTO let_go (tier, snapshot) VALUES (?1, ?2)";
