@@ -101,16 +101,16 @@ docs: ## write man pages, completions and the plan's JSON Schema into target/doc
 ledger: ## recover real servers to ten random times after each kind of trouble, SEEDS times, or as SEED has it
 	dev/install-needs build postgresql postgresql-18 cargo-nextest
 	LIFEBOAT_LEDGER_SEEDS=$(if $(filter file,$(origin SEEDS)),1,$(SEEDS)) $(if $(SEED),LIFEBOAT_LEDGER_SEED=$(SEED)) \
-	  $(CARGO) nextest run --profile ledger --locked --package lifeboat --run-ignored only --success-output immediate ledger::
+	  $(CARGO) nextest run --profile long --locked --package lifeboat --run-ignored only --success-output immediate ledger::
 
 year: ## run the reference plan for a simulated year, with faults and kills, or the one of SEED; some minutes
 	dev/install-needs build cargo-nextest
 	LIFEBOAT_DAYS=365 $(if $(SEED),LIFEBOAT_SEED=$(SEED)) \
-	  $(CARGO) nextest run --locked --package lifeboat-ops --lib --success-output immediate the_plan_runs_by_itself
+	  $(CARGO) nextest run --profile long --locked --package lifeboat-ops --lib --success-output immediate the_plan_runs_by_itself
 
 kills: ## kill the daemon at any moment a hundred times, alone and beside a live database; some five minutes
 	dev/install-needs build postgresql restic cargo-nextest
-	LIFEBOAT_KILLS=100 $(CARGO) nextest run --locked --package lifeboat --test cli daemon_that_is_killed
+	LIFEBOAT_KILLS=100 $(CARGO) nextest run --profile long --locked --package lifeboat --test cli daemon_that_is_killed
 
 simulate: ## simulate SEEDS repositories in use with faults, or replay the one of SEED
 	dev/install-needs build
