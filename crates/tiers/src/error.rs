@@ -174,6 +174,13 @@ impl TierError {
     pub const fn is_not_allowed(&self) -> bool {
         matches!(self, Self::Denied { .. } | Self::Refused { refusal: Refusal::NotAllowed, .. })
     }
+
+    /// Tells whether nobody answered: no connection came about, or nothing came over it. A store that says that it
+    /// cannot just now has answered.
+    pub fn is_without_answer(&self) -> bool {
+        let no_answer = [io::ErrorKind::TimedOut, io::ErrorKind::NotConnected];
+        matches!(self, Self::Unavailable { source, .. } if no_answer.contains(&source.kind()))
+    }
 }
 
 fn until_when(until: Option<Timestamp>) -> String {

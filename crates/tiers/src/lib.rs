@@ -4,6 +4,7 @@
 //! [`durable`] is here as well, the one way in which any crate writes a file that must survive; and
 //! [`envelope`], what everything outside a tier's repository is sealed in.
 
+mod answering;
 pub mod azure;
 pub mod cold;
 pub mod conformance;
@@ -31,6 +32,7 @@ pub mod throttle;
 pub mod tier;
 pub mod warmth;
 
+pub use answering::Answering;
 pub use azure::AzureTier;
 pub use cold::ColdTier;
 pub use counting::CountingTier;
@@ -44,7 +46,7 @@ pub use placement::{AccessClass, LockRule, Placement, ThawSpeed};
 pub use protection::{LockMode, Protection};
 pub use refusal::Refusal;
 pub use rehearsal::RehearsalTier;
-pub use retry::{RetryPolicy, RetryTier, steady};
+pub use retry::{FirstAnswer, RetryPolicy, RetryTier, steady, steady_as_known};
 pub use s3::S3Tier;
 pub use sftp::SftpTier;
 pub use throttle::{Throttle, ThrottleTier};

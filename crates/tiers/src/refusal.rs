@@ -30,6 +30,8 @@ pub enum Refusal {
     },
     /// The store could not prove that it is who it is taken for.
     Certificate,
+    /// The store does not speak encrypted, though its address says so.
+    Plain,
     /// The store does not understand the request.
     Unfit,
     /// Nobody has said yet that the host's key is the right one.
@@ -57,6 +59,7 @@ impl Refusal {
             Self::NoCredentials
             | Self::Region { .. }
             | Self::Clock { .. }
+            | Self::Plain
             | Self::Unfit
             | Self::NoClient => ErrorKind::Config,
         }
@@ -86,6 +89,9 @@ impl Refusal {
             Self::Region { .. } => format!("name the region of {tier} in the plan"),
             Self::Clock { .. } => "set this machine's clock: timedatectl set-ntp true".to_owned(),
             Self::Certificate => trusted("SSL_CERT_FILE"),
+            Self::Plain => format!(
+                "the endpoint of {tier} begins with https:// and nothing encrypted answers there: see whether the port is right, or write http:// where nobody can listen in between"
+            ),
             Self::Unfit => format!("see whether the endpoint of {tier} is right for this store"),
             Self::HostUnknown | Self::HostChanged | Self::Login | Self::NoClient => {
                 format!("see whether {tier} can be reached by hand")
@@ -207,6 +213,7 @@ impl fmt::Display for Refusal {
             Self::HostChanged => f.write_str("its host key is not the one that it had"),
             Self::Login => f.write_str("the login was refused"),
             Self::NoClient => f.write_str("there is no program that speaks to it"),
+            Self::Plain => f.write_str("it does not speak encrypted"),
             Self::Unfit => f.write_str("it does not understand what is asked"),
         }
     }

@@ -3,11 +3,19 @@
 //!
 //! It belongs around a throttle, not inside of one, so that what is sent again counts again.
 //!
+//! # A tier that does not answer
+//!
+//! Data is waited for long, since lines are slow and stores stumble. A tier that never answered is not: its first answer is
+//! waited for as long as [`FirstAnswer`] says. One that answered and was then given up is asked for a sign of life before
+//! anything else, once, so that what hangs costs one long wait and not one for each object. What one knows of that, all
+//! know who share the [`Answering`].
+//!
 //! # Limits
 //!
 //! A `list` is held in memory until it is complete, since one that broke off in the middle cannot
 //! go on; a million objects are some two hundred megabytes.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -18,13 +26,31 @@ use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt, TryFutureExt, TryStreamExt};
 use lifeboat_model::{Cancel, Capabilities, Classify, Clock, Timestamp};
+use tokio::time::Instant;
 
+use crate::answering::{Answering, State};
 use crate::counting::Traffic;
 use crate::warmth::Need;
 use crate::{
     ObjectMeta, ObjectPath, ObjectPrefix, Protection, PutMode, ReadRange, Throttle, ThrottleTier,
     Tier, TierError, Warmth,
 };
+
+/// How long a tier is waited for that has not answered anything yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FirstAnswer {
+    /// How long one attempt may take, and a sign of life of a tier that was given up.
+    pub attempt_max: Duration,
+    /// After how long it is not tried again.
+    pub tries_max: Duration,
+}
+
+impl FirstAnswer {
+    /// A quarter of a minute, twice: long enough for a login, a program that prints credentials and a disk that spins up;
+    /// short enough to hear of it while one still looks.
+    pub const USUAL: Self =
+        Self { attempt_max: Duration::from_secs(15), tries_max: Duration::from_secs(30) };
+}
 
 /// How often and how patiently an operation is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +61,8 @@ pub struct RetryPolicy {
     pub first_wait: Duration,
     /// What no wait exceeds by more than a quarter.
     pub wait_max: Duration,
+    /// How long the first answer is waited for.
+    pub first_answer: FirstAnswer,
 }
 
 impl RetryPolicy {
@@ -56,6 +84,7 @@ impl RetryPolicy {
         attempts_max: 3,
         first_wait: Duration::from_millis(100),
         wait_max: Duration::from_millis(200),
+        first_answer: FirstAnswer::USUAL,
     };
 
     /// Returns the policy that fits a tier.
@@ -72,6 +101,7 @@ impl Default for RetryPolicy {
             attempts_max: 6,
             first_wait: Duration::from_millis(500),
             wait_max: Duration::from_secs(30),
+            first_answer: FirstAnswer::USUAL,
         }
     }
 }
@@ -84,6 +114,17 @@ pub fn steady(
     throttle: Throttle,
     cancel: &Cancel,
 ) -> Arc<dyn Tier> {
+    steady_as_known(tier, clock, throttle, cancel, Answering::default())
+}
+
+/// Wraps a tier like [`steady`], of which others know whether it answers.
+pub fn steady_as_known(
+    tier: Arc<dyn Tier>,
+    clock: &Arc<dyn Clock>,
+    throttle: Throttle,
+    cancel: &Cancel,
+    answering: Answering,
+) -> Arc<dyn Tier> {
     let policy = RetryPolicy::of(tier.as_ref());
     let held = match throttle {
         Throttle { write: None, read: None } => tier,
@@ -92,8 +133,12 @@ pub fn steady(
             Arc::new(throttled.until(cancel.clone()))
         }
     };
-    Arc::new(RetryTier::new(held, Arc::clone(clock), policy).until(cancel.clone()))
+    let retry = RetryTier::new(held, Arc::clone(clock), policy).until(cancel.clone());
+    Arc::new(retry.as_known(answering))
 }
+
+/// What a tier that was given up is asked about. Any answer will do, also that there is no such object.
+const SIGN_OF_LIFE: &str = "site.json";
 
 /// A tier that tries again.
 #[derive(Debug)]
@@ -103,18 +148,36 @@ pub struct RetryTier {
     policy: RetryPolicy,
     retries: AtomicU64,
     cancel: Cancel,
+    answering: Answering,
+}
+
+/// How much an operation moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Load {
+    /// As much as there is, for as long as that takes.
+    Any,
+    /// What a tier that answers at all has soon: the first that is asked of one is its mark or a repository's settings.
+    Little,
 }
 
 impl RetryTier {
     /// Wraps `inner`, waiting by `clock`.
     pub fn new(inner: Arc<dyn Tier>, clock: Arc<dyn Clock>, policy: RetryPolicy) -> Self {
-        Self { inner, clock, policy, retries: AtomicU64::new(0), cancel: Cancel::new() }
+        let (retries, cancel, answering) = (AtomicU64::new(0), Cancel::new(), Answering::default());
+        Self { inner, clock, policy, retries, cancel, answering }
     }
 
     /// Tries again only until this flag is set.
     #[must_use]
     pub fn until(mut self, cancel: Cancel) -> Self {
         self.cancel = cancel;
+        self
+    }
+
+    /// Goes by what others know of whether the tier answers, and lets them know.
+    #[must_use]
+    pub fn as_known(mut self, answering: Answering) -> Self {
+        self.answering = answering;
         self
     }
 
@@ -126,35 +189,113 @@ impl RetryTier {
     /// Carries out `attempt`, which gets its number from 1, until it does not fail as unavailable.
     async fn retry<'a, T>(
         &'a self,
+        load: Load,
         mut attempt: impl FnMut(u32) -> BoxFuture<'a, Result<T, TierError>> + Send,
     ) -> Result<T, TierError> {
+        self.sign_of_life().await?;
+        let begun = Instant::now();
         let mut number = 1;
         loop {
-            match attempt(number).await {
-                Err(error) if error.kind().is_retryable() && number < self.policy.attempts_max => {
-                    let rest = match &error {
-                        TierError::Busy { rest, .. } => *rest,
-                        _ => Duration::ZERO,
-                    };
-                    let (shortest, longest) = self.policy.wait_bounds(number, rest);
-                    // Clients that failed together must not come back together.
-                    let wait = rand::random_range(shortest..=longest);
-                    tracing::warn!(
-                        tier = self.inner.address(),
-                        attempt = number,
-                        wait_ms = wait.as_millis(),
-                        error = &error as &dyn std::error::Error,
-                        "a tier did not answer; trying again"
-                    );
-                    if self.cancel.cut_short(self.clock.sleep(wait)).await.is_err() {
-                        let tier = self.inner.address().to_owned();
-                        return Err(TierError::GivenUp { tier, source: Box::new(error) });
+            let tried = match load {
+                Load::Little if self.answering.state() == State::Unasked => {
+                    self.soon(attempt(number), "answer").await
+                }
+                _ => attempt(number).await,
+            };
+            self.answering.heard(&tried);
+            match tried {
+                Err(error) if error.kind().is_retryable() => {
+                    if !self.is_tried_again(number, begun) {
+                        self.answering.gave_up(&error);
+                        return Err(error);
                     }
-                    self.retries.fetch_add(1, Ordering::Relaxed);
+                    self.pause(number, error).await?;
                     number += 1;
                 }
                 other => return other,
             }
+        }
+    }
+
+    /// Tells whether an attempt follows the one of this number.
+    fn is_tried_again(&self, number: u32, begun: Instant) -> bool {
+        let is_over = self.answering.state() == State::Unasked
+            && begun.elapsed() >= self.policy.first_answer.tries_max;
+        number < self.policy.attempts_max && !is_over
+    }
+
+    /// Waits before the next attempt.
+    async fn pause(&self, number: u32, error: TierError) -> Result<(), TierError> {
+        let rest = match &error {
+            TierError::Busy { rest, .. } => *rest,
+            _ => Duration::ZERO,
+        };
+        let (shortest, longest) = self.policy.wait_bounds(number, rest);
+        // Clients that failed together must not come back together.
+        let wait = rand::random_range(shortest..=longest);
+        self.tell(number, wait, &error);
+        if self.cancel.cut_short(self.clock.sleep(wait)).await.is_err() {
+            let tier = self.inner.address().to_owned();
+            return Err(TierError::GivenUp { tier, source: Box::new(error) });
+        }
+        self.retries.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Logs that it is tried again: the first time as a warning. A tier that is dead for hundreds of objects is told of
+    /// once; how often it was tried again is counted.
+    fn tell(&self, number: u32, wait: Duration, error: &TierError) {
+        let (tier, wait_ms) = (self.inner.address(), wait.as_millis());
+        let error: &dyn std::error::Error = error;
+        if self.answering.is_told_first() {
+            tracing::warn!(
+                tier,
+                attempt = number,
+                wait_ms,
+                error,
+                "a tier did not answer; trying again"
+            );
+        } else {
+            tracing::debug!(
+                tier,
+                attempt = number,
+                wait_ms,
+                error,
+                "a tier did not answer; trying again"
+            );
+        }
+    }
+
+    /// Carries out what a tier that is well has done soon.
+    async fn soon<T>(
+        &self,
+        work: impl Future<Output = Result<T, TierError>> + Send,
+        action: &str,
+    ) -> Result<T, TierError> {
+        // A directory of this machine cannot be let go of while it is asked.
+        if self.inner.reads_here() {
+            return work.await;
+        }
+        let longest = self.policy.first_answer.attempt_max;
+        tokio::time::timeout(longest, work).await.unwrap_or_else(|_| {
+            let (tier, action) = (self.inner.address().to_owned(), action.to_owned());
+            let why = format!("nothing came for {} seconds", longest.as_secs_f32());
+            let source = io::Error::new(io::ErrorKind::TimedOut, why);
+            Err(TierError::Unavailable { tier, action, source })
+        })
+    }
+
+    /// Asks a tier that was given up for anything at all, once, before more is asked of it.
+    async fn sign_of_life(&self) -> Result<(), TierError> {
+        if self.answering.state() != State::GivenUp {
+            return Ok(());
+        }
+        let anything: ObjectPath = SIGN_OF_LIFE.parse().expect("it is a valid path");
+        let seen = self.soon(self.inner.head(&anything), "give a sign of life").await;
+        self.answering.heard(&seen);
+        match seen {
+            Err(error) if error.is_without_answer() => Err(error),
+            _ => Ok(()),
         }
     }
 
@@ -187,7 +328,8 @@ impl RetryTier {
         mode: PutMode,
     ) -> Result<(), TierError> {
         let body = &body;
-        self.retry(move |number| self.put_once(number, need, path, body, mode).boxed()).await
+        self.retry(Load::Any, move |number| self.put_once(number, need, path, body, mode).boxed())
+            .await
     }
 }
 
@@ -222,7 +364,7 @@ impl Tier for RetryTier {
     }
 
     async fn get(&self, path: &ObjectPath, range: ReadRange) -> Result<Bytes, TierError> {
-        self.retry(move |_| self.inner.get(path, range)).await
+        self.retry(Load::Little, move |_| self.inner.get(path, range)).await
     }
 
     fn reads_here(&self) -> bool {
@@ -243,37 +385,37 @@ impl Tier for RetryTier {
     }
 
     async fn head(&self, path: &ObjectPath) -> Result<ObjectMeta, TierError> {
-        self.retry(move |_| self.inner.head(path)).await
+        self.retry(Load::Little, move |_| self.inner.head(path)).await
     }
 
     fn list<'a>(&'a self, prefix: &ObjectPrefix) -> BoxStream<'a, Result<ObjectMeta, TierError>> {
         let prefix = prefix.clone();
         let listed = async move {
             let found: Vec<_> =
-                self.retry(|_| self.inner.list(&prefix).try_collect().boxed()).await?;
+                self.retry(Load::Any, |_| self.inner.list(&prefix).try_collect().boxed()).await?;
             Ok(stream::iter(found.into_iter().map(Ok)))
         };
         listed.try_flatten_stream().boxed()
     }
 
     async fn delete(&self, path: &ObjectPath) -> Result<(), TierError> {
-        self.retry(move |_| self.inner.delete(path)).await
+        self.retry(Load::Any, move |_| self.inner.delete(path)).await
     }
 
     async fn protection(&self, path: &ObjectPath) -> Result<Protection, TierError> {
-        self.retry(move |_| self.inner.protection(path)).await
+        self.retry(Load::Any, move |_| self.inner.protection(path)).await
     }
 
     async fn protect(&self, path: &ObjectPath, until: Timestamp) -> Result<(), TierError> {
-        self.retry(move |_| self.inner.protect(path, until)).await
+        self.retry(Load::Any, move |_| self.inner.protect(path, until)).await
     }
 
     async fn warmth(&self, path: &ObjectPath) -> Result<Warmth, TierError> {
-        self.retry(move |_| self.inner.warmth(path)).await
+        self.retry(Load::Any, move |_| self.inner.warmth(path)).await
     }
 
     async fn thaw(&self, path: &ObjectPath) -> Result<(), TierError> {
-        self.retry(move |_| self.inner.thaw(path)).await
+        self.retry(Load::Any, move |_| self.inner.thaw(path)).await
     }
 
     fn thaw_within(&self) -> Option<Duration> {
@@ -331,6 +473,70 @@ mod tests {
         assert_eq!(setup.tier.retries(), 5);
         let waited_ms = setup.clock.now().as_millisecond();
         assert!((7_750..=15_500).contains(&waited_ms), "{waited_ms}");
+    }
+
+    /// A tier that takes whatever is asked of it and never answers.
+    fn silent() -> Arc<FaultTier> {
+        let still = StillClock::new(Timestamp::UNIX_EPOCH, Cancel::new());
+        let hangs = Rule::new(Target::Any, Fault::Slow(Duration::from_mins(1)));
+        Arc::new(
+            FaultTier::new(Arc::new(MemoryTier::new())).with_clock(Arc::new(still)).with(hangs),
+        )
+    }
+
+    /// Asks such a tier with hardly any patience.
+    fn hasty(tier: &Arc<FaultTier>, tries_max: Duration) -> RetryTier {
+        let first_answer = FirstAnswer { attempt_max: Duration::from_millis(1), tries_max };
+        let policy = RetryPolicy { first_answer, ..RetryPolicy::default() };
+        let clock = Arc::new(SimClock::new(Timestamp::UNIX_EPOCH));
+        RetryTier::new(Arc::clone(tier) as Arc<dyn Tier>, clock, policy)
+    }
+
+    #[tokio::test]
+    async fn a_tier_that_never_answered_is_waited_for_briefly_and_then_given_up() {
+        let fault = silent();
+        let tier = hasty(&fault, Duration::ZERO);
+        let error = tier.get(&path(), ReadRange::Full).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert_eq!((fault.asked().len(), tier.retries()), (1, 0), "the time for tries is over");
+        // Whatever is asked then costs one sign of life.
+        for asked in 2..4 {
+            let error = tier.put(&path(), Bytes::new(), PutMode::Create).await.unwrap_err();
+            assert!(error.to_string().contains("sign of life"), "{error}");
+            assert_eq!(fault.asked().len(), asked);
+            assert_eq!(fault.asked()[asked - 1].operation, Operation::Head);
+        }
+        fault.heal();
+        tier.put(&path(), Bytes::new(), PutMode::Create).await.unwrap();
+
+        let fault = silent();
+        let tier = hasty(&fault, Duration::from_hours(1));
+        tier.get(&path(), ReadRange::Full).await.unwrap_err();
+        assert_eq!(fault.asked().len(), 6, "as often as anything else");
+    }
+
+    #[tokio::test]
+    async fn what_one_knows_of_a_tier_all_know_who_share_it() {
+        let fault = silent();
+        let answering = Answering::default();
+        let one = hasty(&fault, Duration::ZERO).as_known(answering.clone());
+        let other = hasty(&fault, Duration::from_hours(1)).as_known(answering);
+        one.head(&path()).await.unwrap_err();
+        let error = other.head(&path()).await.unwrap_err();
+        assert!(error.to_string().contains("sign of life"), "{error}");
+        fault.heal();
+        let absent = other.head(&path()).await;
+        assert!(matches!(absent, Err(TierError::NotFound { .. })), "that is an answer: {absent:?}");
+        assert_eq!(one.answering.state(), State::Answers);
+    }
+
+    #[tokio::test]
+    async fn who_says_that_it_cannot_just_now_has_answered() {
+        let setup = setup(Rule::new(Target::Any, Fault::Fail(Moment::Before)));
+        for _ in 0..2 {
+            create(&setup, "body").await.unwrap_err();
+        }
+        assert_eq!(setup.tier.retries(), 10, "each is tried as often as ever");
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@ use super::connection::{Connection, ParseConnectionError};
 use super::key::{AccountKey, Credential};
 use super::place::Place;
 use crate::environment::Environment;
+use crate::http::address::PLANNED;
 use crate::http::{ParseEndpointError, Trust, TrustError};
 
 /// A container cannot be spoken to as it is configured.
@@ -57,7 +58,7 @@ impl Classify for AzureOpenError {
     fn hint(&self) -> Option<Hint> {
         let text = match self {
             Self::Trust(error) => return error.hint(),
-            Self::Endpoint(_) => return None,
+            Self::Endpoint(error) => return Some(error.hint()),
             Self::NoCredentials { account } => format!(
                 "set AZURE_STORAGE_SAS_TOKEN, or AZURE_STORAGE_KEY to what this prints: az storage account keys list --account-name {account} --query [0].value --output tsv; or name account_key or sas_token for the tier in the plan"
             ),
@@ -75,6 +76,9 @@ impl Classify for AzureOpenError {
     }
 }
 
+/// The variable that says all in one.
+const CONNECTION: &str = "AZURE_STORAGE_CONNECTION_STRING";
+
 /// What requests are made with.
 #[derive(Debug)]
 pub(super) struct Settings {
@@ -87,14 +91,18 @@ impl Settings {
     /// Finds everything.
     pub(super) fn find(options: &AzureOptions) -> Result<Self, AzureOpenError> {
         let environment = Environment(&options.environment);
-        let connection = environment.get("AZURE_STORAGE_CONNECTION_STRING");
+        let connection = environment.get(CONNECTION);
         let connection = connection.as_deref().map(Connection::parse).transpose()?;
         let own = connection.clone().filter(|connection| connection.is_of(&options.account));
-        let endpoint = options
+        let variable = |name| environment.get(name).map(|endpoint| (endpoint, name));
+        let connected = || Some((own.as_ref()?.endpoint.clone()?, CONNECTION));
+        let found = options
             .endpoint
             .clone()
-            .or_else(|| own.as_ref()?.endpoint.clone())
-            .or_else(|| environment.get("AZURE_STORAGE_SERVICE_ENDPOINT"));
+            .map(|endpoint| (endpoint, PLANNED))
+            .or_else(connected)
+            .or_else(|| variable("AZURE_STORAGE_SERVICE_ENDPOINT"));
+        let (endpoint, told_by) = found.unzip();
         let authorities = environment.first(&["REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"]);
         let search = Search { options, environment, connection, own };
         Ok(Self {
@@ -103,7 +111,8 @@ impl Settings {
                 &options.account,
                 &options.container,
                 &options.prefix,
-            )?,
+            )
+            .map_err(|error| error.told_by(told_by.unwrap_or(PLANNED)))?,
             credential: search.credential()?,
             trust: authorities.map_or(Trust::System, |path| Trust::File(path.into())),
         })

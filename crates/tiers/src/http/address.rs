@@ -1,6 +1,7 @@
 //! Which addresses a store, its containers and its objects have.
 
 use http::Uri;
+use lifeboat_model::Hint;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::ObjectPrefix;
@@ -13,11 +14,32 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 
 const ESCAPED_IN_KEYS: &AsciiSet = &ESCAPED.remove(b'/');
 
+/// Where an endpoint stands that no variable holds.
+pub(crate) const PLANNED: &str = "`endpoint`";
+
 /// An endpoint is not an address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{endpoint}` is not the address of a store: expected https://HOST or http://HOST:PORT")]
+#[error("{told_by} says `{endpoint}`, which is not the address of a store")]
 pub struct ParseEndpointError {
     endpoint: String,
+    /// Where it stands: a variable or a setting.
+    told_by: &'static str,
+}
+
+impl ParseEndpointError {
+    /// Says where the endpoint stands.
+    pub(crate) const fn told_by(mut self, place: &'static str) -> Self {
+        self.told_by = place;
+        self
+    }
+
+    /// Returns what to write instead.
+    pub(crate) fn hint(&self) -> Hint {
+        Hint::new(format!(
+            "write {} like https://HOST or http://HOST:PORT, or leave it out for the vendor's own",
+            self.told_by
+        ))
+    }
 }
 
 /// Where a store is.
@@ -34,7 +56,7 @@ impl<'e> Endpoint<'e> {
     ///
     /// Without a scheme it is spoken to encrypted; `http://` has to be written out.
     pub(crate) fn parse(text: &'e str) -> Result<Self, ParseEndpointError> {
-        let bad = || ParseEndpointError { endpoint: text.to_owned() };
+        let bad = || ParseEndpointError { endpoint: text.to_owned(), told_by: PLANNED };
         let (scheme, host) = text.split_once("://").unwrap_or(("https", text));
         let host = host.trim_end_matches('/');
         if !matches!(scheme, "https" | "http") || host.contains(['@', '?', '#']) {

@@ -38,6 +38,9 @@ pub enum HttpFailure {
         /// What is wrong with it.
         cause: String,
     },
+    /// What answers is no encrypted store.
+    #[error("what answers there is not encrypted")]
+    Plain,
     /// The connection ended before all was said.
     #[error("the connection broke: {cause}")]
     Broken {
@@ -59,6 +62,9 @@ impl HttpFailure {
         if let Some(refused) = certificate_error(&error) {
             return Self::Certificate { cause: refused };
         }
+        if is_answered_plainly(&error) {
+            return Self::Plain;
+        }
         let cause = innermost(&error);
         match (error.is_connect(), error.is_timeout()) {
             (_, true) => Self::Unanswered { source: error },
@@ -67,13 +73,25 @@ impl HttpFailure {
         }
     }
 
+    /// Returns whether nobody was there, nobody answered, or something went wrong on the way.
+    const fn sort(&self) -> io::ErrorKind {
+        match self {
+            Self::Silent { .. } | Self::Unanswered { .. } => io::ErrorKind::TimedOut,
+            Self::Connect { .. } => io::ErrorKind::NotConnected,
+            Self::Certificate { .. } | Self::Plain | Self::Broken { .. } | Self::Address => {
+                io::ErrorKind::Other
+            }
+        }
+    }
+
     /// Says it of a tier: what may pass is `Unavailable`.
     pub(crate) fn told(self, tier: &str, action: String) -> TierError {
         let refusal = match self {
             Self::Certificate { .. } => Refusal::Certificate,
+            Self::Plain => Refusal::Plain,
             Self::Address => Refusal::Unfit,
             other => {
-                let source = io::Error::other(other);
+                let source = io::Error::new(other.sort(), other);
                 return TierError::Unavailable { tier: tier.to_owned(), action, source };
             }
         };
@@ -99,6 +117,14 @@ fn certificate_error(error: &reqwest::Error) -> Option<String> {
         rustls::Error::InvalidCertificate(refused) => Some(refused.to_string()),
         _ => None,
     })
+}
+
+/// Tells whether what came back was no message of an encrypted connection.
+fn is_answered_plainly(error: &reqwest::Error) -> bool {
+    let of_tls = |cause: &(dyn Error + 'static)| {
+        matches!(cause.downcast_ref::<rustls::Error>(), Some(rustls::Error::InvalidMessage(_)))
+    };
+    causes(error).any(of_tls)
 }
 
 fn innermost(error: &reqwest::Error) -> String {

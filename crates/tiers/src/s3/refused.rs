@@ -24,7 +24,9 @@ pub(super) type S3Failure = StoreFailure<Refused>;
 
 impl From<reqsign_core::Error> for S3Failure {
     fn from(error: reqsign_core::Error) -> Self {
-        let why = error.to_string();
+        // Where they were looked for, and what was wrong there, is in the causes.
+        let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source());
+        let why = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
         if error.is_retryable() {
             Self::Unsigned { why, meaning: Meaning::Passing }
         } else {

@@ -14,6 +14,7 @@ use reqsign_core::ProvideCredentialChain;
 use super::place::Place;
 use super::{Keys, S3Options};
 use crate::environment::Environment;
+use crate::http::address::PLANNED;
 use crate::http::{ParseEndpointError, Trust, TrustError};
 
 /// The region whose endpoint knows where every bucket is.
@@ -74,7 +75,8 @@ impl Classify for S3OpenError {
             Self::Role { profile } => Some(Hint::new(format!(
                 "let another profile ask the AWS tools: write `credential_process = aws configure export-credentials --profile {profile}` below [profile lifeboat] in ~/.aws/config, and use the profile lifeboat"
             ))),
-            Self::Endpoint(_) | Self::Unreadable { .. } | Self::BadFile { .. } => None,
+            Self::Endpoint(error) => Some(error.hint()),
+            Self::Unreadable { .. } | Self::BadFile { .. } => None,
         }
     }
 }
@@ -133,18 +135,23 @@ impl Settings {
             .or_else(|| environment.first(&["AWS_REGION", "AWS_DEFAULT_REGION"]))
             .or_else(|| profile.get("region"))
             .unwrap_or_else(|| REGION_DEFAULT.to_owned());
-        let endpoint = options
+        let variable = |name| environment.get(name).map(|endpoint| (endpoint, name));
+        let found = options
             .endpoint
             .clone()
-            .or_else(|| environment.first(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]))
-            .or_else(|| profile.get("endpoint_url"));
+            .map(|endpoint| (endpoint, PLANNED))
+            .or_else(|| variable("AWS_ENDPOINT_URL_S3"))
+            .or_else(|| variable("AWS_ENDPOINT_URL"))
+            .or_else(|| Some((profile.get("endpoint_url")?, "`endpoint_url` of the profile")));
+        let (endpoint, told_by) = found.unzip();
         let place = Place::new(
             endpoint.as_deref(),
             &region,
             options.addressing,
             &options.bucket,
             &options.prefix,
-        )?;
+        )
+        .map_err(|error| error.told_by(told_by.unwrap_or(PLANNED)))?;
         let authorities = environment
             .get("AWS_CA_BUNDLE")
             .or_else(|| profile.get("ca_bundle"))

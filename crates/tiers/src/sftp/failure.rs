@@ -192,7 +192,11 @@ impl Request<'_> {
     fn refused(self, failure: &Failure) -> TierError {
         let tier = self.tier.to_owned();
         let action = self.action();
-        let source = io::Error::other(failure.to_string());
+        let sort = match failure {
+            Failure::Ended(_) => io::ErrorKind::NotConnected,
+            _ => io::ErrorKind::Other,
+        };
+        let source = io::Error::new(sort, failure.to_string());
         let refusal = match failure {
             Failure::Status { status: Status::Denied, .. } => {
                 return TierError::Denied { tier, action, source };

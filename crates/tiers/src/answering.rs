@@ -1,0 +1,60 @@
+//! Whether a tier answers, as far as whoever asks it knows; clones know the same.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+use lifeboat_model::{Classify, ErrorKind};
+
+use crate::TierError;
+
+/// What is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// It never answered.
+    Unasked,
+    /// It answered, whatever it said.
+    Answers,
+    /// Something was asked of it as often as is tried, and it did not answer.
+    GivenUp,
+}
+
+/// Whether a tier answers.
+#[derive(Debug, Clone, Default)]
+pub struct Answering(Arc<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    state: AtomicU8,
+    is_told: AtomicBool,
+}
+
+impl Answering {
+    pub(crate) fn state(&self) -> State {
+        match self.0.state.load(Ordering::Relaxed) {
+            0 => State::Unasked,
+            1 => State::Answers,
+            _ => State::GivenUp,
+        }
+    }
+
+    /// Takes note of how something ended that was asked of it.
+    pub(crate) fn heard<T>(&self, ended: &Result<T, TierError>) {
+        let answered =
+            |error: &TierError| !error.is_without_answer() && error.kind() != ErrorKind::Cancelled;
+        if ended.as_ref().err().is_none_or(answered) {
+            self.0.state.store(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes note that something is not asked of it any more that failed like this.
+    pub(crate) fn gave_up(&self, error: &TierError) {
+        if error.is_without_answer() {
+            self.0.state.store(2, Ordering::Relaxed);
+        }
+    }
+
+    /// Tells whether nobody was told yet that it did not answer; from now on somebody was.
+    pub(crate) fn is_told_first(&self) -> bool {
+        !self.0.is_told.swap(true, Ordering::Relaxed)
+    }
+}
