@@ -151,7 +151,12 @@ fn grouped_commands(command: &clap::Command) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::any::TypeId;
+
+    use lifeboat_model::TierName;
+
     use super::*;
+    use crate::tier_argument::TierArgument;
 
     #[test]
     fn the_definitions_hold_together() {
@@ -236,6 +241,29 @@ mod tests {
             let whole = words.is_empty() || stands_alone || line == "repo";
             assert!(whole, "`lifeboat {line}` only names a group of commands");
         }
+    }
+
+    #[test]
+    fn a_tier_of_the_plan_is_named_in_one_way_by_all_commands() {
+        fn visit(command: &clap::Command, seen: &mut usize) {
+            for argument in command.get_arguments() {
+                let parsed = argument.get_value_parser().type_id();
+                let name = format!("{} {}", command.get_name(), argument.get_id());
+                assert!(parsed != TypeId::of::<TierName>(), "{name}: take a TierArgument");
+                let is_tier = parsed == TypeId::of::<TierArgument>();
+                let values = argument.get_value_names().unwrap_or_default();
+                assert_eq!(is_tier, values.iter().any(|value| *value == "TIER"), "{name}");
+                if is_tier {
+                    let help = argument.get_help().unwrap().to_string();
+                    assert!(help.contains("by name or address"), "{name}: {help}");
+                    *seen += 1;
+                }
+            }
+            command.get_subcommands().for_each(|below| visit(below, seen));
+        }
+        let mut seen = 0;
+        visit(&command(), &mut seen);
+        assert!(seen > 10, "{seen} arguments name a tier");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::error::Error;
 
-use lifeboat_model::{Cancelled, Classify, ErrorKind, Exit, Hint};
+use lifeboat_model::{Cancelled, Classify, ErrorKind, Exit, Hint, TierName};
 use lifeboat_plan::{Diagnostic, Rejected};
 use lifeboat_tiers::TierError;
 
@@ -116,6 +116,14 @@ pub enum CommandError {
         /// Where it should be.
         address: String,
     },
+    /// There is no repository at the address of a tier, but below it.
+    #[error("there is no repository at {address}, which is the tier `{tier}` of the plan")]
+    TierNotRepository {
+        /// Where it should be.
+        address: String,
+        /// Which tier is there.
+        tier: TierName,
+    },
     /// A repository may not be written to, so no lock can be taken.
     #[error("cannot lock the repository")]
     Unlockable(#[source] TierError),
@@ -184,7 +192,7 @@ impl Classify for CommandError {
             | Self::Unconfirmed { .. }
             | Self::Declined { .. } => ErrorKind::Usage,
             Self::NoPlan { .. } | Self::PlanFile { .. } => ErrorKind::Config,
-            Self::NoRepository { .. } => ErrorKind::NotFound,
+            Self::NoRepository { .. } | Self::TierNotRepository { .. } => ErrorKind::NotFound,
             Self::PasswordCommand { .. } | Self::Unlockable(_) => ErrorKind::Denied,
             Self::Served { .. } | Self::NoDaemon { .. } | Self::Daemon { .. } => {
                 ErrorKind::Unavailable
@@ -202,7 +210,7 @@ impl Classify for CommandError {
     fn exit(&self) -> Exit {
         match self {
             Self::NotBuilt { .. } => Exit::NotBuilt,
-            Self::NoRepository { .. } => Exit::NoRepository,
+            Self::NoRepository { .. } | Self::TierNotRepository { .. } => Exit::NoRepository,
             Self::Daemon { exit, .. } => *exit,
             _ => self.kind().exit(),
         }
@@ -224,6 +232,9 @@ impl Classify for CommandError {
             }
             Self::NoRepository { address } => {
                 format!("check the address, or make one with `lifeboat repo init {address}`")
+            }
+            Self::TierNotRepository { tier, .. } => {
+                format!("the repository of the tier is `tier:{tier}`")
             }
             Self::NoPassword { .. } => {
                 "give `--password-file FILE` or `--password-command COMMAND`, or set RESTIC_PASSWORD_FILE".to_owned()

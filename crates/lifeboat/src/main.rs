@@ -16,6 +16,7 @@ mod render;
 mod screen;
 mod session;
 mod surroundings;
+mod tier_argument;
 mod traces;
 
 use std::process::ExitCode;

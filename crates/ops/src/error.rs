@@ -155,6 +155,14 @@ pub enum OpsError {
         /// Those that there are.
         known: Vec<TierName>,
     },
+    /// None of the plan's tiers is at an address.
+    #[error("no tier of the plan is at {address}")]
+    NoTierAt {
+        /// What was given.
+        address: String,
+        /// The tiers that there are, each with its address.
+        known: Vec<(TierName, String)>,
+    },
     /// No schedule sends the asset anywhere.
     #[error("no schedule sends `{asset}` to a tier")]
     NoDestination {
@@ -463,6 +471,7 @@ impl Classify for OpsError {
         match self {
             Self::NoAsset { .. }
             | Self::NoTier { .. }
+            | Self::NoTierAt { .. }
             | Self::NoTime { .. }
             | Self::BadAddress { .. }
             | Self::RepositoryAlone { .. }
@@ -514,6 +523,7 @@ impl Classify for OpsError {
         let text = match self {
             Self::NoAsset { known, .. } => known_names(known),
             Self::NoTier { known, .. } => known_names(known),
+            Self::NoTierAt { known, .. } => known_places(known),
             Self::NoDestination { asset } => {
                 format!("name `{asset}` in a [schedules] entry, or give --to")
             }
@@ -612,6 +622,15 @@ fn whose_mark(address: &str) -> String {
 fn known_names(names: &[impl ToString]) -> String {
     let names: Vec<_> = names.iter().map(ToString::to_string).collect();
     format!("it has {}", names.join(", "))
+}
+
+fn known_places(tiers: &[(TierName, String)]) -> String {
+    let tiers: Vec<_> =
+        tiers.iter().map(|(name, address)| format!("{name} at {address}")).collect();
+    format!(
+        "it has {}; what is in no plan is for `lifeboat restore --from ADDRESS` and `lifeboat repo`",
+        tiers.join(", ")
+    )
 }
 
 /// Lists plans by their ids, the first few.

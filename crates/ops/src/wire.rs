@@ -5,6 +5,7 @@
 
 pub mod addresses;
 pub mod audit;
+pub mod naming;
 pub mod open;
 pub mod repositories;
 
@@ -117,7 +118,11 @@ impl Vacancy {
     fn occupy(self, site: &Site) -> Result<NamedTier, TierError> {
         let tier: Arc<dyn Tier> = match self.place {
             Place::Empty(tier) => tier,
-            Place::Nothing(path) => site.steady(&self.name, Arc::new(LocalTier::create(&path)?)),
+            Place::Nothing(path) => {
+                let listings = site.plan.tiers().get(&self.name).map(addresses::listings);
+                let tier = LocalTier::create_as(&path, listings.unwrap_or_default())?;
+                site.steady(&self.name, Arc::new(tier))
+            }
         };
         Ok(NamedTier { name: self.name, tier })
     }
@@ -419,14 +424,18 @@ impl Site {
         let tier: Arc<dyn Tier> = match self.elsewhere.get(name) {
             Some(tier) => Arc::clone(tier),
             None => match self.url(name)? {
-                TierUrl::File(path) => match LocalTier::open(path.as_path()) {
-                    Ok(tier) => Arc::new(tier),
-                    Err(TierError::Missing { .. }) => {
-                        let place = Place::Nothing(path.as_path().to_owned());
-                        return Ok(Reached::Vacant(Vacancy { name: name.clone(), address, place }));
+                TierUrl::File(path) => {
+                    let listings = addresses::listings(self.planned(name)?);
+                    match LocalTier::open_as(path.as_path(), listings) {
+                        Ok(tier) => Arc::new(tier),
+                        Err(TierError::Missing { .. }) => {
+                            let place = Place::Nothing(path.as_path().to_owned());
+                            let name = name.clone();
+                            return Ok(Reached::Vacant(Vacancy { name, address, place }));
+                        }
+                        Err(error) => return Err(error.into()),
                     }
-                    Err(error) => return Err(error.into()),
-                },
+                }
                 TierUrl::S3 { bucket, prefix } => {
                     let tier = self.planned(name)?;
                     Arc::new(addresses::open_s3(tier, (bucket, prefix), &self.surroundings)?)

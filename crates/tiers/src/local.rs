@@ -34,7 +34,7 @@ use tokio::sync::mpsc;
 
 use crate::durable::{self, Modes, Temporary, errno, is_absent};
 use crate::prepared::Prepared;
-use crate::{ObjectMeta, ObjectPath, ObjectPrefix, PutMode, ReadRange, Tier, TierError};
+use crate::{Listings, ObjectMeta, ObjectPath, ObjectPrefix, PutMode, ReadRange, Tier, TierError};
 
 /// How many listed objects wait for whoever reads the stream, about a quarter of a megabyte.
 const LISTED_WAITING_MAX: usize = 1024;
@@ -69,6 +69,11 @@ impl Identity {
 impl LocalTier {
     /// Opens the directory at `path`, which must be there.
     pub fn open(path: &Path) -> Result<Self, TierError> {
+        Self::open_as(path, Listings::AsKnown)
+    }
+
+    /// Opens it like [`LocalTier::open`], where somebody knows how soon its listings show what others stored.
+    pub fn open_as(path: &Path, listings: Listings) -> Result<Self, TierError> {
         let root = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let address = address(&root);
         let meta = match fs::metadata(&root) {
@@ -78,7 +83,7 @@ impl LocalTier {
             Err(error) => return Err(refused(&address, "open its directory".to_owned(), error)),
         };
         Ok(Self(Arc::new(Inner {
-            capabilities: capabilities(&root),
+            capabilities: capabilities(&root, listings),
             root,
             address,
             identity: Identity::of(&meta),
@@ -92,10 +97,15 @@ impl LocalTier {
     /// Only for a tier that is new. A tier that was there before is opened, since an empty
     /// directory in its place would hide the loss.
     pub fn create(path: &Path) -> Result<Self, TierError> {
+        Self::create_as(path, Listings::AsKnown)
+    }
+
+    /// Creates it like [`LocalTier::create`], where somebody knows how soon its listings show what others stored.
+    pub fn create_as(path: &Path, listings: Listings) -> Result<Self, TierError> {
         let root = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         durable::create_directories(&root, 0o700)
             .map_err(|error| refused(&address(&root), "create its directory".to_owned(), error))?;
-        Self::open(&root)
+        Self::open_as(&root, listings)
     }
 
     /// Returns the root directory.
@@ -136,10 +146,10 @@ const PROMPT_FILE_SYSTEMS: [FsWord; 7] =
 
 /// Returns what the file system of a directory can do. Another machine may write to one that it serves
 /// over a network, or that FUSE makes; of these nothing is known.
-fn capabilities(root: &Path) -> Capabilities {
+fn capabilities(root: &Path, listings: Listings) -> Capabilities {
     let common = Capabilities::NONE.with(Capability::ConditionalPut);
     let kind = rustix::fs::statfs(root).map(|status| status.f_type);
-    if kind.is_ok_and(|kind| PROMPT_FILE_SYSTEMS.contains(&kind)) {
+    if listings.are_prompt(kind.is_ok_and(|kind| PROMPT_FILE_SYSTEMS.contains(&kind))) {
         return common.with(Capability::PromptListing);
     }
     common
@@ -444,10 +454,13 @@ mod tests {
 
     #[test]
     fn listings_are_prompt_where_that_is_known() {
-        let is_prompt = |path| capabilities(Path::new(path)).has(Capability::PromptListing);
-        assert!(is_prompt("/dev/shm"), "tmpfs");
-        assert!(!is_prompt("/proc"), "nothing is known of it");
-        assert!(!is_prompt("/not/there"));
+        let is_prompt =
+            |path, listings| capabilities(Path::new(path), listings).has(Capability::PromptListing);
+        assert!(is_prompt("/dev/shm", Listings::AsKnown), "tmpfs");
+        assert!(!is_prompt("/proc", Listings::AsKnown), "nothing is known of it");
+        assert!(!is_prompt("/not/there", Listings::AsKnown));
+        assert!(is_prompt("/proc", Listings::Prompt), "somebody knows");
+        assert!(!is_prompt("/dev/shm", Listings::Late), "something lies in between");
     }
 
     #[test]

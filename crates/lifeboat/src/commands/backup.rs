@@ -6,7 +6,7 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use clap::Args;
-use lifeboat_model::{AssetName, ByteSize, Exit, ScheduleName, TierName, Timestamp};
+use lifeboat_model::{AssetName, ByteSize, Exit, ScheduleName, Timestamp};
 use lifeboat_ops::backup::{self, AssetReport, BackupJobReport, BackupOptions};
 use lifeboat_ops::ending::{Ending, StageOutcome};
 use serde::Serialize;
@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::failure::Failure;
 use crate::render::{self, Answer, Cell, Page, Sort, Table, Tone, time};
 use crate::session::Session;
+use crate::tier_argument::TierArgument;
 
 /// How many skipped files a person is shown for an asset; a program gets all of them.
 const SKIPPED_SHOWN: usize = 20;
@@ -24,9 +25,9 @@ pub struct Backup {
     /// Back up these assets; without any, all of the plan
     #[arg(value_name = "ASSET")]
     assets: Vec<AssetName>,
-    /// Store on these tiers; without any, where the plan's schedules send each asset
+    /// Store on these tiers, each by name or address; without any, where the plan's schedules send each asset
     #[arg(long, value_name = "TIER", value_delimiter = ',')]
-    to: Vec<TierName>,
+    to: Vec<TierArgument>,
     /// Back up what this schedule says, and keep it as long as the schedule's rule says
     #[arg(long, value_name = "SCHEDULE")]
     schedule: Option<ScheduleName>,
@@ -165,7 +166,7 @@ impl Backup {
         let site = session.site()?;
         let options = BackupOptions {
             assets: self.assets,
-            to: self.to,
+            to: TierArgument::all_of(&self.to, &site)?,
             schedule: self.schedule,
             ..BackupOptions::default()
         };

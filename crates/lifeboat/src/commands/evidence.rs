@@ -13,7 +13,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Span, ToSpan as _};
 use lifeboat_model::instant::parse_instant;
-use lifeboat_model::{Exit, Outcome, RecordId, Silent, TierName, Timestamp, WriterId};
+use lifeboat_model::{Exit, Outcome, RecordId, Silent, Timestamp, WriterId};
 use lifeboat_ops::catalog::record::Record;
 use lifeboat_ops::catalog::view::View;
 use lifeboat_ops::evidence::document::Kind;
@@ -28,6 +28,7 @@ use crate::failure::{CommandError, Failure};
 use crate::render::{Answer, Page, Sort, Table, time};
 use crate::screen;
 use crate::session::Session;
+use crate::tier_argument::{self, TierArgument};
 
 /// What is done with evidence.
 #[derive(Debug, Subcommand)]
@@ -47,9 +48,9 @@ pub enum Evidence {
 /// The arguments of `lifeboat evidence list`.
 #[derive(Debug, Args)]
 pub struct List {
-    /// Read this tier, not what this host knows
+    /// Read this tier, by name or address, not what this host knows
     #[arg(long, value_name = "TIER")]
-    from: Option<TierName>,
+    from: Option<TierArgument>,
     /// Only what ended on this day or later, or at this time or later
     #[arg(long, value_name = "DATE")]
     since: Option<String>,
@@ -67,9 +68,9 @@ pub struct Show {
     /// How it is shown; `json` is the very document that was signed
     #[arg(long, value_name = "FORMAT", default_value = "markdown")]
     format: Format,
-    /// Read this tier, not what this host knows
+    /// Read this tier, by name or address, not what this host knows
     #[arg(long, value_name = "TIER")]
-    from: Option<TierName>,
+    from: Option<TierArgument>,
 }
 
 /// How a record is shown.
@@ -99,11 +100,11 @@ impl Evidence {
 /// Returns evidence, the newest first: what a tier has, or what this host knows.
 fn records(
     site: &Site,
-    from: Option<&TierName>,
+    from: Option<&TierArgument>,
     session: &Session,
 ) -> Result<Vec<Record>, Failure> {
-    if let Some(tier) = from {
-        let mut records = proof::read_tier(site, tier, &session.cancel)?;
+    if let Some(tier) = tier_argument::named(from, site)? {
+        let mut records = proof::read_tier(site, &tier, &session.cancel)?;
         records.reverse();
         return Ok(records);
     }

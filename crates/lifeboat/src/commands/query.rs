@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use clap::builder::PossibleValue;
 use clap::{ArgGroup, Args, ValueEnum};
-use lifeboat_model::{AssetName, Exit, TierName};
+use lifeboat_model::{AssetName, Exit};
 use lifeboat_ops::Site;
 use lifeboat_ops::recovery::sandbox::{Demand, Sandbox, SandboxOptions, SandboxReport};
 use lifeboat_ops::thaw::{ThawForecast, ThawOptions};
@@ -30,6 +30,7 @@ use crate::render::{Answer, Page, ShownPath, Sort, time};
 use crate::screen;
 use crate::session::Session;
 use crate::surroundings;
+use crate::tier_argument::{self, TierArgument};
 
 /// How many rows are kept to be shown as a table or a document. CSV is passed on as it comes.
 const ROWS_MAX: usize = 100_000;
@@ -78,9 +79,9 @@ pub struct Query {
     /// Let the SQL change the throwaway server; all of it is gone afterwards
     #[arg(long)]
     write: bool,
-    /// Read from this tier; without it, from the first in the plan that holds it
+    /// Read from this tier, by name or address; without it, from the first in the plan that holds it
     #[arg(long, value_name = "TIER")]
-    tier: Option<TierName>,
+    tier: Option<TierArgument>,
     /// Put the files of the throwaway server below this directory [default: the cache directory]
     #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
@@ -227,7 +228,7 @@ impl Query {
         let options = SandboxOptions {
             asset: self.asset.clone(),
             target: parse_target(&self.at)?,
-            tier: self.tier.clone(),
+            tier: tier_argument::named(self.tier.as_ref(), site)?,
             scratch,
             purpose: if self.write { Use::Write } else { Use::Read },
             demand: if self.weak { Demand::WhatCanBeHad } else { Demand::Namespaces },

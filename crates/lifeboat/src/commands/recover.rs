@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use lifeboat_model::{EventSink, Exit, ScenarioName, Silent, SiteName, TierName};
+use lifeboat_model::{EventSink, Exit, ScenarioName, Silent, SiteName};
 use lifeboat_ops::Site;
 use lifeboat_ops::point::At;
 use lifeboat_ops::procedure::conduct::{Conduct, Declaration};
@@ -32,6 +32,7 @@ use crate::failure::{CommandError, Failure};
 use crate::prompt::Terminal;
 use crate::render::{Answer, Cell, Page, Sort, Table, Tone, time};
 use crate::session::Session;
+use crate::tier_argument::TierArgument;
 use crate::{screen, surroundings};
 
 /// The arguments of `lifeboat recover`.
@@ -54,9 +55,9 @@ pub struct Recover {
     /// What runbooks call `target.host` [default: this host]
     #[arg(long, value_name = "HOST", conflicts_with = "resume")]
     host: Option<String>,
-    /// Do without this tier: it is lost, and what others hold counts as all there is; may be given several times
+    /// Do without this tier, by name or address: it is lost, and what others hold counts as all there is; may be given several times
     #[arg(long, value_name = "TIER", value_delimiter = ',', conflicts_with = "resume")]
-    without: Vec<TierName>,
+    without: Vec<TierArgument>,
     /// Say from which point it would recover, what is replaced and lost, and how long it should take; change
     /// nothing
     #[arg(long, conflicts_with = "resume")]
@@ -224,7 +225,9 @@ impl Recover {
             return tell.run(session);
         }
         let declared = session.clock.now();
-        let site = session.site()?.without(self.without.clone())?;
+        let site = session.site()?;
+        let lost = TierArgument::all_of(&self.without, &site)?;
+        let site = site.without(lost)?;
         let operator = operator();
         let Some(scenario) = &self.scenario else {
             return drive(&Conduct::take(Arc::new(site), operator)?, session);

@@ -13,6 +13,7 @@ mod key;
 mod list;
 mod ls;
 mod password;
+mod place;
 mod prune;
 mod repair;
 mod restore;
@@ -25,34 +26,35 @@ pub(super) mod unreadable;
 use std::ffi::OsString;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use lifeboat_model::Exit;
-use lifeboat_ops::OpsError;
-use lifeboat_ops::wire::addresses::{Address, Outside};
 use lifeboat_repository::lock::{LockGuard, LockKind, LockOptions, LockOwner};
-use lifeboat_repository::{OpenOptions, Repository, RepositoryError, Store};
-use lifeboat_tiers::{ObjectPrefix, Refusal, Throttle, Tier, TierError, steady};
+use lifeboat_repository::{OpenOptions, Repository, RepositoryError};
+use lifeboat_tiers::{Listings, Refusal, Throttle, TierError};
 
 use crate::failure::{CommandError, Failure};
 use crate::session::Session;
 use password::Purpose;
+use place::Place;
 
 /// The manual's introduction to the plumbing.
 pub const LONG_ABOUT: &str = "\
 Work on any restic repository by address and password, without a plan
 
-The repository may have been made by lifeboat, restic or rustic. On a tier of a plan it lies below \
-`repo`, and its password is what `lifeboat key export --restic` prints.
+The repository may have been made by lifeboat, restic or rustic. That of a tier of the plan is `tier:NAME`, or \
+NAME where no path is called so: it is reached as the plan says and opened by the plan's key, unless a \
+password is given by an option. By address it lies below `repo` of the tier, and its password is what \
+`lifeboat key export --restic` prints.
 
-The password is read from --password-file or --password-command, else from RESTIC_PASSWORD, \
+Otherwise the password is read from --password-file or --password-command, else from RESTIC_PASSWORD, \
 RESTIC_PASSWORD_FILE or RESTIC_PASSWORD_COMMAND, else asked for at the terminal. It cannot be given on \
 the command line, where others could see it.
 
     lifeboat repo init /srv/backups
     lifeboat repo backup /srv/backups /etc /home
     lifeboat repo snapshots /srv/backups
+    lifeboat repo snapshots tier:primary
     lifeboat repo restore /srv/backups latest:/etc --to /tmp/etc
     lifeboat repo check /srv/backups --read-data";
 
@@ -148,8 +150,8 @@ impl From<bool> for Run {
 /// Where a repository is and what opens it.
 #[derive(Debug, Args)]
 pub struct Access {
-    /// The repository: a path, or an address like `file:///srv/backups`, `s3://bucket/prefix`,
-    /// `azure://account/container/prefix` or `sftp://user@host/path`
+    /// The repository: a path, an address like `file:///srv/backups`, `s3://bucket/prefix`,
+    /// `azure://account/container/prefix` or `sftp://user@host/path`, or a tier of the plan, `tier:NAME`
     #[arg(value_name = "REPOSITORY")]
     pub address: String,
     /// Read the password from the first line of this file
@@ -164,6 +166,10 @@ pub struct Access {
     /// Keep no local copy of what is read most, and use none
     #[arg(long)]
     pub no_cache: bool,
+    /// Say that whoever runs the store promises listings that show at once what was stored and removed, so that
+    /// nobody has to wait for that
+    #[arg(long)]
+    pub prompt_listing: bool,
     #[command(flatten)]
     pub bandwidth: Bandwidth,
 }
@@ -307,36 +313,20 @@ impl Access {
 
     /// Opens the repository with its password, without a lock and without the cache.
     pub fn open_without_lock(&self, session: &Session) -> Result<Repository, Failure> {
-        let tier = self.place(session, Address::open)?;
-        let password = password::find(self, Purpose::Open, session)?;
-        Ok(Repository::open(self.store(tier, session), &password, &OpenOptions::default())?)
-    }
-
-    /// Makes the directory of a new repository, if it is not there.
-    fn create_store(&self, session: &Session) -> Result<Store, Failure> {
-        Ok(self.store(self.place(session, Address::create)?, session))
-    }
-
-    /// Goes to where the address leads.
-    fn place(
-        &self,
-        session: &Session,
-        go: impl FnOnce(&Address, Outside<'_>) -> Result<Arc<dyn Tier>, OpsError>,
-    ) -> Result<Arc<dyn Tier>, Failure> {
-        let environment = session.process.text_variables();
-        let outside = Outside { environment: &environment, clock: &session.clock };
-        go(&Address::parse(&self.address)?, outside).map_err(|error| match error {
-            OpsError::Tier(TierError::Missing { tier }) => {
-                CommandError::NoRepository { address: tier }.into()
+        let place = Place::find(&self.address, session)?;
+        let store = place.open(self, session)?;
+        let password = password::find(self, &place, Purpose::Open, session)?;
+        Repository::open(store, &password, &OpenOptions::default()).map_err(|error| match error {
+            RepositoryError::NoRepository { address } => {
+                place.without_repository(address, session).into()
             }
             error => error.into(),
         })
     }
 
-    /// What may pass is tried again, and nothing passes faster than told.
-    fn store(&self, tier: Arc<dyn Tier>, session: &Session) -> Store {
-        let tier = steady(tier, &session.clock, self.bandwidth.into(), &session.cancel);
-        Store::new(tier, session.runtime.clone(), ObjectPrefix::ALL)
+    /// Returns what is known of how soon listings there show what was stored and removed.
+    const fn listings(&self) -> Listings {
+        if self.prompt_listing { Listings::Prompt } else { Listings::AsKnown }
     }
 }
 

@@ -23,6 +23,7 @@ use lifeboat_ops::thaw::ThawForecast;
 use lifeboat_ops::wire::addresses::Outside;
 use lifeboat_ops::{OpsError, Site};
 use lifeboat_repository::restore::Selection;
+use lifeboat_tiers::Listings;
 use serde::Serialize;
 
 use self::cluster::{ClusterArguments, parse_target};
@@ -33,6 +34,7 @@ use crate::prompt::Terminal;
 use crate::render::{self, Answer, Page, RestoredFiles, ShownPath, Sort, time};
 use crate::screen;
 use crate::session::Session;
+use crate::tier_argument::{self, TierArgument};
 
 /// The arguments of `lifeboat restore`.
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
@@ -64,9 +66,9 @@ pub struct Restore {
     /// Put the plan's only database back as it was at TIME
     #[arg(long, requires = "what")]
     database_only: bool,
-    /// Read from this tier; without it, from the first in the plan that holds it
+    /// Read from this tier, by name or address; without it, from the first in the plan that holds it
     #[arg(long, value_name = "TIER")]
-    tier: Option<TierName>,
+    tier: Option<TierArgument>,
     /// Find plan and points at this tier's address and read from there: for a machine without them
     #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["plan", "tier"])]
     from: Option<String>,
@@ -223,12 +225,13 @@ impl Restore {
             return self.bootstrap(found, session);
         }
         let what = self.what()?;
-        let (site, tier) = match &self.from {
-            Some(address) => {
-                let FoundSite { site, tier, .. } = self.find(address, session)?;
-                (site, Some(tier))
-            }
-            None => (self.site(session)?, self.tier.clone()),
+        let (site, tier) = if let Some(address) = &self.from {
+            let FoundSite { site, tier, .. } = self.find(address, session)?;
+            (site, Some(tier))
+        } else {
+            let site = self.site(session)?;
+            let tier = tier_argument::named(self.tier.as_ref(), &site)?;
+            (site, tier)
         };
         if let Some((asset, to)) = self.cluster_of(&what, &site)? {
             return self.run_cluster(&site, (asset, tier), &to, session);
@@ -361,8 +364,18 @@ impl Restore {
 
     /// Finds the site whose tier is at an address.
     fn find(&self, address: &str, session: &Session) -> Result<FoundSite, Failure> {
+        if let Ok(name) = address.parse::<TierName>() {
+            let hint = format!(
+                "give an address like file:///mnt/backups; where the plan is there, `--tier {name}` takes the name"
+            );
+            return Err(CommandError::usage(format!("`{name}` is no address"), hint).into());
+        }
         let environment = session.process.text_variables();
-        let outside = Outside { environment: &environment, clock: &session.clock };
+        let outside = Outside {
+            environment: &environment,
+            clock: &session.clock,
+            listings: Listings::AsKnown,
+        };
         let tier = bare_machine::open_address(address, outside)?;
         let mark = session.runtime.block_on(bare_machine::read_mark(tier.as_ref()))?;
         let surroundings = session.surroundings(&mark.site);

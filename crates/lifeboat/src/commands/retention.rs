@@ -4,7 +4,7 @@
 use std::fmt::{self, Write as _};
 
 use clap::{Args, Subcommand};
-use lifeboat_model::{ByteSize, Exit, TierName};
+use lifeboat_model::{ByteSize, Exit};
 use lifeboat_ops::retention::hold::{self, Hold, WhichHolds};
 use lifeboat_ops::retention::{
     self, Purpose, RetentionOptions, RetentionReport, SnapshotFate, TierReport,
@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::failure::Failure;
 use crate::render::{self, Answer, Cell, Page, Sort, Table, Tone, time};
 use crate::session::Session;
+use crate::tier_argument::TierArgument;
 
 /// The commands of `lifeboat retention`.
 #[derive(Debug, Subcommand)]
@@ -31,9 +32,9 @@ pub enum Retention {
 /// Which tiers.
 #[derive(Debug, Args)]
 pub struct Tiers {
-    /// On these tiers; without any, on all of the plan
+    /// On these tiers, each by name or address; without any, on all of the plan
     #[arg(value_name = "TIER")]
-    tiers: Vec<TierName>,
+    tiers: Vec<TierArgument>,
 }
 
 /// The arguments of `lifeboat retention hold`.
@@ -221,6 +222,7 @@ impl Retention {
                 return session.done(&Released { released });
             }
         };
+        let tiers = TierArgument::all_of(&tiers, &site)?;
         let options = RetentionOptions { tiers, purpose };
         let report = retention::retention(&site, &options, &*events, cancel)?;
         let exit = report.exit();

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 
 use clap::Args;
-use lifeboat_model::{Exit, RestoreTestName, TierName};
+use lifeboat_model::{Exit, RestoreTestName};
 use lifeboat_ops::catalog::body::{AssetTested, RestoreTested, TestPhase};
 use lifeboat_ops::ending::Ending;
 use lifeboat_ops::recovery::sandbox::Demand;
@@ -21,6 +21,7 @@ use crate::failure::{CommandError, Failure};
 use crate::render::{Answer, Page, Sort, time};
 use crate::session::Session;
 use crate::surroundings;
+use crate::tier_argument::{self, TierArgument};
 
 /// The arguments of `lifeboat test`.
 #[derive(Debug, Args)]
@@ -40,9 +41,9 @@ pub struct Test {
     /// decides, one time in eight
     #[arg(long)]
     negative_control: bool,
-    /// Read from this tier
+    /// Read from this tier, by name or address
     #[arg(long, value_name = "TIER")]
-    tier: Option<TierName>,
+    tier: Option<TierArgument>,
     /// Put what comes back into this folder, which needs room for all of it
     #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
@@ -61,6 +62,7 @@ impl Test {
     /// Runs tests: 1 for what does not hold or came back damaged, 4 for what could not be checked.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
         let site = session.site()?;
+        let tier = tier_argument::named(self.tier.as_ref(), &site)?;
         let known = site.plan().restore_tests();
         if known.is_empty() {
             let hint = "add one to the plan: [restore_tests.weekly] with cron, assets and checks";
@@ -71,9 +73,6 @@ impl Test {
             let names: Vec<&str> = known.keys().map(RestoreTestName::as_str).collect();
             let message = format!("the plan has no restore test `{name}`");
             return Err(CommandError::usage(message, format!("it has {}", names.join(", "))).into());
-        }
-        if let Some(tier) = &self.tier {
-            site.address(tier)?;
         }
         let system = |source| CommandError::System { action: "find this program", source };
         let own_program = std::env::current_exe().map_err(system)?;
@@ -86,7 +85,7 @@ impl Test {
                 at: self.at.clone(),
                 seed: self.seed.map(Seed),
                 control: if self.negative_control { Control::Yes } else { Control::BySeed },
-                tier: self.tier.clone(),
+                tier: tier.clone(),
                 scratch: scratch.clone(),
                 demand: if self.weak_isolation { Demand::WhatCanBeHad } else { Demand::Namespaces },
                 trigger: Trigger::Person(surroundings::login()),

@@ -5,7 +5,7 @@ pub mod restored;
 use std::fmt::{self, Write as _};
 
 use clap::{Args, ValueEnum};
-use lifeboat_model::{Exit, TierName};
+use lifeboat_model::Exit;
 use lifeboat_ops::verification::{self, Share, VerifyOptions, VerifyReport};
 use serde::Serialize;
 
@@ -13,14 +13,15 @@ use self::restored::RestoredArguments;
 use crate::failure::Failure;
 use crate::render::{self, Answer, Page, Sort};
 use crate::session::Session;
+use crate::tier_argument::TierArgument;
 
 /// The arguments of `lifeboat verify`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Verify {
-    /// Verify these tiers; without any, all of the plan. With --restore, read from the one that is given
+    /// Verify these tiers, each by name or address; without any, all of the plan. With --restore, read from the one that is given
     #[arg(value_name = "TIER")]
-    tiers: Vec<TierName>,
+    tiers: Vec<TierArgument>,
     /// How much of the stored data to read back
     #[arg(long, value_name = "HOW MUCH", default_value = "all", conflicts_with = "restore")]
     read_data: ReadData,
@@ -69,7 +70,7 @@ impl Verify {
     /// Verifies the tiers, or a restore: 1 for damage, 4 for what could not be looked at.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
         if self.restored.is_asked_for()? {
-            return self.restored.run(self.tiers, session);
+            return self.restored.run(&self.tiers, session);
         }
         let site = session.site()?;
         let share = match self.read_data {
@@ -77,7 +78,7 @@ impl Verify {
             ReadData::Share => Share::AfterBackup,
             ReadData::None => Share::None,
         };
-        let options = VerifyOptions { tiers: self.tiers, share };
+        let options = VerifyOptions { tiers: TierArgument::all_of(&self.tiers, &site)?, share };
         let report = verification::verify(&site, &options, &*session.events(), &session.cancel)?;
         let exit = report.exit();
         session.end(&Verified(report), exit)

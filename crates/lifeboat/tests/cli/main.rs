@@ -21,6 +21,7 @@ mod keep;
 mod killed;
 mod ledger;
 mod locked;
+mod naming;
 mod ownership;
 mod plan;
 mod platform;

@@ -23,8 +23,8 @@ use crate::error::OpsError;
 use crate::procedure::ProcedureError;
 use crate::procedure::runs::{KnownRun, Runs};
 use crate::recovery_key::Verifier;
+use crate::wire::Site;
 use crate::wire::audit::look_at_catalog;
-use crate::wire::{Reached, Site};
 
 /// Something about evidence that should not be.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, thiserror::Error)]
@@ -200,16 +200,7 @@ pub fn read_tier(
     cancel: &Cancel,
 ) -> Result<Vec<Record>, ProcedureError> {
     let keys = CatalogKeys::from(&site.recovery_key(cancel)?);
-    let named = match site.reach(tier) {
-        Reached::Ready(named) => named,
-        Reached::Vacant(vacancy) => {
-            let (tier, address) = (tier.clone(), vacancy.address().to_owned());
-            return Err(OpsError::TierNew { tier, address }.into());
-        }
-        Reached::Trouble(trouble) => {
-            return Err(OpsError::TierUnread { tier: tier.clone(), trouble }.into());
-        }
-    };
+    let named = site.tier(tier)?;
     let read = catalog::read_tier(site.name(), &keys, &named);
     let records = site.surroundings().runtime.block_on(read).map_err(OpsError::from)?;
     Ok(records.into_iter().filter(|record| evidence_in(record).is_some()).collect())

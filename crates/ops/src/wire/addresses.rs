@@ -1,6 +1,7 @@
 //! From the address of a tier to the tier: what the plan adds to it, and what the environment says.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::num::NonZeroU16;
 use std::path::Path;
 use std::sync::Arc;
@@ -29,6 +30,8 @@ pub struct Outside<'a> {
     pub environment: &'a BTreeMap<String, String>,
     /// Where time comes from.
     pub clock: &'a Arc<dyn Clock>,
+    /// How soon listings there show what was stored and removed.
+    pub listings: Listings,
 }
 
 /// A place that is named by its address alone.
@@ -63,9 +66,10 @@ impl Address {
     /// bucket and prefix, restic's `s3:` with endpoint, bucket and prefix, `azure://` with account, container and
     /// prefix, `sftp://` with host and path, or restic's `sftp:user@host:path`.
     pub fn parse(text: &str) -> Result<Self, OpsError> {
-        let bad = || OpsError::BadAddress { address: text.to_owned() };
+        let bad = || OpsError::BadAddress { address: without_password(text) };
         let Some((scheme, rest)) = text.split_once(':') else {
-            return Ok(Self::Directory(text.to_owned()));
+            let path = (!text.is_empty()).then(|| text.to_owned());
+            return path.map(Self::Directory).ok_or_else(bad);
         };
         match scheme {
             "local" => Ok(Self::Directory(rest.to_owned())),
@@ -113,7 +117,7 @@ impl Address {
         let TierUrl::S3 { bucket, prefix } = format!("s3://{place}").parse().ok()? else {
             return None;
         };
-        (!host.is_empty()).then(|| Self::S3 {
+        (!host.is_empty() && !host.contains('@')).then(|| Self::S3 {
             endpoint: Some(format!("{scheme}{host}")),
             bucket,
             prefix,
@@ -122,7 +126,7 @@ impl Address {
 
     /// Opens what is there.
     pub fn open(&self, outside: Outside<'_>) -> Result<Arc<dyn Tier>, OpsError> {
-        self.reach(outside, Storing::default(), LocalTier::open)
+        self.reach(outside, Storing::from(outside), LocalTier::open_as)
     }
 
     /// Opens what is there, as the plan's tier that lies there stores what it is given: in which class and locked
@@ -132,22 +136,22 @@ impl Address {
         planned: &PlannedTier,
         outside: Outside<'_>,
     ) -> Result<Arc<dyn Tier>, OpsError> {
-        self.reach(outside, Storing::from(planned), LocalTier::open)
+        self.reach(outside, Storing::from(planned), LocalTier::open_as)
     }
 
     /// Opens what is there; a directory that is not is made, a bucket, a container or one of a server never.
     pub fn create(&self, outside: Outside<'_>) -> Result<Arc<dyn Tier>, OpsError> {
-        self.reach(outside, Storing::default(), LocalTier::create)
+        self.reach(outside, Storing::from(outside), LocalTier::create_as)
     }
 
     fn reach(
         &self,
         outside: Outside<'_>,
         Storing { creation, listings, placement }: Storing,
-        local: impl FnOnce(&Path) -> Result<LocalTier, TierError>,
+        local: impl FnOnce(&Path, Listings) -> Result<LocalTier, TierError>,
     ) -> Result<Arc<dyn Tier>, OpsError> {
         match self {
-            Self::Directory(path) => Ok(Arc::new(local(Path::new(path))?)),
+            Self::Directory(path) => Ok(Arc::new(local(Path::new(path), listings)?)),
             Self::S3 { endpoint, bucket, prefix } => {
                 let mut options = S3Options::new(bucket, prefix);
                 options.endpoint.clone_from(endpoint);
@@ -171,6 +175,41 @@ impl Address {
     }
 }
 
+/// As it is written down; none holds a secret.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let below = |prefix: &str| match prefix {
+            "" => String::new(),
+            prefix => format!("/{prefix}"),
+        };
+        match self {
+            Self::Directory(path) if path.starts_with('/') => write!(f, "file://{path}"),
+            Self::Directory(path) => f.write_str(path),
+            Self::S3 { endpoint: None, bucket, prefix } => {
+                write!(f, "s3://{bucket}{}", below(prefix))
+            }
+            Self::S3 { endpoint: Some(endpoint), bucket, prefix } => {
+                write!(f, "s3:{endpoint}/{bucket}{}", below(prefix))
+            }
+            Self::Sftp(place) => write!(f, "sftp://{place}"),
+            Self::Azure { account, container, prefix } => {
+                write!(f, "azure://{account}/{container}{}", below(prefix))
+            }
+        }
+    }
+}
+
+/// Leaves out what stands for a login that has a password.
+fn without_password(address: &str) -> String {
+    let (scheme, rest) = address.split_once(':').unwrap_or(("", address));
+    match rest.rsplit_once('@') {
+        Some((login, place)) if login.trim_start_matches("//").contains(':') => {
+            format!("{scheme}:[password]@{place}")
+        }
+        _ => address.to_owned(),
+    }
+}
+
 /// How a tier stores what it is given; by default as whoever names it by its address alone can know.
 #[derive(Debug, Clone, Copy, Default)]
 struct Storing {
@@ -179,16 +218,26 @@ struct Storing {
     placement: Placement,
 }
 
+impl From<Outside<'_>> for Storing {
+    fn from(Outside { listings, .. }: Outside<'_>) -> Self {
+        Self { listings, ..Self::default() }
+    }
+}
+
 impl From<&PlannedTier> for Storing {
     fn from(tier: &PlannedTier) -> Self {
         let creation =
             if tier.conditional_put { Creation::Conditional } else { Creation::LookFirst };
-        let listings = match tier.prompt_listing {
-            None => Listings::AsKnown,
-            Some(true) => Listings::Prompt,
-            Some(false) => Listings::Late,
-        };
-        Self { creation, listings, placement: placement(tier) }
+        Self { creation, listings: listings(tier), placement: placement(tier) }
+    }
+}
+
+/// Returns what the plan says of how soon listings show what was stored.
+pub(super) const fn listings(tier: &PlannedTier) -> Listings {
+    match tier.prompt_listing {
+        None => Listings::AsKnown,
+        Some(true) => Listings::Prompt,
+        Some(false) => Listings::Late,
     }
 }
 
@@ -259,11 +308,13 @@ pub(super) fn open_azure(
         let place = place.as_ref();
         place.map(|place| secret::resolve(place, surroundings, &surroundings.cancel)).transpose()
     };
+    let Storing { listings, placement, .. } = Storing::from(tier);
     let options = AzureOptions {
         endpoint: tier.endpoint.clone(),
         account_key: resolved(&tier.account_key)?,
         sas_token: resolved(&tier.sas_token)?,
-        placement: Storing::from(tier).placement,
+        listings,
+        placement,
         environment: surroundings.environment.clone(),
         ..AzureOptions::new(account, container, prefix)
     };
@@ -331,12 +382,16 @@ mod tests {
             ("azure://account/container/a/b", azure("account", "container", "a/b")),
         ] {
             assert_eq!(Address::parse(text).unwrap(), address, "{text}");
+            // What is written down is understood again.
+            let written = address.to_string();
+            assert_eq!(Address::parse(&written).unwrap(), address, "{written}");
         }
     }
 
     #[test]
     fn what_cannot_be_is_refused_and_what_is_not_there_yet_is_told() {
         for bad in [
+            "",
             "file://host/srv",
             "s3://",
             "s3://B",

@@ -15,7 +15,8 @@ use crate::surroundings::Surroundings;
 /// Where the repository lies on a tier of lifeboat's.
 const PREFIX: &str = "repo";
 
-fn store(tier: &NamedTier, surroundings: &Surroundings) -> Store {
+/// Returns where the repository on a tier lies.
+pub fn store(tier: &NamedTier, surroundings: &Surroundings) -> Store {
     let prefix: ObjectPrefix = PREFIX.parse().expect("it is a valid path");
     Store::new(Arc::clone(&tier.tier), surroundings.runtime.clone(), prefix)
 }

@@ -13,6 +13,7 @@ mod ground;
 mod kills;
 mod lagging;
 mod locks;
+mod naming;
 mod restore_tests;
 mod restores;
 mod retention;

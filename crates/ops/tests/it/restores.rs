@@ -12,9 +12,9 @@ use lifeboat_ops::point::At;
 use lifeboat_ops::restore::{Destination, RestoreOptions, only_database, preview, restore};
 use lifeboat_ops::wire::addresses::Outside;
 use lifeboat_testing::tree::{Aspect, Sample, capture};
-use lifeboat_tiers::Tier;
 use lifeboat_tiers::fault::{Fault, FaultTier, Moment, Rule, Target};
 use lifeboat_tiers::local::LocalTier;
+use lifeboat_tiers::{Listings, Tier};
 
 use crate::ground::{Ground, MEDIA_ON_TWO, back_up, restore_in_place, restore_to};
 
@@ -148,7 +148,11 @@ fn the_second_tier_serves_when_the_first_is_gone() {
 
 fn outside(ground: &Ground) -> Outside<'_> {
     let surroundings = &ground.surroundings;
-    Outside { environment: &surroundings.environment, clock: &surroundings.clock }
+    Outside {
+        environment: &surroundings.environment,
+        clock: &surroundings.clock,
+        listings: Listings::AsKnown,
+    }
 }
 
 #[test]

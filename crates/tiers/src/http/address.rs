@@ -66,6 +66,18 @@ impl<'e> Endpoint<'e> {
         address.parse::<Uri>().ok().filter(|uri| uri.host().is_some()).ok_or_else(bad)?;
         Ok(Self { scheme, host })
     }
+
+    /// Tells whether another one is the same place: the case of a host's name does not count, each scheme has its port.
+    pub(crate) fn is_same_as(self, other: Endpoint<'_>) -> bool {
+        self.spelled_out() == other.spelled_out()
+    }
+
+    fn spelled_out(self) -> (String, String) {
+        let (host, behind) = self.host.split_once('/').unwrap_or((self.host, ""));
+        let port = if self.scheme == "https" { ":443" } else { ":80" };
+        let host = host.strip_suffix(port).unwrap_or(host).to_ascii_lowercase();
+        (format!("{}://{host}", self.scheme), behind.to_owned())
+    }
 }
 
 /// What stands before the path of every object of a tier; may be empty.

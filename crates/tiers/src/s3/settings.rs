@@ -14,7 +14,7 @@ use reqsign_core::ProvideCredentialChain;
 use super::place::Place;
 use super::{Keys, S3Options};
 use crate::environment::Environment;
-use crate::http::address::PLANNED;
+use crate::http::address::{Endpoint, PLANNED};
 use crate::http::{ParseEndpointError, Trust, TrustError};
 
 /// The region whose endpoint knows where every bucket is.
@@ -135,15 +135,7 @@ impl Settings {
             .or_else(|| environment.first(&["AWS_REGION", "AWS_DEFAULT_REGION"]))
             .or_else(|| profile.get("region"))
             .unwrap_or_else(|| REGION_DEFAULT.to_owned());
-        let variable = |name| environment.get(name).map(|endpoint| (endpoint, name));
-        let found = options
-            .endpoint
-            .clone()
-            .map(|endpoint| (endpoint, PLANNED))
-            .or_else(|| variable("AWS_ENDPOINT_URL_S3"))
-            .or_else(|| variable("AWS_ENDPOINT_URL"))
-            .or_else(|| Some((profile.get("endpoint_url")?, "`endpoint_url` of the profile")));
-        let (endpoint, told_by) = found.unzip();
+        let (endpoint, told_by) = endpoint(options, &profile).unzip();
         let place = Place::new(
             endpoint.as_deref(),
             &region,
@@ -185,6 +177,36 @@ impl Settings {
             known = known.no_env().no_web_identity().no_ecs().no_imds();
         }
         chain.push(known.build())
+    }
+}
+
+/// Returns the endpoint that was given, or that the environment or the profile has, and what tells of it.
+fn endpoint(options: &S3Options, profile: &Profile) -> Option<(String, &'static str)> {
+    let environment = Environment(&options.environment);
+    let variable = |name| environment.get(name).map(|endpoint| (endpoint, name));
+    options
+        .endpoint
+        .clone()
+        .map(|endpoint| (endpoint, PLANNED))
+        .or_else(|| variable("AWS_ENDPOINT_URL_S3"))
+        .or_else(|| variable("AWS_ENDPOINT_URL"))
+        .or_else(|| Some((profile.get("endpoint_url")?, "`endpoint_url` of the profile")))
+}
+
+impl S3Options {
+    /// Tells whether the bucket is at this endpoint, however that is spelled. AWS has one bucket of a name in all its
+    /// regions, so that there any of its endpoints will do.
+    pub fn is_at(&self, other: &str) -> Result<bool, S3OpenError> {
+        let environment = Environment(&self.environment);
+        let chosen = self.profile.clone().or_else(|| environment.get("AWS_PROFILE"));
+        let profile = environment.profile(chosen.as_deref(), self.keys.is_some())?;
+        Ok(match endpoint(self, &profile) {
+            Some((own, told_by)) if !is_vendor(&own) => {
+                let own = Endpoint::parse(&own).map_err(|error| error.told_by(told_by))?;
+                own.is_same_as(Endpoint::parse(other)?)
+            }
+            _ => is_vendor(other),
+        })
     }
 }
 
@@ -234,5 +256,34 @@ impl Environment<'_> {
         let parsed =
             Ini::load_from_str(&text).map_err(|source| S3OpenError::BadFile { path, source })?;
         Ok(parsed.section(Some(section)).cloned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_the_same_however_it_is_spelled() {
+        for (own, other, same) in [
+            (Some("https://store.example.org"), "store.example.org", true),
+            (Some("https://store.example.org"), "https://Store.example.org:443/", true),
+            (Some("http://127.0.0.1:9000"), "http://127.0.0.1:9000/", true),
+            (Some("http://store.example.org"), "http://store.example.org:80", true),
+            (Some("http://store.example.org"), "https://store.example.org", false),
+            (Some("http://127.0.0.1:9000"), "http://127.0.0.1:9001", false),
+            (Some("https://store.example.org/a"), "https://store.example.org/b", false),
+            (None, "s3.eu-central-1.amazonaws.com", true),
+            (Some("https://s3.us-east-1.amazonaws.com"), "s3.eu-central-1.amazonaws.com", true),
+            (None, "https://store.example.org", false),
+        ] {
+            let endpoint = own.map(str::to_owned);
+            let options = S3Options { endpoint, ..S3Options::new("bucket", "") };
+            assert_eq!(options.is_at(other).unwrap(), same, "{own:?} {other}");
+        }
+        let mut options = S3Options::new("bucket", "");
+        let endpoint = "http://store:9000".to_owned();
+        options.environment.insert("AWS_ENDPOINT_URL".to_owned(), endpoint.clone());
+        assert!(options.is_at(&endpoint).unwrap(), "it is where the environment says");
     }
 }

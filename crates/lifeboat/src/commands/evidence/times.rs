@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use clap::Args;
-use lifeboat_model::{Exit, Outcome, ScenarioName, TierName};
+use lifeboat_model::{Exit, Outcome, ScenarioName};
 use lifeboat_ops::evidence::document::{EstimateKept, Limited, ObjectiveKept};
 use lifeboat_ops::evidence::trend::{self, MeasuredRun, ScenarioTimes, TimesTable, Trend};
 use lifeboat_ops::procedure::Procedure;
@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::failure::Failure;
 use crate::render::{Answer, Cell, Page, Table, Tone, time};
 use crate::session::Session;
+use crate::tier_argument::TierArgument;
 
 /// The arguments of `lifeboat evidence times`.
 #[derive(Debug, Args)]
@@ -21,9 +22,9 @@ pub struct Times {
     /// Show this scenario in full: every run with its parts, every estimate of its runbook
     #[arg(value_name = "SCENARIO")]
     scenario: Option<ScenarioName>,
-    /// Read this tier, not what this host knows
+    /// Read this tier, by name or address, not what this host knows
     #[arg(long, value_name = "TIER")]
-    from: Option<TierName>,
+    from: Option<TierArgument>,
 }
 
 /// Writes so many milliseconds.

@@ -7,7 +7,7 @@ use std::io::Read as _;
 use std::path::PathBuf;
 
 use clap::Args;
-use lifeboat_model::{Classify as _, Exit, Outcome, RecordId, TierName};
+use lifeboat_model::{Classify as _, Exit, Outcome, RecordId};
 use lifeboat_ops::Site;
 use lifeboat_ops::evidence::evidence_in;
 use lifeboat_ops::evidence::proof::{Examined, JournalState, Proven, examine, read_document};
@@ -17,6 +17,7 @@ use serde::Serialize;
 use crate::failure::{CommandError, Failure};
 use crate::render::{Answer, Cell, Page, Sort, Table, Tone, time};
 use crate::session::Session;
+use crate::tier_argument::{self, TierArgument};
 
 /// No document is larger.
 const DOCUMENT_MAX: u64 = 4 << 20;
@@ -27,9 +28,9 @@ pub struct Verify {
     /// Verify these documents, as `show --format json` wrote them, with nothing but the plan's `verifier`
     #[arg(value_name = "FILE", conflicts_with = "from")]
     files: Vec<PathBuf>,
-    /// Read this tier alone
+    /// Read this tier alone, by name or address
     #[arg(long, value_name = "TIER")]
-    from: Option<TierName>,
+    from: Option<TierArgument>,
 }
 
 #[derive(Serialize)]
@@ -126,7 +127,7 @@ impl Verify {
         if !self.files.is_empty() {
             return self.documents(&site, session);
         }
-        let tiers: BTreeSet<_> = match self.from {
+        let tiers: BTreeSet<_> = match tier_argument::named(self.from.as_ref(), &site)? {
             Some(tier) => BTreeSet::from([tier]),
             None => site.plan().tiers().keys().cloned().collect(),
         };

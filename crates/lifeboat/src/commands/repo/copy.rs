@@ -109,6 +109,7 @@ impl Copy {
             password_command: self.to_password_command,
             no_lock: false,
             no_cache: self.access.no_cache,
+            prompt_listing: false,
             bandwidth: self.access.bandwidth,
         };
         let (from, from_lock) = self.access.open(session)?;

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::Access;
 use super::password::{self, Purpose};
+use super::place::Place;
 use crate::failure::Failure;
 use crate::render::{Answer, Page, Sort};
 use crate::session::Session;
@@ -66,8 +67,9 @@ impl Init {
     /// Makes the repository; one that is there already is left alone.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
         let polynomial = self.polynomial(session)?;
-        let store = self.access.create_store(session)?;
-        let secret = password::find(&self.access, Purpose::Choose, session)?;
+        let place = Place::find(&self.access.address, session)?;
+        let store = place.create(&self.access, session)?;
+        let secret = password::find(&self.access, &place, Purpose::Choose, session)?;
         let options = InitOptions {
             password: &secret,
             kdf: KdfParameters::for_password(),
@@ -92,6 +94,7 @@ impl Init {
             password_command: self.from_password_command.clone(),
             no_lock: true,
             no_cache: true,
+            prompt_listing: false,
             bandwidth: self.access.bandwidth,
         };
         Ok(Some(other.open_without_lock(session)?.config().chunker_polynomial))

@@ -1,6 +1,6 @@
 //! Where the password of a repository comes from: never from the command line.
 //!
-//! In this order: the options, `RESTIC_PASSWORD`, `RESTIC_PASSWORD_FILE`, `RESTIC_PASSWORD_COMMAND`,
+//! In this order: the options, the plan's key for the repository of one of its tiers, `RESTIC_PASSWORD`, `RESTIC_PASSWORD_FILE`, `RESTIC_PASSWORD_COMMAND`,
 //! the terminal.
 
 use std::ffi::OsStr;
@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use lifeboat_model::Secret;
 
 use super::Access;
+use super::place::Place;
 use crate::failure::{CommandError, Failure};
 use crate::prompt::Terminal;
 use crate::session::Session;
@@ -28,14 +29,22 @@ pub enum Purpose {
     Choose,
 }
 
-/// Finds the password of the repository that `access` names.
-pub fn find(access: &Access, purpose: Purpose, session: &Session) -> Result<Secret, Failure> {
+/// Finds the password of the repository that `access` names and that is at this place.
+pub fn find(
+    access: &Access,
+    place: &Place,
+    purpose: Purpose,
+    session: &Session,
+) -> Result<Secret, Failure> {
     let process = &session.process;
     if let Some(file) = &access.password_file {
         return Ok(from_file(file)?);
     }
     if let Some(command) = &access.password_command {
         return Ok(from_command(command)?);
+    }
+    if let Some(key) = place.password(session)? {
+        return Ok(key);
     }
     if let Some(password) = process.text_variable("RESTIC_PASSWORD")? {
         return Ok(Secret::new(password));

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use clap::Args;
-use lifeboat_model::{ByteSize, Exit, TierName};
+use lifeboat_model::{ByteSize, Exit};
 use lifeboat_ops::catch_up::{self, Brought, CatchUpReport};
 use serde::Serialize;
 
@@ -11,13 +11,14 @@ use crate::commands::repo::Bandwidth;
 use crate::failure::Failure;
 use crate::render::{Answer, Page, Sort, Table, time};
 use crate::session::Session;
+use crate::tier_argument::TierArgument;
 
 /// The arguments of `lifeboat tiers catch-up`.
 #[derive(Debug, Args)]
 pub struct CatchUp {
-    /// Bring these tiers up to date; without any, all of the plan
+    /// Bring these tiers up to date, each by name or address; without any, all of the plan
     #[arg(value_name = "TIER")]
-    tiers: Vec<TierName>,
+    tiers: Vec<TierArgument>,
     #[command(flatten)]
     bandwidth: Bandwidth,
 }
@@ -70,7 +71,8 @@ impl CatchUp {
     /// Copies the newest snapshots first; ends with 3 when a tier got a part, with 1 when one got nothing.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
         let site = session.site()?.with_throttle(self.bandwidth.into());
-        let report = catch_up::catch_up(&site, &self.tiers, &*session.events(), &session.cancel)?;
+        let tiers = TierArgument::all_of(&self.tiers, &site)?;
+        let report = catch_up::catch_up(&site, &tiers, &*session.events(), &session.cancel)?;
         let exit = report.exit();
         session.end(&Done(report), exit)
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use lifeboat_model::{AssetName, Exit, Outcome, TierName};
+use lifeboat_model::{AssetName, Exit, Outcome};
 use lifeboat_ops::recovery::has_base_backups;
 use lifeboat_ops::recovery::sandbox::Demand;
 use lifeboat_ops::recovery::verified::{
@@ -21,6 +21,7 @@ use crate::failure::{CommandError, Failure};
 use crate::render::{Answer, Page, Sort, time};
 use crate::session::Session;
 use crate::surroundings;
+use crate::tier_argument::TierArgument;
 
 /// What only the verification of a restore takes.
 #[derive(Debug, Args)]
@@ -55,7 +56,7 @@ impl RestoredArguments {
     }
 
     /// Verifies a restore: 1 for what does not hold, 4 for what could not be checked.
-    pub fn run(self, tiers: Vec<TierName>, session: &Session) -> Result<Exit, Failure> {
+    pub fn run(self, tiers: &[TierArgument], session: &Session) -> Result<Exit, Failure> {
         let site = session.site()?;
         let asset = self.restore.clone().expect("it was asked for");
         site.asset(&asset)?;
@@ -63,6 +64,7 @@ impl RestoredArguments {
             let hint = "give an asset with base = \"physical\"; of others, `lifeboat restore --to DIR` is the proof";
             return Err(CommandError::usage(format!("`{asset}` has no base backups"), hint).into());
         }
+        let tiers = TierArgument::all_of(tiers, &site)?;
         if tiers.len() > 1 {
             let message = "a restore is read from one tier".to_owned();
             return Err(CommandError::usage(message, "name one tier, or none").into());

@@ -18,6 +18,7 @@ use super::Served;
 use crate::failure::{CommandError, Failure};
 use crate::render::{Answer, Page};
 use crate::session::Session;
+use crate::tier_argument::TierArgument;
 
 /// The arguments of `lifeboat wal get`.
 #[derive(Debug, Args)]
@@ -31,9 +32,9 @@ pub struct Get {
     /// Fetch it of the log of this asset [default: the only one whose log is archived]
     #[arg(long, value_name = "ASSET")]
     asset: Option<AssetName>,
-    /// Ask only these tiers, whose end then counts as the end
+    /// Ask only these tiers, each by name or address, whose end then counts as the end
     #[arg(long, value_name = "TIER", value_delimiter = ',')]
-    from: Vec<TierName>,
+    from: Vec<TierArgument>,
     #[command(flatten)]
     served: Served,
 }
@@ -67,8 +68,9 @@ impl Get {
             None => {}
         }
         let site = session.site_quietly()?;
+        let from = TierArgument::all_of(&self.from, &site)?;
         let log = WalLog::of(&site, self.asset.as_ref())?;
-        let fetched = log.get(&self.file, &self.path, &self.from, &session.cancel)?;
+        let fetched = log.get(&self.file, &self.path, &from, &session.cancel)?;
         self.end(session, fetched)
     }
 
