@@ -106,6 +106,11 @@ impl Places {
         self.broken.insert(path);
     }
 
+    /// Tells whether the value was written, and not filled in.
+    pub(crate) fn is_written(&self, path: &Path) -> bool {
+        self.places.contains_key(path)
+    }
+
     pub(crate) fn is_broken(&self, path: &Path) -> bool {
         self.broken.contains(path)
     }

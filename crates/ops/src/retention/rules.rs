@@ -9,7 +9,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::time::Duration;
 
 use lifeboat_model::{AssetName, ScheduleName, SnapshotId, TierName, Timestamp};
 use lifeboat_plan::plan::tier::Keep;
@@ -291,10 +290,7 @@ fn apply(
 
 /// Says in the repository's words what the plan keeps. An hour that has begun counts as a whole one.
 fn policy(keep: &Keep) -> Policy {
-    const HOUR: Duration = Duration::from_hours(1);
     let count = |number: Option<u32>| Count::AtMost(number.unwrap_or_default());
-    let hours =
-        keep.within.map_or(0, |within| within.duration().as_secs().div_ceil(HOUR.as_secs()));
     Policy {
         last: count(keep.last),
         hourly: count(keep.hourly),
@@ -302,7 +298,7 @@ fn policy(keep: &Keep) -> Policy {
         weekly: count(keep.weekly),
         monthly: count(keep.monthly),
         yearly: count(keep.yearly),
-        within: Span::of_hours(u32::try_from(hours).unwrap_or(u32::MAX)),
+        within: Span::of_hours(u32::try_from(keep.hours_within()).unwrap_or(u32::MAX)),
         ..Policy::default()
     }
 }

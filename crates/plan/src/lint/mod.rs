@@ -10,6 +10,7 @@ mod blackout;
 mod empty_list;
 mod escalation_order;
 mod estimate_beyond_rto;
+mod keep_hours;
 mod live_database;
 mod lock;
 mod needs_circle;
@@ -27,8 +28,10 @@ mod slower_need;
 mod step_inputs;
 mod steps;
 mod template_names;
+mod tier_keys;
 mod tier_overlap;
 mod tier_unfilled;
+mod tier_within;
 mod unknown_reference;
 mod unused_check;
 mod wal;
@@ -121,13 +124,14 @@ impl Problem {
     }
 }
 
-const RULES: [Rule; 30] = [
+const RULES: [Rule; 34] = [
     archive::KEEP,
     archive::LOG,
     blackout::RULE,
     empty_list::RULE,
     escalation_order::RULE,
     estimate_beyond_rto::RULE,
+    keep_hours::RULE,
     live_database::RULE,
     lock::IMPOSSIBLE,
     lock::OUTLASTS,
@@ -147,8 +151,11 @@ const RULES: [Rule; 30] = [
     step_inputs::RULE,
     steps::RULE,
     template_names::RULE,
+    tier_keys::FOREIGN,
+    tier_keys::IDLE,
     tier_overlap::RULE,
     tier_unfilled::RULE,
+    tier_within::RULE,
     unknown_reference::RULE,
     unused_check::RULE,
     wal::RULE,

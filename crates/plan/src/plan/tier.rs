@@ -133,6 +133,12 @@ impl Keep {
         *self == Self::default()
     }
 
+    /// Returns for how many hours all is kept; one that has begun counts as a whole one.
+    pub fn hours_within(&self) -> u64 {
+        let within = self.within.map_or(0, |within| within.duration().as_millis());
+        u64::try_from(within.div_ceil(HOUR.as_millis())).unwrap_or(u64::MAX)
+    }
+
     /// Returns how old a copy gets under the rule that keeps it longest; `None` if that depends on
     /// how often copies are made, or if everything is kept.
     pub fn reach(&self) -> Option<Duration> {

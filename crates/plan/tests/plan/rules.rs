@@ -263,6 +263,107 @@ fn a_step_that_knows_one_place_alone() {
     }
 }
 
+fn a_tier_within_another() {
+    let nested = |near: &str, far: &str| {
+        small().with("file:///var/backups/shop", near).with("s3://shop-backups", far)
+    };
+    for (near, far) in [
+        ("file:///var/backups/shop", "file:///var/backups/shop/far/"),
+        ("s3://shop", "s3://shop/far"),
+        ("s3://shop/near", "s3://shop/near/far"),
+        ("azure://shop/backups", "azure://shop/backups/far"),
+        ("sftp://u@host/srv", "sftp://u@host/srv/far"),
+        ("sftp://host/~/a", "sftp://host/~/a/b"),
+    ] {
+        let sample = nested(near, far);
+        says(&sample, &[("tier-within", &format!("\"{far}\""))]);
+        assert!(sample.load().is_ok(), "a plan by which somebody restores stays one");
+    }
+    for (near, far) in [
+        ("file:///var/backups/shop", "file:///var/backups/shop2"),
+        ("s3://shop/near", "s3://shop/nearer"),
+        ("s3://shop/near", "s3://shops/near/far"),
+        ("azure://shop/near", "azure://shop/far/near"),
+        ("sftp://u@host/srv", "sftp://v@host/srv/far"),
+        ("sftp://host/srv", "sftp://host:2222/srv/far"),
+    ] {
+        says(&nested(near, far), &[]);
+    }
+}
+
+#[test]
+fn a_key_that_another_store_knows() {
+    let near = "url = \"file:///var/backups/shop\"";
+    let far = "url = \"s3://shop-backups\"";
+    let with = |url: &str, place: &str, key: &str| {
+        small().with(url, &format!("{}\n{key}", url.replace(&url[7..url.len() - 1], place)))
+    };
+    let secret = "{ env = \"SECRET\" }";
+    for (place, key, name) in [
+        ("s3://shop-backups", format!("sas_token = {secret}"), "sas_token"),
+        ("s3://shop-backups", format!("account_key = {secret}"), "account_key"),
+        ("azure://shop/backups", "region = \"eu\"".to_owned(), "region"),
+        ("azure://shop/backups", "conditional_put = true".to_owned(), "conditional_put"),
+        ("azure://shop/backups", format!("access_key_id = {secret}"), "access_key_id"),
+        ("sftp://host/srv", "endpoint = \"https://host\"".to_owned(), "endpoint"),
+        ("sftp://host/srv", "access = \"cool\"".to_owned(), "access"),
+    ] {
+        let sample = with(far, place, &key);
+        says(&sample, &[("foreign-key", name)]);
+        let report = sample.report();
+        assert!(report.contains(&format!("remove `{name}`")), "{report}");
+    }
+    for key in
+        ["thaw = \"bulk\"", "lock_mode = \"governance\"", "profile = \"p\"", "path_style = true"]
+    {
+        let name = key.split(' ').next().unwrap();
+        says(&with(near, "file:///var/backups/shop", key), &[("foreign-key", name)]);
+    }
+    says(&with(near, "file:///var/backups/shop", "prompt_listing = true"), &[]);
+    let both = format!("access_key_id = {secret}\nsecret_access_key = {secret}");
+    says(&with(far, "s3://shop-backups", &both), &[]);
+    let token = format!("sas_token = {secret}\nendpoint = \"https://host\"");
+    says(&with(far, "azure://shop/backups", &token), &[]);
+}
+
+#[test]
+fn a_key_that_does_nothing_as_the_rest_stands() {
+    let far = "url = \"s3://shop-backups\"";
+    let with = |keys: &str| small().with(far, &format!("{far}\n{keys}"));
+    says(&with("thaw = \"bulk\""), &[("idle-key", "thaw")]);
+    says(&with("thaw = \"bulk\"\naccess = \"cool\""), &[("idle-key", "thaw")]);
+    says(&with("thaw = \"bulk\"\naccess = \"archive\"\nkeep = { within = \"90d\" }"), &[]);
+    says(&with("lock_mode = \"governance\""), &[("idle-key", "lock_mode")]);
+    says(&with("lock_mode = \"governance\"\nlock = \"1d\""), &[]);
+    for half in ["access_key_id", "secret_access_key"] {
+        says(&with(&format!("{half} = {{ env = \"X\" }}")), &[("idle-key", half)]);
+    }
+}
+
+#[test]
+fn what_is_kept_for_no_whole_hours() {
+    let keep = |within: &str| {
+        let tier =
+            format!("url = \"s3://shop-backups\"\nkeep = {{ within = \"{within}\", last = 3 }}");
+        small().with("url = \"s3://shop-backups\"", &tier)
+    };
+    for (within, kept) in [("1s", "1h"), ("500ms", "1h"), ("90m", "2h"), ("7d1s", "7d1h")] {
+        let sample = keep(within);
+        says(&sample, &[("keep-hours", &format!("\"{within}\""))]);
+        assert!(
+            sample.report().contains(&format!("write within = \"{kept}\"")),
+            "{}",
+            sample.report()
+        );
+    }
+    says(&keep("36h"), &[]);
+    let schedule = small().with(
+        "to = [\"near\", \"far\"]",
+        "to = [\"near\", \"far\"]\nkeep = { within = \"25h1m\" }",
+    );
+    says(&schedule, &[("keep-hours", "\"25h1m\"")]);
+}
+
 const LEVELS: &str = "[contacts.a]\nname = \"A\"\n[notify.m]\ncommand = \"mail\"\n[[escalation]]\nlevel = 1\nname = \"One\"\nafter = \"0m\"\ncontacts = [\"a\"]\nvia = [\"m\"]\n[[escalation]]\nlevel = 2\nname = \"Two\"\nafter = \"30m\"\ncontacts = [\"a\"]\nvia = [\"m\"]\n";
 
 #[test]
