@@ -43,6 +43,10 @@ pub struct DatabaseReport {
 /// A server that cannot be asked is no failure here; the restore will tell it with its reason.
 pub(super) fn replaced(site: &Site, postgres: &Postgres, cancel: &Cancel) -> (String, Vec<String>) {
     let target = format!("the database that `{}` names", postgres.connect.as_str());
+    if site.inside().is_some() {
+        // Whoever would be asked from here is the host's.
+        return (target, Vec::new());
+    }
     let asked = site.connection(postgres, cancel).and_then(|(conninfo, environment)| {
         let runtime = &site.surroundings().runtime;
         Ok(runtime.block_on(Server::connect(&conninfo, &environment))?)
@@ -74,6 +78,11 @@ impl Restoration<'_> {
     }
 
     pub(super) fn database(&self, postgres: &Postgres) -> Result<Done, OpsError> {
+        if self.site.inside().is_some() {
+            // The address leads to the host's own server from where this runs, whose data are not to be replaced.
+            let what = format!("loading the dump of `{}` in a drill", self.options.asset);
+            return Err(OpsError::NotBuilt { what });
+        }
         let runtime = &self.site.surroundings().runtime;
         let (conninfo, environment) = self.site.connection(postgres, self.cancel)?;
         let server = runtime.block_on(Server::connect_without_database(&conninfo, &environment))?;

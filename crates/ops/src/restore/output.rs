@@ -35,7 +35,9 @@ impl Restoration<'_> {
         let path = output_path(&self.options.asset);
         let mut reader =
             Checked { inner: read_file(&tier.repository, snapshot, &path)?, failed: None };
-        let fed = CommandLine::new(restore.words(), TIMEOUT).feed(&mut reader, self.cancel);
+        // What it writes to is the platform's, wherever that is.
+        let words = self.site.words(restore.words());
+        let fed = CommandLine::new(words, TIMEOUT).feed(&mut reader, self.cancel);
         if let Some(source) = reader.failed {
             return Err(OpsError::Unreadable { path, source });
         }
