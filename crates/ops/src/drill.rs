@@ -8,7 +8,8 @@
 //!
 //! - A drill writes to no tier but locks and its own record, and tells nobody outside of itself.
 //! - Its record and its evidence are written once it was looked for what is left of it, and say what was found.
-//! - What its runbook restores is lost when it begins; all else is as it is on the host.
+//! - What its runbook restores is lost when it begins; all else is as it is on the host. Where the scenario happens to a
+//!   platform that runs, one runs before it is declared, and is damaged as the plan says, and nowhere but in the yard.
 //!
 //! # Crash consistency
 //!
@@ -25,6 +26,7 @@ pub mod findings;
 mod follow;
 mod ground;
 pub mod keeper;
+mod preparation;
 pub mod record;
 mod sinks;
 mod teardown;
@@ -49,6 +51,7 @@ use lifeboat_runbook::{Entry, Journal as _, Operator, Run, Witness};
 
 pub use self::error::DrillError;
 pub use self::follow::{Answer, Asked, People, Simulated};
+pub use self::preparation::Prepared;
 pub use self::record::DrillEnded;
 pub use self::teardown::Teardown;
 

@@ -18,6 +18,7 @@ pub mod mailbox;
 pub mod outlook;
 mod patience;
 pub mod people;
+pub(crate) mod platform;
 pub mod probe;
 pub mod report;
 pub mod runs;

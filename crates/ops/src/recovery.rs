@@ -195,6 +195,14 @@ pub struct RecoveryReport {
 }
 
 impl RecoveryReport {
+    /// Refuses one of which not everything came back.
+    pub(crate) fn whole(&self) -> Result<(), OpsError> {
+        if self.ending == Ending::Succeeded {
+            return Ok(());
+        }
+        Err(OpsError::NotWhole { asset: self.preview.asset.clone(), ending: self.ending })
+    }
+
     /// Returns how the command ends.
     pub fn exit(&self) -> Exit {
         self.ending.exit()

@@ -135,8 +135,16 @@ impl Yard {
     /// Returns how the keeper ended, if he did; what else runs in the yard still does.
     pub fn ended(&mut self) -> std::io::Result<Option<ExitStatus>> {
         let Ok(word) = self.word.try_recv() else { return self.child.try_wait() };
-        let code = word.trim_end().strip_prefix(ENDED).and_then(|code| code.trim().parse().ok());
-        Ok(Some(ExitStatus::from_raw(code.unwrap_or(i32::from(FAILED)) << 8)))
+        Ok(Some(status_of(&word)))
+    }
+
+    /// Waits until the keeper ended; what else runs in the yard still does.
+    pub fn wait(&mut self) -> std::io::Result<ExitStatus> {
+        match self.word.recv() {
+            Ok(word) => Ok(status_of(&word)),
+            // It ended without a word.
+            Err(_) => self.child.wait(),
+        }
     }
 
     /// Returns the number of the yard's first process on the host.
@@ -164,6 +172,12 @@ impl Drop for Yard {
         // Who cannot be waited for has ended.
         drop(self.end());
     }
+}
+
+/// Reads how the keeper ended, as it is told.
+fn status_of(word: &str) -> ExitStatus {
+    let code = word.trim_end().strip_prefix(ENDED).and_then(|code| code.trim().parse().ok());
+    ExitStatus::from_raw(code.unwrap_or(i32::from(FAILED)) << 8)
 }
 
 /// Lives one of the lives in a yard, if the command line says so; else returns at once.

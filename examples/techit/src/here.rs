@@ -45,6 +45,8 @@ impl Here<'_> {
             // Places.
             ("host=/var/run/postgresql", format!("host={host}/run/postgresql user=postgres")),
             ("pg_dump ", format!("pg_dump --host={host}/run/postgresql --username=postgres ")),
+            ("psql ", format!("psql --host={host}/run/postgresql --username=postgres ")),
+            ("/var/lib/postgresql/main", format!("{host}/var/lib/postgresql/main")),
             ("/srv/techit-solutions", format!("{host}/srv/techit-solutions")),
             ("/var/www/techit_solutions", format!("{host}/var/www/techit_solutions")),
             ("/var/log/techit", format!("{host}/var/log/techit")),

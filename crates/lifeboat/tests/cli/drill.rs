@@ -9,7 +9,7 @@ use lifeboat_testing::tree::TreeState;
 use nix::unistd::Uid;
 use serde_json::{Value, json};
 
-use crate::platform::{Machine, assert_same};
+use crate::platform::{Machine, assert_same, pause};
 
 /// What a day's backup takes, in the plan's order.
 const DAILY: [&str; 5] = ["backup", "database", "media", "configuration", "application"];
@@ -131,7 +131,7 @@ fn wait_for(what: &str, is_so: impl Fn() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !is_so() {
         assert!(Instant::now() < end, "it is never so: {what}");
-        std::thread::yield_now();
+        pause();
     }
 }
 
@@ -203,6 +203,64 @@ fn a_platform_is_lost_and_brought_back_in_a_yard_while_the_real_one_runs_untouch
     println!("{facts:#}");
     assert!(facts.to_string().contains("the yard of "), "{facts:#}");
     what_goes_wrong_is_found_and_nothing_of_it_is_left(&machine);
+}
+
+#[test]
+fn what_happens_to_a_platform_that_runs_is_mended_in_a_yard_in_which_one_was_brought_up() {
+    // Nothing that is refused to anybody else is worth a platform.
+    if !Uid::effective().is_root() {
+        return;
+    }
+    // Where a yard shows the host's files: a platform that runs has them all.
+    let machine = Machine::below(Path::new("/var/lib"));
+    machine.manage(&["probe", "orders"]);
+    machine.lifeboat(&DAILY).success();
+    // Not in any backup, but in the log.
+    machine.manage(&["probe", "orders"]);
+    machine.wait_for_archive();
+    machine.mails();
+    machine.others();
+    let before = Production::of(&machine);
+    let all = json!(["cache", "database", "api", "web", "workers"]);
+
+    let media = rehearse(&machine, "media-loss");
+    assert_eq!(media["prepared"]["services"], all, "{media:#}");
+    assert_eq!(media["prepared"]["restored"], json!(["database"]));
+    assert!(media["prepared"]["damage"].as_str().unwrap().contains("media/avatars"), "{media:#}");
+    before.assert_untouched(&machine);
+    let proof = evidence_of(&machine, &media);
+    assert!(proof.contains("was damaged by `rm -r "), "{proof}");
+
+    let database = rehearse(&machine, "database-corruption");
+    assert_eq!(database["prepared"]["services"], all, "{database:#}");
+    assert!(database["prepared"]["damage"].as_str().unwrap().contains("/dev/urandom"));
+    let orders = database["sinks"].as_array().unwrap();
+    assert!(
+        orders.iter().all(|sink| sink["came"].as_u64() > Some(0)),
+        "it takes orders: {orders:?}"
+    );
+    before.assert_untouched(&machine);
+}
+
+/// Plays a scenario, in which all has to hold and of which nothing may be left.
+#[track_caller]
+fn rehearse(machine: &Machine, scenario: &str) -> Value {
+    let run = machine.lifeboat(&["drill", scenario, "--json"]);
+    let ended = run.json();
+    println!("{ended:#}");
+    assert_eq!(run.code(), 0, "{run}");
+    assert!(points(&ended).iter().all(|(_, outcome)| outcome == "passed"), "{ended:#}");
+    let names: Vec<_> = points(&ended).into_iter().map(|(says, _)| says).collect();
+    assert!(names.contains(&"All services operational".to_owned()), "{names:?}");
+    assert!(names.contains(&"Data integrity verified".to_owned()), "{names:?}");
+    assert_nothing_left(machine, &ended);
+    ended
+}
+
+fn evidence_of(machine: &Machine, ended: &Value) -> String {
+    let run = ended["run"].as_str().unwrap();
+    let shown = machine.lifeboat(&["evidence", "show", run, "--format", "json"]).json();
+    format!("{:#}", shown["body"])
 }
 
 fn what_goes_wrong_is_found_and_nothing_of_it_is_left(machine: &Machine) {

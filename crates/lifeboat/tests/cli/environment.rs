@@ -19,6 +19,11 @@ impl Environment {
         Self { home: tempfile::tempdir().unwrap(), variables: Vec::new() }
     }
 
+    /// Makes an empty home below a directory.
+    pub fn below(directory: &Path) -> Self {
+        Self { home: tempfile::tempdir_in(directory).unwrap(), variables: Vec::new() }
+    }
+
     /// Sets an environment variable.
     pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
         self.variables.push((name.to_owned(), value.into()));

@@ -29,6 +29,7 @@ mod program;
 mod quiet;
 mod recover;
 mod recovery;
+mod rehearsal;
 mod remote;
 mod repo;
 mod restore_test;

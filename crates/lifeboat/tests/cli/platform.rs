@@ -11,7 +11,7 @@ use serde_json::Value;
 use techit::failure::StageError;
 use techit::machine::{Folder, Machine as Staged};
 
-pub use techit::machine::SITE;
+pub use techit::machine::{SITE, pause};
 
 use techit::service::Service;
 
@@ -29,8 +29,13 @@ pub struct Machine(Staged);
 impl Machine {
     /// Installs the platform, makes its plan that of this machine, and has its log archived.
     pub fn new() -> Self {
+        Self::below(Path::new("/var/tmp"))
+    }
+
+    /// Does the same below a directory.
+    pub fn below(directory: &Path) -> Self {
         let lifeboat = Path::new(env!("CARGO_BIN_EXE_lifeboat"));
-        let staged = Staged::new(lifeboat, Path::new("/var/tmp"), Folder::Goes);
+        let staged = Staged::new(lifeboat, directory, Folder::Goes);
         let mut machine = Self(good(staged));
         good(machine.0.install(USERS));
         machine
@@ -188,6 +193,7 @@ impl Recovery<'_> {
             }
             let is_driven = self.driving.runs();
             assert!(is_driven && Instant::now() < end, "`{step}` is not waited for: {status:#}");
+            pause();
         }
         self.machine.lifeboat(&[&["recover"], words].concat()).success();
     }

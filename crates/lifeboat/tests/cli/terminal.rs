@@ -7,7 +7,7 @@ use crate::recover::Site;
 
 /// Runs `lifeboat` at a terminal, answers each question once it was asked, and returns what the
 /// terminal showed and the exit code.
-fn converse(
+pub fn converse(
     environment: &Environment,
     arguments: &str,
     answers: &[(&str, &str)],

@@ -162,12 +162,7 @@ fn whoever_is_inside_of_a_yard_reaches_nothing_of_the_host() {
         return;
     }
     let mut yard = opened.unwrap();
-    let ended = loop {
-        if let Some(ended) = yard.ended().unwrap() {
-            break ended;
-        }
-        std::thread::yield_now();
-    };
+    let ended = yard.wait().unwrap();
     let said = fs::read_to_string(production.at("out/said")).unwrap_or_default();
     let errors = fs::read_to_string(production.at("out/errors")).unwrap_or_default();
     let log = fs::read_to_string(&log).unwrap();

@@ -1,7 +1,7 @@
 //! The points of a drill's check-list: what is always asked, and what its plan adds.
 //!
-//! Always asked are: whether everything came back that the runbook restores, whether every service is healthy that it starts,
-//! and whether the data hold together, by all checks of the runbook that ask the data. A point holds if all of its questions
+//! Always asked are: whether everything came back that the runbook restores, whether every service is healthy that it starts
+//! or that ran before, and whether the data hold together, by all checks of the runbook that ask the data. A point holds if all of its questions
 //! were answered yes; one that nobody came to could not be verified.
 
 use std::collections::BTreeSet;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use lifeboat_model::{CheckName, Outcome, ServiceName};
 use lifeboat_plan::plan::check::Probe;
 use lifeboat_plan::plan::runbook::Action;
+use lifeboat_plan::plan::scenario::PlatformState;
 use lifeboat_plan::plan::timetable::Drill;
 use lifeboat_plan::value::duration::Span;
 use lifeboat_runbook::{Outcome as Ran, Run, Stand};
@@ -70,9 +71,13 @@ fn points<'p>(
     points
 }
 
-/// The services that a procedure starts, in the order in which it does.
+/// The services that run in the end, in the order in which they start: those that a procedure starts, and all of a platform that
+/// ran when it began.
 fn started(site: &Site, procedure: &Procedure) -> Vec<ServiceName> {
     let plan = site.plan();
+    if procedure.scenario().platform == PlatformState::Runs {
+        return start_order(plan, &plan.services().keys().cloned().collect());
+    }
     let selections = procedure.steps().iter().filter_map(|step| match &step.action {
         Action::Start(start) => Some(&start.start),
         _ => None,

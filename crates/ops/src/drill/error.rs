@@ -22,6 +22,21 @@ pub enum DrillError {
         /// What was asked for.
         what: String,
     },
+    /// The platform does not run to which something is to happen.
+    #[error("the platform could not be brought up before anything happened to it: {why}")]
+    NotUp {
+        /// What keeps it.
+        why: String,
+    },
+    /// The damage was not done.
+    #[error("the `damage` of the scenario could not be done: {why}")]
+    Undamaged {
+        /// What kept it.
+        why: String,
+    },
+    /// Nobody does damage outside of a yard.
+    #[error("a platform is damaged in a yard alone, and here is none")]
+    NoYard,
     /// The procedure cannot be carried out.
     #[error(transparent)]
     Procedure(#[from] ProcedureError),
@@ -57,6 +72,8 @@ impl Classify for DrillError {
         match self {
             Self::Recovering | Self::Busy => ErrorKind::Conflict,
             Self::Unknown { .. } => ErrorKind::Usage,
+            Self::NotUp { .. } | Self::Undamaged { .. } => ErrorKind::Incomplete,
+            Self::NoYard => ErrorKind::Bug,
             _ => self.inner().map_or(ErrorKind::Bug, Classify::kind),
         }
     }

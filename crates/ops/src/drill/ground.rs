@@ -1,6 +1,7 @@
 //! What the yard of a drill is made of, by its plan.
 //!
-//! Lost are what the runbook restores: the paths of files, and where servers had their data. Hidden are the state and the
+//! Lost are what the runbook restores: the paths of files, and where servers had their data; of a platform that runs, these
+//! alone, as they come back before it is started. Hidden are the state and the
 //! cache of this host, its tiers, and the secrets of the plan that lie in files; the keeper sees those that he needs.
 
 use std::collections::BTreeSet;
@@ -10,13 +11,14 @@ use lifeboat_model::{AssetName, Cancel, EventSink};
 use lifeboat_plan::SecretRef;
 use lifeboat_plan::plan::asset::AssetKind;
 use lifeboat_plan::plan::runbook::Action;
+use lifeboat_plan::plan::scenario::PlatformState;
 use lifeboat_postgres::enclosure::Errand;
 use lifeboat_postgres::recovery::RecoveryTarget;
 use lifeboat_postgres::yard::{Ground, KeeperAccess, KeeperView};
 use lifeboat_tiers::durable;
 
 use super::keeper::KeeperOrders;
-use super::{DrillError, Play, failed};
+use super::{DrillError, Play, failed, preparation};
 use crate::error::OpsError;
 use crate::recovery::has_base_backups_alone;
 use crate::recovery::in_place::{self, InPlaceOptions};
@@ -132,12 +134,20 @@ fn secrets(site: &Site) -> Vec<PathBuf> {
     files.collect()
 }
 
-/// Returns what the runbook brings back, which is lost until then.
+/// Returns what is lost when the yard begins: what the runbook brings back, or of a platform that runs, what is brought back
+/// before that is started.
 fn lost(
     play: &Play<'_>,
     events: &dyn EventSink,
     cancel: &Cancel,
 ) -> Result<BTreeSet<PathBuf>, DrillError> {
+    if play.procedure.scenario().platform == PlatformState::Runs {
+        let mut lost = BTreeSet::new();
+        for asset in preparation::servers(play.site, play.procedure) {
+            lost.extend(data_of(play.site, asset, events, cancel)?);
+        }
+        return Ok(lost);
+    }
     let steps = play.procedure.steps().iter();
     let restored: BTreeSet<&AssetName> = steps
         .filter_map(|step| match &step.action {

@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use lifeboat_model::{Cancel, DrillName, EventSink, RunId, ScenarioName, Silent, Timestamp};
 use lifeboat_plan::plan::runbook::RunKind;
+use lifeboat_plan::plan::scenario::PlatformState;
 use lifeboat_runbook::Operator;
 use lifeboat_tiers::durable;
 use serde::{Deserialize, Serialize};
 
+use super::preparation::{Preparation, Prepared};
 use super::record::{PointChecked, SinkSaw};
 use super::sinks::Sinks;
 use super::{DrillError, Unheard, checklist, failed};
@@ -23,7 +25,7 @@ use crate::point::At;
 use crate::procedure::Procedure;
 use crate::procedure::conduct::{Conduct, Declaration};
 use crate::procedure::mailbox::Mailbox;
-use crate::procedure::outlook::{Outlook, look_ahead};
+use crate::procedure::outlook::{ChosenPoint, look_ahead};
 use crate::procedure::probe::Asker;
 use crate::procedure::values::{Target, Values};
 use crate::state::State;
@@ -48,6 +50,8 @@ pub(super) struct Kept {
     pub(super) points: Vec<PointChecked>,
     pub(super) sinks: Vec<SinkSaw>,
     pub(super) loss_ms: Option<u64>,
+    /// What was done so that something could happen to a platform that runs.
+    pub(super) prepared: Option<Prepared>,
     /// What was restored, the oldest first.
     pub(super) restored: Vec<Restored>,
     pub(super) trouble: Option<String>,
@@ -100,34 +104,59 @@ impl Keeper<'_> {
         }
         let procedure = Procedure::of(site.plan(), &orders.scenario, RunKind::Drill)?;
         let events: Arc<dyn EventSink> = Arc::new(Silent);
+        let target = Target { host: orders.host.clone(), directory: Some(beside(orders.run)) };
+        kept.prepared = self.prepare((&procedure, &target), &fetch, (&mails, &*events))?;
+        // What the preparation restored is no part of the recovery.
+        let before =
+            kept.prepared.as_ref().map_or(Ok(0), |_| self.restored().map(|it| it.len()))?;
+        let declared = match kept.prepared {
+            Some(_) => site.surroundings().now(),
+            None => orders.declared,
+        };
         let outlook = look_ahead(site, &procedure, At::parse(&orders.at)?, &*events, cancel)?;
         kept.loss_ms = outlook.loss_ms;
         let conduct = Conduct::take(Arc::new((*site).clone()), orders.operator.clone())?;
         let conduct = conduct.with_mails(mails.clone());
-        let target = Target { host: orders.host.clone(), directory: None };
         let declaration = Declaration {
             procedure: &procedure,
             outlook: &outlook,
             target: target.clone(),
-            declared: orders.declared,
+            declared,
         };
         conduct.declare_as(orders.run, &declaration)?;
         conduct.drive(fetch, &Unheard, &events, cancel)?;
         if !cancel.is_cancelled() {
-            let values = self.values(&procedure, &outlook, &target);
-            let asker = Asker {
-                host: &Host::Here,
-                site,
-                values: &values,
-                act: None,
-                mails: Some(&mails),
-                cancel,
-            };
+            let values = self.values((&procedure, &target), outlook.point.as_ref(), declared);
+            let asker = self.asker(&values, &mails);
             kept.points = checklist::ask(&procedure, planned, &asker);
         }
         kept.sinks = sinks.saw();
-        kept.restored = self.restored()?;
+        kept.restored = self.restored()?.split_off(before);
         Ok(())
+    }
+
+    /// Brings the platform up to which something happens, if it runs in this scenario.
+    fn prepare(
+        &self,
+        work: (&Procedure, &Target),
+        fetch: &[String],
+        (mails, events): (&Mailbox, &dyn EventSink),
+    ) -> Result<Option<Prepared>, DrillError> {
+        let (procedure, _) = work;
+        if procedure.scenario().platform == PlatformState::Lost {
+            return Ok(None);
+        }
+        let inside = self.site.inside().ok_or(DrillError::NoYard)?;
+        let values = self.values(work, None, self.orders.declared);
+        let asker = self.asker(&values, mails);
+        let cancel = self.cancel;
+        let preparation = Preparation { procedure, inside, fetch, asker, events, cancel };
+        preparation.carry_out().map(Some)
+    }
+
+    fn asker<'s>(&'s self, values: &'s Values, mails: &'s Mailbox) -> Asker<'s> {
+        let (site, cancel) = (self.site, self.cancel);
+        Asker { host: &Host::Here, site, values, act: None, mails: Some(mails), cancel }
     }
 
     /// Reads what the run recorded of its restores, in a catalog that goes with the yard.
@@ -143,13 +172,23 @@ impl Keeper<'_> {
         Ok(restored.collect())
     }
 
-    fn values(&self, procedure: &Procedure, outlook: &Outlook, target: &Target) -> Values {
+    fn values(
+        &self,
+        (procedure, target): (&Procedure, &Target),
+        point: Option<&ChosenPoint>,
+        declared: Timestamp,
+    ) -> Values {
         let kind = procedure.kind().to_string();
         let values = Values::of(self.site.plan(), procedure).with_target(target);
-        let values = values.with_run(self.orders.run, &kind, self.orders.declared);
-        match &outlook.point {
+        let values = values.with_run(self.orders.run, &kind, declared);
+        match point {
             Some(point) => values.with_point(&point.at, point.time),
             None => values,
         }
     }
+}
+
+/// Where a drill puts what its runbook restores beside what is there: a directory that begins empty in a yard.
+fn beside(run: RunId) -> String {
+    format!("/var/tmp/{run}")
 }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::checklist;
 use super::findings::Finding;
 use super::keeper::Kept;
+use super::preparation::Prepared;
 use super::teardown::Teardown;
 use crate::procedure::Procedure;
 use crate::procedure::conduct::{POINT, POINT_TIME};
@@ -40,6 +41,9 @@ pub struct DrillEnded {
     pub ran: Option<lifeboat_runbook::Outcome>,
     /// The time of the point that it came back to, if it restored anything.
     pub point: Option<Timestamp>,
+    /// What was done before the declaration, if the scenario happens to a platform that runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prepared: Option<Prepared>,
     /// When it was begun.
     pub started: Timestamp,
     /// The hash of the journal's last entry, which holds all of it; absent if nothing was declared.
@@ -89,6 +93,7 @@ impl DrillEnded {
             trouble: None,
             ran: None,
             point: None,
+            prepared: None,
             started,
             journal: None,
             entries: 0,
@@ -187,6 +192,7 @@ impl Facts<'_> {
             trouble,
             ran,
             point,
+            prepared: kept.prepared,
             journal: run.map(Run::last),
             entries: run.map_or(0, Run::count),
             total_ms: milliseconds(times.total),

@@ -2,6 +2,7 @@
 
 use lifeboat_model::Outcome;
 
+use super::preparation::Prepared;
 use super::record::{DrillEnded, PointChecked};
 use super::teardown::Teardown;
 use crate::evidence::Drilled;
@@ -15,6 +16,10 @@ const LOOKED_FOR: [(&str, &str); 4] = [
     ("files of the yard", "files "),
 ];
 
+/// What is not proven of a platform that nothing happened to.
+const UNDAMAGED: &str =
+    "the damage: nothing happened to the platform, as the plan says no `damage` of it";
+
 /// Tells of a drill that is torn down, which `operator` ran.
 pub(super) fn drilled(ended: &DrillEnded, operator: &str) -> Drilled {
     let trigger = match &ended.drill {
@@ -27,6 +32,9 @@ pub(super) fn drilled(ended: &DrillEnded, operator: &str) -> Drilled {
         sinks => format!("a loopback of its own, where {} are stood in for", sinks.join(", ")),
     };
     let simulated = ended.simulated.iter();
+    let simulated = simulated.map(|it| format!("step `{}`: {}", it.step, it.what));
+    let undamaged = ended.prepared.as_ref().filter(|prepared| prepared.damage.is_none());
+    let undamaged = undamaged.map(|_| UNDAMAGED.to_owned());
     let findings = ended.findings.iter().map(|finding| Finding {
         what: document::text(&finding.what),
         owner: Some(finding.owner.clone()),
@@ -35,12 +43,25 @@ pub(super) fn drilled(ended: &DrillEnded, operator: &str) -> Drilled {
     });
     Drilled {
         trigger,
-        sandbox: format!("the yard of {}", ended.run),
+        sandbox: sandbox(ended),
         network,
         points: ended.checklist.iter().map(point).collect(),
-        not_verified: simulated.map(|it| format!("step `{}`: {}", it.step, it.what)).collect(),
+        not_verified: undamaged.into_iter().chain(simulated).collect(),
         findings: findings.collect(),
         teardown: teardown(&ended.teardown),
+    }
+}
+
+/// Says where it was played, and what ran there before.
+fn sandbox(ended: &DrillEnded) -> String {
+    let yard = format!("the yard of {}", ended.run);
+    match &ended.prepared {
+        None => yard,
+        Some(Prepared { damage: Some(damage), .. }) => {
+            let damage = document::text(damage);
+            format!("{yard}, in which the platform ran, and was damaged by `{damage}`")
+        }
+        Some(Prepared { damage: None, .. }) => format!("{yard}, in which the platform ran"),
     }
 }
 
@@ -94,6 +115,8 @@ mod tests {
         assert_eq!(left, [0, 0, 0, 1]);
 
         std::fs::remove_dir(&place).unwrap();
+        let ran = DrillEnded { prepared: Some(Prepared::default()), ..ended };
+        assert_eq!(drilled(&ran, "alice").not_verified, [UNDAMAGED]);
         let clean = Teardown::look(&place, &Seen::default(), now);
         let ended = DrillEnded::begun((run, "all-lost".parse().unwrap(), now), clean);
         assert_eq!(drilled(&ended, "alice").teardown.outcome, Outcome::Passed);

@@ -7,26 +7,20 @@
 //! none of each other wait side by side. A restore that needs another one asks only once that is done.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use lifeboat_model::{
     AssetName, Cancel, CheckName, Classify, ErrorKind, EventSink, Exit, Outcome, ServiceName,
     SiteName, StepName, Timestamp,
 };
-use lifeboat_plan::plan::check::Probe;
 use lifeboat_plan::plan::people::Channel;
 use lifeboat_plan::plan::runbook::{
     Action, EvidenceWhat, Notice, RestoreWhat, Step as PlannedStep, Wait,
 };
-use lifeboat_plan::plan::service::Service;
-use lifeboat_plan::value::command::Command;
 use lifeboat_plan::value::duration::Span;
 use lifeboat_plan::value::selection::Selection;
-use lifeboat_plan::value::template::UnknownName;
 use lifeboat_postgres::recovery::RecoveryTarget;
 use lifeboat_repository::restore::RestoreReport as FilesReport;
 use lifeboat_runbook::times::{FETCHED_MS, REPLAYED_MS};
@@ -35,14 +29,14 @@ use lifeboat_runbook::{Act, Actor, Again, Failure, Occasion, Output, Outputs, Ve
 use super::Procedure;
 use super::mailbox::Mailbox;
 use super::patience::{self, Patience};
+use super::platform::{Platform, command_failed, unknown};
 use super::probe::{Asker, Finding};
-use super::services::start_order;
 use super::taking;
 use super::values::Values;
-use crate::command::{CommandError, CommandLine, NO_LIMIT, Status};
+use crate::command::{CommandLine, NO_LIMIT};
 use crate::ending::Ending;
 use crate::error::{OpsError, explain};
-use crate::host::{Host, HostError};
+use crate::host::Host;
 use crate::point::At;
 use crate::recovery::in_place::{self, InPlaceOptions};
 use crate::recovery::sandbox::milliseconds;
@@ -53,12 +47,6 @@ use crate::restore::{self, Destination, RestoreOptions};
 use crate::thaw::{Consent, ThawError, ThawOptions};
 use crate::wal::WalLog;
 use crate::wire::Site;
-
-/// How long a service may take to become healthy if its plan does not say.
-const HEALTHY_WITHIN: Duration = Duration::from_mins(1);
-
-/// How often it is asked whether a service is healthy, or whether what is waited for has come.
-const ASK_EVERY: Duration = Duration::from_millis(500);
 
 /// What the names begin with by which a step that is done gives what its checks showed.
 pub(crate) const SHOWN: &str = "check ";
@@ -207,23 +195,23 @@ impl Deed<'_> {
     fn perform(&self, action: &Action) -> Result<Outputs, Failure> {
         match action {
             Action::Run(run) => {
-                let said = self.run(&run.run)?;
+                let said = self.platform().run(&run.run)?;
                 Ok(text_output("output", said.trim_end()))
             }
             Action::Restore(restore) => self.restore(&restore.restore),
             Action::Start(start) => self.start(&start.start),
-            Action::Stop(stop) => self.stop(&stop.stop),
+            Action::Stop(stop) => self.platform().stop(&stop.stop).map(|()| Outputs::new()),
             Action::Check(check) => self.check(&check.check),
             Action::Wait(wait) => match &wait.wait {
                 Wait::Until(until) => self.wait_until(&until.until, until.at_most),
                 Wait::For(_) => Ok(Outputs::new()),
             },
             Action::Isolate(isolate) => match &isolate.isolate.run {
-                Some(run) => self.run(run).map(|_| Outputs::new()),
+                Some(run) => self.platform().run(run).map(|_| Outputs::new()),
                 None => Err(not_built("cutting the platform off by itself")),
             },
             Action::Rotate(rotate) => match &rotate.rotate.run {
-                Some(run) => self.run(run).map(|_| Outputs::new()),
+                Some(run) => self.platform().run(run).map(|_| Outputs::new()),
                 None => Ok(Outputs::new()),
             },
             Action::Notify(notify) => self.notify(&notify.notify),
@@ -231,6 +219,10 @@ impl Deed<'_> {
             // People do these.
             Action::Manual(_) | Action::Approve(_) => Ok(Outputs::new()),
         }
+    }
+
+    fn platform(&self) -> Platform<'_> {
+        Platform { asker: self.asker() }
     }
 
     fn asker(&self) -> Asker<'_> {
@@ -243,17 +235,6 @@ impl Deed<'_> {
             mails: self.hands.mails.as_ref(),
             cancel: self.cancel,
         }
-    }
-
-    fn run(&self, command: &Command) -> Result<String, Failure> {
-        let words =
-            self.hands.values.words(command, Some(self.act)).map_err(|error| unknown(&error))?;
-        // How long it may take is for the run to say, which cancels it.
-        let output = self
-            .host
-            .run(&self.hands.site, words, NO_LIMIT, self.cancel)
-            .map_err(|error| host_failed(&error))?;
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// Restores; what lies cold is asked for, since whoever declared the run was told what that costs, and waited for
@@ -384,8 +365,7 @@ impl Deed<'_> {
 
     /// Returns the words by which a server fetches its log through this program.
     fn fetch(&self, asset: &AssetName) -> Vec<String> {
-        let words = ["wal", "get", "--asset", asset.as_str()].map(str::to_owned);
-        [self.hands.fetch.as_slice(), &words].concat()
+        fetch_words(&self.hands.fetch, asset)
     }
 
     /// Returns the words by which a server fetches its log when nobody serves it, who has to know which tiers are lost.
@@ -428,87 +408,9 @@ impl Deed<'_> {
         Ok(outputs)
     }
 
-    fn services(&self, selection: &Selection<ServiceName>) -> Vec<ServiceName> {
-        let plan = self.hands.site.plan();
-        let picked: BTreeSet<_> =
-            selection.pick(plan.services().keys()).into_iter().cloned().collect();
-        start_order(plan, &picked)
-    }
-
-    fn service(&self, name: &ServiceName) -> Result<&Service, Failure> {
-        let service = self.hands.site.plan().services().get(name);
-        service.ok_or_else(|| Failure::lasting(format!("the plan has no service `{name}`")))
-    }
-
-    /// Starts services one after the other, each once those before it are healthy. One that is healthy
-    /// already is left as it is.
     fn start(&self, selection: &Selection<ServiceName>) -> Result<Outputs, Failure> {
-        let mut healthy = Outputs::new();
-        for name in self.services(selection) {
-            let service = self.service(&name)?;
-            if let Some(health) = &service.health
-                && self.asker().ask(health).outcome == Outcome::Passed
-            {
-                healthy.insert(format!("{HEALTHY}{name}"), self.time());
-                continue;
-            }
-            if let Some(start) = &service.start {
-                self.run(start).map_err(|failure| of_service(&name, "start", failure))?;
-            }
-            if let Some(health) = &service.health {
-                self.wait_for_health(&name, health)?;
-                healthy.insert(format!("{HEALTHY}{name}"), self.time());
-            }
-        }
-        Ok(healthy)
-    }
-
-    fn time(&self) -> Output {
-        Output::Time(self.hands.site.surroundings().now())
-    }
-
-    fn wait_for_health(&self, name: &ServiceName, health: &Probe) -> Result<(), Failure> {
-        let within = match health {
-            Probe::Http(http) => http.within,
-            Probe::Tcp(tcp) => tcp.within,
-            Probe::Command(command) => command.within,
-            _ => None,
-        };
-        let within = within.map_or(HEALTHY_WITHIN, Span::duration);
-        let ask = || self.asker().ask(health);
-        self.ask_until(within, ask).map_err(|finding| {
-            let (within, message) = (Span::from(within), finding.message);
-            Failure::new(format!("`{name}` is not healthy within {within}: {message}"))
-        })
-    }
-
-    /// Asks again and again until the answer is yes.
-    fn ask_until(&self, within: Duration, ask: impl Fn() -> Finding) -> Result<(), Finding> {
-        let surroundings = self.hands.site.surroundings();
-        let end = surroundings.now().saturating_add(within).unwrap_or(Timestamp::MAX);
-        loop {
-            let finding = ask();
-            if finding.outcome == Outcome::Passed {
-                return Ok(());
-            }
-            if surroundings.now() >= end {
-                return Err(finding);
-            }
-            let pause = async { self.cancel.cut_short(surroundings.clock.sleep(ASK_EVERY)).await };
-            if surroundings.runtime.block_on(pause).is_err() {
-                return Err(finding);
-            }
-        }
-    }
-
-    /// Stops services, those first that need others.
-    fn stop(&self, selection: &Selection<ServiceName>) -> Result<Outputs, Failure> {
-        for name in self.services(selection).into_iter().rev() {
-            if let Some(stop) = &self.service(&name)?.stop {
-                self.run(stop).map_err(|failure| of_service(&name, "stop", failure))?;
-            }
-        }
-        Ok(Outputs::new())
+        let healthy = self.platform().start(selection)?.into_iter();
+        Ok(healthy.map(|(name, time)| (format!("{HEALTHY}{name}"), Output::Time(time))).collect())
     }
 
     fn check(&self, names: &[CheckName]) -> Result<Outputs, Failure> {
@@ -525,7 +427,7 @@ impl Deed<'_> {
             *shown.borrow_mut() = asked.shown;
             Finding { outcome: asked.outcome, message: asked.wrong }
         };
-        self.ask_until(at_most.duration(), ask).map_err(|finding| {
+        self.platform().ask_until(at_most.duration(), ask).map_err(|finding| {
             Failure::new(format!("not within {at_most}: {}", finding.message))
         })?;
         Ok(shown.into_inner())
@@ -575,16 +477,20 @@ impl Deed<'_> {
     }
 }
 
+/// Returns the words by which a server fetches its log, of those by which this program is run with its plan.
+pub(crate) fn fetch_words(program: &[String], asset: &AssetName) -> Vec<String> {
+    let words = ["wal", "get", "--asset", asset.as_str()].map(str::to_owned);
+    [program, &words].concat()
+}
+
 fn target(at: &str) -> Result<RecoveryTarget, OpsError> {
     at.parse().map_err(|_| OpsError::NoTime { text: at.to_owned() })
 }
 
 /// Says where a server's data came back to, and how new they are.
 fn recovered(report: &RecoveryReport) -> Result<Brought, OpsError> {
-    let RecoveryReport { preview, ending, started_server, .. } = report;
-    if *ending != Ending::Succeeded {
-        return Err(OpsError::NotWhole { asset: preview.asset.clone(), ending: *ending });
-    }
+    report.whole()?;
+    let RecoveryReport { preview, started_server, .. } = report;
     let mut outputs = text_output("target", &preview.to.display().to_string());
     let replayed = started_server.as_ref().and_then(|server| server.last_commit);
     let time = replayed.or(preview.last_commit).unwrap_or(preview.consistent);
@@ -620,32 +526,11 @@ fn text_output(name: &str, text: &str) -> Outputs {
     Outputs::from([(name.to_owned(), Output::text(text))])
 }
 
-fn unknown(error: &UnknownName) -> Failure {
-    Failure::lasting(error.to_string())
-}
-
 fn not_built(what: &str) -> Failure {
     Failure {
         hint: Some("do it by hand, and skip the step with `--reason`".to_owned()),
         ..Failure::lasting(format!("{what} is not built yet"))
     }
-}
-
-fn of_service(name: &ServiceName, verb: &str, failure: Failure) -> Failure {
-    Failure { why: format!("cannot {verb} `{name}`: {}", failure.why), ..failure }
-}
-
-fn command_failed(error: &CommandError) -> Failure {
-    let again = match error {
-        CommandError::Empty | CommandError::Start { .. } => Again::IsUseless,
-        _ => Again::MayHelp,
-    };
-    let hint = error.hint().map(|hint| hint.to_string());
-    let exit = match error {
-        CommandError::Failed { status: Status::Code(code), .. } => Some(*code),
-        _ => None,
-    };
-    Failure { hint, again, exit, ..Failure::new(explain(error)) }
 }
 
 fn taking_failed(error: &taking::TakingError) -> Failure {
@@ -655,16 +540,6 @@ fn taking_failed(error: &taking::TakingError) -> Failure {
     };
     let hint = error.hint().map(|hint| hint.to_string());
     Failure { hint, again, ..Failure::new(explain(error)) }
-}
-
-fn host_failed(error: &HostError) -> Failure {
-    match error {
-        HostError::Here(error) => command_failed(error),
-        error => {
-            let hint = error.hint().map(|hint| hint.to_string());
-            Failure { hint, ..Failure::new(explain(error)) }
-        }
-    }
 }
 
 fn failed(error: &OpsError) -> Failure {

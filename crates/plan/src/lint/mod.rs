@@ -19,6 +19,7 @@ mod not_built;
 mod objective_too_tight;
 mod places;
 mod probe_asset;
+mod rehearsal;
 mod restore_test;
 mod retention;
 mod review_overdue;
@@ -124,7 +125,7 @@ impl Problem {
     }
 }
 
-const RULES: [Rule; 34] = [
+const RULES: [Rule; 35] = [
     archive::KEEP,
     archive::LOG,
     blackout::RULE,
@@ -142,6 +143,7 @@ const RULES: [Rule; 34] = [
     places::SAME_HOST,
     places::FIXED,
     probe_asset::RULE,
+    rehearsal::RULE,
     restore_test::RULE,
     retention::RULE,
     review_overdue::RULE,

@@ -70,6 +70,9 @@ pub(super) fn plan_templates<'a>(inputs: &Inputs<'a>) -> Vec<(Path, &'a Template
     for (name, asset) in &document.assets {
         found.extend(asset_templates(&place!["assets", name], asset));
     }
+    for (name, scenario) in &document.scenarios {
+        found.extend(of_command(&place!["scenarios", name, "damage"], scenario.damage.as_ref()));
+    }
     found
 }
 

@@ -2,7 +2,8 @@
 
 use lifeboat_model::ClassName;
 
-use crate::table::table;
+use crate::table::{table, words};
+use crate::value::command::Command;
 use crate::value::duration::Span;
 use crate::value::estimate::Estimate;
 use crate::value::path::PlanPath;
@@ -24,5 +25,19 @@ table! {
         estimate: Option<Estimate>,
         /// What brings it about.
         causes: Vec<String> = Vec::new(),
+        /// How the platform is when its runbook begins; a drill brings it up before if it runs.
+        platform: PlatformState = PlatformState::Lost,
+        /// Does in a drill what happened, to a platform that runs; nothing runs it anywhere else.
+        damage: Option<Command>,
+    }
+}
+
+words! {
+    /// How the platform is when a runbook begins.
+    pub enum PlatformState {
+        /// It is gone, with all that the runbook brings back.
+        Lost = "lost",
+        /// It runs, damaged perhaps.
+        Runs = "runs",
     }
 }

@@ -129,6 +129,29 @@ fn a_check_that_its_restore_test_can_never_ask() {
 }
 
 #[test]
+fn a_scenario_whose_drill_would_be_unlike_it() {
+    let services = "[classes]\nc = {}\n[services.a]\nclass = \"c\"\nstart = \"true\"\n";
+    let stops = "[[steps]]\nid = \"end\"\nstop = [\"a\"]\n";
+    let starts = "[[steps]]\nid = \"begin\"\nstart = [\"a\"]\n";
+    let of = |steps: &str, keys: &str| small().plus(services).plus_runbook(steps).plus(keys);
+    let drilled = "[drills.d]\nscenario = \"s\"\ncron = \"0 2 1 * *\"\n";
+    says(&of(stops, ""), &[("rehearsal", "\"runbooks/r.toml\"")]);
+    says(&of(&format!("{starts}{stops}"), ""), &[]);
+    says(&of(stops, "platform = \"runs\""), &[]);
+    says(&of(starts, "damage = \"rm -r /srv/shop\""), &[("rehearsal", "\"rm -r /srv/shop\"")]);
+    let runs = of(stops, "platform = \"runs\"").plus(drilled);
+    says(&runs, &[("rehearsal", "\"runs\"")]);
+    assert!(runs.load().is_ok(), "it can be rehearsed all the same");
+    says(&of(stops, "platform = \"runs\"\ndamage = \"true\"").plus(drilled), &[]);
+    let startless = runs.with("start = \"true\"\n", "");
+    assert!(startless.report().contains("can start nothing"), "{}", startless.report());
+    says(
+        &of(starts, "platform = \"runs\"\ndamage = \"{{ run.id }}\""),
+        &[("template-name", "\"{{ run.id }}\"")],
+    );
+}
+
+#[test]
 fn a_tier_and_an_asset_in_each_other() {
     says(&small().with("\"/srv/shop\"", "\"/var\""), &[("tier-overlap", "\"/var\"")]);
     let excluded = "[\"/var\"]\nexclude = [\"/var/backups\"]";

@@ -3,9 +3,9 @@
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
-use lifeboat_model::{SiteName, Timestamp};
-use lifeboat_ops::drill::DrillEnded;
+use lifeboat_model::{AssetName, ServiceName, SiteName, Timestamp};
 use lifeboat_ops::drill::findings::{Finding, OpenFinding};
+use lifeboat_ops::drill::{DrillEnded, Prepared};
 use serde::Serialize;
 
 use crate::commands::recover::phase_word;
@@ -43,6 +43,7 @@ impl Answer for Shown {
         if let Some(point) = ended.point {
             writeln!(page, "to the point of {}", time::instant(point))?;
         }
+        write_prepared(ended, page)?;
         let width = ended.checklist.iter().map(|point| point.says.len()).max().unwrap_or_default();
         for point in &ended.checklist {
             let outcome = page.paint.outcome(point.outcome);
@@ -64,6 +65,29 @@ impl Answer for Shown {
         }
         let outcome = page.paint.outcome(ended.outcome);
         writeln!(page, "{outcome} in {}", text(ended.duration_ms))
+    }
+}
+
+/// Says what ran before, and what happened to it.
+fn write_prepared(ended: &DrillEnded, page: &mut Page) -> fmt::Result {
+    let Some(Prepared { restored, services, damage, took_ms }) = &ended.prepared else {
+        return Ok(());
+    };
+    let names = |names: Vec<&str>| names.join(", ");
+    let services = names(services.iter().map(ServiceName::as_str).collect());
+    let restored = match names(restored.iter().map(AssetName::as_str).collect()) {
+        none if none.is_empty() => none,
+        some => format!("{some} brought back, "),
+    };
+    let took = text(*took_ms);
+    writeln!(page, "before it: {restored}{services} healthy, in {took} apart from the recovery")?;
+    match damage {
+        Some(damage) => writeln!(page, "damaged by: {damage}"),
+        None => {
+            let word = page.paint.warning("not damaged");
+            let scenario = &ended.scenario;
+            writeln!(page, "{word}: [scenarios.{scenario}] says no `damage`")
+        }
     }
 }
 
