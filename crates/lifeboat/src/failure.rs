@@ -4,6 +4,7 @@
 //! that its classification does not say already.
 
 use std::error::Error;
+use std::fmt;
 
 use lifeboat_model::{Cancelled, Classify, ErrorKind, Exit, Hint, TierName};
 use lifeboat_plan::{Diagnostic, Rejected};
@@ -85,16 +86,18 @@ pub enum CommandError {
         hint: String,
     },
     /// No plan was found.
-    #[error("no plan was found: looked for {looked_for}")]
+    #[error("no plan was found: `--plan` names none, and there is neither {looked_for}")]
     NoPlan {
         /// Where it was looked for.
         looked_for: String,
     },
     /// The plan could not be read.
-    #[error("cannot read the plan {path}")]
+    #[error("cannot read the plan {path}, {named_by}")]
     PlanFile {
-        /// The plan.
+        /// The plan, from the root.
         path: String,
+        /// Who wants this one.
+        named_by: NamedBy,
         /// The system's word.
         #[source]
         source: std::io::Error,
@@ -106,6 +109,17 @@ pub enum CommandError {
         action: &'static str,
         /// The file.
         path: String,
+        /// The system's word.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file that holds a secret could not be read.
+    #[error("cannot read {path}, {named_by}")]
+    SecretFile {
+        /// The file, from the root.
+        path: String,
+        /// Who says that the secret is there.
+        named_by: NamedBy,
         /// The system's word.
         #[source]
         source: std::io::Error,
@@ -175,6 +189,43 @@ pub enum CommandError {
     },
 }
 
+/// Who says that something is in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NamedBy {
+    /// An option of the command line.
+    Option(&'static str),
+    /// A variable of the environment.
+    Variable(&'static str),
+    /// Nobody: it is one of the places where it is looked for.
+    Place,
+}
+
+impl fmt::Display for NamedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Option(name) => write!(f, "which `{name}` names"),
+            Self::Variable(name) => write!(f, "which {name} in the environment names"),
+            Self::Place => f.write_str("which is looked for first"),
+        }
+    }
+}
+
+impl NamedBy {
+    fn hint(self) -> String {
+        match self {
+            Self::Option(name) => format!("check the path behind `{name}`, and who may read it"),
+            Self::Variable(name) => {
+                format!("set {name} to the right path, or give an option, which goes before it")
+            }
+            Self::Place => "check who may read it".to_owned(),
+        }
+    }
+}
+
+fn folder_of(path: &str) -> &str {
+    path.rsplit_once('/').map_or(".", |(folder, _)| if folder.is_empty() { "/" } else { folder })
+}
+
 impl CommandError {
     /// Returns a usage error.
     pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
@@ -198,7 +249,9 @@ impl Classify for CommandError {
                 ErrorKind::Unavailable
             }
             Self::Document(_) => ErrorKind::Bug,
-            Self::File { source, .. } | Self::System { source, .. } => match source.kind() {
+            Self::File { source, .. }
+            | Self::SecretFile { source, .. }
+            | Self::System { source, .. } => match source.kind() {
                 std::io::ErrorKind::NotFound => ErrorKind::NotFound,
                 std::io::ErrorKind::AlreadyExists => ErrorKind::Conflict,
                 std::io::ErrorKind::PermissionDenied => ErrorKind::Denied,
@@ -227,9 +280,16 @@ impl Classify for CommandError {
             {
                 "run it as a user who may read the plan".to_owned()
             }
-            Self::PlanFile { .. } | Self::NoPlan { .. } => {
-                "write one with `lifeboat init`, or name one with `--plan FILE`".to_owned()
+            Self::PlanFile { named_by: NamedBy::Place, .. } => {
+                "see what is there, or name another with `--plan FILE`".to_owned()
             }
+            Self::PlanFile { path, .. } => {
+                format!("check the path; `lifeboat init` writes a new plan, and where one was lost `lifeboat restore --from ADDRESS --plan-to {}` brings it back", folder_of(path))
+            }
+            Self::NoPlan { .. } => {
+                "name one with `--plan FILE`, write one with `lifeboat init`, or bring the one that was lost back with `lifeboat restore --from ADDRESS`".to_owned()
+            }
+            Self::SecretFile { named_by, .. } => named_by.hint(),
             Self::NoRepository { address } => {
                 format!("check the address, or make one with `lifeboat repo init {address}`")
             }

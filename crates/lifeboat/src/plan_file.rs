@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use lifeboat_plan::{Checked, Facts, FileError, Files, SourceFile};
 use lifeboat_postgres::running;
 
-use crate::failure::{CommandError, Failure};
+use crate::failure::{CommandError, Failure, NamedBy};
 use crate::render;
 use crate::session::Session;
 use crate::surroundings;
@@ -58,8 +58,12 @@ fn check_with(
 /// Finds the plan and reads its text.
 fn find(session: &Session) -> Result<(SourceFile, PathBuf), Failure> {
     let path = surroundings::find_plan(&session.global)?;
-    let failed = |source| CommandError::PlanFile { path: path.display().to_string(), source };
-    let text = read(&path).map_err(failed)?;
+    let named = session.global.plan.is_some();
+    let text = read(&path).map_err(|source| CommandError::PlanFile {
+        path: surroundings::shown_from_root(&path),
+        named_by: if named { NamedBy::Option("--plan") } else { NamedBy::Place },
+        source,
+    })?;
     Ok((SourceFile { path: path.display().to_string(), text }, path))
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use lifeboat_model::{Event, EventSink, Lsn, Stage, Timestamp, Work};
+use lifeboat_model::{Event, EventSink, Lsn, Stage, Timestamp, Work, counted};
 
 use crate::render;
 
@@ -85,7 +85,7 @@ impl Running {
         }
         if let Some(bar) = &self.bar {
             bar.set_position(self.position());
-            bar.set_message(format!("{} items", self.done.items));
+            bar.set_message(counted(self.done.items, "item"));
         }
     }
 

@@ -8,6 +8,7 @@ pub mod failure;
 mod findings;
 pub mod paint;
 pub mod profile;
+mod requests;
 mod restored;
 pub mod table;
 pub mod time;
@@ -24,6 +25,7 @@ use serde_json::{Map, Value};
 pub use ending::{tone_of, write_verification};
 pub use findings::{exit_of, findings};
 pub use paint::{Paint, Tone};
+pub use requests::{write_requests, write_traffic};
 pub use restored::RestoredFiles;
 pub use table::{Cell, Table};
 
@@ -62,6 +64,9 @@ impl Serialize for ShownPath {
         serializer.serialize_str(&self.0.to_string_lossy())
     }
 }
+
+/// How many lines of one sort a person is shown; a program gets all of them.
+const LINES_SHOWN: usize = 20;
 
 /// Why somebody reads an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +108,29 @@ impl Page {
     /// Returns what was written.
     pub fn into_text(self) -> String {
         self.text
+    }
+
+    /// Writes a line for each of the first few things, and how many more there are: those that are left out here, and
+    /// those that were left out before.
+    pub fn lines<T>(
+        &mut self,
+        things: &[T],
+        more: u64,
+        line: impl Fn(&T) -> String,
+    ) -> fmt::Result {
+        for thing in things.iter().take(LINES_SHOWN) {
+            writeln!(self, "{}", line(thing))?;
+        }
+        self.left_out(things.len(), more)
+    }
+
+    /// Says how many of so many things are not among the first few.
+    fn left_out(&mut self, things: usize, more: u64) -> fmt::Result {
+        let hidden = things.saturating_sub(LINES_SHOWN) as u64;
+        match hidden.saturating_add(more) {
+            0 => Ok(()),
+            more => writeln!(self, "and {more} more; `--json` lists them"),
+        }
     }
 
     /// Adds a table.
@@ -149,6 +177,22 @@ mod tests {
     use std::ffi::OsStr;
 
     use super::*;
+
+    #[test]
+    fn of_many_lines_the_first_are_shown_and_the_rest_counted() {
+        let shown = |count: usize, more| {
+            let mut page = Page::new(Paint::Plain);
+            let things: Vec<_> = (0..count).collect();
+            page.lines(&things, more, |thing| format!("line {thing}")).unwrap();
+            page.into_text()
+        };
+        assert_eq!(shown(2, 0), "line 0\nline 1\n");
+        assert_eq!(shown(LINES_SHOWN, 0).lines().count(), LINES_SHOWN);
+        let many = shown(LINES_SHOWN + 3, 2);
+        assert_eq!(many.lines().count(), LINES_SHOWN + 1);
+        assert!(many.ends_with("line 19\nand 5 more; `--json` lists them\n"), "{many}");
+        assert_eq!(shown(0, 4), "and 4 more; `--json` lists them\n");
+    }
 
     #[test]
     fn a_name_that_is_no_text_is_neither_lost_nor_obeyed() {

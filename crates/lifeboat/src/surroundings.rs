@@ -171,17 +171,23 @@ pub fn absolute(path: &Path) -> Result<PathBuf, CommandError> {
     Ok(clean)
 }
 
+/// Writes a path from the root, so that nobody has to know where this was run; as it is, where that cannot be told.
+pub fn shown_from_root(path: &Path) -> String {
+    absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
+}
+
 /// Finds the plan: the one that is named, or the first of the usual places that exists.
 pub fn find_plan(global: &GlobalArguments) -> Result<PathBuf, CommandError> {
     if let Some(named) = &global.plan {
         return Ok(named.clone());
     }
-    PLAN_PLACES
-        .iter()
-        .map(Path::new)
-        .find(|place| place.is_file())
-        .map(Path::to_owned)
-        .ok_or_else(|| CommandError::NoPlan { looked_for: PLAN_PLACES.join(", ") })
+    PLAN_PLACES.iter().map(Path::new).find(|place| place.is_file()).map(Path::to_owned).ok_or_else(
+        || {
+            let places: Vec<_> =
+                PLAN_PLACES.iter().map(|place| shown_from_root(Path::new(place))).collect();
+            CommandError::NoPlan { looked_for: places.join(" nor ") }
+        },
+    )
 }
 
 #[cfg(test)]

@@ -21,6 +21,8 @@ pub enum Stage {
     Data,
     /// Waiting until what lies cold can be read.
     Thaw,
+    /// Waiting until listings of a store show all that others did.
+    Listings,
     /// Writing restored files.
     Restore,
     /// Copying a snapshot from one repository into another.
@@ -41,6 +43,7 @@ impl fmt::Display for Stage {
             Self::Structure => "checking structure",
             Self::Data => "reading data",
             Self::Thaw => "waiting for cold storage",
+            Self::Listings => "waiting until listings show everything",
             Self::Restore => "restoring",
             Self::Copy => "copying",
             Self::Prune => "pruning",

@@ -6,6 +6,7 @@
 pub mod cancel;
 pub mod capability;
 pub mod clock;
+pub mod count;
 pub mod error;
 pub mod event;
 pub mod id;
@@ -20,6 +21,7 @@ pub mod size;
 pub use cancel::{Cancel, Cancelled, Keeper};
 pub use capability::{Capabilities, Capability};
 pub use clock::{Clock, SimClock, SystemClock};
+pub use count::counted;
 pub use error::{Classify, ErrorCode, ErrorKind, Exit, Hint};
 pub use event::{Event, EventSink, Silent, Stage, Work};
 pub use id::{BlobId, EntryId, IndexId, JobId, KeyId, LockId, PackId, PlanId, RecordId};

@@ -45,6 +45,15 @@ pub enum OpsError {
     /// A secret could not be read.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// The recovery key could not be read from where the plan says that it is.
+    #[error("the recovery key cannot be read from the {place}, which [key] in the plan names")]
+    KeyUnread {
+        /// Where the plan has it.
+        place: String,
+        /// Why not.
+        #[source]
+        source: SecretError,
+    },
     /// What is where the recovery key should be is none.
     #[error("what was read as recovery key is none")]
     Key(#[from] ParseKeyError),
@@ -422,6 +431,7 @@ impl OpsError {
             Self::State(error) => Some(error),
             Self::Catalog(error) => Some(error),
             Self::Secret(error) => Some(error),
+            Self::KeyUnread { source, .. } => Some(source),
             Self::Key(error) => Some(error),
             Self::Envelope(error) => Some(error),
             Self::Command(error) => Some(error),
@@ -452,6 +462,17 @@ impl OpsError {
     fn hint_beside(&self, inner: &dyn Classify) -> Option<Hint> {
         match self {
             Self::HeldElsewhere { hint, .. } => Some(Hint::new(hint.clone())),
+            Self::KeyUnread { source: SecretError::File { path, source }, .. }
+                if source.kind() == std::io::ErrorKind::NotFound =>
+            {
+                Some(Hint::new(format!(
+                    "put it back from where it is kept away from this host: `install -D -m 600 COPY {}`; or correct [key] in the plan",
+                    path.display()
+                )))
+            }
+            Self::Repository(RepositoryError::NoKeyFile { .. }) => Some(Hint::new(
+                "put the file below `repo/keys` back from another tier of this site: each of them opens all, as they share one master key",
+            )),
             Self::PlanUnusable { .. } => Some(inner.hint().unwrap_or_else(|| {
                 Hint::new("give `--from` the address of another tier, or `--plan-id` an older plan")
             })),
@@ -543,12 +564,14 @@ impl Classify for OpsError {
                 "look at its `site.json` with a later version of lifeboat".to_owned()
             }
             Self::TierLost { address, .. } => format!(
-                "mount or bring back {address}; if it is lost for good, give the tier another name in the plan"
+                "{}bring back {address}; if it is lost for good, give the tier another name in the plan",
+                if is_folder(address) { "mount or " } else { "" }
             ),
             Self::NoElderTier { .. } => {
                 "bring one of them back first; `lifeboat check` names them".to_owned()
             }
             Self::TierNew { .. } => "`lifeboat backup` sets it up".to_owned(),
+            Self::TierUnread { trouble, .. } => trouble.hint.clone()?,
             Self::NoPoint { .. } => "`lifeboat points` lists what there is".to_owned(),
             Self::NoTime { .. } => {
                 "give `latest`, 2026-11-23T02:00:00Z or 20261123_020000 (UTC)".to_owned()
@@ -593,7 +616,8 @@ impl OpsError {
     fn hint_on_a_bare_machine(&self) -> Option<String> {
         Some(match self {
             Self::NothingThere { address } => format!(
-                "look whether {address} is the tier's whole address, with what stands before `site.json`, and whether it is mounted"
+                "look whether {address} is the tier's whole address, with what stands before `site.json`{}",
+                if is_folder(address) { ", and whether it is mounted" } else { "" }
             ),
             Self::KeyOfAnother { site, expected, .. } => format!(
                 "find the recovery key of `{site}`, whose verifier is {expected}, or give `--from` the address of your own site's tier"
@@ -642,6 +666,11 @@ fn or_list(plans: &[PlanId]) -> String {
     let shown: Vec<_> = plans.iter().take(SHOWN_MAX).map(ToString::to_string).collect();
     let more = if plans.len() > SHOWN_MAX { " and older ones" } else { "" };
     format!("{}{more}", shown.join(", "))
+}
+
+/// Tells whether a tier lies in a folder, where something may have to be mounted.
+fn is_folder(address: &str) -> bool {
+    address.starts_with("file:")
 }
 
 fn folder_above(address: &str) -> &str {

@@ -91,8 +91,34 @@ impl Classify for SecretError {
                 "add `LoadCredentialEncrypted={name}` to the unit, or run it as that unit"
             ))),
             Self::Command { source } => source.hint(),
-            _ => None,
+            Self::File { path, source } if source.kind() == io::ErrorKind::NotFound => {
+                Some(Hint::new(format!(
+                    "the plan names this file: write the secret there, for the user who runs this alone to read, or correct the plan; {}",
+                    nearest(path)
+                )))
+            }
+            Self::File { path, .. } => Some(Hint::new(format!(
+                "the plan names this file: see who may read it with `ls -ld {}`",
+                path.display()
+            ))),
+            Self::Variable { name } => Some(Hint::new(format!(
+                "the plan names this variable: set {name} where this is run, in the unit of the daemon too, or correct the plan"
+            ))),
+            Self::Unusable { .. } => {
+                Some(Hint::new("the plan names this place: put the secret alone there"))
+            }
         }
+    }
+}
+
+/// Says how far the way to a file is there: it may be mounted elsewhere, or not at all.
+fn nearest(path: &Path) -> String {
+    match path.ancestors().skip(1).find(|above| above.exists()) {
+        Some(there) if Some(there) == path.parent() => {
+            format!("its directory, {}, is there", there.display())
+        }
+        Some(there) => format!("of its directories only {} is there", there.display()),
+        None => "none of its directories is there".to_owned(),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use lifeboat_model::TierName;
+use lifeboat_plan::plan::cost::TierCost;
 use lifeboat_tiers::counting::Traffic;
 use serde::Serialize;
 
@@ -19,6 +20,8 @@ pub struct TierTraffic {
     /// The requests and the bytes.
     #[serde(flatten)]
     pub traffic: Traffic,
+    /// What so many requests cost, in the plan's currency.
+    pub request_cost: Option<f64>,
     /// What reading so much costs, in the plan's currency.
     pub read_cost: Option<f64>,
     /// What keeping for a month what was written costs, in the plan's currency.
@@ -35,15 +38,35 @@ impl TierTraffic {
 
     fn priced(site: &Site, traffic: Traffic, tier: TierName) -> Self {
         let prices = site.plan().costs().tiers.get(&tier);
+        let request_cost = prices.and_then(|prices| request_cost(&traffic, prices));
         let read_cost = prices.and_then(|prices| prices.per_gib_read);
         let month_cost = prices.and_then(|prices| prices.per_gib_month);
         Self {
             tier,
             traffic,
+            request_cost,
             read_cost: read_cost.map(|price| price * gib(traffic.read_bytes)),
             month_cost: month_cost.map(|price| price * gib(traffic.written_bytes)),
         }
     }
+}
+
+/// Says what requests cost, if the plan has a price for any of them. Removing costs nothing on any store known.
+fn request_cost(traffic: &Traffic, prices: &TierCost) -> Option<f64> {
+    let writes = traffic.puts + traffic.lists + traffic.protects;
+    let kinds = [
+        (writes, prices.per_1000_writes),
+        (traffic.gets + traffic.heads, prices.per_1000_reads),
+        (traffic.thaws, prices.per_1000_thaws),
+    ];
+    let is_known = kinds.iter().any(|(_, price)| price.is_some());
+    is_known.then(|| kinds.into_iter().map(|(count, price)| thousands(count, price)).sum())
+}
+
+/// Says what so many requests cost at a price for a thousand.
+#[expect(clippy::cast_precision_loss, reason = "a price is rounded to cents")]
+pub(crate) fn thousands(count: u64, price: Option<f64>) -> f64 {
+    count as f64 / 1000.0 * price.unwrap_or(0.0)
 }
 
 /// Returns a number of bytes in GiB, for a price.

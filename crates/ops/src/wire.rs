@@ -335,7 +335,9 @@ impl Site {
             key.clone()
         } else {
             let place = &self.plan.key().secret;
-            RecoveryKey::parse(&secret::resolve(place, &self.surroundings, cancel)?)?
+            let read = secret::resolve(place, &self.surroundings, cancel);
+            let unread = |source| OpsError::KeyUnread { place: place.to_string(), source };
+            RecoveryKey::parse(&read.map_err(unread)?)?
         };
         let halves = key.public_halves();
         let verifier = (self.plan.key().verifier.clone(), halves.verifier.to_string());

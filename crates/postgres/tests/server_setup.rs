@@ -348,7 +348,7 @@ fn what_the_role_owns_is_not_dropped_and_what_it_was_granted_elsewhere_is() {
         .unwrap();
     let removal = remove(&ground.look(&ground.admin()), &leaving()).unwrap();
     let remarks = removal.script.remarks.join("\n");
-    assert!(remarks.contains("owns 1 objects in postgres"), "{remarks}");
+    assert!(remarks.contains("owns 1 object in postgres"), "{remarks}");
     ground.remove(usize::MAX);
     assert_eq!(ground.sql("SELECT count(*) FROM kept"), "0");
     ground.sql("DROP TABLE kept");

@@ -47,6 +47,12 @@ pub enum RepositoryError {
         /// Its version.
         version: u32,
     },
+    /// The repository has no key file that could be opened.
+    #[error("there is no key file at {address}, so that no password opens the repository")]
+    NoKeyFile {
+        /// The repository's address.
+        address: String,
+    },
     /// No key file opened with the given key.
     #[error("the password opens none of the key files at {address}, {tried} of which were tried")]
     WrongKey {
@@ -230,6 +236,7 @@ impl Classify for RepositoryError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::NoRepository { .. }
+            | Self::NoKeyFile { .. }
             | Self::NoSnapshot { .. }
             | Self::NoSuchId { .. }
             | Self::NoSuchPath { .. } => ErrorKind::NotFound,
@@ -279,12 +286,6 @@ impl Classify for RepositoryError {
             Self::UnsupportedVersion { .. } => {
                 Some(Hint::new("a newer version of lifeboat or restic may know it"))
             }
-            Self::WrongKey { .. } => Some(Hint::new(
-                "check that it is the password of this repository, with nothing before or behind it",
-            )),
-            Self::UnusableKey { .. } => Some(Hint::new(
-                "this key file was not made by restic or lifeboat; remove it once another key file opens the repository",
-            )),
             Self::Locked { .. } => Some(Hint::new(
                 "wait for it to end; if its process is gone, `lifeboat repo unlock` removes stale locks",
             )),
@@ -320,12 +321,6 @@ impl Classify for RepositoryError {
                 Some(Hint::new(format!("remove {} and run the command again", path.display())))
             }
             Self::AmbiguousId { .. } => Some(Hint::new("give more digits of the id")),
-            Self::TooManyKeys { .. } => {
-                Some(Hint::new("remove one that is not needed with `lifeboat repo key remove`"))
-            }
-            Self::KeyInUse { .. } => Some(Hint::new(
-                "open the repository with another password to remove this one, or change it with `lifeboat repo key passwd`",
-            )),
             Self::NoSuchId { what: KEY_FILES, .. } => {
                 Some(Hint::new("`lifeboat repo key list` lists them with their ids"))
             }
@@ -334,6 +329,30 @@ impl Classify for RepositoryError {
             }
             Self::Corrupt(corruption) => Some(corruption.hint()),
             Self::Tier(source) => source.hint(),
+            _ => self.hint_on_keys(),
+        }
+    }
+}
+
+impl RepositoryError {
+    /// Returns what to do about the passwords that open a repository.
+    fn hint_on_keys(&self) -> Option<Hint> {
+        match self {
+            Self::NoKeyFile { .. } => Some(Hint::new(
+                "put the files below `keys` back from a copy of the repository, or of another one with the same master key",
+            )),
+            Self::WrongKey { .. } => Some(Hint::new(
+                "check that it is the password of this repository, with nothing before or behind it",
+            )),
+            Self::UnusableKey { .. } => Some(Hint::new(
+                "this key file was not made by restic or lifeboat; remove it once another key file opens the repository",
+            )),
+            Self::TooManyKeys { .. } => {
+                Some(Hint::new("remove one that is not needed with `lifeboat repo key remove`"))
+            }
+            Self::KeyInUse { .. } => Some(Hint::new(
+                "open the repository with another password to remove this one, or change it with `lifeboat repo key passwd`",
+            )),
             _ => None,
         }
     }

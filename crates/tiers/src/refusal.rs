@@ -17,7 +17,10 @@ pub enum Refusal {
     /// The store knows who asks and does not allow it.
     NotAllowed,
     /// The bucket or container is not there.
-    NoContainer,
+    NoContainer {
+        /// The store's endpoint, if it is a store of S3 that is not AWS.
+        elsewhere: Option<String>,
+    },
     /// The bucket is in another region.
     Region {
         /// The right one, if the store said it.
@@ -48,7 +51,7 @@ impl Refusal {
     /// Returns the class of errors.
     pub const fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoContainer => ErrorKind::NotFound,
+            Self::NoContainer { .. } => ErrorKind::NotFound,
             Self::Credentials
             | Self::Expired
             | Self::NotAllowed
@@ -85,7 +88,7 @@ impl Refusal {
             Self::NotAllowed => format!(
                 "allow it for these credentials on {tier}, or use others; docs/object-stores.md lists what is needed for what"
             ),
-            Self::NoContainer => created(&format!("a container for {tier}")),
+            Self::NoContainer { .. } => created(&format!("a container for {tier}")),
             Self::Region { .. } => format!("name the region of {tier} in the plan"),
             Self::Clock { .. } => "set this machine's clock: timedatectl set-ntp true".to_owned(),
             Self::Certificate => trusted("SSL_CERT_FILE"),
@@ -103,8 +106,11 @@ impl Refusal {
         let bucket = place.split('/').next().unwrap_or(place);
         Some(match self {
             Self::NoCredentials => "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE, or write access_key_id and secret_access_key for the tier in the plan".to_owned(),
-            Self::Credentials | Self::Expired => "see whose they are and whether they are still valid: aws sts get-caller-identity".to_owned(),
-            Self::NoContainer => created(&format!("aws s3 mb s3://{bucket}")),
+            Self::Credentials | Self::Expired => "see whether they are still valid; at AWS this tells whose they are: aws sts get-caller-identity".to_owned(),
+            Self::NoContainer { elsewhere: None } => created(&format!("aws s3 mb s3://{bucket}")),
+            Self::NoContainer { elsewhere: Some(endpoint) } => created(&format!(
+                "with the store's own tools, or aws --endpoint-url {endpoint} s3 mb s3://{bucket}"
+            )),
             Self::Region { right: Some(right) } => format!("write region = \"{right}\" for the tier in the plan, or set AWS_REGION={right}"),
             Self::Region { right: None } => format!("write the bucket's region for the tier in the plan, or set AWS_REGION; this tells it: aws s3api get-bucket-location --bucket {bucket}"),
             Self::Certificate => trusted("AWS_CA_BUNDLE"),
@@ -120,7 +126,7 @@ impl Refusal {
         Some(match self {
             Self::Credentials => format!("see whether Azure's tools are let in with the same: az storage container show {named}"),
             Self::Expired => format!("make a new signature: az storage container generate-sas {named} --permissions rcl --expiry DATE"),
-            Self::NoContainer => created(&format!("az storage container create {named}")),
+            Self::NoContainer { .. } => created(&format!("az storage container create {named}")),
             Self::Certificate => trusted("REQUESTS_CA_BUNDLE"),
             Self::Unfit => "see whether the endpoint of the tier is the address of the account's blobs: az storage account show --query primaryEndpoints.blob".to_owned(),
             _ => return None,
@@ -201,7 +207,7 @@ impl fmt::Display for Refusal {
             Self::Credentials => f.write_str("the credentials are wrong or over"),
             Self::Expired => f.write_str("the credentials are not valid at this time"),
             Self::NotAllowed => f.write_str("the credentials do not allow it"),
-            Self::NoContainer => f.write_str("its bucket or container does not exist"),
+            Self::NoContainer { .. } => f.write_str("its bucket or container does not exist"),
             Self::Region { right: Some(right) } => write!(f, "the bucket is in the region {right}"),
             Self::Region { right: None } => f.write_str("the bucket is in another region"),
             Self::Clock { off: Some(off) } => {

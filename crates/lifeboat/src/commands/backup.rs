@@ -6,7 +6,7 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use clap::Args;
-use lifeboat_model::{AssetName, ByteSize, Exit, ScheduleName, Timestamp};
+use lifeboat_model::{AssetName, ByteSize, Exit, ScheduleName, Timestamp, counted};
 use lifeboat_ops::backup::{self, AssetReport, BackupJobReport, BackupOptions};
 use lifeboat_ops::ending::{Ending, StageOutcome};
 use serde::Serialize;
@@ -15,9 +15,6 @@ use crate::failure::Failure;
 use crate::render::{self, Answer, Cell, Page, Sort, Table, Tone, time};
 use crate::session::Session;
 use crate::tier_argument::TierArgument;
-
-/// How many skipped files a person is shown for an asset; a program gets all of them.
-const SKIPPED_SHOWN: usize = 20;
 
 /// The arguments of `lifeboat backup`.
 #[derive(Debug, Args)]
@@ -63,12 +60,16 @@ impl Answer for Done {
             render::write_verification(verified, page)?;
         }
         for tier in &report.caught_up {
-            let (word, count) = (page.paint.strong("caught up"), tier.brought.len());
-            write!(page, "{word}: {} got {count} snapshots that it had missed", tier.tier)?;
+            let word = page.paint.strong("caught up");
+            let count = counted(tier.brought.len(), "snapshot");
+            write!(page, "{word}: {} got {count} that it had missed", tier.tier)?;
             match &tier.trouble {
                 Some(trouble) => writeln!(page, ", and lacks {}: {}", tier.lacks, trouble.message)?,
                 None => writeln!(page)?,
             }
+        }
+        for on in &report.traffic {
+            render::write_traffic(on, page)?;
         }
         for on in report.traffic.iter().filter(|on| on.traffic.retries > 0) {
             let (word, count) = (page.paint.strong("tried again"), on.traffic.retries);
@@ -125,14 +126,8 @@ fn write_troubles(asset: &AssetReport, page: &mut Page) -> fmt::Result {
         let word = page.paint.strong("remark");
         writeln!(page, "{word}: {}, {remark}", asset.asset)?;
     }
-    for skipped in asset.skipped.iter().take(SKIPPED_SHOWN) {
-        let word = page.paint.warning("left out");
-        writeln!(page, "{word}: {skipped}")?;
-    }
-    match asset.skipped.len().saturating_sub(SKIPPED_SHOWN) {
-        0 => Ok(()),
-        more => writeln!(page, "and {more} more; `--json` lists them"),
-    }
+    let word = page.paint.warning("left out");
+    page.lines(&asset.skipped, 0, |skipped| format!("{word}: {skipped}"))
 }
 
 fn write_stage(asset: &AssetReport, stage: &StageOutcome, page: &mut Page) -> fmt::Result {

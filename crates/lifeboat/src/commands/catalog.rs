@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 
 use clap::{Args, Subcommand};
-use lifeboat_model::{AssetName, Exit, RecordId, Timestamp, WriterId};
+use lifeboat_model::{AssetName, Exit, RecordId, Timestamp, WriterId, counted};
 use lifeboat_ops::catalog::CatalogReport;
 use lifeboat_ops::catalog::body::Body;
 use lifeboat_ops::catalog::record::Record;
@@ -180,7 +180,12 @@ fn about(body: &Body) -> String {
             format!("{} from {}: {}", restored.asset, restored.tier, restored.ending)
         }
         Body::ThawRequested(requested) => {
-            format!("{} from {}: {} packs", requested.asset, requested.tier, requested.packs)
+            format!(
+                "{} from {}: {}",
+                requested.asset,
+                requested.tier,
+                counted(requested.packs, "pack")
+            )
         }
         Body::RestoreVerified(verified) => {
             format!("{} from {}: {}", verified.asset, verified.tier, verified.outcome)
@@ -291,7 +296,7 @@ impl Looked {
     fn write(&self, page: &mut Page) -> fmt::Result {
         for tier in &self.report.tiers {
             match &tier.error {
-                None => writeln!(page, "{}: {} records read", tier.tier, tier.read)?,
+                None => writeln!(page, "{}: {} read", tier.tier, counted(tier.read, "record"))?,
                 Some(error) => {
                     let word = page.paint.bad("not reached");
                     writeln!(page, "{}: {word}: {error}", tier.tier)?;
@@ -302,7 +307,7 @@ impl Looked {
             let word = page.paint.bad("flaw");
             writeln!(page, "{word}: {flaw}")?;
         }
-        writeln!(page, "{}: {} records", self.what, self.report.records)
+        writeln!(page, "{}: {}", self.what, counted(self.report.records, "record"))
     }
 
     /// A flaw is a failure; a tier that was not seen leaves things unproven.

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use clap::Args;
-use lifeboat_model::{Exit, Outcome};
+use lifeboat_model::{Exit, Outcome, counted};
 use lifeboat_ops::readiness::{self, Answer as Answered, ReadinessReport, Subject};
 use lifeboat_plan::Diagnostic;
 use serde::Serialize;
@@ -46,7 +46,11 @@ impl Answer for Checked {
         let word = page.paint.outcome(Outcome::Passed);
         match warnings {
             0 => writeln!(page, "the plan is sound: {word}")?,
-            _ => writeln!(page, "the plan can be used, with {warnings} remarks: {word}")?,
+            _ => writeln!(
+                page,
+                "the plan can be used, with {}: {word}",
+                counted(warnings, "remark")
+            )?,
         }
         self.readiness.as_ref().map_or(Ok(()), |report| write_readiness(report, page))
     }

@@ -13,7 +13,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Span, ToSpan as _};
 use lifeboat_model::instant::parse_instant;
-use lifeboat_model::{Exit, Outcome, RecordId, Silent, Timestamp, WriterId};
+use lifeboat_model::{Exit, Outcome, RecordId, Silent, Timestamp, WriterId, counted};
 use lifeboat_ops::catalog::record::Record;
 use lifeboat_ops::catalog::view::View;
 use lifeboat_ops::evidence::document::Kind;
@@ -290,7 +290,7 @@ impl Answer for Collected {
         for Trouble { run, why } in &self.troubles {
             writeln!(page, "{}: {run}: {why}", page.paint.bad("not kept"))?;
         }
-        writeln!(page, "{} records of evidence kept", self.kept.len())
+        writeln!(page, "{} of evidence kept", counted(self.kept.len(), "record"))
     }
 }
 

@@ -14,11 +14,12 @@ use lifeboat_ops::status;
 use lifeboat_plan::value::secret::SecretRef;
 use serde::Serialize;
 
-use crate::failure::{CommandError, Failure};
+use crate::failure::{CommandError, Failure, NamedBy};
 use crate::prompt::Terminal;
 use crate::render::{Answer, Page, Sort, time};
 use crate::screen;
 use crate::session::Session;
+use crate::surroundings;
 
 /// The longest file that is read as a key; a key has 93 characters.
 const KEY_BYTES_MAX: u64 = 4 << 10;
@@ -147,7 +148,7 @@ impl Confirm {
                 let hint = "confirm with the copy that is kept elsewhere: type it at the terminal, or hand it in with `--from -`";
                 return Err(CommandError::usage(message, hint).into());
             }
-            Some(path) => from_file(path)?,
+            Some(path) => from_file(path, "--from")?,
             None => ask(session)?,
         };
         session.done(&Confirmed(key::confirm(&site, &typed, &session.cancel)?))
@@ -170,10 +171,13 @@ fn ask(session: &Session) -> Result<Secret, Failure> {
     terminal.ask_secret("the recovery key, from where it is kept away from this host: ")
 }
 
-/// Reads a recovery key from a file, or from standard input for `-`.
-pub fn from_file(path: &Path) -> Result<Secret, CommandError> {
-    let failed =
-        |source| CommandError::File { action: "read", path: path.display().to_string(), source };
+/// Reads a recovery key from a file that an option names, or from standard input for `-`.
+pub fn from_file(path: &Path, option: &'static str) -> Result<Secret, CommandError> {
+    let failed = |source| CommandError::SecretFile {
+        path: surroundings::shown_from_root(path),
+        named_by: NamedBy::Option(option),
+        source,
+    };
     let reader: Box<dyn Read> = if path == Path::new("-") {
         Box::new(io::stdin())
     } else {

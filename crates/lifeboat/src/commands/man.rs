@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use lifeboat_model::Exit;
+use lifeboat_model::{Exit, counted};
 use lifeboat_tiers::durable;
 use serde::Serialize;
 
@@ -38,7 +38,12 @@ impl Answer for Written {
     }
 
     fn write(&self, page: &mut Page) -> fmt::Result {
-        writeln!(page, "wrote {} pages to {}", self.pages.len(), self.directory.display())
+        writeln!(
+            page,
+            "wrote {} to {}",
+            counted(self.pages.len(), "page"),
+            self.directory.display()
+        )
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use clap::Args;
-use lifeboat_model::{AssetName, Exit, Outcome, TierName};
+use lifeboat_model::{AssetName, Exit, Outcome, TierName, counted};
 use lifeboat_ops::holdings::{self, PointsReport};
 use lifeboat_ops::ladder::{Height, Rung};
 use lifeboat_ops::point::Point;
@@ -45,12 +45,8 @@ impl Answer for Listed {
         }
         for gone in missing {
             let word = page.paint.bad("gone");
-            let count = gone.snapshots.len();
-            writeln!(
-                page,
-                "{word}: {count} snapshots that were recorded are not on {}",
-                gone.tier
-            )?;
+            let count = counted(gone.snapshots.len(), "recorded snapshot");
+            writeln!(page, "{word}: {count} not on {}", gone.tier)?;
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use clap::builder::PossibleValue;
 use clap::{ArgGroup, Args, ValueEnum};
-use lifeboat_model::{AssetName, Exit};
+use lifeboat_model::{AssetName, Exit, counted};
 use lifeboat_ops::Site;
 use lifeboat_ops::recovery::sandbox::{Demand, Sandbox, SandboxOptions, SandboxReport};
 use lifeboat_ops::thaw::{ThawForecast, ThawOptions};
@@ -409,7 +409,7 @@ impl ResultSet {
     /// Writes columns that line up, as wide as the widest value.
     fn write(&self, page: &mut Page) -> fmt::Result {
         if self.columns.is_empty() {
-            return writeln!(page, "done: {} rows", self.count);
+            return writeln!(page, "done: {}", counted(self.count, "row"));
         }
         let heading = self.columns.iter().map(|name| shown(name)).collect::<Vec<_>>();
         let rows: Vec<Vec<String>> = self

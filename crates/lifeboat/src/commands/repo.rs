@@ -157,6 +157,9 @@ pub struct Access {
     /// Read the password from the first line of this file
     #[arg(long, value_name = "FILE", conflicts_with = "password_command")]
     pub password_file: Option<PathBuf>,
+    /// What the option for that is called.
+    #[arg(skip = "--password-file")]
+    pub password_option: &'static str,
     /// Take the password from the first line that this shell command prints
     #[arg(long, value_name = "COMMAND")]
     pub password_command: Option<OsString>,
@@ -270,7 +273,10 @@ impl Access {
         kind: LockKind,
         session: &Session,
     ) -> Result<(Repository, Option<LockGuard>), Failure> {
-        let mut repository = self.open_without_lock(session)?;
+        let (place, mut repository) = self.enter(session)?;
+        if kind == LockKind::Exclusive && !self.no_lock {
+            place.announce_wait(&repository, session);
+        }
         let acquire = || {
             let options = LockOptions::new(kind);
             LockGuard::acquire(&repository, &options, &session.clock, &session.cancel)
@@ -313,15 +319,21 @@ impl Access {
 
     /// Opens the repository with its password, without a lock and without the cache.
     pub fn open_without_lock(&self, session: &Session) -> Result<Repository, Failure> {
+        self.enter(session).map(|(_, repository)| repository)
+    }
+
+    /// Goes to the repository and opens it.
+    fn enter(&self, session: &Session) -> Result<(Place, Repository), Failure> {
         let place = Place::find(&self.address, session)?;
         let store = place.open(self, session)?;
         let password = password::find(self, &place, Purpose::Open, session)?;
-        Repository::open(store, &password, &OpenOptions::default()).map_err(|error| match error {
-            RepositoryError::NoRepository { address } => {
-                place.without_repository(address, session).into()
+        match Repository::open(store, &password, &OpenOptions::default()) {
+            Ok(repository) => Ok((place, repository)),
+            Err(RepositoryError::NoRepository { address }) => {
+                Err(place.without_repository(address, session).into())
             }
-            error => error.into(),
-        })
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Returns what is known of how soon listings there show what was stored and removed.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{ArgGroup, Args};
-use lifeboat_model::{AssetName, Exit, JobId, Secret, SiteName, TierName, Timestamp};
+use lifeboat_model::{AssetName, Exit, JobId, Secret, SiteName, TierName, Timestamp, counted};
 use lifeboat_ops::bare_machine::{self, FoundSite, WantedPlan};
 use lifeboat_ops::ending::Ending;
 use lifeboat_ops::error::explain;
@@ -187,7 +187,12 @@ impl Answer for Restored {
             write_database(database, page)?;
         }
         for RestoredTable { table, file, rows } in &self.tables {
-            writeln!(page, "{table}: all {rows} rows are in {}", file.display())?;
+            writeln!(
+                page,
+                "{table}: {}, all of them, in {}",
+                counted(*rows, "row"),
+                file.display()
+            )?;
         }
         for path in &self.kept_aside {
             writeln!(page, "the old state is kept at {path}")?;
@@ -203,7 +208,8 @@ impl Answer for Restored {
 
 fn write_database(report: &DatabaseReport, page: &mut Page) -> fmt::Result {
     let DatabaseReport { database, kept_as, tables, rows, roles_created, globals_failed } = report;
-    writeln!(page, "{database}: {tables} tables with {rows} rows are as they were recorded")?;
+    let (tables, rows) = (counted(*tables, "table"), counted(*rows, "row"));
+    writeln!(page, "{database}: {tables} with {rows} as recorded")?;
     if !roles_created.is_empty() {
         writeln!(page, "roles made: {}", roles_created.join(", "))?;
     }
@@ -357,7 +363,7 @@ impl Restore {
     fn site(&self, session: &Session) -> Result<Site, Failure> {
         let site = session.site()?;
         Ok(match &self.key_file {
-            Some(path) => site.with_key(parsed(&key::from_file(path)?)?),
+            Some(path) => site.with_key(parsed(&key::from_file(path, "--key-file")?)?),
             None => site,
         })
     }
@@ -380,7 +386,7 @@ impl Restore {
         let mark = session.runtime.block_on(bare_machine::read_mark(tier.as_ref()))?;
         let surroundings = session.surroundings(&mark.site);
         let key = match &self.key_file {
-            Some(path) => key::from_file(path)?,
+            Some(path) => key::from_file(path, "--key-file")?,
             None => ask_key(&mark.site, session)?,
         };
         let wanted = self.plan_id.clone().map_or(WantedPlan::Newest, WantedPlan::Named);

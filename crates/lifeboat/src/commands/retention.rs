@@ -4,7 +4,7 @@
 use std::fmt::{self, Write as _};
 
 use clap::{Args, Subcommand};
-use lifeboat_model::{ByteSize, Exit};
+use lifeboat_model::{ByteSize, Exit, counted};
 use lifeboat_ops::retention::hold::{self, Hold, WhichHolds};
 use lifeboat_ops::retention::{
     self, Purpose, RetentionOptions, RetentionReport, SnapshotFate, TierReport,
@@ -96,7 +96,12 @@ impl Shown {
         let going = tier.snapshots.iter().filter(|fate| fate.reasons.is_empty()).count();
         let staying = tier.snapshots.len() - going;
         let word = page.paint.strong(&tier.tier.to_string());
-        writeln!(page, "{word}: {staying} snapshots kept, {going} {}", self.removed())?;
+        writeln!(
+            page,
+            "{word}: {} kept, {going} {}",
+            counted(staying, "snapshot"),
+            self.removed()
+        )?;
         let mut table = Table::new(["Asset", "Time", "Snapshot", "Result"]);
         for fate in &tier.snapshots {
             table.row(self.row(fate));
@@ -136,11 +141,12 @@ impl Shown {
     fn write_amounts(&self, tier: &TierReport, page: &mut Page) -> fmt::Result {
         let size = |bytes| ByteSize(bytes).to_string();
         if tier.log.files + tier.log.locked > 0 {
-            let (files, bytes) = (tier.log.files, size(tier.log.bytes));
-            writeln!(page, "log: {files} files of {bytes} {}", self.removed())?;
+            let (files, bytes) = (counted(tier.log.files, "file"), size(tier.log.bytes));
+            writeln!(page, "log: {files} of {bytes} {}", self.removed())?;
         }
         if tier.log.locked > 0 {
-            writeln!(page, "log: {} files stay, since the store locks them", tier.log.locked)?;
+            let files = counted(tier.log.locked, "file");
+            writeln!(page, "log: {files} not removed, since the store locks them")?;
         }
         if let Some(prune) = &tier.prune {
             let (freed, locked) = (size(prune.freed_bytes), prune.packs.locked);
@@ -155,11 +161,8 @@ impl Shown {
             }
         }
         if let Some(asked) = &tier.requests {
-            writeln!(
-                page,
-                "requests: {} reads, {} writes, {} lists, {} deletes",
-                asked.reads, asked.writes, asked.lists, asked.deletes
-            )?;
+            render::write_requests(asked, page)?;
+            writeln!(page)?;
         }
         if let Some(price) = &tier.price {
             let (once, saved) = (price.once, price.saved_per_month);

@@ -4,7 +4,7 @@
 use std::fmt::{self, Write as _};
 
 use clap::Args;
-use lifeboat_model::{ByteSize, Exit};
+use lifeboat_model::{ByteSize, Exit, counted};
 use lifeboat_ops::OpsError;
 use lifeboat_ops::thaw::{Consent, ThawError, ThawForecast, ThawOptions, ThawPrice, Waiting};
 use lifeboat_postgres::server_command::shell_word;
@@ -87,9 +87,9 @@ fn confirm(forecast: &ThawForecast, session: &Session) -> Result<(), Failure> {
 pub fn said(forecast: &ThawForecast) -> String {
     let ThawForecast { tier, needed, thawing, cold, .. } = forecast;
     let mut text = format!(
-        "{} of {} packs are in cold storage on {tier}: {}",
+        "{} of {} in cold storage on {tier}: {}",
         cold.count + thawing.count,
-        needed.count,
+        counted(needed.count, "pack"),
         ByteSize(cold.bytes + thawing.bytes)
     );
     if thawing.count > 0 {
@@ -207,7 +207,7 @@ mod tests {
         };
         assert_eq!(
             said(&forecast),
-            "6 of 9 packs are in cold storage on vault: 300.0 MiB, of which 2 were asked for already; \
+            "6 of 9 packs in cold storage on vault: 300.0 MiB, of which 2 were asked for already; \
              they can be read within 5 h, asking costs 1.00, reading 2.50"
         );
         let mut page = Page::new(Paint::Plain);

@@ -6,7 +6,7 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use lifeboat_model::{AssetName, ByteSize, Exit, Outcome};
+use lifeboat_model::{AssetName, ByteSize, Exit, Outcome, counted};
 use lifeboat_ops::tier_state::{self, AssetThere, Lock, Pending, TierState, TiersReport};
 use lifeboat_plan::plan::asset::WalMode;
 use lifeboat_tiers::protection::Protection;
@@ -132,9 +132,9 @@ fn lock(lock: &Lock) -> Cell {
 
 fn pending(pending: Option<Pending>) -> Cell {
     let Some(Pending { snapshots, records, wal_files, .. }) = pending else { return dash() };
-    let counts = [(snapshots, "snapshots"), (records, "records"), (wal_files, "WAL files")];
+    let counts = [(snapshots, "snapshot"), (records, "record"), (wal_files, "WAL file")];
     let some = counts.into_iter().filter(|(count, _)| *count > 0);
-    let words: Vec<_> = some.map(|(count, what)| format!("{count} {what}")).collect();
+    let words: Vec<_> = some.map(|(count, what)| counted(count, what)).collect();
     if words.is_empty() {
         Cell::new("nothing", Tone::Good)
     } else {

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use lifeboat_model::ByteSize;
+use lifeboat_model::{ByteSize, counted};
 use lifeboat_ops::ending::Ending;
 use lifeboat_ops::verification::TierVerification;
 
@@ -29,7 +29,7 @@ pub fn write_verification(verified: &TierVerification, page: &mut Page) -> fmt::
         let report = &verified.report;
         let (packs, read) = (report.packs, report.packs_read);
         let bytes = ByteSize(report.bytes_read);
-        writeln!(page, ", {read} of {packs} packs read back ({bytes})")?;
+        writeln!(page, ", {read} of {} read back ({bytes})", counted(packs, "pack"))?;
     }
     findings(&verified.report.findings, page)
 }

@@ -5,11 +5,11 @@ use std::fmt::{self, Write as _};
 use lifeboat_model::{Exit, Outcome};
 use lifeboat_repository::check::{Finding, Severity};
 
-use super::{Page, Tone};
+use super::{LINES_SHOWN, Page, Tone};
 
-/// Writes each finding with what it costs and what to do about it.
+/// Writes the first findings, each with what it costs and what to do about it.
 pub fn findings(findings: &[Finding], page: &mut Page) -> fmt::Result {
-    for finding in findings {
+    for finding in findings.iter().take(LINES_SHOWN) {
         let (word, tone) = match finding.severity {
             Severity::Error => ("damaged", Tone::Bad),
             Severity::Unverified => ("not verified", Tone::Warning),
@@ -28,7 +28,7 @@ pub fn findings(findings: &[Finding], page: &mut Page) -> fmt::Result {
             writeln!(page, "    {word}: {hint}")?;
         }
     }
-    Ok(())
+    page.left_out(findings.len(), 0)
 }
 
 /// Returns how a command ends whose answer is an outcome.

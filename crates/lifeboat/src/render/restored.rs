@@ -2,14 +2,11 @@
 
 use std::fmt::{self, Write as _};
 
-use lifeboat_model::ByteSize;
+use lifeboat_model::{ByteSize, counted};
 use lifeboat_repository::restore::{Remark, RestoreReport};
 use serde::Serialize;
 
 use super::{Page, ShownPath};
-
-/// How many warnings a person is shown; a program gets all of them.
-const WARNINGS_SHOWN: usize = 20;
 
 /// A restore of files, as it is shown.
 #[derive(Debug, Serialize)]
@@ -81,29 +78,24 @@ impl RestoredFiles {
             writeln!(page, "not in the snapshot, removed: {path}")?;
         }
         match self.verified {
-            Some(files) => writeln!(page, "{files} files read back and as they should be"),
+            Some(files) => {
+                writeln!(page, "{} read back and as it should be", counted(files, "file"))
+            }
             None => Ok(()),
         }
     }
 
-    /// Writes the sums, then every failure, then the first warnings.
+    /// Writes the sums, then the first failures, then the first warnings.
     pub fn write(&self, page: &mut Page) -> fmt::Result {
         let Self { files, directories, others, size_bytes, fetched_bytes, .. } = self;
-        writeln!(page, "{files} files ({size_bytes}), {directories} directories, {others} others")?;
+        let (files, directories) = (counted(*files, "file"), counted(*directories, "directory"));
+        writeln!(page, "{files} ({size_bytes}), {directories}, {}", counted(*others, "other"))?;
         writeln!(page, "{fetched_bytes} fetched, {} written", self.written_bytes)?;
         self.write_existing(page)?;
-        for Shown { path, what } in &self.failed {
-            let word = page.paint.bad("failed");
-            writeln!(page, "{word}: {path}: {what}")?;
-        }
-        for Shown { path, what } in self.warnings.iter().take(WARNINGS_SHOWN) {
-            let word = page.paint.warning("warning");
-            writeln!(page, "{word}: {path}: {what}")?;
-        }
-        let hidden = self.warnings.len().saturating_sub(WARNINGS_SHOWN) as u64;
-        match hidden + self.warnings_more {
-            0 => Ok(()),
-            more => writeln!(page, "and {more} more warnings; `--json` lists them"),
-        }
+        let word = page.paint.bad("failed");
+        page.lines(&self.failed, 0, |Shown { path, what }| format!("{word}: {path}: {what}"))?;
+        let word = page.paint.warning("warning");
+        let warning = |Shown { path, what }: &Shown| format!("{word}: {path}: {what}");
+        page.lines(&self.warnings, self.warnings_more, warning)
     }
 }

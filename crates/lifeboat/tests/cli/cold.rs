@@ -107,7 +107,7 @@ fn an_archive_in_a_bucket_is_asked_once_and_come_back_to() {
     let restored = environment.path("out").join(below.strip_prefix("/").unwrap());
     assert_eq!(fs::read_to_string(restored).unwrap(), "kept in the cold");
     let list = environment.run(["catalog", "list", "--kind", "thaw-requested"]).success();
-    assert!(list.contains("media from far: 1 packs"), "{list}");
+    assert!(list.contains("media from far: 1 pack"), "{list}");
 }
 
 /// Returns the site of a shop, as seen by a machine whose clock is simulated.

@@ -260,7 +260,7 @@ fn a_record_that_was_removed_is_missed_and_not_put_back_by_looking() {
     for _ in 0..2 {
         let verified = environment.run(["catalog", "verify"]);
         assert_eq!(verified.code(), 1, "{verified}");
-        assert!(verified.stdout().contains("primary lacks 1 records"), "{verified}");
+        assert!(verified.stdout().contains("primary lacks 1 record known elsewhere"), "{verified}");
         assert!(!last.exists());
     }
     fs::remove_dir_all(environment.path("secondary")).unwrap();

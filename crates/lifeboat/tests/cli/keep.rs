@@ -34,7 +34,7 @@ fn site() -> Environment {
 fn retention_shows_then_removes_and_restic_agrees() {
     let environment = site();
     let shown = environment.run(["retention", "show"]).success();
-    assert!(shown.contains("1 snapshots kept, 2 to be removed"), "{shown}");
+    assert!(shown.contains("1 snapshot kept, 2 to be removed"), "{shown}");
     assert!(shown.contains("kept: last snapshot") && shown.contains("requests: "), "{shown}");
     let snapshots = environment.path("first/repo/snapshots");
     assert_eq!(fs::read_dir(&snapshots).unwrap().count(), 3, "showing removes nothing");

@@ -44,6 +44,19 @@ fn rename(environment: &Environment, from: &str, to: &str) {
 #[test]
 fn a_tier_that_was_away_is_shown_behind_and_catches_up_when_asked() {
     let environment = site();
+    let stored = environment.run(["backup"]).success();
+    for tier in ["near", "far"] {
+        let line = stored.lines().find(|line| line.starts_with(&format!("{tier}: requests: ")));
+        let line = line.unwrap_or_else(|| panic!("{stored}"));
+        assert!(line.contains(" reads, ") && !line.contains("costs"), "{line}");
+    }
+    let plan = fs::read_to_string(environment.path("plan.toml")).unwrap();
+    let costs = "[costs]\n\"tiers.far\" = { per_1000_writes = 1.0, per_gib_month = 2.0 }\n";
+    environment.write("plan.toml", format!("{plan}\n{costs}"));
+    let told = environment.run(["backup"]).success();
+    let line = told.lines().find(|line| line.starts_with("far: requests: ")).unwrap();
+    assert!(line.contains("; costs 0.0") && line.contains(" a month"), "{line}");
+    environment.write("plan.toml", plan);
     let text = environment.run(["tiers"]).success();
     assert!(text.contains("nothing") && text.contains("near") && text.contains("far"), "{text}");
     rename(&environment, "far", "away");

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lifeboat_model::{AssetName, Lsn, TierName, Timestamp};
+use lifeboat_model::{AssetName, Lsn, TierName, Timestamp, counted};
 use lifeboat_plan::plan::asset::{Postgres, WalMode};
 use lifeboat_postgres::Server;
 use lifeboat_postgres::archive::name::SystemId;
@@ -277,7 +277,7 @@ pub(super) fn conclude(
             ending: Ending::Incomplete,
             message: format!(
                 "{} of {} are damaged on the server: page {}",
-                counted(pages),
+                counted(pages, "page"),
                 path.display(),
                 file.damaged.first().copied().unwrap_or_default()
             ),
@@ -290,8 +290,4 @@ pub(super) fn conclude(
         report.remarks.push(Remark::DamagedPages { path, pages });
     }
     Ok(trouble)
-}
-
-fn counted(pages: u64) -> String {
-    if pages == 1 { "1 page".to_owned() } else { format!("{pages} pages") }
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use ed25519_dalek::Signature;
-use lifeboat_model::{SiteName, TierName, WriterId};
+use lifeboat_model::{SiteName, TierName, WriterId, counted};
 use serde::Serialize;
 
 use super::body::{Body, Enrolment, attestation_text};
@@ -50,7 +50,7 @@ pub enum Flaw {
     },
     /// A writer was never enrolled with the root key.
     #[error(
-        "{writer} was never enrolled with the recovery key: its {records} records do not count"
+        "{writer} was never enrolled with the recovery key, so that {} of its own count for nothing", counted(*records, "record")
     )]
     NotEnrolled {
         /// Who.
@@ -95,7 +95,7 @@ pub enum Flaw {
         records: usize,
     },
     /// A tier lacks records that another tier has or that are known here.
-    #[error("{tier} lacks {records} records that are known elsewhere")]
+    #[error("{tier} lacks {} known elsewhere", counted(*records, "record"))]
     Behind {
         /// Which tier.
         tier: TierName,

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use bytes::Bytes;
-use lifeboat_model::{Outcome, TierName, WriterId};
+use lifeboat_model::{Classify as _, Outcome, TierName, WriterId};
 use lifeboat_tiers::placement::{PROBE, PROBES};
 use lifeboat_tiers::{ObjectPath, PutMode, ReadRange, Tier, TierError};
 use rustix::fs::{Access, AtFlags, CWD};
@@ -138,15 +138,19 @@ impl Asking<'_> {
         let problem = match vacancy.place() {
             Place::Empty(tier) => {
                 let probed = self.site.surroundings().runtime.block_on(probe(tier.as_ref(), ""));
-                probed.err().map(|error| explain(&error))
+                probed.err().map(|error| {
+                    (explain(&error), error.hint().map(|hint| hint.to_string()))
+                })
             }
-            Place::Nothing(path) => could_be_made(path).err(),
+            Place::Nothing(path) => could_be_made(path).err().map(|problem| {
+                let hint = "make the directory, give it to the user who runs lifeboat, or mount what \
+                            belongs there";
+                (problem, Some(hint.to_owned()))
+            }),
         };
-        let Some(problem) = problem else { return self.passed(subject, what) };
+        let Some((problem, hint)) = problem else { return self.passed(subject, what) };
         let message = format!("there is nothing at {} yet, and {problem}", vacancy.address());
-        let hint = "make the directory, give it to the user who runs lifeboat, or mount what \
-                    belongs there";
-        self.say(subject, what, Outcome::Failed, (Some(message), Some(hint.to_owned())));
+        self.say(subject, what, Outcome::Failed, (Some(message), hint));
     }
 }
 

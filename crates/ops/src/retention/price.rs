@@ -5,7 +5,7 @@ use lifeboat_plan::plan::cost::TierCost;
 use lifeboat_repository::prune::PruneReport;
 use serde::Serialize;
 
-use crate::traffic::gib;
+use crate::traffic::{gib, thousands};
 
 /// How many objects a page of a listing has, on every store that pages.
 const PAGE: u64 = 1000;
@@ -61,15 +61,12 @@ impl Requests {
 
 impl Price {
     /// Says what that costs on a tier with these prices. Removing costs nothing on any store known.
-    #[expect(clippy::cast_precision_loss, reason = "a price need not be exact to the byte")]
     pub(super) fn of(
         cost: &TierCost,
         requests: &Requests,
         prune: &PruneReport,
         log_bytes: u64,
     ) -> Self {
-        let thousands =
-            |count: u64, price: Option<f64>| count as f64 / 1000.0 * price.unwrap_or(0.0);
         let read = gib(prune.traffic.bytes_read) * cost.per_gib_read.unwrap_or(0.0);
         let freed = gib(prune.freed_bytes + log_bytes);
         Self {

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use lifeboat_model::{AssetName, Cancel, Capability, EventSink, JobId, TierName};
+use lifeboat_model::{AssetName, Cancel, Capability, Event, EventSink, JobId, Stage, TierName};
 use lifeboat_repository::lock::{LISTING_LAG_MAX, LockGuard, LockKind, LockOptions, LockOwner};
 use lifeboat_repository::{Indexed, Repository, RepositoryError};
 use lifeboat_tiers::{Refusal, TierError};
@@ -222,7 +222,16 @@ impl<'s> OpenSite<'s> {
     ) -> Result<LockGuard, RepositoryError> {
         let clock = &self.site.surroundings().clock;
         let options = LockOptions::new(kind);
-        let held = LockGuard::acquire(&tier.repository, &options, clock, cancel)?;
+        let is_prompt = tier.named.tier.capabilities().has(Capability::PromptListing);
+        let waits = kind == LockKind::Exclusive && !is_prompt;
+        if waits {
+            events.emit(Event::Started { stage: Stage::Listings, total: None });
+        }
+        let held = LockGuard::acquire(&tier.repository, &options, clock, cancel);
+        if waits {
+            events.emit(Event::Finished { stage: Stage::Listings });
+        }
+        let held = held?;
         tier.repository.refresh_index(cancel, events)?;
         Ok(held)
     }
@@ -495,7 +504,7 @@ impl Opening<'_> {
         let surroundings = self.site.surroundings();
         for _ in 0..LOOKS_MAX {
             match self.open(named.clone()) {
-                Err(OpsError::Repository(RepositoryError::WrongKey { tried: 0, .. })) => {
+                Err(OpsError::Repository(RepositoryError::NoKeyFile { .. })) => {
                     let pause = surroundings.clock.sleep(LOOK_EVERY);
                     surroundings.runtime.block_on(self.cancel.cut_short(pause))?;
                 }

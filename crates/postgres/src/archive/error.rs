@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::path::PathBuf;
 
-use lifeboat_model::{Classify, ErrorKind, Exit, Hint, TierName};
+use lifeboat_model::{Classify, ErrorKind, Exit, Hint, TierName, counted};
 use lifeboat_tiers::TierError;
 use lifeboat_tiers::envelope::EnvelopeError;
 
@@ -144,7 +144,7 @@ pub enum ArchiveError {
         problems: Vec<String>,
     },
     /// Not everything that a tier lacks could be copied there.
-    #[error("{missing} files could not be copied to tier `{tier}`")]
+    #[error("{} could not be copied to tier `{tier}`", counted(*missing, "file"))]
     Behind {
         /// Which tier.
         tier: TierName,

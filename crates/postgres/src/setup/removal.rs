@@ -6,6 +6,8 @@
 //! fails, keeps all of its log. So a stopgap takes the command's place, and the note stays on a role without
 //! rights; after the restart the stopgap and the role go.
 
+use lifeboat_model::counted;
+
 use super::archiver::{Archiver, PushCommand, STOPGAP};
 use super::error::Refusal;
 use super::found::{Found, FoundRole};
@@ -271,7 +273,8 @@ impl Back<'_> {
         for (database, count) in role.owned.iter().filter(|_| note.made) {
             let place = database.as_ref().map_or("all databases", |name| name.as_str());
             self.script.remarks.push(format!(
-                "the role `{name}` stays, without its rights: it owns {count} objects in {place}; REASSIGN OWNED BY {quoted} TO …, then DROP ROLE {quoted}"
+                "the role `{name}` stays, without its rights: it owns {} in {place}; REASSIGN OWNED BY {quoted} TO …, then DROP ROLE {quoted}",
+                counted(*count, "object")
             ));
         }
     }

@@ -47,9 +47,10 @@ pub(super) fn unlock(
         }
     }
     let unusable = unusable.filter(|_| files.is_empty());
-    Err(failure.or(unusable).unwrap_or_else(|| RepositoryError::WrongKey {
-        address: store.address().to_owned(),
-        tried: files.len(),
+    let address = || store.address().to_owned();
+    Err(failure.or(unusable).unwrap_or_else(|| match files.len() {
+        0 => RepositoryError::NoKeyFile { address: address() },
+        tried => RepositoryError::WrongKey { address: address(), tried },
     }))
 }
 

@@ -107,7 +107,7 @@ impl Refused {
         let for_good = Meaning::Refusal;
         match self.code.as_str() {
             "ContainerNotFound" | "ContainerBeingDeleted" | "ResourceNotFound" => {
-                for_good(Refusal::NoContainer)
+                for_good(Refusal::NoContainer { elsewhere: None })
             }
             "BlobAlreadyExists" | "ConditionNotMet" | "TargetConditionNotMet" => Meaning::Exists,
             "BlobArchived" | "BlobBeingRehydrated" => Meaning::Cold,

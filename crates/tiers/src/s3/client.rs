@@ -128,7 +128,8 @@ impl S3Client {
             self.counters.passed(operation, sent, answer.body.len());
             return Ok(answer);
         }
-        Err(S3Failure::Refused(Box::new(Refused::of(&answer, self.clock.now()))))
+        let refused = Refused::of(&answer, self.clock.now(), self.place.elsewhere());
+        Err(S3Failure::Refused(Box::new(refused)))
     }
 
     /// Finds out once whether the bucket keeps versions.

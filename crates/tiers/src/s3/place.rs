@@ -18,6 +18,8 @@ pub(super) struct Place {
     base: String,
     bucket: String,
     pub(super) prefix: KeyPrefix,
+    /// The store's endpoint, if it is not AWS.
+    elsewhere: Option<String>,
 }
 
 impl Place {
@@ -41,7 +43,13 @@ impl Place {
             Addressing::Host => format!("{scheme}://{bucket}.{host}/"),
             Addressing::Path => format!("{scheme}://{host}/{bucket}/"),
         };
-        Ok(Self { base, bucket: bucket.to_owned(), prefix: KeyPrefix::new(prefix) })
+        let elsewhere = endpoint.filter(|endpoint| !is_vendor(endpoint)).map(str::to_owned);
+        Ok(Self { base, bucket: bucket.to_owned(), prefix: KeyPrefix::new(prefix), elsewhere })
+    }
+
+    /// Returns the store's endpoint, if it is not AWS.
+    pub(super) fn elsewhere(&self) -> Option<&str> {
+        self.elsewhere.as_deref()
     }
 
     /// Returns the bucket.
@@ -54,6 +62,13 @@ impl Place {
         let query = address::query(query.iter().copied());
         format!("{}{}{query}", self.base, address::escaped(key))
     }
+}
+
+/// Tells whether an endpoint is one of AWS's.
+pub(super) fn is_vendor(endpoint: &str) -> bool {
+    let host = endpoint.split_once("://").map_or(endpoint, |(_, host)| host);
+    let host = host.split(['/', ':']).next().unwrap_or(host);
+    host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn")
 }
 
 fn vendor_domain(region: &str) -> &'static str {

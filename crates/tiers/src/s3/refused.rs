@@ -43,6 +43,8 @@ pub(super) struct Refused {
     pub(super) message: String,
     /// Where the bucket is.
     region: Option<String>,
+    /// The store's endpoint, if it is not AWS.
+    elsewhere: Option<String>,
     /// By how much this machine's clock is off.
     clock_off: Option<Duration>,
     /// For how long it asks to be left alone.
@@ -65,7 +67,7 @@ impl std::fmt::Display for Refused {
 
 impl Refused {
     /// Reads an answer that says no; `now` is this machine's time.
-    pub(super) fn of(answer: &Answer, now: Timestamp) -> Self {
+    pub(super) fn of(answer: &Answer, now: Timestamp, elsewhere: Option<&str>) -> Self {
         let said = ErrorAnswer::read(&answer.body);
         let theirs = said
             .server_time
@@ -77,6 +79,7 @@ impl Refused {
             status: answer.status,
             code: said.code,
             message: said.message,
+            elsewhere: elsewhere.map(str::to_owned),
             region: said.region.filter(|region| !region.is_empty()).or(named),
             clock_off: theirs.map(|theirs: Timestamp| now.duration_since(theirs).unsigned_abs()),
             rest: answers::rest(&answer.headers, now),
@@ -96,7 +99,7 @@ impl Refused {
         use Meaning::{Absent, Cold, Exists, Full, Lockless, Passing};
         let for_good = Meaning::Refusal;
         match self.code.as_str() {
-            "NoSuchBucket" => for_good(Refusal::NoContainer),
+            "NoSuchBucket" => for_good(Refusal::NoContainer { elsewhere: self.elsewhere.clone() }),
             "PreconditionFailed" => Exists,
             "InvalidObjectState" => Cold,
             "RequestTimeTooSkewed" | "RequestExpired" => {
@@ -190,7 +193,7 @@ mod tests {
         let now: Timestamp = "2026-11-29T12:00:00Z".parse().unwrap();
         let path = "repo/config".parse().unwrap();
         let request = Request { tier: "s3://shop/p", verb: "read", path: Some(&path) };
-        request.failed(S3Failure::Refused(Box::new(Refused::of(answer, now))))
+        request.failed(S3Failure::Refused(Box::new(Refused::of(answer, now, None))))
     }
 
     fn told(status: u16, body: &str) -> TierError {

@@ -11,7 +11,7 @@ use lifeboat_model::{Classify, ErrorKind, Hint};
 use reqsign_aws_v4::{Credential, DefaultCredentialProvider, StaticCredentialProvider};
 use reqsign_core::ProvideCredentialChain;
 
-use super::place::Place;
+use super::place::{Place, is_vendor};
 use super::{Keys, S3Options};
 use crate::environment::Environment;
 use crate::http::address::{Endpoint, PLANNED};
@@ -153,11 +153,11 @@ impl Settings {
             .or_else(|| profile.get("request_checksum_calculation"));
         let required = calculation.is_some_and(|word| word.eq_ignore_ascii_case("when_required"));
         Ok(Self {
+            is_vendor: place.elsewhere().is_none(),
             place,
             region,
             trust: authorities.map_or(Trust::System, |path| Trust::File(PathBuf::from(path))),
             sums: if required { Sums::WhenRequired } else { Sums::WhenSupported },
-            is_vendor: endpoint.is_none_or(|endpoint| is_vendor(&endpoint)),
             profile: chosen,
         })
     }
@@ -208,12 +208,6 @@ impl S3Options {
             _ => is_vendor(other),
         })
     }
-}
-
-fn is_vendor(endpoint: &str) -> bool {
-    let host = endpoint.split_once("://").map_or(endpoint, |(_, host)| host);
-    let host = host.split(['/', ':']).next().unwrap_or(host);
-    host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn")
 }
 
 impl Environment<'_> {

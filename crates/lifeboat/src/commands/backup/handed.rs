@@ -7,12 +7,14 @@ use lifeboat_ops::Site;
 use lifeboat_ops::backup::BackupOptions;
 use lifeboat_ops::ending::Ending;
 use lifeboat_ops::jobs::Work;
+use lifeboat_ops::traffic::TierTraffic;
+use lifeboat_tiers::counting::Traffic;
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::daemon::{self, Ended};
 use crate::failure::{CommandError, Failure};
-use crate::render::{Answer, Cell, Page, Sort, Table, Tone, tone_of};
+use crate::render::{Answer, Cell, Page, Sort, Table, Tone, tone_of, write_traffic};
 use crate::session::Session;
 
 /// The report of the daemon's backup: the same document as that of a backup that is done here.
@@ -45,6 +47,9 @@ impl Answer for Handed {
                 }
             }
         }
+        for on in list(&self.report, "traffic").iter().filter_map(traffic) {
+            write_traffic(&on, page)?;
+        }
         match self.ending {
             Some(ending) => {
                 writeln!(page, "\n{}", page.paint.tone(tone_of(ending), &ending.to_string()))
@@ -60,6 +65,29 @@ fn list<'v>(value: &'v Value, name: &str) -> &'v [Value] {
 
 fn text<'v>(value: &'v Value, name: &str) -> &'v str {
     value[name].as_str().unwrap_or("-")
+}
+
+/// Reads what a tier was asked for.
+fn traffic(value: &Value) -> Option<TierTraffic> {
+    let count = |name: &str| value[name].as_u64().unwrap_or_default();
+    let cost = |name: &str| value[name].as_f64();
+    let asked = Traffic {
+        puts: count("puts"),
+        gets: count("gets"),
+        heads: count("heads"),
+        lists: count("lists"),
+        deletes: count("deletes"),
+        protects: count("protects"),
+        thaws: count("thaws"),
+        ..Traffic::default()
+    };
+    Some(TierTraffic {
+        tier: text(value, "tier").parse().ok()?,
+        traffic: asked,
+        request_cost: cost("request_cost"),
+        read_cost: cost("read_cost"),
+        month_cost: cost("month_cost"),
+    })
 }
 
 fn rows(asset: &Value, table: &mut Table) {

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
-use lifeboat_model::{AssetName, ServiceName, SiteName, Timestamp};
+use lifeboat_model::{AssetName, ServiceName, SiteName, Timestamp, counted};
 use lifeboat_ops::drill::findings::{Finding, OpenFinding};
 use lifeboat_ops::drill::{DrillEnded, Prepared};
 use serde::Serialize;
@@ -126,7 +126,9 @@ fn write_teardown(ended: &DrillEnded, page: &mut Page) -> fmt::Result {
     if ended.teardown.left().is_empty() {
         return writeln!(
             page,
-            "torn down: {processes} processes in {namespaces} namespaces ended, and nothing is left"
+            "torn down: {} in {} ended, and nothing is left",
+            counted(processes, "process"),
+            counted(namespaces, "namespace")
         );
     }
     for left in ended.teardown.left() {

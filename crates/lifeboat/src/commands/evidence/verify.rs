@@ -7,7 +7,7 @@ use std::io::Read as _;
 use std::path::PathBuf;
 
 use clap::Args;
-use lifeboat_model::{Classify as _, Exit, Outcome, RecordId};
+use lifeboat_model::{Classify as _, Exit, Outcome, RecordId, counted};
 use lifeboat_ops::Site;
 use lifeboat_ops::evidence::evidence_in;
 use lifeboat_ops::evidence::proof::{Examined, JournalState, Proven, examine, read_document};
@@ -53,7 +53,7 @@ impl Answer for Shown {
         page.table(&table);
         for tier in tiers {
             match &tier.error {
-                None => writeln!(page, "{}: {} records read", tier.tier, tier.read)?,
+                None => writeln!(page, "{}: {} read", tier.tier, counted(tier.read, "record"))?,
                 Some(error) => {
                     let word = page.paint.bad("not reached");
                     writeln!(page, "{}: {word}: {error}", tier.tier)?;
@@ -74,7 +74,7 @@ impl Answer for Shown {
                 "{hint}: `lifeboat evidence collect` writes down what this host's journals still tell"
             )?;
         }
-        writeln!(page, "verified: {} records of evidence", records.len())
+        writeln!(page, "verified: {} of evidence", counted(records.len(), "record"))
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use lifeboat_model::instant::parse_instant;
-use lifeboat_model::{BlobId, ByteSize, Exit, SnapshotId, Timestamp};
+use lifeboat_model::{BlobId, ByteSize, Exit, SnapshotId, Timestamp, counted};
 use lifeboat_repository::backup::{
     self, BackupOptions, BackupPreview, BackupReport, Counts, Evidence, PACK_SIZES, ParentChoice,
     Skipped,
@@ -27,9 +27,6 @@ use crate::failure::{CommandError, Failure};
 use crate::render::{self, Answer, Page, Sort, time};
 use crate::session::Session;
 use crate::surroundings;
-
-/// How many skipped paths a person is shown; a program gets all of them.
-const SKIPPED_SHOWN: usize = 20;
 
 /// The arguments of `lifeboat repo backup`.
 #[derive(Debug, Args)]
@@ -197,13 +194,8 @@ impl Answer for Done {
 
     fn write(&self, page: &mut Page) -> fmt::Result {
         let Self { skipped, started, ended, .. } = self;
-        for skipped in skipped.iter().take(SKIPPED_SHOWN) {
-            let word = page.paint.warning("left out");
-            writeln!(page, "{word}: {skipped}")?;
-        }
-        if let more @ 1.. = skipped.len().saturating_sub(SKIPPED_SHOWN) {
-            writeln!(page, "and {more} more; `--json` lists them")?;
-        }
+        let word = page.paint.warning("left out");
+        page.lines(skipped, 0, |skipped| format!("{word}: {skipped}"))?;
         self.write_counts(page)?;
         let took = Duration::try_from(ended.duration_since(*started)).unwrap_or_default();
         let took = time::duration(took);
@@ -230,16 +222,16 @@ impl Done {
         let were = if self.dry_run { "would be new" } else { "were new" };
         writeln!(
             page,
-            "{} in {} files, {} of it read; {} {were} and take {}",
+            "{} in {}, {} of it read; {} {were} and take {}",
             ByteSize(c.bytes_total),
-            c.files(),
+            counted(c.files(), "file"),
             ByteSize(c.bytes_read),
             ByteSize(c.bytes_added),
             ByteSize(c.bytes_stored),
         )?;
         if c.packs_adopted > 0 {
-            let (packs, bytes) = (c.packs_adopted, ByteSize(c.bytes_adopted));
-            writeln!(page, "{packs} packs ({bytes}) that an interrupted run had stored are used")?;
+            let (packs, bytes) = (counted(c.packs_adopted, "pack"), ByteSize(c.bytes_adopted));
+            writeln!(page, "used of what an interrupted run had stored: {packs} ({bytes})")?;
         }
         Ok(())
     }

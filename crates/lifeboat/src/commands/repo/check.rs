@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use clap::Args;
-use lifeboat_model::{Exit, Outcome};
+use lifeboat_model::{Exit, Outcome, counted};
 use lifeboat_plan::value::percent::Percent;
 use lifeboat_repository::check::{self, CheckOptions, CheckReport, Part, ReadData, RollingShare};
 use lifeboat_repository::profile::{Profile, ProfileReport};
@@ -98,7 +98,10 @@ impl Answer for Checked {
         let outcome = page.paint.outcome(self.outcome);
         writeln!(
             page,
-            "{outcome}: {snapshots} snapshots, {trees} directories, {packs} packs, {packs_read} of them read"
+            "{outcome}: {}, {}, {}, {packs_read} of them read",
+            counted(*snapshots, "snapshot"),
+            counted(*trees, "directory"),
+            counted(*packs, "pack")
         )
     }
 }

@@ -75,9 +75,10 @@ impl Answer for Copied {
     }
 
     fn write(&self, page: &mut Page) -> fmt::Result {
-        for NotCopied { object, problem } in &self.failed {
-            writeln!(page, "{}: {object}: {problem}", page.paint.bad("not copied"))?;
-        }
+        let word = page.paint.bad("not copied");
+        page.lines(&self.failed, 0, |NotCopied { object, problem }| {
+            format!("{word}: {object}: {problem}")
+        })?;
         if self.snapshots.is_empty() {
             return if self.failed.is_empty() {
                 writeln!(page, "no snapshots to copy")
@@ -106,6 +107,7 @@ impl Copy {
         let other = Access {
             address: self.to,
             password_file: self.to_password_file,
+            password_option: "--to-password-file",
             password_command: self.to_password_command,
             no_lock: false,
             no_cache: self.access.no_cache,

@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 
 use clap::Args;
 use lifeboat_model::pattern::{Case, Dialect, Pattern, PatternError};
-use lifeboat_model::{BlobId, Exit, PackId, SnapshotId, Timestamp};
+use lifeboat_model::{BlobId, Exit, PackId, SnapshotId, Timestamp, counted};
 use lifeboat_repository::find::{self, Found, Hit, Names, Objects, Wanted};
 use lifeboat_repository::listing::Listed;
 use lifeboat_repository::{BlobKind, Indexed, Repository, SnapshotName, SnapshotTime};
@@ -126,7 +126,11 @@ impl Answer for Answered {
         }
         for Located { id, r#type: kind, pack, offset, length } in self.packs.iter().flatten() {
             let (id, pack) = (id.to_hex(), pack.to_hex());
-            writeln!(page, "{kind} blob {id} lies in pack {pack} at {offset}, {length} bytes")?;
+            writeln!(
+                page,
+                "{kind} blob {id} lies in pack {pack} at {offset}, {}",
+                counted(*length, "byte")
+            )?;
         }
         unreadable::write(&self.unreadable, page)
     }

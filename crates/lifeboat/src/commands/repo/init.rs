@@ -91,6 +91,7 @@ impl Init {
         let other = Access {
             address: address.clone(),
             password_file: self.from_password_file.clone(),
+            password_option: "--from-password-file",
             password_command: self.from_password_command.clone(),
             no_lock: true,
             no_cache: true,

@@ -13,9 +13,10 @@ use lifeboat_model::Secret;
 
 use super::Access;
 use super::place::Place;
-use crate::failure::{CommandError, Failure};
+use crate::failure::{CommandError, Failure, NamedBy};
 use crate::prompt::Terminal;
 use crate::session::Session;
+use crate::surroundings;
 
 /// The longest password in bytes; a bigger file is not a password file.
 const PASSWORD_BYTES_MAX: u64 = 64 << 10;
@@ -38,7 +39,7 @@ pub fn find(
 ) -> Result<Secret, Failure> {
     let process = &session.process;
     if let Some(file) = &access.password_file {
-        return Ok(from_file(file)?);
+        return Ok(from_file(file, NamedBy::Option(access.password_option))?);
     }
     if let Some(command) = &access.password_command {
         return Ok(from_command(command)?);
@@ -50,7 +51,7 @@ pub fn find(
         return Ok(Secret::new(password));
     }
     if let Some(file) = process.variable("RESTIC_PASSWORD_FILE") {
-        return Ok(from_file(Path::new(file))?);
+        return Ok(from_file(Path::new(file), NamedBy::Variable("RESTIC_PASSWORD_FILE"))?);
     }
     if let Some(command) = process.variable("RESTIC_PASSWORD_COMMAND") {
         return Ok(from_command(command)?);
@@ -63,7 +64,7 @@ pub fn find(
 /// Takes a new password from a file, or asks for it twice; never from where the old one comes from.
 pub fn choose(address: &str, file: Option<&Path>, session: &Session) -> Result<Secret, Failure> {
     match file {
-        Some(file) => Ok(from_file(file)?),
+        Some(file) => Ok(from_file(file, NamedBy::Option("--new-password-file"))?),
         None => from_terminal(&format!("{address} (new)"), Purpose::Choose, session)?
             .ok_or_else(|| CommandError::NoNewPassword { address: address.to_owned() }.into()),
     }
@@ -93,16 +94,16 @@ fn from_terminal(
     Ok(Some(password))
 }
 
-fn from_file(path: &Path) -> Result<Secret, CommandError> {
-    let failed =
-        |source| CommandError::File { action: "read", path: path.display().to_string(), source };
+fn from_file(path: &Path, named_by: NamedBy) -> Result<Secret, CommandError> {
+    let path = surroundings::shown_from_root(path);
+    let failed = |source| CommandError::SecretFile { path: path.clone(), named_by, source };
     let mut text = String::new();
-    File::open(path)
+    File::open(&path)
         .and_then(|file| file.take(PASSWORD_BYTES_MAX).read_to_string(&mut text))
         .map_err(failed)?;
     first_line(&text).ok_or_else(|| {
         CommandError::usage(
-            format!("{} has no password in its first line", path.display()),
+            format!("{path} has no password in its first line"),
             "write the password into its first line",
         )
     })

@@ -8,11 +8,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lifeboat_model::name::ParseNameError;
-use lifeboat_model::{Secret, TierName};
+use lifeboat_model::{Capability, Secret, TierName};
 use lifeboat_ops::wire::addresses::{Address, Outside};
 use lifeboat_ops::wire::repositories;
 use lifeboat_ops::{OpsError, Site};
-use lifeboat_repository::Store;
+use lifeboat_repository::lock::LISTING_LAG_MAX;
+use lifeboat_repository::{Repository, Store};
 use lifeboat_tiers::{Listings, ObjectPrefix, Throttle, Tier, TierError, steady};
 
 use super::Access;
@@ -121,6 +122,28 @@ impl Place {
         }
     }
 
+    /// Says of a lock beside which there is no other that it takes its time, and what would spare that.
+    pub fn announce_wait(&self, repository: &Repository, session: &Session) {
+        let store = repository.store();
+        if store.tier().capabilities().has(Capability::PromptListing) {
+            return;
+        }
+        session.screen.remark(&self.wait(store.address()));
+    }
+
+    fn wait(&self, address: &str) -> String {
+        let lag = LISTING_LAG_MAX.as_secs();
+        let spare = match self {
+            Self::Address(_) => "`--prompt-listing`".to_owned(),
+            Self::Tier(_, name) => format!("`prompt_listing = true` for `{name}` in the plan"),
+        };
+        format!(
+            "waiting {} s until listings of {address} show all that others stored and removed, and {lag} s more at the \
+             end; where they show it at once, {spare} says so",
+            3 * lag
+        )
+    }
+
     /// Says that there is no repository, and where one is if a tier of the plan lies at the address.
     pub fn without_repository(&self, address: String, session: &Session) -> CommandError {
         let Self::Address(place) = self else { return CommandError::NoRepository { address } };
@@ -156,4 +179,18 @@ fn reach(
 fn at_root(tier: Arc<dyn Tier>, throttle: Throttle, session: &Session) -> Store {
     let tier = steady(tier, &session.clock, throttle, &session.cancel);
     Store::new(tier, session.runtime.clone(), ObjectPrefix::ALL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_is_told_for_how_long_and_what_spares_it() {
+        let place = Place::Address(Address::Directory("/mnt/nas".to_owned()));
+        let told = place.wait("file:///mnt/nas");
+        for part in ["waiting 30 s", "file:///mnt/nas", "10 s more", "`--prompt-listing`"] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 
 use clap::Args;
-use lifeboat_model::{ByteSize, Exit, SnapshotId};
+use lifeboat_model::{ByteSize, Exit, SnapshotId, counted};
 use lifeboat_repository::lock::LockGuard;
 use lifeboat_repository::prune::{
     self, Amount, MaxUnused, PruneOptions, PruneReport, Repack, SmallPacks, Uncompressed,
@@ -134,20 +134,21 @@ pub fn write_report(page: &mut Page, report: &PruneReport) -> fmt::Result {
         let (count, bytes) = (packs.cold.count, size(packs.cold.bytes));
         writeln!(
             page,
-            "kept as they are, since they are in cold storage: {count} packs with {bytes}"
+            "kept as they are, since they are in cold storage: {} with {bytes}",
+            counted(count, "pack")
         )?;
     }
     if packs.missing > 0 {
-        writeln!(page, "forgotten, as they are not there: {} packs", packs.missing)?;
+        writeln!(page, "forgotten, as not there: {}", counted(packs.missing, "pack"))?;
     }
     let traffic = &report.traffic;
     writeln!(
         page,
-        "read: {}; written: {} in {} packs and {} index files; requests: {}",
+        "read: {}; written: {} in {} and {}; requests: {}",
         size(traffic.bytes_read),
         size(traffic.bytes_written),
-        traffic.packs_written,
-        traffic.index_files_written,
+        counted(traffic.packs_written, "pack"),
+        counted(traffic.index_files_written, "index file"),
         traffic.requests,
     )?;
     let (freed, rest) = (size(report.freed_bytes), size(report.unused_after_bytes));

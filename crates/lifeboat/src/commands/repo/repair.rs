@@ -5,7 +5,7 @@ mod packs;
 use std::fmt::{self, Write as _};
 
 use clap::{Args, Subcommand};
-use lifeboat_model::{ByteSize, Exit};
+use lifeboat_model::{ByteSize, Exit, counted};
 use lifeboat_repository::repair::{
     DamagedSnapshots, IndexRepair, Loss, PacksToRead, SnapshotOutcome, SnapshotRepair,
     repair_index, repair_snapshots,
@@ -171,7 +171,7 @@ impl Answer for RepairedSnapshots {
             }
         }
         let (damaged, all) = (self.repair.damaged(), self.repair.snapshots.len());
-        writeln!(page, "{damaged} of {all} snapshots damaged")?;
+        writeln!(page, "{damaged} of {} damaged", counted(all, "snapshot"))?;
         if self.dry_run { writeln!(page, "nothing was changed") } else { Ok(()) }
     }
 }

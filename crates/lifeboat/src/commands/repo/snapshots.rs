@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use clap::Args;
-use lifeboat_model::{BlobId, Exit, SnapshotId, Timestamp};
+use lifeboat_model::{BlobId, Exit, SnapshotId, Timestamp, counted};
 use lifeboat_repository::selection::{self, Group, GroupBy};
 use lifeboat_repository::{Snapshot, SnapshotName};
 use serde::Serialize;
@@ -93,7 +93,7 @@ impl Answer for Listed {
                 }
             }
         }
-        writeln!(page, "{} snapshots", self.snapshots.len())
+        writeln!(page, "{}", counted(self.snapshots.len(), "snapshot"))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use clap::{ArgGroup, Args};
-use lifeboat_model::{Exit, SnapshotId};
+use lifeboat_model::{Exit, SnapshotId, counted};
 use lifeboat_repository::SnapshotName;
 use lifeboat_repository::selection::TagList;
 use lifeboat_repository::tag::{TagChange, retag};
@@ -62,8 +62,8 @@ impl Answer for Tagged {
         for Entry { before, after, tags } in &self.snapshots {
             writeln!(page, "{before} is now {after}: {}", tags.join(", "))?;
         }
-        let changed = self.snapshots.len();
-        writeln!(page, "{changed} snapshots changed, {} had these tags already", self.unchanged)
+        let changed = counted(self.snapshots.len(), "snapshot");
+        writeln!(page, "{changed} changed, {} had these tags already", self.unchanged)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Directories that a command could not look into, and so left out of its answer.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use lifeboat_model::Exit;
 use lifeboat_repository::check::explain;
@@ -25,11 +25,8 @@ pub fn shown(unreadable: Vec<Unreadable>) -> Vec<Unread> {
 
 /// Names them.
 pub fn write(unreadable: &[Unread], page: &mut Page) -> fmt::Result {
-    for Unread { path, problem } in unreadable {
-        let word = page.paint.bad("not looked into");
-        writeln!(page, "{word}: {path}: {problem}")?;
-    }
-    Ok(())
+    let word = page.paint.bad("not looked into");
+    page.lines(unreadable, 0, |Unread { path, problem }| format!("{word}: {path}: {problem}"))
 }
 
 /// Returns how the command ends: an answer that lacks something is incomplete.

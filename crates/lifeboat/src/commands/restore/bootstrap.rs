@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
-use lifeboat_model::{Exit, PlanId};
+use lifeboat_model::{Exit, PlanId, counted};
 use lifeboat_ops::bare_machine::bootstrap::{
     self, Bootstrapped, FileState, PlanFile, Protected, Way,
 };
@@ -176,7 +176,11 @@ impl Answer for Brought {
         }
         self.write_plans(page)?;
         self.write_files(page)?;
-        writeln!(page, "the catalog's view was rebuilt from {} records", catalog.records)?;
+        writeln!(
+            page,
+            "the catalog's view was rebuilt from {}",
+            counted(catalog.records, "record")
+        )?;
         for flaw in &catalog.flaws {
             let word = page.paint.bad("flaw");
             writeln!(page, "{word}: {flaw}")?;

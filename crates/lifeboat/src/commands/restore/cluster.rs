@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use lifeboat_model::{AssetName, EventSink, Exit, TierName};
+use lifeboat_model::{AssetName, EventSink, Exit, TierName, counted};
 use lifeboat_ops::Site;
 use lifeboat_ops::recovery::{
     self, RecoveryOptions, RecoveryPreview, RecoveryReport, Start, Started,
@@ -201,7 +201,8 @@ pub fn write_preview(preview: &RecoveryPreview, page: &mut Page) -> fmt::Result 
     }
     if preview.damaged_pages > 0 {
         let word = page.paint.warning("warning");
-        writeln!(page, "{word}: {} pages were damaged on the server", preview.damaged_pages)?;
+        let pages = counted(preview.damaged_pages, "damaged page");
+        writeln!(page, "{word}: {pages} on the server when it was backed up")?;
     }
     write_forecast(preview.thaw.as_ref(), page)
 }

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use clap::Args;
-use lifeboat_model::{AssetName, Exit, TierName};
+use lifeboat_model::{AssetName, Exit, TierName, counted};
 use lifeboat_ops::Trouble;
 use lifeboat_ops::wal::{CaughtUp, WalLog};
 use lifeboat_postgres::archive::CatchUpReport;
@@ -49,7 +49,7 @@ impl Answer for Shown {
     fn write(&self, page: &mut Page) -> fmt::Result {
         for Copied { tier, files, trouble, .. } in &self.tiers {
             match trouble {
-                None => writeln!(page, "{tier}: {files} files copied")?,
+                None => writeln!(page, "{tier}: {} copied", counted(*files, "file"))?,
                 Some(trouble) => {
                     let word = page.paint.bad("behind");
                     writeln!(page, "{tier}: {word}: {}", trouble.message)?;

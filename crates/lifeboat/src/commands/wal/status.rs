@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use clap::Args;
-use lifeboat_model::{AssetName, Exit, TierName, Timestamp};
+use lifeboat_model::{AssetName, Exit, TierName, Timestamp, counted};
 use lifeboat_ops::wal::WalLog;
 use lifeboat_ops::wal::status::{ClusterLog, TierLog, WalStatus};
 use serde::Serialize;
@@ -84,8 +84,8 @@ fn write_trouble(page: &mut Page, tier: &TierLog) -> fmt::Result {
     }
     if tier.behind > 0 {
         let word = page.paint.warning("behind");
-        let count = tier.behind;
-        writeln!(page, "{word}: {name} lacks {count} files (lifeboat wal catch-up)")?;
+        let count = counted(tier.behind, "file");
+        writeln!(page, "{word}: {name} lacks {count} (lifeboat wal catch-up)")?;
     }
     Ok(())
 }
@@ -94,8 +94,8 @@ fn write_gaps(page: &mut Page, tier: &TierName, cluster: &ClusterLog) -> fmt::Re
     for timeline in &cluster.timelines {
         for hole in &timeline.holes {
             let word = page.paint.bad("hole");
-            let (first, last, count) = (hole.first, hole.last, hole.count);
-            writeln!(page, "{word}: {tier} lacks {count} segments, {first} to {last}")?;
+            let (first, last, count) = (hole.first, hole.last, counted(hole.count, "segment"));
+            writeln!(page, "{word}: {tier} lacks {count}, {first} to {last}")?;
         }
         if !timeline.has_history && !timeline.ranges.is_empty() {
             let word = page.paint.bad("no history");

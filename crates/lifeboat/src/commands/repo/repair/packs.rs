@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use clap::Args;
-use lifeboat_model::{ByteSize, Exit};
+use lifeboat_model::{ByteSize, Exit, counted};
 use lifeboat_repository::repair::{PackRepair, PacksToMend, SalvagedPack, repair_packs};
 use serde::Serialize;
 
@@ -50,10 +50,11 @@ struct RepairedPacks {
 pub fn write_salvaged(packs: &[SalvagedPack], page: &mut Page) -> fmt::Result {
     for SalvagedPack { id, whole_blobs, lost_blobs } in packs {
         let lost = lost_blobs.len();
-        writeln!(page, "pack {}: {whole_blobs} blobs saved, {lost} lost", id.to_hex())?;
-        for blob in lost_blobs {
-            writeln!(page, "  lost: {} blob {}", blob.kind, blob.id.to_hex())?;
-        }
+        let saved = counted(*whole_blobs, "blob");
+        writeln!(page, "pack {}: {saved} saved, {lost} lost", id.to_hex())?;
+        page.lines(lost_blobs, 0, |blob| {
+            format!("  lost: {} blob {}", blob.kind, blob.id.to_hex())
+        })?;
     }
     Ok(())
 }
@@ -68,16 +69,16 @@ impl Answer for RepairedPacks {
             writeln!(page, "pack {} stays: nobody can say what is in it", id.to_hex())?;
         }
         let damaged = repair.repaired_packs.len();
-        writeln!(page, "{} packs read, {damaged} damaged or gone", repair.packs_read)?;
+        writeln!(page, "{} read, {damaged} damaged or gone", counted(repair.packs_read, "pack"))?;
         if self.dry_run {
             return writeln!(page, "nothing was changed");
         }
         writeln!(
             page,
-            "written: {} in {} packs and {} index files",
+            "written: {} in {} and {}",
             ByteSize(repair.bytes_written),
-            repair.packs_written,
-            repair.index_files_written
+            counted(repair.packs_written, "pack"),
+            counted(repair.index_files_written, "index file")
         )?;
         if repair.lost_blobs() == 0 {
             return Ok(());
