@@ -53,12 +53,13 @@ pub fn start(
 const fn level(global: &GlobalArguments) -> &'static str {
     match (global.quiet, global.verbose) {
         (true, _) => "error",
-        (false, 0) => "warn",
+        // Whoever looks for credentials tells each place where there are none, as Rust writes it; the error says it as well.
+        (false, 0) => "warn,reqsign_core=error",
         (false, 1) => {
-            "warn,lifeboat=info,lifeboat_ops=info,lifeboat_repository=info,lifeboat_postgres=info,lifeboat_tiers=info"
+            "warn,reqsign_core=error,lifeboat=info,lifeboat_ops=info,lifeboat_repository=info,lifeboat_postgres=info,lifeboat_tiers=info"
         }
         (false, 2) => {
-            "info,lifeboat=debug,lifeboat_ops=debug,lifeboat_repository=debug,lifeboat_postgres=debug,lifeboat_tiers=debug"
+            "info,reqsign_core=error,lifeboat=debug,lifeboat_ops=debug,lifeboat_repository=debug,lifeboat_postgres=debug,lifeboat_tiers=debug"
         }
         (false, _) => "trace",
     }

@@ -6,6 +6,10 @@
 //! then for each tier that got something: verify
 //! ```
 //!
+//! All tiers are gone to at the same time, and the work begins as soon as each asset has one that is open and the others
+//! had a moment. A tier that answers later gets then what was stored meanwhile; one that does not is told of with each
+//! asset that it should have.
+//!
 //! A tier of this machine leads, if there is one. The hook after is run once the asset was read: a slow
 //! tier keeps no service waiting.
 //!
@@ -36,6 +40,7 @@ mod files;
 mod hold;
 mod hooks;
 pub(crate) mod lane;
+mod late;
 mod live_database;
 mod remark;
 
@@ -71,12 +76,13 @@ use crate::catch_up::{CaughtUp, Missed};
 use crate::ending::{Ending, JobStage, StageOutcome};
 use crate::error::{OpsError, Trouble};
 use crate::holdings::Holdings;
+use crate::inquiry::ask_all;
 use crate::lock_keeping::{Sake, keep_locks};
 use crate::point::{Role, roles};
 use crate::traffic::TierTraffic;
 use crate::verification::{Share, TierVerification, verify_tier};
 use crate::wire::Site;
-use crate::wire::open::{NewTiers, OpenSite, OpenTier};
+use crate::wire::open::{NewTiers, OpenSite, OpenTier, Quorum};
 
 /// The version of [`BackupJobReport`] as JSON.
 pub const SCHEMA: u32 = 1;
@@ -158,14 +164,21 @@ pub struct BackupJobReport {
 
 impl BackupJobReport {
     /// Returns how the command ends.
+    ///
+    /// Where all that failed failed for one reason, its code says more than `failed`: always for a lock, which passes by
+    /// itself; for what else has a code only if nothing was stored. A backup that lacks a tier is the same failure
+    /// whatever kept that from its part, and whenever.
     pub fn exit(&self) -> Exit {
-        // Where all that failed failed for one reason, its code says more than `failed`.
+        let is_stored = self.assets.iter().any(|asset| !asset.snapshots.is_empty());
+        let told: &[Exit] = if is_stored {
+            &[Exit::Locked]
+        } else {
+            &[Exit::Locked, Exit::WrongKey, Exit::NoRepository, Exit::Usage]
+        };
         match (self.ending, self.exits.iter().copied().collect::<Vec<_>>().as_slice()) {
             (Ending::Failed, [only]) => {
-                [Exit::Locked, Exit::WrongKey, Exit::NoRepository, Exit::Usage]
-                    .into_iter()
-                    .find(|exit| exit.code() == *only)
-                    .unwrap_or(Exit::Failed)
+                let told = told.iter().find(|exit| exit.code() == *only);
+                told.copied().unwrap_or(Exit::Failed)
             }
             (ending, _) => ending.exit(),
         }
@@ -273,20 +286,11 @@ pub fn backup(
     cancel: &Cancel,
 ) -> Result<BackupJobReport, OpsError> {
     let options = &options.filled_in(site)?;
-    let before = site.traffic();
-    let assets = in_order(site, &options.assets)?;
-    let mut tiers: BTreeSet<TierName> = options.to.iter().cloned().collect();
-    for asset in &assets {
-        // An asset without a destination is that asset's outcome, unless a tier was misspelt.
-        match site.tiers_of(asset, &options.to) {
-            Ok(found) => tiers.extend(found),
-            Err(OpsError::NoDestination { .. }) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    let open = OpenSite::open(site, &tiers, NewTiers::SetUp, events, cancel)?;
-    Holdings::of_open(&open)?.record_missing(&open)?;
     let surroundings = site.surroundings();
+    let (before, begun) = (site.traffic(), surroundings.now());
+    let assets = in_order(site, &options.assets)?;
+    let open = open(site, options, &assets, events, cancel)?;
+    Holdings::of_open(&open)?.record_missing(&open)?;
     let (job, started) = (site.new_job(), surroundings.now());
     open.record(Body::JobStarted(JobStarted {
         job,
@@ -297,6 +301,7 @@ pub fn backup(
     let mut work = Job {
         open: &open,
         id: job,
+        begun,
         started,
         options,
         events,
@@ -305,15 +310,17 @@ pub fn backup(
         live_directories: OnceCell::new(),
     };
     work.hold_tiers();
-    open.leave_damage_out()?;
+    let prompt = work.held();
+    open.leave_damage_out(&prompt)?;
     let lanes: Lanes<'_> = work.lanes().collect();
-    let (reports, caught_up) = thread::scope(|scope| {
+    let (mut reports, mut caught_up) = thread::scope(|scope| {
         let mut traffic = lanes.open(scope, events, surroundings.clock.as_ref());
         let reports = work.back_up_all(&assets, &mut traffic)?;
-        let caught_up = work.catch_up(&reports, &mut traffic)?;
+        let caught_up = work.catch_up(&reports, prompt, &mut traffic)?;
         Ok::<_, OpsError>((reports, caught_up))
     })?;
     drop(lanes);
+    caught_up.extend(work.bring_late(&mut reports)?);
     let locks = work.keep_locks(&reports);
     let verifications = work.verify(&reports)?;
     drop(work);
@@ -328,7 +335,7 @@ pub fn backup(
         schema: SCHEMA,
         site: site.name().clone(),
         job,
-        started,
+        started: begun,
         ended: surroundings.now(),
         ending,
         assets: reports,
@@ -339,6 +346,31 @@ pub fn backup(
         catalog,
         exits,
     })
+}
+
+/// Opens the tiers that the assets go to: one of each asset's has to be there before the work begins.
+fn open<'s>(
+    site: &'s Site,
+    options: &BackupOptions,
+    assets: &[AssetName],
+    events: &dyn EventSink,
+    cancel: &Cancel,
+) -> Result<OpenSite<'s>, OpsError> {
+    let mut tiers: BTreeSet<TierName> = options.to.iter().cloned().collect();
+    let mut one_of_each = BTreeSet::new();
+    for asset in assets {
+        // An asset without a destination is that asset's outcome, unless a tier was misspelt.
+        match site.tiers_of(asset, &options.to) {
+            Ok(found) => {
+                tiers.extend(found.iter().cloned());
+                one_of_each.insert(found.into_iter().collect());
+            }
+            Err(OpsError::NoDestination { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let quorum = Quorum::OneOfEach(one_of_each);
+    OpenSite::begin(site, (&tiers, &quorum), NewTiers::SetUp, events, cancel)
 }
 
 /// Puts configuration before databases and media after them, so that the job makes a whole point.
@@ -374,6 +406,9 @@ fn outcome(
 struct Job<'a> {
     open: &'a OpenSite<'a>,
     id: JobId,
+    /// When the tiers were gone to.
+    begun: Timestamp,
+    /// When there were enough of them.
     started: Timestamp,
     options: &'a BackupOptions,
     events: &'a dyn EventSink,
@@ -392,12 +427,20 @@ impl Job<'_> {
         self.site().surroundings().now()
     }
 
+    /// Locks the tiers that are open and not locked yet, all at the same time.
     fn hold_tiers(&mut self) {
-        let holds = self.open.open_tiers().map(|tier| {
-            let hold = Hold::begin(self.open, tier, self.events, self.cancel);
-            (tier.named.name.clone(), hold)
-        });
-        self.holds = holds.collect();
+        let is_held = |tier: &&OpenTier| self.holds.contains_key(&tier.named.name);
+        let tiers: Vec<_> = self.open.open_tiers().filter(|tier| !is_held(tier)).collect();
+        let (site, events, cancel) = (self.site(), self.events, self.cancel);
+        let held = ask_all(&tiers, |tier| Hold::begin(site, tier, events, cancel));
+        let names = tiers.iter().map(|tier| tier.named.name.clone());
+        self.holds.extend(names.zip(held));
+    }
+
+    /// Returns the tiers that are locked.
+    fn held(&self) -> BTreeSet<TierName> {
+        let held = self.holds.iter().filter(|(_, hold)| hold.is_ok());
+        held.map(|(name, _)| name.clone()).collect()
     }
 
     /// Returns a tier that is open and locked.
@@ -443,12 +486,7 @@ impl Job<'_> {
                 self.was_delivered(delivered, &mut reports)?;
             }
         }
-        while let Some(delivered) = traffic.wait() {
-            self.was_delivered(delivered, &mut reports)?;
-        }
-        for report in &mut reports {
-            report.ending = report.worst();
-        }
+        self.await_all(&mut reports, traffic)?;
         Ok(reports)
     }
 
@@ -490,10 +528,26 @@ impl Job<'_> {
         lost.unwrap_or_else(|| Trouble::of(error))
     }
 
-    /// Brings the tiers that took everything what they missed earlier.
+    /// Waits until all that is on its way to the tiers is there.
+    fn await_all(
+        &self,
+        reports: &mut [AssetReport],
+        traffic: &mut Traffic<'_, '_>,
+    ) -> Result<(), OpsError> {
+        while let Some(delivered) = traffic.wait() {
+            self.was_delivered(delivered, reports)?;
+        }
+        for report in reports {
+            report.ending = report.worst();
+        }
+        Ok(())
+    }
+
+    /// Brings those of these tiers that took everything what they missed earlier.
     fn catch_up(
         &self,
         reports: &[AssetReport],
+        tiers: BTreeSet<TierName>,
         traffic: &mut Traffic<'_, '_>,
     ) -> Result<Vec<CaughtUp>, OpsError> {
         if self.options.extent == Extent::StoreAlone {
@@ -504,8 +558,8 @@ impl Job<'_> {
             let mut own = stages().filter(|stage| stage.tier.as_ref() == Some(tier));
             own.all(|stage| matches!(stage.ending, Ending::Succeeded | Ending::Incomplete))
         };
-        let tiers = self.open.open_tiers().map(|tier| tier.named.name.clone());
-        let mut missed = Missed::of(self.open, traffic.lanes(), tiers.filter(is_well))?;
+        let tiers = tiers.into_iter().filter(is_well);
+        let mut missed = Missed::of(self.open, traffic.lanes(), tiers)?;
         missed.begin(traffic);
         while let Some(delivered) = traffic.wait() {
             let (from, to) = (delivered.from.clone(), delivered.to.clone());
@@ -556,13 +610,13 @@ impl Job<'_> {
         traffic: &mut Traffic<'_, '_>,
         report: &mut AssetReport,
     ) {
-        let mut usable = Vec::new();
-        for name in tiers {
+        let (mut usable, late) = (Vec::new(), self.open.awaited());
+        for name in tiers.iter().filter(|name| !late.contains(*name)) {
             match self.tier(name) {
                 Ok(tier) => usable.push(tier),
                 Err(trouble) => {
-                    let now = self.since(self.now());
-                    report.note((JobStage::Copy, Some(name)), now, Err(trouble));
+                    let opening = (self.begun, self.started);
+                    report.note((JobStage::Copy, Some(name)), opening, Err(trouble));
                 }
             }
         }

@@ -34,6 +34,7 @@ pub mod view;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -124,6 +125,9 @@ impl From<&RecoveryKey> for CatalogKeys {
         Self { recipient: halves.recipient, verifier: halves.verifier, opener }
     }
 }
+
+/// How long a tier may take for the few records of a step while all others wait for it.
+const DELIVERY_MAX: Duration = Duration::from_secs(10);
 
 /// What happened on one tier while the catalog was brought up to date.
 #[derive(Debug, Serialize)]
@@ -278,7 +282,7 @@ impl Catalog {
     /// Puts what is in the outbox on every tier, on all at the same time; what every one of them has leaves
     /// the outbox.
     ///
-    /// A tier that is down is named and catches up later.
+    /// A tier that is down, or does not take it in [`DELIVERY_MAX`], is named and catches up later.
     pub fn deliver(&self, tiers: &[NamedTier]) -> Result<Vec<TierSync>, CatalogError> {
         let mut waiting = self.outbox()?;
         let own = self.own().clone();
@@ -288,7 +292,7 @@ impl Catalog {
         }
         let lacking: Vec<_> = tiers.iter().map(|tier| self.lacking(tier, &waiting)).collect();
         let lacking = tiers.iter().zip(&lacking).map(|(tier, records)| (tier, 0, &records[..]));
-        let synced = self.put_all(lacking);
+        let synced = self.put_all(lacking, Some(DELIVERY_MAX));
         self.note_there(&waiting, &synced);
         if self.empty_outbox(&waiting, &synced)? == Emptied::Yes {
             self.own().retain(|record| !own.iter().any(|done| done.id() == record.id()));
@@ -321,11 +325,22 @@ impl Catalog {
     fn put_all<'t>(
         &self,
         lacking: impl Iterator<Item = (&'t NamedTier, usize, &'t [Record])>,
+        longest: Option<Duration>,
     ) -> Vec<TierSync> {
         let put = async |(tier, read, records): (&NamedTier, usize, &[Record])| {
-            let done = shelf::put(tier, &self.keys.recipient, records).await;
-            let put = if done.is_ok() { records.len() } else { 0 };
-            TierSync { tier: tier.name.clone(), read, put, error: done.err().map(told) }
+            let putting = shelf::put(tier, &self.keys.recipient, records);
+            // A disk cannot be let go of while it writes.
+            let error = match longest.filter(|_| !tier.tier.reads_here()) {
+                None => putting.await.err().map(told),
+                Some(longest) => match tokio::time::timeout(longest, putting).await {
+                    Ok(done) => done.err().map(told),
+                    Err(_) => {
+                        Some(format!("it did not take them in {} seconds", longest.as_secs()))
+                    }
+                },
+            };
+            let put = if error.is_none() { records.len() } else { 0 };
+            TierSync { tier: tier.name.clone(), read, put, error }
         };
         self.runtime.block_on(join_all(lacking.map(put)))
     }
@@ -377,7 +392,8 @@ impl Catalog {
             });
         }
         let reached = lacking.iter().flatten();
-        let put = self.put_all(reached.map(|(tier, read, records)| (*tier, *read, &records[..])));
+        let reached = reached.map(|(tier, read, records)| (*tier, *read, &records[..]));
+        let put = self.put_all(reached, None);
         let mut put = put.into_iter();
         let synced = lacking.into_iter().map(|lacking| match lacking {
             Err(unreachable) => Some(unreachable),

@@ -26,8 +26,9 @@ use crate::backup::lane::{Delivered, Lane, Lanes, Ordered, Traffic};
 use crate::catalog::body::{AssetBackedUp, Body, JobEnded, JobStarted, TierSnapshot};
 use crate::ending::{Ending, JobStage, StageOutcome};
 use crate::error::{OpsError, Trouble};
+use crate::inquiry::ask_all;
 use crate::wire::Site;
-use crate::wire::open::{NewTiers, OpenSite, OpenTier};
+use crate::wire::open::{NewTiers, OpenSite, begin_lock};
 
 /// The version of [`CatchUpReport`] as JSON.
 pub const SCHEMA: u32 = 1;
@@ -126,12 +127,13 @@ type Held = BTreeMap<TierName, Result<(lifeboat_repository::lock::LockGuard, Can
 
 /// Locks every tier that is open.
 fn hold(open: &OpenSite<'_>, events: &dyn EventSink, cancel: &Cancel) -> Held {
-    let hold = |tier: &OpenTier| {
+    let (tiers, site): (Vec<_>, _) = (open.open_tiers().collect(), open.site());
+    let held = ask_all(&tiers, |tier| {
         let cancel = Cancel::part_of(&[cancel]);
-        let guard = open.begin_lock(tier, events, &cancel);
+        let guard = begin_lock(site, tier, events, &cancel);
         Ok((guard.map_err(|error| Trouble::of(&OpsError::from(error)))?, cancel))
-    };
-    open.open_tiers().map(|tier| (tier.named.name.clone(), hold(tier))).collect()
+    });
+    tiers.iter().map(|tier| tier.named.name.clone()).zip(held).collect()
 }
 
 fn carry(

@@ -244,6 +244,14 @@ pub enum OpsError {
         /// Which tier.
         tier: TierName,
     },
+    /// A tier has not answered, and is not waited for.
+    #[error("tier `{tier}` at {address} has not answered so far")]
+    TierLate {
+        /// Which tier.
+        tier: TierName,
+        /// Where it is.
+        address: String,
+    },
     /// A tier was never set up.
     #[error("tier `{tier}` at {address} was never set up")]
     TierNew {
@@ -518,6 +526,7 @@ impl Classify for OpsError {
             Self::LogTier { .. }
             | Self::TierUnread { .. }
             | Self::ListingBehind { .. }
+            | Self::TierLate { .. }
             | Self::DoneWithout { .. } => ErrorKind::Unavailable,
             Self::NotWhole { .. } => ErrorKind::Incomplete,
             _ => ErrorKind::NotFound,
@@ -572,6 +581,9 @@ impl Classify for OpsError {
             }
             Self::TierNew { .. } => "`lifeboat backup` sets it up".to_owned(),
             Self::TierUnread { trouble, .. } => trouble.hint.clone()?,
+            Self::TierLate { address, .. } => {
+                format!("see whether {address} can be reached from here and is well")
+            }
             Self::NoPoint { .. } => "`lifeboat points` lists what there is".to_owned(),
             Self::NoTime { .. } => {
                 "give `latest`, 2026-11-23T02:00:00Z or 20261123_020000 (UTC)".to_owned()

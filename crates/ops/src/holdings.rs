@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::catalog::body::{AssetBackedUp, Body, SnapshotsMissing};
 use crate::catalog::view::{Mark, View, Wanted};
 use crate::error::{OpsError, Trouble};
+use crate::inquiry::ask_all;
 use crate::ladder::Ladder;
 use crate::listing::{recorded, see};
 use crate::point::{Capture, Point, captures, points, roles};
@@ -110,7 +111,7 @@ impl Holdings {
         Self::new(site, (view, known), BTreeMap::from([(name.clone(), Ok(snapshots))]))
     }
 
-    /// Looks into all tiers of a site without taking a lock or writing anything.
+    /// Looks into all tiers of a site at the same time, without taking a lock or writing anything.
     pub fn look(
         site: &Site,
         view: &View,
@@ -134,7 +135,9 @@ impl Holdings {
             }
         };
         let (known, tiers) = (view.mark()?, site.plan().tiers().keys());
-        let found = tiers.map(|name| (name.clone(), look(name))).collect();
+        let tiers: Vec<TierName> = tiers.cloned().collect();
+        let found = ask_all(&tiers, look);
+        let found = tiers.into_iter().zip(found).collect();
         Self::new(site, (view, known), found)
     }
 

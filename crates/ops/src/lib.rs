@@ -15,6 +15,7 @@ pub mod error;
 pub mod evidence;
 pub mod holdings;
 pub mod host;
+mod inquiry;
 pub mod jobs;
 pub mod key;
 pub mod ladder;

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::catalog::view::View;
 use crate::error::{OpsError, Trouble, explain};
+use crate::inquiry::ask_all;
 use crate::recovery_key::RecoveryKey;
 use crate::state::State;
 use crate::status::history::History;
@@ -88,9 +89,10 @@ pub fn readiness(
     let mut asking = Asking { site, events, cancel, answers: Vec::new() };
     let history = asking.state();
     let key = asking.key(history.as_ref());
-    for name in site.plan().tiers().keys() {
+    let tiers: Vec<_> = site.plan().tiers().keys().collect();
+    for (name, reached) in tiers.iter().zip(ask_all(&tiers, |name| site.reach(name))) {
         cancel.check()?;
-        asking.tier(name, key.as_ref(), history.as_ref());
+        asking.tier((name, reached), key.as_ref(), history.as_ref());
     }
     for (name, asset) in site.plan().assets() {
         cancel.check()?;
@@ -175,9 +177,9 @@ impl Asking<'_> {
     }
 
     fn trouble(&mut self, subject: &Subject, what: &str, trouble: Trouble) {
-        let failed = trouble.exit == Exit::Failed.code()
-            || trouble.exit == Exit::WrongKey.code()
-            || trouble.exit == Exit::NoRepository.code();
+        // What is written wrongly is known to be wrong.
+        let failures = [Exit::Failed, Exit::Usage, Exit::WrongKey, Exit::NoRepository];
+        let failed = failures.iter().any(|exit| exit.code() == trouble.exit);
         let outcome = if failed { Outcome::Failed } else { Outcome::CouldNotVerify };
         self.say(subject, what, outcome, (Some(trouble.message), trouble.hint));
     }

@@ -37,14 +37,16 @@ pub use database::DatabaseReport;
 pub(crate) use stage::{set_aside, suffix_of};
 pub use tables::RestoredTable;
 
+use crate::backlog::{Backlog, Present};
 use crate::catalog::body::{Body, JobEnded, JobStarted, Restored};
 use crate::ending::Ending;
 use crate::error::{OpsError, Trouble};
 use crate::holdings::Holdings;
+use crate::listing::recorded;
 use crate::point::{At, Capture, capture_at};
 use crate::thaw::{Gate, ThawForecast, ThawOptions};
 use crate::wire::Site;
-use crate::wire::open::{NewTiers, OpenSite, OpenTier};
+use crate::wire::open::{NewTiers, OpenSite, OpenTier, Quorum};
 
 /// The version of [`RestoreJobReport`] as JSON.
 pub const SCHEMA: u32 = 1;
@@ -198,8 +200,11 @@ pub fn restore(
     if options.to == Destination::InPlace && options.confirm.as_ref() != Some(site.name()) {
         return Err(OpsError::Unconfirmed { site: site.name().clone() });
     }
+    let begun = site.surroundings().now();
     let open = open(site, options, events, cancel)?;
     let chosen = choose(&open, options, cancel)?;
+    // It is part of how long a restore takes; waiting for cold storage is told apart.
+    let opening = Duration::try_from(site.surroundings().now().duration_since(begun));
     let packs = || chosen.packs(options, kind, cancel);
     chosen.gate(&open, options, cancel).pass(options.thaw, packs, events)?;
     let (job, started) = (site.surroundings().new_job(), site.surroundings().now());
@@ -211,6 +216,7 @@ pub fn restore(
     let done = open.lock_to_read(chosen.tier, events, cancel).and_then(|held| work.run_under(held));
     let ended = site.surroundings().now();
     let took = Duration::try_from(ended.duration_since(started)).unwrap_or_default();
+    let took = took + opening.unwrap_or_default();
     let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     let ending = match &done {
         Ok(done) => done.ending(),
@@ -291,7 +297,41 @@ fn open<'s>(
     let all = site.plan().tiers().keys();
     let wanted = |tier: &&TierName| options.tier.as_ref().is_none_or(|only| only == *tier);
     let tiers: BTreeSet<_> = all.filter(wanted).cloned().collect();
-    OpenSite::open(site, &tiers, NewTiers::Leave, events, cancel)
+    let quorum = match options.at {
+        At::Latest => Quorum::OneOfEach(BTreeSet::from([tiers.clone()])),
+        // What is old may lie on a single tier that keeps longer than the others.
+        At::Time(_) => Quorum::All,
+    };
+    let open = OpenSite::begin(site, (&tiers, &quorum), NewTiers::Leave, events, cancel)?;
+    if has_newer(&open, &options.asset)? {
+        open.take_in(events, cancel)?;
+    }
+    for tier in open.awaited() {
+        tracing::warn!(%tier, "The tier has not answered so far; what it holds is held by others as well.");
+    }
+    Ok(open)
+}
+
+/// Tells whether a tier that has not answered yet is known to hold what the others do not, or they hold nothing.
+fn has_newer(open: &OpenSite<'_>, asset: &AssetName) -> Result<bool, OpsError> {
+    let (late, view) = (open.awaited(), open.catalog().view());
+    if late.is_empty() {
+        return Ok(false);
+    }
+    let backlog = Backlog::load(view, open.site().plan())?;
+    let mut held = Present::new();
+    for tier in open.open_tiers() {
+        let ids = tier.repository.snapshot_ids()?;
+        held.insert(tier.named.name.clone(), ids.into_iter().collect());
+    }
+    for tier in late {
+        let recorded = recorded(view, &tier, view.mark()?)?.into_iter();
+        held.insert(tier, recorded.collect());
+    }
+    let newest = |tier: &TierName| backlog.newest(asset, tier, &held);
+    let open = open.open_tiers().filter_map(|tier| newest(&tier.named.name)).max();
+    let known = held.keys().filter_map(newest).max();
+    Ok(open.map(|(captured, _)| captured) < known.map(|(captured, _)| captured) || open.is_none())
 }
 
 /// What was chosen to restore.

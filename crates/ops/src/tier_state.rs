@@ -5,7 +5,6 @@
 //! All tiers are looked at at the same time, so that one that does not answer is waited for once.
 
 use std::collections::BTreeSet;
-use std::thread;
 use std::time::Duration;
 
 use futures::TryStreamExt as _;
@@ -21,6 +20,7 @@ use serde::Serialize;
 use crate::backlog::{Backlog, Present};
 use crate::catalog::view::View;
 use crate::error::{OpsError, Trouble};
+use crate::inquiry::ask_all;
 use crate::state::State;
 use crate::status::history::History;
 use crate::wire::{Reached, Site};
@@ -65,12 +65,12 @@ pub struct TierState {
 pub struct AssetThere {
     /// Which asset.
     pub asset: AssetName,
-    /// Up to when its newest capture there has every change.
+    /// Up to when its newest capture there has every change; as recorded, if the tier could not be looked at.
     pub captured: Option<Timestamp>,
     /// The snapshot of that.
     pub snapshot: Option<SnapshotId>,
-    /// How far it is behind the best tier; absent if this one could not be looked at.
-    pub lag: Option<Lag>,
+    /// How far it is behind the best tier; as the catalog knows it, if this one could not be looked at.
+    pub lag: Lag,
 }
 
 /// How far a tier is behind the best one.
@@ -152,17 +152,13 @@ pub fn tiers_report(site: &Site) -> Result<TiersReport, OpsError> {
     let (backlog, history) =
         (Backlog::load(&view, site.plan())?, History::load(&view, site.plan())?);
     let names: Vec<&TierName> = site.plan().tiers().keys().collect();
-    let looked: Vec<Result<Found, Trouble>> = thread::scope(|scope| {
-        let history = &history;
-        let look = |name| scope.spawn(move || look(site, name, history));
-        let looks: Vec<_> = names.iter().copied().map(look).collect();
-        looks.into_iter().map(|look| look.join().expect("looking does not panic")).collect()
-    });
+    let looked = ask_all(&names, |name| look(site, name, &history));
     let records: BTreeSet<ObjectPath> =
         view.all()?.iter().map(crate::catalog::record::Record::path).collect();
     let facts = Facts {
         site,
         backlog,
+        history,
         records,
         now: surroundings.now(),
         tiers: names.into_iter().zip(looked).collect(),
@@ -222,6 +218,7 @@ async fn protection(
 struct Facts<'a> {
     site: &'a Site,
     backlog: Backlog,
+    history: History,
     records: BTreeSet<ObjectPath>,
     now: Timestamp,
     tiers: Vec<(&'a TierName, Result<Found, Trouble>)>,
@@ -242,6 +239,10 @@ impl Facts<'_> {
         let (plan, present) = (self.site.plan(), self.present());
         let assets = plan.assets().keys().filter(|asset| plan.tiers_of(asset).contains(name));
         let there = found.as_ref().ok();
+        let present = match there {
+            Some(_) => present,
+            None => self.as_recorded(name, present),
+        };
         Ok(TierState {
             tier: name.clone(),
             address: self.site.address(name)?,
@@ -253,9 +254,17 @@ impl Facts<'_> {
         })
     }
 
+    /// Adds what the catalog knows of a tier that could not be looked at.
+    fn as_recorded(&self, tier: &TierName, mut present: Present) -> Present {
+        let good = self.history.good.iter().filter(|((_, on), _)| on == tier);
+        let there = good.flat_map(|(_, good)| good).filter(|good| !good.is_gone);
+        present.insert(tier.clone(), there.map(|good| good.snapshot).collect());
+        present
+    }
+
     fn asset(&self, asset: &AssetName, tier: &TierName, present: &Present) -> AssetThere {
         let newest = self.backlog.newest(asset, tier, present);
-        let lag = present.contains_key(tier).then(|| {
+        let lag = {
             let ahead = self.backlog.ahead(asset, tier, present);
             let seconds = |best: Timestamp| {
                 let (captured, _) = newest?;
@@ -269,7 +278,7 @@ impl Facts<'_> {
                     None => newest.map(|_| 0),
                 },
             }
-        });
+        };
         AssetThere {
             asset: asset.clone(),
             captured: newest.map(|(captured, _)| captured),

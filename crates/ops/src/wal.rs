@@ -9,11 +9,14 @@ pub mod serve;
 mod spool;
 pub mod status;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lifeboat_model::{AssetName, Cancel, Classify, ErrorKind, Exit, Hint, TierName};
+use lifeboat_model::{
+    AssetName, Cancel, Classify, ErrorKind, EventSink, Exit, Hint, Silent, TierName,
+};
 use lifeboat_plan::plan::asset::{Wal, WalMode};
 use lifeboat_postgres::Server;
 use lifeboat_postgres::archive::get::{Answer, Source};
@@ -26,6 +29,7 @@ use lifeboat_postgres::wal::WalFileName;
 use lifeboat_tiers::envelope::{Opener, Recipient};
 
 use crate::error::{OpsError, Trouble};
+use crate::inquiry::{Inquiry, ask_all};
 use crate::named_tier::NamedTier;
 use crate::readiness::probe;
 use crate::wire::{Reached, Site};
@@ -220,22 +224,26 @@ impl<'a> WalLog<'a> {
 
     /// Goes to a tier of the log.
     fn reach(&self, name: &TierName) -> Result<NamedTier, Trouble> {
-        match self.site.reach(name) {
-            Reached::Ready(tier) => Ok(tier),
-            Reached::Trouble(trouble) => Err(trouble),
-            Reached::Vacant(vacancy) => {
-                let (tier, address) = (name.clone(), vacancy.address().to_owned());
-                Err(Trouble::of(&OpsError::TierNew { tier, address }))
-            }
-        }
+        reach(self.site, name)
     }
 
-    /// Opens the tiers that the log goes to; those that cannot be opened and need not be are told apart.
+    /// Opens the tiers that the log goes to; those that cannot be opened and need not be are told apart, and are not
+    /// waited for when all others are there: the server hands over no other file meanwhile.
     fn destinations(&self) -> Result<Destinations, WalError> {
         let (mut open, mut behind) = (Vec::new(), Vec::new());
+        let site = self.site.clone();
+        let to = self.wal.to.iter().cloned();
+        let mut asked = Inquiry::begin(to, move |name, _: &dyn EventSink| reach(&site, name));
+        let has_to = |name: &&TierName| self.duty(name) == Duty::Acknowledges;
+        let reached = asked.gather(&Silent, |reached| {
+            let is_there = |name: &TierName| reached.iter().any(|(there, _)| there == name);
+            self.wal.to.iter().filter(has_to).all(is_there)
+        });
+        let mut reached: BTreeMap<_, _> = reached.into_iter().collect();
         for name in &self.wal.to {
             let duty = self.duty(name);
-            match (self.reach(name), duty) {
+            let reached = reached.remove(name).unwrap_or_else(|| Err(self.late(name)));
+            match (reached, duty) {
                 (Ok(NamedTier { name, tier }), _) => open.push(Destination { name, tier, duty }),
                 (Err(trouble), Duty::Follows) => behind.push((name.clone(), trouble.message)),
                 (Err(trouble), Duty::Acknowledges) => {
@@ -244,6 +252,13 @@ impl<'a> WalLog<'a> {
             }
         }
         Ok(Destinations { open, behind })
+    }
+
+    fn late(&self, name: &TierName) -> Trouble {
+        self.site.address(name).map_or_else(
+            |error| Trouble::of(&error),
+            |address| Trouble::of(&OpsError::TierLate { tier: name.clone(), address }),
+        )
     }
 
     /// Returns the tiers that have to hold a file before the server may forget it.
@@ -353,7 +368,7 @@ impl<'a> WalLog<'a> {
             let tier = self.reach(name).map(|named| named.tier).map_err(|trouble| trouble.message);
             Source { name: name.clone(), tier, duty }
         };
-        Ok(names.iter().map(source).collect())
+        Ok(ask_all(names, source))
     }
 
     /// Returns the tiers of the log that are left if some are said to be lost; none if none is.
@@ -408,8 +423,8 @@ impl<'a> WalLog<'a> {
     pub fn catch_up(&self, cancel: &Cancel) -> Result<Vec<CaughtUp>, WalError> {
         let mut open = Vec::new();
         let mut ended = Vec::new();
-        for name in &self.wal.to {
-            match self.reach(name) {
+        for (name, reached) in self.wal.to.iter().zip(ask_all(&self.wal.to, |to| self.reach(to))) {
+            match reached {
                 Ok(tier) => open.push(tier),
                 Err(trouble) => ended.push(CaughtUp { tier: name.clone(), ended: Err(trouble) }),
             }
@@ -444,6 +459,18 @@ impl<'a> WalLog<'a> {
             report.bytes += copied.bytes;
         }
         Ok(report)
+    }
+}
+
+/// Goes to a tier of a log.
+fn reach(site: &Site, name: &TierName) -> Result<NamedTier, Trouble> {
+    match site.reach(name) {
+        Reached::Ready(tier) => Ok(tier),
+        Reached::Trouble(trouble) => Err(trouble),
+        Reached::Vacant(vacancy) => {
+            let (tier, address) = (name.clone(), vacancy.address().to_owned());
+            Err(Trouble::of(&OpsError::TierNew { tier, address }))
+        }
     }
 }
 

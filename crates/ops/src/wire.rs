@@ -14,7 +14,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lifeboat_model::{AssetName, Cancel, JobId, SiteName, TierName};
+use lifeboat_model::{AssetName, Cancel, Cancelled, JobId, SiteName, TierName};
 use lifeboat_plan::plan::asset::{Asset, AssetKind, Postgres};
 use lifeboat_plan::plan::tier::Tier as PlannedTier;
 use lifeboat_plan::value::address::TierUrl;
@@ -22,7 +22,10 @@ use lifeboat_plan::{Checked, Plan, SourceFile};
 use lifeboat_postgres::yard::Inside;
 use lifeboat_postgres::{ClientEnvironment, Conninfo, Server};
 use lifeboat_tiers::counting::Traffic;
-use lifeboat_tiers::{CountingTier, LocalTier, RehearsalTier, Throttle, Tier, TierError, steady};
+use lifeboat_tiers::{
+    Answering, CountingTier, LocalTier, RehearsalTier, Throttle, Tier, TierError, steady,
+    steady_as_known,
+};
 
 use crate::error::{OpsError, Trouble};
 use crate::named_tier::NamedTier;
@@ -47,6 +50,8 @@ pub struct Site {
     throttle: Throttle,
     /// What passes between this process and each tier; clones count together.
     counted: Arc<Mutex<Counted>>,
+    /// Which tiers answer; what one clone knows, all know.
+    answering: Arc<Mutex<BTreeMap<TierName, Answering>>>,
     call: Call,
     job: Option<JobId>,
     /// Lends the state's lock, where several jobs of one process work at the same time.
@@ -150,6 +155,7 @@ impl Site {
             done_without: BTreeSet::new(),
             throttle: Throttle::default(),
             counted: Arc::default(),
+            answering: Arc::default(),
             call,
             job: None,
             lender: None,
@@ -177,11 +183,13 @@ impl Site {
         }
     }
 
-    /// Is worked on by this job, which somebody keeps a journal of; what it asks of tiers counts by itself.
+    /// Is worked on by this job, which somebody keeps a journal of; what it asks of tiers counts by itself,
+    /// and whether they answer it finds out anew.
     #[must_use]
     pub fn for_job(mut self, job: JobId) -> Self {
         self.job = Some(job);
         self.counted = Arc::default();
+        self.answering = Arc::default();
         self
     }
 
@@ -284,9 +292,16 @@ impl Site {
             Some(_) => Arc::new(RehearsalTier::new(tier)),
             None => tier,
         };
-        let steady = steady(Arc::new(CountingTier::new(tier)), clock, self.throttle, cancel);
+        let counting = Arc::new(CountingTier::new(tier));
+        let answering = self.answering_of(name);
+        let steady = steady_as_known(counting, clock, self.throttle, cancel, answering);
         self.counters().push((name.clone(), Arc::clone(&steady)));
         steady
+    }
+
+    fn answering_of(&self, name: &TierName) -> Answering {
+        let mut known = self.answering.lock().unwrap_or_else(PoisonError::into_inner);
+        known.entry(name.clone()).or_default().clone()
     }
 
     fn counters(&self) -> MutexGuard<'_, Counted> {
@@ -454,13 +469,24 @@ impl Site {
             },
         };
         let tier = self.steady(name, tier);
-        let mark = self.surroundings.runtime.block_on(TierMark::read(tier.as_ref()))?;
-        let Some(mark) = mark else {
+        let Some(mark) = self.mark_of(&tier)? else {
             let place = Place::Empty(tier);
             return Ok(Reached::Vacant(Vacancy { name: name.clone(), address, place }));
         };
         mark.expect(self.name(), &address)?;
         Ok(Reached::Ready(NamedTier { name: name.clone(), tier }))
+    }
+
+    /// Reads whose a tier is. Nobody may wait for that any more by the time that it ends, so it is the runtime's work,
+    /// and goes with it.
+    fn mark_of(&self, tier: &Arc<dyn Tier>) -> Result<Option<TierMark>, OpsError> {
+        let (runtime, tier) = (&self.surroundings.runtime, Arc::clone(tier));
+        let read = runtime.spawn(async move { TierMark::read(tier.as_ref()).await });
+        match runtime.block_on(read) {
+            Ok(mark) => mark,
+            Err(ended) if ended.is_cancelled() => Err(OpsError::Cancelled(Cancelled)),
+            Err(ended) => std::panic::resume_unwind(ended.into_panic()),
+        }
     }
 
     /// Returns the folders of this host that hold what lifeboat itself writes.

@@ -2,11 +2,14 @@
 
 mod handed;
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use clap::Args;
-use lifeboat_model::{AssetName, ByteSize, Exit, ScheduleName, Timestamp, counted};
+use lifeboat_model::{
+    AssetName, ByteSize, Exit, ScheduleName, SnapshotId, TierName, Timestamp, counted,
+};
 use lifeboat_ops::backup::{self, AssetReport, BackupJobReport, BackupOptions};
 use lifeboat_ops::ending::{Ending, StageOutcome};
 use serde::Serialize;
@@ -86,35 +89,65 @@ impl Answer for Done {
     }
 }
 
-/// Adds a row for each tier that an asset is on; one without, if it is on none.
+/// Adds a row for each tier that an asset is on, and for each that it should be on; one without, if there is none.
 fn rows(asset: &AssetReport, table: &mut Table) {
-    let result = || Cell::new(asset.ending.to_string(), render::tone_of(asset.ending));
+    let none = || Cell::new("-", Tone::Aside);
     let counts = asset.counts.unwrap_or_default();
-    let since = asset.stages.iter().map(|stage| stage.started).min();
-    let until = asset.stages.iter().map(|stage| stage.ended).max();
-    let took = since.zip(until).map_or_else(String::new, |(since, until)| took(since, until));
-    for (index, on) in asset.snapshots.iter().enumerate() {
-        let place = [on.tier.to_string().into(), on.snapshot.to_string().into()];
-        let [tier, snapshot]: [Cell; 2] = place;
-        table.row(match index {
-            0 => [
-                asset.asset.to_string().into(),
-                result(),
-                tier,
-                snapshot,
-                counts.files().to_string().into(),
-                ByteSize(counts.bytes_read).to_string().into(),
-                ByteSize(counts.bytes_stored).to_string().into(),
-                took.as_str().into(),
-            ],
-            _ => ["".into(), "".into(), tier, snapshot, "".into(), "".into(), "".into(), "".into()],
-        });
+    for (index, (ending, tier, snapshot)) in lines(asset).into_iter().enumerate() {
+        let once = |text: String| Cell::from(if index == 0 { text } else { String::new() });
+        let counted = |text: String| match (index, asset.snapshots.is_empty()) {
+            (0, true) => none(),
+            _ => once(text),
+        };
+        table.row([
+            once(asset.asset.to_string()),
+            Cell::new(ending.to_string(), render::tone_of(ending)),
+            tier.map_or_else(none, |tier| tier.to_string().into()),
+            snapshot.map_or_else(none, |snapshot| snapshot.to_string().into()),
+            counted(counts.files().to_string()),
+            counted(ByteSize(counts.bytes_read).to_string()),
+            counted(ByteSize(counts.bytes_stored).to_string()),
+            once(span(asset)),
+        ]);
     }
-    if asset.snapshots.is_empty() {
-        let none = || Cell::new("-", Tone::Aside);
-        let asset = asset.asset.to_string().into();
-        table.row([asset, result(), none(), none(), none(), none(), none(), took.into()]);
+}
+
+/// Returns how it ended on each tier, and the snapshot there; before that how it ended as a whole, if that is no tier's
+/// fault: a hook failed, or there is no tier.
+fn lines(asset: &AssetReport) -> Vec<(Ending, Option<&TierName>, Option<SnapshotId>)> {
+    let there = asset.snapshots.iter().map(|on| (&on.tier, Some(on.snapshot)));
+    let all = there.chain(lacking(asset).into_iter().map(|tier| (tier, None)));
+    let on_tier = |(tier, snapshot)| (ending_on(asset, tier), Some(tier), snapshot);
+    let mut lines: Vec<_> = all.map(on_tier).collect();
+    let worst = lines.iter().map(|(ending, ..)| *ending).max();
+    if worst != Some(asset.ending) {
+        lines.insert(0, (asset.ending, None, None));
     }
+    lines
+}
+
+/// Returns how storing an asset on a tier ended.
+fn ending_on(asset: &AssetReport, tier: &TierName) -> Ending {
+    let own = asset.stages.iter().filter(|stage| stage.tier.as_ref() == Some(tier));
+    own.map(|stage| stage.ending).max().unwrap_or(asset.ending)
+}
+
+/// Returns the tiers that an asset should be on and is not.
+fn lacking(asset: &AssetReport) -> BTreeSet<&TierName> {
+    let wanted = asset.stages.iter().filter_map(|stage| stage.tier.as_ref());
+    let is_there = |tier: &TierName| asset.snapshots.iter().any(|on| on.tier == *tier);
+    wanted.filter(|tier| !is_there(tier)).collect()
+}
+
+/// Returns how long the work on an asset took; opening tiers, which is done for all of them, is not among it.
+fn span(asset: &AssetReport) -> String {
+    let lacking = lacking(asset);
+    let is_work = |stage: &&StageOutcome| {
+        asset.snapshots.is_empty() || stage.tier.as_ref().is_none_or(|tier| !lacking.contains(tier))
+    };
+    let since = asset.stages.iter().filter(is_work).map(|stage| stage.started).min();
+    let until = asset.stages.iter().filter(is_work).map(|stage| stage.ended).max();
+    since.zip(until).map_or_else(String::new, |(since, until)| took(since, until))
 }
 
 /// Writes what did not go well with an asset, and what else is worth knowing.

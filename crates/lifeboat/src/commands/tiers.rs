@@ -48,12 +48,19 @@ impl Answer for Shown {
         page.table(&tiers(report));
         writeln!(page)?;
         page.table(&assets(report));
+        if report.has_trouble() {
+            let word = page.paint.strong("as recorded");
+            writeln!(
+                page,
+                "{word}: what a tier holds that is unreachable, and how far it is behind"
+            )?;
+        }
         for tier in &report.tiers {
             if let Some(trouble) = &tier.trouble {
-                let word = page.paint.bad("not reached");
+                let word = page.paint.bad("unreachable");
                 writeln!(page, "{word}: {}: {}", tier.tier, trouble.message)?;
             }
-            if let Some(message) = &tier.lock.message {
+            if let Some(message) = tier.lock.message.as_ref().filter(|_| tier.trouble.is_none()) {
                 let word = match tier.lock.outcome {
                     Some(Outcome::Failed) => page.paint.bad("not locked"),
                     _ => page.paint.warning("lock could not be verified"),
@@ -80,6 +87,10 @@ fn dash() -> Cell {
     Cell::new("-", Tone::Aside)
 }
 
+fn not_known() -> Cell {
+    Cell::new("not known", Tone::Warning)
+}
+
 fn bytes(bytes: u64) -> Cell {
     ByteSize(bytes).to_string().into()
 }
@@ -99,7 +110,7 @@ fn tiers(report: &TiersReport) -> Table {
     for tier in &report.tiers {
         let reached = match tier.trouble {
             None => Cell::new("yes", Tone::Good),
-            Some(_) => Cell::new("no", Tone::Bad),
+            Some(_) => Cell::new("unreachable", Tone::Bad),
         };
         let space = |part: fn(&tier_state::Space) -> u64| {
             tier.space.as_ref().map_or_else(dash, |space| bytes(part(space)))
@@ -111,8 +122,8 @@ fn tiers(report: &TiersReport) -> Table {
             space(|space| space.wal),
             space(|space| space.catalog),
             tier.space.and_then(|space| space.free).map_or_else(dash, bytes),
-            lock(&tier.lock),
-            pending(tier.pending),
+            if tier.trouble.is_some() { not_known() } else { lock(&tier.lock) },
+            tier.pending.map_or_else(not_known, pending),
             tier.address.as_str().into(),
         ]);
     }
@@ -130,8 +141,7 @@ fn lock(lock: &Lock) -> Cell {
     }
 }
 
-fn pending(pending: Option<Pending>) -> Cell {
-    let Some(Pending { snapshots, records, wal_files, .. }) = pending else { return dash() };
+fn pending(Pending { snapshots, records, wal_files, .. }: Pending) -> Cell {
     let counts = [(snapshots, "snapshot"), (records, "record"), (wal_files, "WAL file")];
     let some = counts.into_iter().filter(|(count, _)| *count > 0);
     let words: Vec<_> = some.map(|(count, what)| counted(count, what)).collect();
@@ -152,17 +162,17 @@ fn assets(report: &TiersReport) -> Table {
         .collect();
     rows.sort_by_key(|(asset, tier, _)| (*asset, *tier));
     for (asset, tier, AssetThere { captured, lag, .. }) in rows {
-        let points = lag.map_or_else(dash, |lag| match lag.points {
+        let points = match lag.points {
             0 => Cell::new("0", Tone::Good),
             points => Cell::new(points.to_string(), Tone::Warning),
-        });
-        let seconds = lag.and_then(|lag| lag.seconds).map(Duration::from_secs);
+        };
+        let seconds = lag.seconds.map(Duration::from_secs);
         table.row([
             asset.to_string().into(),
             tier.to_string().into(),
             captured.map_or_else(dash, |when| time::instant(when).into()),
             points,
-            lag.map_or_else(dash, |lag| bytes(lag.bytes)),
+            bytes(lag.bytes),
             seconds.map_or_else(dash, |lag| time::duration(lag).into()),
         ]);
     }

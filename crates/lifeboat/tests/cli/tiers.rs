@@ -61,10 +61,27 @@ fn a_tier_that_was_away_is_shown_behind_and_catches_up_when_asked() {
     assert!(text.contains("nothing") && text.contains("near") && text.contains("far"), "{text}");
     rename(&environment, "far", "away");
     environment.write("media/b", "b");
-    assert_eq!(environment.run(["backup"]).code(), 10);
+    let partial = environment.run(["backup"]);
+    assert_eq!(partial.code(), 1, "{partial}");
+    let row = |tier: &str| {
+        let text = partial.stdout();
+        let mut rows = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let row = rows.find(|row| row.contains(&tier)).unwrap();
+        row.into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(row("near")[..3], ["media", "done", "near"], "{partial}");
+    assert_eq!(row("far")[..3], ["failed", "far", "-"], "{partial}");
     let away = environment.run(["tiers", "--json"]);
     assert_eq!(away.code(), 4, "{away}");
-    assert!(tier(&away.json(), "far")["trouble"]["message"].is_string());
+    let far = away.json();
+    let far = tier(&far, "far");
+    assert!(far["trouble"]["message"].is_string() && far["pending"].is_null(), "{far}");
+    assert!(far["assets"][0]["snapshot"].is_string(), "as recorded: {far}");
+    assert_eq!(far["assets"][0]["lag"]["points"], 1, "{far}");
+    let text = environment.run(["tiers"]).stdout();
+    let far = text.lines().find(|line| line.starts_with("far ")).unwrap();
+    assert!(far.contains("unreachable") && far.contains("not known"), "{text}");
+    assert!(!far.contains("none"), "{text}");
     rename(&environment, "away", "far");
 
     let behind = environment.run(["tiers", "--json"]).json();

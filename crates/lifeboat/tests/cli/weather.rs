@@ -122,6 +122,64 @@ fn what_will_not_pass_is_told_with_tier_object_and_remedy() {
 }
 
 #[test]
+fn a_store_that_fails_with_every_object_is_warned_of_once() {
+    let coast = Coast::new();
+    coast.site.run(["backup"]).success();
+    coast.site.write("media/b", "b");
+    coast.set(upload(refusal(503, "SlowDown")));
+    let ended = coast.site.run(["backup"]);
+    assert_eq!(ended.code(), 1, "{ended}");
+    assert_eq!(ended.stderr().matches("WARN").count(), 1, "{ended}");
+    assert!(ended.stdout().contains("tried again"), "{ended}");
+}
+
+#[test]
+fn what_is_configured_wrongly_is_told_with_what_to_write_instead() {
+    let site = home_at("htp://store".to_owned());
+    site.write("media/a", "a");
+    init(&site);
+    let checked = site.run(["check", "--json"]);
+    assert_eq!(checked.code(), 1, "{checked}");
+    let report = checked.json();
+    let answers = report["readiness"]["answers"].as_array().unwrap();
+    let told = |answer: &&serde_json::Value| answer.to_string().contains("htp://store");
+    let answer = answers.iter().find(told).unwrap();
+    assert_eq!(answer["outcome"], "failed", "{answer}");
+    assert!(answer["message"].as_str().unwrap().contains("AWS_ENDPOINT_URL says"), "{answer}");
+    assert!(answer["hint"].as_str().unwrap().contains("write AWS_ENDPOINT_URL like"), "{answer}");
+
+    let moto = Moto::start().unwrap();
+    moto.make_bucket(BUCKET, Bucket::Plain).unwrap();
+    let line = Line::to(moto.address(), Weather::fair()).unwrap();
+    let site = home_at(line.endpoint().replace("http:", "https:"));
+    site.write("media/a", "a");
+    init(&site);
+    let ended = site.run(["backup"]);
+    assert_eq!(ended.code(), 1, "{ended}");
+    let text = ended.stdout();
+    assert!(text.contains("does not speak encrypted"), "{ended}");
+    assert!(text.contains("write http://"), "{ended}");
+    assert!(!text.contains("tried again"), "it will not pass: {ended}");
+}
+
+#[test]
+fn credentials_that_are_nowhere_are_told_of_in_words() {
+    let site = Environment::new()
+        .with("AWS_REGION", Moto::REGION)
+        .with("AWS_EC2_METADATA_DISABLED", "true")
+        .with("AWS_ENDPOINT_URL", "http://127.0.0.1:9");
+    site.write("media/a", "a");
+    init(&site);
+    let ended = site.run(["backup"]);
+    assert_eq!(ended.code(), 1, "{ended}");
+    assert!(ended.stdout().contains("there are no credentials for it"), "{ended}");
+    assert!(ended.stdout().contains("set AWS_ACCESS_KEY_ID"), "{ended}");
+    for of_rust in ["Error {", "Provider", "kind:"] {
+        assert!(!ended.stderr().contains(of_rust) && !ended.stdout().contains(of_rust), "{ended}");
+    }
+}
+
+#[test]
 fn patience_with_a_store_that_does_not_get_well_ends() {
     let coast = Coast::new();
     coast.site.run(["backup"]).success();

@@ -6,7 +6,8 @@ use lifeboat_model::{Cancel, EventSink};
 use lifeboat_repository::lock::LockGuard;
 
 use crate::error::{OpsError, Trouble};
-use crate::wire::open::{OpenSite, OpenTier};
+use crate::wire::Site;
+use crate::wire::open::{OpenTier, begin_lock};
 
 /// A tier that is held: nobody removes anything there.
 #[derive(Debug)]
@@ -19,13 +20,13 @@ pub(super) struct Hold {
 impl Hold {
     /// Locks a tier. Whether somebody else was quicker turns out while its assets are read.
     pub(super) fn begin(
-        open: &OpenSite<'_>,
+        site: &Site,
         tier: &OpenTier,
         events: &dyn EventSink,
         cancel: &Cancel,
     ) -> Result<Self, Trouble> {
         let cancel = Cancel::part_of(&[cancel]);
-        let guard = open.begin_lock(tier, events, &cancel);
+        let guard = begin_lock(site, tier, events, &cancel);
         let guard = guard.map_err(|error| Trouble::of(&error))?;
         Ok(Self { guard, cancel, lost: OnceCell::new() })
     }

@@ -23,13 +23,13 @@ const REFUSES: &str = "it refuses to delete, as `append_only` says";
 impl Asking<'_> {
     pub(super) fn tier(
         &mut self,
-        name: &TierName,
+        (name, reached): (&TierName, Reached),
         key: Option<&RecoveryKey>,
         history: Option<&History>,
     ) {
         let subject = Subject::Tier(name.clone());
         let what = "it can be reached and is this site's";
-        let named = match self.site.reach(name) {
+        let named = match reached {
             Reached::Trouble(trouble) => return self.trouble(&subject, what, trouble),
             Reached::Vacant(vacancy) => {
                 let (tier, address) = (name.clone(), vacancy.address().to_owned());

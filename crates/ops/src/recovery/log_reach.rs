@@ -19,6 +19,7 @@ use lifeboat_tiers::envelope::Opener;
 use tokio::runtime::Handle;
 
 use crate::error::OpsError;
+use crate::inquiry::ask_all;
 use crate::named_tier::NamedTier;
 use crate::wire::Reached;
 use crate::wire::open::OpenSite;
@@ -42,18 +43,15 @@ impl ArchivedLog {
     ) -> Result<Self, OpsError> {
         let site = open.site();
         let (system, runtime) = (SystemId(system_id), site.surroundings().runtime.clone());
-        let mut reached = Vec::new();
-        for name in &postgres.wal.to {
-            match open.tier(name) {
-                Ok(tier) => reached.push(tier.named.clone()),
-                Err(_) => match site.reach(name) {
-                    Reached::Ready(tier) => reached.push(tier),
-                    Reached::Trouble(_) | Reached::Vacant(_) => {}
-                },
-            }
-        }
+        let reached = ask_all(&postgres.wal.to, |name| match open.tier(name) {
+            Ok(tier) => Some(tier.named.clone()),
+            Err(_) => match site.reach(name) {
+                Reached::Ready(tier) => Some(tier),
+                Reached::Trouble(_) | Reached::Vacant(_) => None,
+            },
+        });
         let mut best: Option<Self> = None;
-        for tier in reached {
+        for tier in reached.into_iter().flatten() {
             let folder = system.folder();
             let listed = runtime.block_on(list(tier.tier.as_ref(), &folder))?;
             let Some(cluster) = Inventory::of(listed.iter().copied()).cluster(system).cloned()

@@ -12,6 +12,7 @@ use super::RestoreTestOptions;
 use super::moment::Moment;
 use crate::catalog::body::{AssetTested, TestPhase};
 use crate::error::OpsError;
+use crate::inquiry::ask_all;
 use crate::recovery::sandbox::{Place, Sandbox, SandboxOptions, claim, folder, milliseconds};
 use crate::recovery::{has_base_backups, verified};
 use crate::restore::{self, Destination, RestoreOptions};
@@ -84,8 +85,9 @@ pub(super) fn verdict(site: &Site, error: &OpsError) -> Outcome {
 
 /// Tells whether some tier cannot be looked at.
 fn is_hindered(site: &Site) -> bool {
-    let mut tiers = site.plan().tiers().keys();
-    tiers.any(|tier| matches!(site.reach(tier), Reached::Trouble(_)))
+    let tiers: Vec<_> = site.plan().tiers().keys().collect();
+    let reached = ask_all(&tiers, |tier| site.reach(tier));
+    reached.iter().any(|reached| matches!(reached, Reached::Trouble(_)))
 }
 
 /// Where files come back.

@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use super::{WalError, WalLog};
 use crate::error::{OpsError, Trouble};
+use crate::inquiry::ask_all;
 
 /// The times of more ranges than this are not looked up: each costs some reads.
 const TIMED_RANGES_MAX: usize = 16;
@@ -111,8 +112,8 @@ impl WalLog<'_> {
             Ok(key) => (Some(key.opener()), None),
             Err(error) => (None, Some(crate::error::explain(&error))),
         };
-        let held: BTreeMap<_, _> =
-            self.wal.to.iter().map(|name| (name.clone(), self.held(name))).collect();
+        let held = ask_all(&self.wal.to, |name| self.held(name));
+        let held: BTreeMap<_, _> = self.wal.to.iter().cloned().zip(held).collect();
         let all: BTreeSet<_> =
             held.values().flatten().flat_map(|(_, listed)| names(listed)).collect();
         let mut tiers = Vec::new();

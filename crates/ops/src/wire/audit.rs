@@ -10,6 +10,7 @@ use lifeboat_model::{Cancel, TierName};
 use super::{Reached, Site};
 use crate::catalog::{Catalog, CatalogKeys, CatalogReport, Looked, TierSync};
 use crate::error::OpsError;
+use crate::inquiry::ask_all;
 
 /// Reads every record of every tier of the plan and names whatever should not be.
 ///
@@ -31,8 +32,9 @@ pub(crate) fn look_at_catalog(
     let keys = CatalogKeys::from(&key);
     let catalog = Catalog::open(lock, site.name().clone(), keys, surroundings)?;
     let (mut ready, mut unseen) = (Vec::new(), Vec::new());
-    for name in tiers {
-        let reason = match site.reach(name) {
+    let names: Vec<_> = tiers.iter().collect();
+    for (name, reached) in names.iter().zip(ask_all(&names, |name| site.reach(name))) {
+        let reason = match reached {
             Reached::Ready(tier) => {
                 ready.push(tier);
                 continue;
@@ -40,7 +42,7 @@ pub(crate) fn look_at_catalog(
             Reached::Vacant(vacancy) => format!("there is nothing at {}", vacancy.address()),
             Reached::Trouble(trouble) => trouble.message,
         };
-        unseen.push(TierSync { tier: name.clone(), read: 0, put: 0, error: Some(reason) });
+        unseen.push(TierSync { tier: (*name).clone(), read: 0, put: 0, error: Some(reason) });
     }
     let mut looked = catalog.look(&ready)?;
     looked.report.tiers.extend(unseen);

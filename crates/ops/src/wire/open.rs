@@ -7,13 +7,18 @@
 //! a loss. Records of jobs that never ended are closed as interrupted when the next job of this
 //! host begins: the state lock proves that none is at work but those of this process, which it knows.
 //!
+//! # Tiers that do not answer
+//!
+//! All are gone to at the same time. Who has enough with some of them begins with those, see [`Quorum`]; the others come
+//! in later, when [`OpenSite::take_in`] is asked for them, or are told of as unreachable.
+//!
 //! # Several at the same time
 //!
 //! Jobs of one process share the lock. What is set up or recorded once is so by one of them: it is looked again whether
 //! it is there while none of the others does the same.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use lifeboat_model::{AssetName, Cancel, Capability, Event, EventSink, JobId, Stage, TierName};
@@ -26,9 +31,10 @@ use crate::at_work::{CatchingUp, Presence};
 use crate::catalog::body::{Body, JobEnded, JobStarted, PlanAdopted, TierAdopted};
 use crate::catalog::record::Record;
 use crate::catalog::view::{View, Wanted};
-use crate::catalog::{Catalog, CatalogKeys, CatalogReport, TierSync};
+use crate::catalog::{Catalog, CatalogKeys, TierSync};
 use crate::ending::Ending;
 use crate::error::{OpsError, Trouble};
+use crate::inquiry::Inquiry;
 use crate::named_tier::NamedTier;
 use crate::plan_archive::{ArchivedPlan, Stored};
 use crate::recovery_key::RecoveryKey;
@@ -49,6 +55,29 @@ pub enum NewTiers {
     Leave,
 }
 
+/// Which tiers have to be open before the work begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Quorum {
+    /// All that answer.
+    All,
+    /// At least one of each of these sets; the others as far as they answer soon.
+    OneOfEach(BTreeSet<BTreeSet<TierName>>),
+}
+
+impl Quorum {
+    /// Tells whether these are enough.
+    fn is_met(&self, found: &[(TierName, Found)]) -> bool {
+        let open =
+            || found.iter().filter(|(_, it)| matches!(it, Found::Tier(tier) if tier.is_ok()));
+        match self {
+            Self::All => false,
+            Self::OneOfEach(sets) => {
+                sets.iter().all(|set| open().any(|(name, _)| set.contains(name)))
+            }
+        }
+    }
+}
+
 /// A tier with its repository.
 #[derive(Debug)]
 pub struct OpenTier {
@@ -58,23 +87,48 @@ pub struct OpenTier {
     pub repository: Repository<Indexed>,
 }
 
+/// What was found where a tier is.
+#[derive(Debug)]
+enum Found {
+    /// A place where one could be set up.
+    Vacant(Vacancy),
+    /// One that is open, or what is wrong with it.
+    Tier(Box<Result<OpenTier, Trouble>>),
+}
+
 /// A site, open for a command that writes.
 #[derive(Debug)]
 pub struct OpenSite<'s> {
     site: &'s Site,
     key: RecoveryKey,
     catalog: Catalog,
-    tiers: BTreeMap<TierName, Result<OpenTier, Trouble>>,
-    report: CatalogReport,
+    /// Each tier that was asked for; nothing as long as it has not answered.
+    tiers: BTreeMap<TierName, OnceLock<Result<OpenTier, Trouble>>>,
+    new_tiers: NewTiers,
+    /// Those that have not answered yet.
+    late: Mutex<Inquiry<Found>>,
+    /// Those that did not take what was recorded, and why.
+    laggards: Mutex<BTreeMap<TierName, String>>,
     /// The jobs that were recorded to begin here.
     present: Mutex<Vec<Presence>>,
 }
 
 impl<'s> OpenSite<'s> {
-    /// Opens the site with these tiers.
+    /// Opens the site with these tiers, as far as they answer.
     pub fn open(
         site: &'s Site,
         wanted: &BTreeSet<TierName>,
+        new_tiers: NewTiers,
+        events: &dyn EventSink,
+        cancel: &Cancel,
+    ) -> Result<Self, OpsError> {
+        Self::begin(site, (wanted, &Quorum::All), new_tiers, events, cancel)
+    }
+
+    /// Opens the site with as many of these tiers as are enough; [`Self::take_in`] takes in the others.
+    pub(crate) fn begin(
+        site: &'s Site,
+        (wanted, quorum): (&BTreeSet<TierName>, &Quorum),
         new_tiers: NewTiers,
         events: &dyn EventSink,
         cancel: &Cancel,
@@ -84,20 +138,161 @@ impl<'s> OpenSite<'s> {
         let lock = site.state_lock()?;
         let keys = CatalogKeys::from(&key);
         let catalog = Catalog::open(lock, site.name().clone(), keys, surroundings)?;
-        let mut opening = Opening { site, key: &key, events, cancel, tiers: BTreeMap::new() };
-        let vacant = opening.reach(wanted);
-        let ready = opening.named();
-        let report = catalog.catch_up(&ready)?;
-        catalog.enrol(&key.root_key(), &surroundings.hostname, Some(site.plan().id()))?;
-        opening.settle_all(vacant, new_tiers, &catalog)?;
-        let (tiers, present) = (opening.tiers, Mutex::default());
-        let mut open = Self { site, key, catalog, tiers, report, present };
-        if site.adoption() == Adoption::InForce {
-            open.store_plan(new_tiers);
-        }
-        open.settle()?;
-        open.deliver()?;
+        let finder = Finder { site: site.clone(), key: key.clone(), cancel: cancel.clone() };
+        let find = move |name: &TierName, events: &dyn EventSink| finder.look(name, events);
+        let mut late = Inquiry::begin(wanted.iter().cloned(), find);
+        let found = late.gather(events, |found| quorum.is_met(found));
+        let tiers = wanted.iter().map(|name| (name.clone(), OnceLock::new())).collect();
+        let (late, laggards, present) = (Mutex::new(late), Mutex::default(), Mutex::default());
+        let open = Self { site, key, catalog, tiers, new_tiers, late, laggards, present };
+        open.admit(found, events, cancel)?;
         Ok(open)
+    }
+
+    /// Waits for the tiers that have not answered yet, and takes them in; returns which those are, open or not.
+    pub(crate) fn take_in(
+        &self,
+        events: &dyn EventSink,
+        cancel: &Cancel,
+    ) -> Result<BTreeSet<TierName>, OpsError> {
+        let found: Vec<_> = {
+            let mut late = self.late();
+            std::iter::from_fn(|| late.next(events)).collect()
+        };
+        let names = found.iter().map(|(name, _)| name.clone()).collect();
+        if !found.is_empty() {
+            self.admit(found, events, cancel)?;
+        }
+        Ok(names)
+    }
+
+    /// Returns the tiers that have not answered yet.
+    pub(crate) fn awaited(&self) -> BTreeSet<TierName> {
+        self.late().awaited().clone()
+    }
+
+    fn late(&self) -> MutexGuard<'_, Inquiry<Found>> {
+        self.late.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes in tiers that have answered: brings catalog and tiers up to date with each other, sets up what is new,
+    /// and records both.
+    fn admit(
+        &self,
+        found: Vec<(TierName, Found)>,
+        events: &dyn EventSink,
+        cancel: &Cancel,
+    ) -> Result<(), OpsError> {
+        let ready = found.iter().filter_map(|(_, found)| match found {
+            Found::Tier(tier) => tier.as_ref().as_ref().ok().map(|tier| tier.named.clone()),
+            Found::Vacant(_) => None,
+        });
+        let (hostname, plan) = (&self.site.surroundings().hostname, self.site.plan().id());
+        self.catalog.catch_up(&ready.collect::<Vec<_>>())?;
+        self.catalog.enrol(&self.key.root_key(), hostname, Some(plan))?;
+        let mut vacant = Vec::new();
+        for (name, found) in found {
+            match found {
+                Found::Vacant(vacancy) => vacant.push(vacancy),
+                Found::Tier(opened) => self.enter(&name, *opened),
+            }
+        }
+        self.settle_all(vacant, events, cancel)?;
+        self.settle()?;
+        self.deliver()?;
+        Ok(())
+    }
+
+    /// Enters a tier, once the plan is stored there.
+    fn enter(&self, name: &TierName, opened: Result<OpenTier, Trouble>) {
+        let opened = opened.and_then(|tier| {
+            if self.site.adoption() == Adoption::InForce {
+                self.store_plan(&tier.named)?;
+            }
+            Ok(tier)
+        });
+        if let Some(tier) = self.tiers.get(name) {
+            // Nobody else enters it: each answers once.
+            drop(tier.set(opened));
+        }
+    }
+
+    /// Decides what each empty place means, once it was looked at again: another job may have set it up meanwhile.
+    fn settle_all(
+        &self,
+        vacant: Vec<Vacancy>,
+        events: &dyn EventSink,
+        cancel: &Cancel,
+    ) -> Result<(), OpsError> {
+        if vacant.is_empty() {
+            return Ok(());
+        }
+        let (site, key) = (self.site.clone(), self.key.clone());
+        let finder = Finder { site, key, cancel: cancel.clone() };
+        let _settling = self.catalog.state_lock().settling();
+        for vacancy in vacant {
+            let name = vacancy.name.clone();
+            let found = if self.may_be_taken(&vacancy) {
+                finder.look(&name, events)
+            } else {
+                Found::Vacant(vacancy)
+            };
+            let opened = match found {
+                Found::Vacant(vacancy) => self.occupy(vacancy, &finder, events)?,
+                Found::Tier(opened) => *opened,
+            };
+            self.enter(&name, opened);
+        }
+        Ok(())
+    }
+
+    /// Tells whether something may be there by now.
+    fn may_be_taken(&self, vacancy: &Vacancy) -> bool {
+        match &vacancy.place {
+            super::Place::Nothing(path) => path.exists(),
+            super::Place::Empty(tier) => {
+                let mark = TierMark::read(tier.as_ref());
+                !matches!(self.site.surroundings().runtime.block_on(mark), Ok(None))
+            }
+        }
+    }
+
+    /// Decides what an empty place means: a new tier, or one that is lost.
+    fn occupy(
+        &self,
+        vacancy: Vacancy,
+        finder: &Finder,
+        events: &dyn EventSink,
+    ) -> Result<Result<OpenTier, Trouble>, OpsError> {
+        let (tier, address) = (vacancy.name.clone(), vacancy.address.clone());
+        let opened = if was_adopted(self.catalog.view(), &tier, &address)? {
+            Err(OpsError::TierLost { tier, address })
+        } else if self.new_tiers == NewTiers::Leave {
+            Err(OpsError::TierNew { tier, address })
+        } else {
+            self.set_up(vacancy, finder, events)
+        };
+        Ok(opened.map_err(|error| Trouble::of(&error)))
+    }
+
+    fn set_up(
+        &self,
+        vacancy: Vacancy,
+        finder: &Finder,
+        events: &dyn EventSink,
+    ) -> Result<OpenTier, OpsError> {
+        let elder = self.open_tiers().next().map(|tier| &tier.repository);
+        let wanted = Wanted { kind: "tier-adopted", asset: None, tier: None, good_only: false };
+        if elder.is_none() && !self.catalog.view().latest(wanted, 1)?.is_empty() {
+            return Err(OpsError::NoElderTier { tier: vacancy.name });
+        }
+        let surroundings = self.site.surroundings();
+        let named = vacancy.occupy(self.site)?;
+        let verifier = self.key.public_halves().verifier.to_string();
+        let mark = TierMark::new(self.site.name().clone(), verifier);
+        surroundings.runtime.block_on(mark.write(named.tier.as_ref()))?;
+        repositories::make(&named, &self.key, elder, surroundings)?;
+        finder.open_new(named, events)
     }
 
     /// Returns the site.
@@ -115,26 +310,28 @@ impl<'s> OpenSite<'s> {
         &self.catalog
     }
 
-    /// Returns what bringing the catalog up to date showed.
-    pub const fn catalog_report(&self) -> &CatalogReport {
-        &self.report
-    }
-
     /// Returns a tier, or what is wrong with it.
     pub fn tier(&self, name: &TierName) -> Result<&OpenTier, Trouble> {
-        match self.tiers.get(name) {
-            Some(Ok(tier)) => Ok(tier),
-            Some(Err(trouble)) => Err(trouble.clone()),
-            None => Err(self.site.address(name).map_or_else(
+        let known = self.tiers.get(name).map(OnceLock::get);
+        match known {
+            Some(Some(Ok(tier))) => Ok(tier),
+            Some(Some(Err(trouble))) => Err(trouble.clone()),
+            unknown => Err(self.site.address(name).map_or_else(
                 |error| Trouble::of(&error),
-                |address| Trouble::of(&OpsError::TierNew { tier: name.clone(), address }),
+                |address| {
+                    let tier = name.clone();
+                    Trouble::of(&match unknown {
+                        Some(_) => OpsError::TierLate { tier, address },
+                        None => OpsError::TierNew { tier, address },
+                    })
+                },
             )),
         }
     }
 
     /// Returns the tiers that were opened.
     pub fn open_tiers(&self) -> impl Iterator<Item = &OpenTier> {
-        self.tiers.values().flatten()
+        self.tiers.values().filter_map(OnceLock::get).flatten()
     }
 
     /// Records what is recorded once: tiers and the plan, and that jobs ended whose process is gone.
@@ -154,6 +351,9 @@ impl<'s> OpenSite<'s> {
             let presence = self.catalog.state_lock().at_work().enter(*job, assets);
             self.present.lock().unwrap_or_else(PoisonError::into_inner).push(presence);
         }
+        if let Body::JobEnded(_) = &body {
+            self.laggards().clear();
+        }
         Ok(self.catalog.append(body, Some(self.site.plan().id()))?)
     }
 
@@ -168,15 +368,31 @@ impl<'s> OpenSite<'s> {
         self.catalog.state_lock().at_work().catch_up(tier)
     }
 
-    /// Puts what was recorded on the tiers; one that is down is named and catches up later.
+    /// Puts what was recorded on the tiers; one that is down is named and catches up later. One that did not take
+    /// something is not waited for again before the job has ended.
     pub fn deliver(&self) -> Result<Vec<TierSync>, OpsError> {
-        let tiers: Vec<_> = self.open_tiers().map(|tier| tier.named.clone()).collect();
-        Ok(self.catalog.deliver(&tiers)?)
+        let mut laggards = self.laggards();
+        let tiers = self.open_tiers().map(|tier| tier.named.clone());
+        let tiers: Vec<_> = tiers.filter(|tier| !laggards.contains_key(&tier.name)).collect();
+        let mut synced = self.catalog.deliver(&tiers)?;
+        let late = laggards.iter().map(|(tier, error)| {
+            let (tier, error) = (tier.clone(), Some(error.clone()));
+            TierSync { tier, read: 0, put: 0, error }
+        });
+        let late: Vec<_> = late.collect();
+        let failed = |on: &TierSync| Some((on.tier.clone(), on.error.clone()?));
+        laggards.extend(synced.iter().filter_map(failed));
+        synced.extend(late);
+        Ok(synced)
     }
 
-    /// Sees to it that what is stored from now on builds on nothing that was found damaged.
-    pub(crate) fn leave_damage_out(&self) -> Result<(), OpsError> {
-        for tier in self.open_tiers() {
+    fn laggards(&self) -> MutexGuard<'_, BTreeMap<TierName, String>> {
+        self.laggards.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sees to it that what is stored on these tiers from now on builds on nothing that was found damaged.
+    pub(crate) fn leave_damage_out(&self, tiers: &BTreeSet<TierName>) -> Result<(), OpsError> {
+        for tier in self.open_tiers().filter(|tier| tiers.contains(&tier.named.name)) {
             let name = &tier.named.name;
             let damaged = Standing::load(self.catalog.view(), name)?.damaged_packs;
             if !damaged.is_empty() {
@@ -185,21 +401,6 @@ impl<'s> OpenSite<'s> {
             }
         }
         Ok(())
-    }
-
-    /// Locks a tier's repository against deletion, and leaves it open whether somebody else was quicker, see
-    /// [`LockGuard::begin`]. Its index is that of now: it was loaded before the lock was held, so a prune
-    /// may have come in between.
-    pub(crate) fn begin_lock(
-        &self,
-        tier: &OpenTier,
-        events: &dyn EventSink,
-        cancel: &Cancel,
-    ) -> Result<LockGuard, RepositoryError> {
-        let (owner, clock) = (LockOwner::this_process(), &self.site.surroundings().clock);
-        let held = LockGuard::begin(&tier.repository, owner, clock, cancel)?;
-        tier.repository.refresh_index(cancel, events)?;
-        Ok(held)
     }
 
     /// Locks a tier's repository for work that removes something: nobody else is there.
@@ -212,7 +413,7 @@ impl<'s> OpenSite<'s> {
         self.lock(tier, LockKind::Exclusive, events, cancel)
     }
 
-    /// Locks a tier's repository like [`Self::begin_lock`], but waits until it is certain.
+    /// Locks a tier's repository like [`begin_lock`], but waits until it is certain.
     fn lock(
         &self,
         tier: &OpenTier,
@@ -300,28 +501,24 @@ impl<'s> OpenSite<'s> {
         Ok(())
     }
 
-    /// Stores the plan on every tier; a backup also looks whether what is there is whole, and stores it again if not.
+    /// Stores the plan on a tier; a backup also looks whether what is there is whole, and stores it again if not.
     ///
     /// A tier that cannot take it cannot take a backup either; what only reads goes on with it.
-    fn store_plan(&mut self, new_tiers: NewTiers) {
-        let Some(archived) = ArchivedPlan::new(self.site.sources()) else { return };
+    fn store_plan(&self, tier: &NamedTier) -> Result<(), Trouble> {
+        let Some(archived) = ArchivedPlan::new(self.site.sources()) else { return Ok(()) };
         let (plan, recipient) = (self.site.plan().id(), self.key.public_halves().recipient);
         let runtime = &self.site.surroundings().runtime;
-        let mut troubled = Vec::new();
-        for tier in self.tiers.values().flatten() {
-            let name = tier.named.name.clone();
-            let stored = archived.store(plan, &recipient, tier.named.tier.as_ref());
-            match (runtime.block_on(stored), new_tiers) {
-                (Ok(Stored::Before), NewTiers::SetUp) => self.mend_plan(&archived, &tier.named),
-                (Ok(_), _) => {}
-                (Err(error), NewTiers::SetUp) => troubled.push((name, Trouble::of(&error))),
-                (Err(error), NewTiers::Leave) => {
-                    let error: &dyn std::error::Error = &error;
-                    tracing::warn!(error, tier = %name, "The plan could not be stored.");
-                }
+        let stored = runtime.block_on(archived.store(plan, &recipient, tier.tier.as_ref()));
+        match (stored, self.new_tiers) {
+            (Ok(Stored::Before), NewTiers::SetUp) => self.mend_plan(&archived, tier),
+            (Ok(_), _) => {}
+            (Err(error), NewTiers::SetUp) => return Err(Trouble::of(&error)),
+            (Err(error), NewTiers::Leave) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, tier = %tier.name, "The plan could not be stored.");
             }
         }
-        self.tiers.extend(troubled.into_iter().map(|(name, trouble)| (name, Err(trouble))));
+        Ok(())
     }
 
     /// Stores the plan again where what is there is damaged. Copies are whole all the same, so a tier that does not take
@@ -372,6 +569,21 @@ impl<'s> OpenSite<'s> {
     }
 }
 
+/// Locks a tier's repository against deletion, and leaves it open whether somebody else was quicker, see
+/// [`LockGuard::begin`]. Its index is that of now: it was loaded before the lock was held, so a prune
+/// may have come in between.
+pub(crate) fn begin_lock(
+    site: &Site,
+    tier: &OpenTier,
+    events: &dyn EventSink,
+    cancel: &Cancel,
+) -> Result<LockGuard, RepositoryError> {
+    let (owner, clock) = (LockOwner::this_process(), &site.surroundings().clock);
+    let held = LockGuard::begin(&tier.repository, owner, clock, cancel)?;
+    tier.repository.refresh_index(cancel, events)?;
+    Ok(held)
+}
+
 /// Tells whether a tier was set up at this address before.
 fn was_adopted(view: &View, tier: &TierName, address: &str) -> Result<bool, OpsError> {
     let wanted = Wanted { kind: "tier-adopted", asset: None, tier: Some(tier), good_only: false };
@@ -381,129 +593,43 @@ fn was_adopted(view: &View, tier: &TierName, address: &str) -> Result<bool, OpsE
     ))
 }
 
-/// The tiers while they are being opened.
-struct Opening<'a> {
-    site: &'a Site,
-    key: &'a RecoveryKey,
-    events: &'a dyn EventSink,
-    cancel: &'a Cancel,
-    tiers: BTreeMap<TierName, Result<OpenTier, Trouble>>,
+/// Opens tiers, on whichever thread.
+#[derive(Debug)]
+struct Finder {
+    site: Site,
+    key: RecoveryKey,
+    cancel: Cancel,
 }
 
-impl Opening<'_> {
-    /// Opens what is there and returns the places where nothing is.
-    fn reach(&mut self, wanted: &BTreeSet<TierName>) -> Vec<Vacancy> {
-        let mut vacant = Vec::new();
-        for name in wanted {
-            match self.site.reach(name) {
-                Reached::Vacant(vacancy) => vacant.push(vacancy),
-                Reached::Trouble(trouble) => {
-                    self.tiers.insert(name.clone(), Err(trouble));
+impl Finder {
+    /// Opens a tier, if one is there.
+    fn look(&self, name: &TierName, events: &dyn EventSink) -> Found {
+        match self.site.reach(name) {
+            Reached::Vacant(vacancy) => Found::Vacant(vacancy),
+            Reached::Trouble(trouble) => Found::Tier(Box::new(Err(trouble))),
+            Reached::Ready(tier) => match self.open(tier.clone(), events) {
+                // A kill between the mark and the config left a tier without a repository.
+                Err(OpsError::Repository(RepositoryError::NoRepository { .. })) => {
+                    let (name, address) = (name.clone(), tier.tier.address().to_owned());
+                    let place = super::Place::Empty(tier.tier);
+                    Found::Vacant(Vacancy { name, address, place })
                 }
-                Reached::Ready(tier) => match self.open(tier.clone()) {
-                    // A kill between the mark and the config left a tier without a repository.
-                    Err(OpsError::Repository(RepositoryError::NoRepository { .. })) => {
-                        let (name, address) = (name.clone(), tier.tier.address().to_owned());
-                        let place = super::Place::Empty(tier.tier);
-                        vacant.push(Vacancy { name, address, place });
-                    }
-                    opened => self.note(name.clone(), opened),
-                },
-            }
-        }
-        vacant
-    }
-
-    /// Decides what each empty place means, once it was looked at again: another job may have set it up meanwhile.
-    fn settle_all(
-        &mut self,
-        vacant: Vec<Vacancy>,
-        new_tiers: NewTiers,
-        catalog: &Catalog,
-    ) -> Result<(), OpsError> {
-        if vacant.is_empty() {
-            return Ok(());
-        }
-        let _settling = catalog.state_lock().settling();
-        for vacancy in vacant {
-            let still = if self.may_be_taken(&vacancy) {
-                self.reach(&BTreeSet::from([vacancy.name]))
-            } else {
-                vec![vacancy]
-            };
-            for vacancy in still {
-                self.settle(vacancy, new_tiers, catalog)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Tells whether something may be there by now.
-    fn may_be_taken(&self, vacancy: &Vacancy) -> bool {
-        match &vacancy.place {
-            super::Place::Nothing(path) => path.exists(),
-            super::Place::Empty(tier) => {
-                let mark = TierMark::read(tier.as_ref());
-                !matches!(self.site.surroundings().runtime.block_on(mark), Ok(None))
-            }
+                opened => Found::Tier(Box::new(opened.map_err(|error| Trouble::of(&error)))),
+            },
         }
     }
 
-    fn note(&mut self, name: TierName, opened: Result<OpenTier, OpsError>) {
-        let opened = opened.map_err(|error| Trouble::of(&error));
-        self.tiers.insert(name, opened);
-    }
-
-    fn named(&self) -> Vec<NamedTier> {
-        self.tiers.values().flatten().map(|tier| tier.named.clone()).collect()
-    }
-
-    fn open(&self, named: NamedTier) -> Result<OpenTier, OpsError> {
+    fn open(&self, named: NamedTier, events: &dyn EventSink) -> Result<OpenTier, OpsError> {
         let surroundings = self.site.surroundings();
-        let repository =
-            repositories::open(&named, self.key, surroundings, self.events, self.cancel)?;
+        let repository = repositories::open(&named, &self.key, surroundings, events, &self.cancel)?;
         Ok(OpenTier { named, repository })
     }
 
-    /// Decides what an empty place means: a new tier, or one that is lost.
-    fn settle(
-        &mut self,
-        vacancy: Vacancy,
-        new_tiers: NewTiers,
-        catalog: &Catalog,
-    ) -> Result<(), OpsError> {
-        let (tier, address) = (vacancy.name.clone(), vacancy.address.clone());
-        let opened = if was_adopted(catalog.view(), &tier, &address)? {
-            Err(OpsError::TierLost { tier: tier.clone(), address })
-        } else if new_tiers == NewTiers::Leave {
-            Err(OpsError::TierNew { tier: tier.clone(), address })
-        } else {
-            self.set_up(vacancy, catalog)
-        };
-        self.note(tier, opened);
-        Ok(())
-    }
-
-    fn set_up(&self, vacancy: Vacancy, catalog: &Catalog) -> Result<OpenTier, OpsError> {
-        let elder = self.tiers.values().flatten().next().map(|tier| &tier.repository);
-        let wanted = Wanted { kind: "tier-adopted", asset: None, tier: None, good_only: false };
-        if elder.is_none() && !catalog.view().latest(wanted, 1)?.is_empty() {
-            return Err(OpsError::NoElderTier { tier: vacancy.name });
-        }
-        let surroundings = self.site.surroundings();
-        let named = vacancy.occupy(self.site)?;
-        let verifier = self.key.public_halves().verifier.to_string();
-        let mark = TierMark::new(self.site.name().clone(), verifier);
-        surroundings.runtime.block_on(mark.write(named.tier.as_ref()))?;
-        repositories::make(&named, self.key, elder, surroundings)?;
-        self.open_new(named)
-    }
-
     /// Opens a repository that was made just now: its key is looked for in a listing, which may lag behind what was stored.
-    fn open_new(&self, named: NamedTier) -> Result<OpenTier, OpsError> {
+    fn open_new(&self, named: NamedTier, events: &dyn EventSink) -> Result<OpenTier, OpsError> {
         let surroundings = self.site.surroundings();
         for _ in 0..LOOKS_MAX {
-            match self.open(named.clone()) {
+            match self.open(named.clone(), events) {
                 Err(OpsError::Repository(RepositoryError::NoKeyFile { .. })) => {
                     let pause = surroundings.clock.sleep(LOOK_EVERY);
                     surroundings.runtime.block_on(self.cancel.cut_short(pause))?;
@@ -511,6 +637,6 @@ impl Opening<'_> {
                 opened => return opened,
             }
         }
-        self.open(named)
+        self.open(named, events)
     }
 }

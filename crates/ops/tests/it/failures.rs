@@ -27,12 +27,15 @@ fn a_tier_that_is_gone_is_an_error_and_not_made_anew() {
     assert_eq!(stages(&report, "media"), ["copy primary failed", "store secondary done"]);
     assert!(messages(&report)[0].contains("is not there any more"), "{:?}", messages(&report));
     assert!(!ground.path("first").exists());
-    assert_eq!(report.exit(), Exit::NoRepository);
+    assert_eq!(report.exit(), Exit::Failed, "as if it had failed later: the other has everything");
     // An empty directory in its place, as when a disk is not mounted, hides nothing either.
     fs::create_dir(ground.path("first")).unwrap();
     let report = back_up(&site).unwrap();
     assert_eq!(stages(&report, "media"), ["copy primary failed", "store secondary done"]);
     assert_eq!(fs::read_dir(ground.path("first")).unwrap().count(), 0);
+    fs::remove_dir_all(ground.path("second")).unwrap();
+    let report = back_up(&site).unwrap();
+    assert_eq!(report.exit(), Exit::NoRepository, "nothing is stored, for this reason alone");
 }
 
 /// A site whose second tier is as far away as its first, which leads then.

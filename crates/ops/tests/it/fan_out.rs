@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use lifeboat_model::clock::Sleep;
+use lifeboat_model::clock::{Sleep, StillClock};
 use lifeboat_model::{Cancel, Clock, Exit, Outcome, Silent, Timestamp};
 use lifeboat_ops::Site;
 use lifeboat_ops::catch_up::{CatchUpReport, catch_up};
 use lifeboat_ops::ending::Ending;
+use lifeboat_ops::point::At;
 use lifeboat_ops::status::status;
 use lifeboat_ops::tier_state::{Lag, Pending, tiers_report};
 use lifeboat_ops::verification::{Share, VerifyOptions, verify};
@@ -18,7 +19,7 @@ use lifeboat_tiers::fault::{Fault, FaultTier, Moment, Operation, Rule, Target};
 use lifeboat_tiers::protection::Protection;
 use lifeboat_tiers::{CountingTier, MemoryTier, ObjectPrefix, Tier};
 
-use crate::ground::{Ground, back_up, messages, stages};
+use crate::ground::{Ground, back_up, messages, restore_to, stages};
 
 const ON_THREE: &str = r#"
 [assets.settings]
@@ -125,9 +126,8 @@ fn a_tier_that_dies_midway_keeps_no_other_and_catches_up_with_the_next_backup() 
     assert!(ended.contains(&"copy vault done".to_owned()), "{ended:?}");
     assert!(messages(&report)[0].contains("put repo/data"), "{:?}", messages(&report));
     let states = tiers_report(&three.site()).unwrap().tiers;
-    let lag = |tier: usize| {
-        states[tier].assets.iter().find(|a| a.asset.as_str() == "media").unwrap().lag.unwrap()
-    };
+    let lag =
+        |tier: usize| states[tier].assets.iter().find(|a| a.asset.as_str() == "media").unwrap().lag;
     assert_eq!((lag(0).points, lag(0).seconds), (1, Some(3600)));
     assert!(lag(0).bytes > 1 << 20, "{:?}", lag(0));
     assert_eq!(
@@ -196,6 +196,90 @@ fn a_slow_tier_delays_only_itself() {
     let report = back_up(&site).unwrap();
     assert_eq!(report.ending, Ending::Succeeded, "{:?}", messages(&report));
     assert_eq!(three.snapshots(), [4, 4, 4]);
+}
+
+#[test]
+fn a_tier_that_hangs_keeps_no_other_waiting_and_gets_everything_once_it_answers() {
+    let three = Three::new();
+    back_up(&three.site()).unwrap();
+    three.ground.pass(3600);
+    three.ground.write("media/c", noise(1 << 20, 3));
+    // It takes what is asked and says nothing before the other one has everything.
+    let until = Arc::new(UntilLevel { vault: three.vault.clone(), snapshots: 4 });
+    let hangs = FaultTier::new(three.cloud.clone())
+        .with_clock(until)
+        .with(Rule::new(Target::Any, Fault::Slow(Duration::from_mins(1))));
+    let site = three.site().with_tier("cloud".parse().unwrap(), Arc::new(hangs));
+    let report = back_up(&site).unwrap();
+    assert_eq!(report.ending, Ending::Succeeded, "{:?}", messages(&report));
+    for asset in ["media", "settings"] {
+        assert_eq!(
+            stages(&report, asset),
+            ["store disk done", "copy vault done", "copy cloud done"],
+            "the one that hung is the last"
+        );
+    }
+    assert_eq!(three.snapshots(), [4, 4, 4]);
+    three.verify_all();
+}
+
+#[test]
+fn a_restore_begins_with_a_tier_that_has_everything_and_asks_one_that_hangs_once() {
+    let three = Three::new();
+    back_up(&three.site()).unwrap();
+    let still = StillClock::new(Timestamp::UNIX_EPOCH, Cancel::new());
+    let hangs = FaultTier::new(three.cloud.clone())
+        .with_clock(Arc::new(still))
+        .with(Rule::new(Target::Any, Fault::Slow(Duration::from_mins(1))));
+    let hangs = Arc::new(hangs);
+    let site = three.site().with_tier("cloud".parse().unwrap(), hangs.clone());
+    let to = three.ground.path("back");
+    let report = restore_to(&site, "media", At::Latest, &to).unwrap();
+    assert_eq!((report.ending, report.preview.tier.as_str()), (Ending::Succeeded, "disk"));
+    assert_eq!(hangs.asked().len(), 1, "it was not waited for until it is asked again");
+}
+
+#[test]
+fn a_tier_that_takes_no_records_is_left_alone_until_the_job_ends() {
+    let three = Three::new();
+    back_up(&three.site()).unwrap();
+    three.ground.pass(3600);
+    three.ground.write("media/c", "c");
+    let records: ObjectPrefix = "catalog".parse().unwrap();
+    let refuses = Rule::new(Target::Only(Operation::Put), Fault::Denied).below(records);
+    three.cloud.add(refuses);
+    let before = three.cloud.asked().len();
+    let report = back_up(&three.site()).unwrap();
+    let error = |name: &str| {
+        report.catalog.iter().find(|on| on.tier.as_str() == name).unwrap().error.as_deref()
+    };
+    assert!(error("cloud").is_some() && error("vault").is_none(), "{:?}", report.catalog);
+    let asked = three.cloud.asked().split_off(before);
+    let tried = asked.iter().filter(|a| a.fault == Some(Fault::Denied)).count();
+    let written = three.vault.asked().into_iter().filter(|a| a.operation == Operation::Put);
+    let of_job = written.filter(|a| a.path.starts_with("catalog")).count();
+    assert!(tried < of_job, "{tried} of {of_job} records were tried");
+    three.cloud.heal();
+    assert_eq!(back_up(&three.site()).unwrap().ending, Ending::Succeeded);
+    assert!(tiers_report(&three.site()).unwrap().tiers[0].pending.unwrap().records == 0);
+}
+
+#[test]
+fn a_tier_that_cannot_be_looked_at_is_as_far_behind_as_the_catalog_knows() {
+    let three = Three::new();
+    back_up(&three.site()).unwrap();
+    three.ground.pass(3600);
+    three.ground.write("media/c", noise(1 << 20, 3));
+    three.cloud.add(Rule::new(Target::Any, Fault::Fail(Moment::Before)));
+    let report = back_up(&three.site()).unwrap();
+    assert_eq!(report.exit(), Exit::Failed);
+    let states = tiers_report(&three.site()).unwrap().tiers;
+    assert!(states[0].trouble.is_some() && states[0].space.is_none(), "{:?}", states[0]);
+    let media = states[0].assets.iter().find(|on| on.asset.as_str() == "media").unwrap();
+    assert!(media.captured.is_some(), "what was recorded there");
+    assert_eq!(media.lag.points, 1, "{media:?}");
+    // What was waited for meanwhile went by on the clock as well.
+    assert!(media.lag.seconds >= Some(3600) && media.lag.bytes > 1 << 20, "{media:?}");
 }
 
 #[test]
