@@ -286,6 +286,7 @@ fn a_step_that_knows_one_place_alone() {
     }
 }
 
+#[test]
 fn a_tier_within_another() {
     let nested = |near: &str, far: &str| {
         small().with("file:///var/backups/shop", near).with("s3://shop-backups", far)
