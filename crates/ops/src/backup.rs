@@ -51,7 +51,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::thread;
 
-use lifeboat_model::instant::compact_instant;
 use lifeboat_model::{AssetName, Cancel, Event, EventSink, Exit, JobId, SnapshotId, TierName};
 use lifeboat_model::{ScheduleName, SiteName, Timestamp};
 use lifeboat_plan::plan::asset::Asset;
@@ -297,7 +296,6 @@ pub fn backup(
     let mut work = Job {
         open: &open,
         id: job,
-        started,
         options,
         events,
         cancel,
@@ -374,7 +372,6 @@ fn outcome(
 struct Job<'a> {
     open: &'a OpenSite<'a>,
     id: JobId,
-    started: Timestamp,
     options: &'a BackupOptions,
     events: &'a dyn EventSink,
     cancel: &'a Cancel,
@@ -625,8 +622,9 @@ impl Job<'_> {
     /// The tags of this job's snapshot of an asset.
     fn tags(&self, asset: &AssetName) -> Vec<String> {
         use crate::point::tag;
-        let point = compact_instant(self.started);
-        let mut tags = vec![tag("asset", asset), tag("job", &self.id), tag("point", &point)];
+        // None for a point: what ties snapshots to one is computed from all of them, and called by a capture's time,
+        // which a tag that is written before cannot know.
+        let mut tags = vec![tag("asset", asset), tag("job", &self.id)];
         tags.extend(self.options.schedule.iter().map(|schedule| tag("schedule", schedule)));
         tags
     }

@@ -539,7 +539,9 @@ impl Classify for OpsError {
                 "bring one of them back first; `lifeboat check` names them".to_owned()
             }
             Self::TierNew { .. } => "`lifeboat backup` sets it up".to_owned(),
-            Self::NoPoint { .. } => "`lifeboat points` lists what there is".to_owned(),
+            Self::NoPoint { .. } => {
+                "`lifeboat points` lists what there is; by its name a point is found as it is, by a time only what was not later".to_owned()
+            }
             Self::NoTime { .. } => {
                 "give `latest`, 2026-11-23T02:00:00Z or 20261123_020000 (UTC)".to_owned()
             }

@@ -24,7 +24,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lifeboat_model::Timestamp;
-use lifeboat_model::instant::compact_instant;
 use lifeboat_model::{AssetName, Cancel, EventSink, Exit, JobId, SiteName, SnapshotId, TierName};
 use lifeboat_plan::plan::asset::AssetKind;
 use lifeboat_plan::plan::runbook::Extent;
@@ -41,7 +40,7 @@ use crate::catalog::body::{Body, JobEnded, JobStarted, Restored};
 use crate::ending::Ending;
 use crate::error::{OpsError, Trouble};
 use crate::holdings::Holdings;
-use crate::point::{At, Capture, capture_at};
+use crate::point::{At, Capture, ChosenCapture, Point, capture_at};
 use crate::thaw::{Gate, ThawForecast, ThawOptions};
 use crate::wire::Site;
 use crate::wire::open::{NewTiers, OpenSite, OpenTier};
@@ -112,6 +111,9 @@ pub struct RestorePreview {
     /// What was captured when.
     #[serde(flatten)]
     pub capture: Capture,
+    /// The point that was named and ties it; absent where a time was given or the newest is taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub point: Option<TiedBy>,
     /// From which tier.
     pub tier: TierName,
     /// Which snapshot.
@@ -125,6 +127,24 @@ pub struct RestorePreview {
     /// What of it lies in cold storage; absent where nothing does, and once it was restored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub thaw: Option<ThawForecast>,
+}
+
+/// The point by which a capture was chosen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TiedBy {
+    /// What it is called.
+    pub name: String,
+    /// Its time.
+    pub time: Timestamp,
+    /// How many seconds after that the capture was made; negative before it.
+    pub skew_s: i64,
+}
+
+impl TiedBy {
+    fn of(point: &Point, capture: &Capture) -> Self {
+        let skew_s = capture.time.duration_since(point.time).as_secs();
+        Self { name: point.name.clone(), time: point.time, skew_s }
+    }
 }
 
 /// What a restore did.
@@ -311,7 +331,7 @@ fn choose<'o>(
     let holdings = Holdings::of_open(open)?;
     let capture = capture_at(asset, options.at, &holdings.captures, &holdings.points);
     let none = || OpsError::NoPoint { asset: asset.clone(), when: options.at.to_string() };
-    let capture = capture.ok_or_else(none)?;
+    let ChosenCapture { capture, point } = capture.ok_or_else(none)?;
     let mut order = site.tiers_of(asset, &[]).unwrap_or_default();
     order.extend(capture.copies.keys().cloned());
     let usable = order.iter().find_map(|name| {
@@ -334,6 +354,7 @@ fn choose<'o>(
         schema: SCHEMA,
         site: site.name().clone(),
         capture: capture.clone(),
+        point: point.map(|point| TiedBy::of(point, capture)),
         tier: tier.named.name.clone(),
         snapshot: id,
         target,
@@ -353,7 +374,7 @@ impl Chosen<'_> {
         cancel: &'a Cancel,
     ) -> Gate<'a> {
         let RestorePreview { capture, snapshot, .. } = &self.preview;
-        let at = compact_instant(capture.time);
+        let at = capture.time.to_string();
         Gate { open, tier: self.tier, asset: &options.asset, snapshot: *snapshot, at, cancel }
     }
 }

@@ -219,9 +219,11 @@ fn choose(
             }
             (None, None) => {
                 let (name, time) = match at {
-                    At::Latest => (point.name.clone(), makes_sense_from(point, bases)),
-                    // Whoever names a moment gets it from what can go to any moment.
-                    At::Time(time) => (time.to_string(), time),
+                    // Whoever gives a time gets it from what can go to any moment, and nothing later from the rest.
+                    At::Time(time) | At::Named(time) if !at.names(point) => {
+                        (time.to_string(), time)
+                    }
+                    _ => (point.name.clone(), makes_sense_from(point, bases)),
                 };
                 choice.chosen = Some(ChosenPoint { at: name, time, older: None });
             }
@@ -246,7 +248,7 @@ fn makes_sense_from(point: &Point, bases: &BTreeSet<AssetName>) -> Timestamp {
 
 /// Says why a point will not do.
 fn unsuitable(point: &Point, needed: &BTreeSet<AssetName>, at: At) -> Option<String> {
-    if !at.reaches(point.time) {
+    if !at.reaches(point.time) && !at.names(point) {
         return Some("it is later than the time that was asked for".to_owned());
     }
     needed.iter().find_map(|asset| {
@@ -526,6 +528,17 @@ mod tests {
         assert_eq!(choice.rejected[0].why, "it is later than the time that was asked for");
         let before = Timestamp::from_second(1_700_000_050).unwrap();
         assert_eq!(choose(&points, &needed(), &BTreeSet::new(), At::Time(before)).chosen, None);
+    }
+
+    #[test]
+    fn whoever_names_a_point_gets_that_point() {
+        let whole = [("database", true), ("media", true)];
+        let mut points = [point(200, &whole), point(100, &whole)];
+        points[1].time += jiff::SignedDuration::from_millis(734);
+        let named = At::parse(&points[1].name).unwrap();
+        let chosen = choose(&points, &needed(), &BTreeSet::new(), named).chosen.unwrap();
+        assert_eq!((chosen.at.as_str(), chosen.time), (points[1].name.as_str(), points[1].time));
+        assert_eq!(At::parse(&chosen.at).unwrap(), named);
     }
 
     #[test]

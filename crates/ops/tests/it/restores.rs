@@ -3,11 +3,14 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use lifeboat_model::{Cancel, Classify as _, Exit, Silent};
 use lifeboat_ops::OpsError;
+use lifeboat_ops::backup::{BackupOptions, backup};
 use lifeboat_ops::bare_machine::{FoundSite, WantedPlan, find_site, open_address, read_mark};
 use lifeboat_ops::ending::Ending;
+use lifeboat_ops::holdings::recovery_points;
 use lifeboat_ops::point::At;
 use lifeboat_ops::restore::{Destination, RestoreOptions, only_database, preview, restore};
 use lifeboat_ops::wire::addresses::Outside;
@@ -60,6 +63,66 @@ fn an_older_state_comes_back_by_its_time() {
     let early = At::parse("20261123_015959").unwrap();
     let error = restore_to(&site, "media", early, &ground.path("four")).unwrap_err();
     assert!(matches!(error, OpsError::NoPoint { .. }), "{error}");
+}
+
+/// Settings and media, each on its own schedule.
+const APART: &str = r#"
+[assets.settings]
+kind = "files"
+paths = ["HOME/settings"]
+watch = true
+[assets.media]
+kind = "files"
+paths = ["HOME/media"]
+[tiers.primary]
+url = "file://HOME/first"
+[schedules.media]
+cron = "0 2 * * *"
+assets = ["media"]
+to = ["primary"]
+[schedules.settings]
+cron = "5 2 * * *"
+assets = ["settings"]
+to = ["primary"]
+"#;
+
+#[test]
+fn a_restore_at_a_time_gives_nothing_later_and_by_a_points_name_says_how_much_later() {
+    let ground = Ground::new();
+    ground.write("media/a", "a");
+    ground.write("settings/b", "b");
+    let site = ground.site(APART);
+    let back_up = |asset: &str| {
+        let assets = vec![asset.parse().unwrap()];
+        let options = BackupOptions { assets, ..BackupOptions::default() };
+        backup(&site, &options, &Silent, &Cancel::new()).unwrap()
+    };
+    // As clocks are: a point is called by its second, and lies within it.
+    ground.clock.advance(Duration::from_millis(734));
+    back_up("media");
+    ground.pass(100);
+    back_up("settings");
+    let points = recovery_points(&site, None, &Silent, &Cancel::new()).unwrap().points;
+    let point = points.last().unwrap();
+    assert_eq!(point.name, "20261123_020000");
+    let at =
+        |asset, at: &str, to| restore_to(&site, asset, At::parse(at).unwrap(), &ground.path(to));
+    for time in ["2026-11-23T02:00:00Z", &point.time.to_string(), "2026-11-23T02:01:40Z"] {
+        let error = at("settings", time, "nowhere").unwrap_err();
+        assert!(matches!(error, OpsError::NoPoint { .. }), "{time}: {error}");
+    }
+    let named = at("settings", &point.name, "one").unwrap().preview;
+    let tied = named.point.unwrap();
+    assert_eq!(
+        (tied.name.as_str(), tied.time, tied.skew_s),
+        (point.name.as_str(), point.time, 100)
+    );
+    let exact = at("media", &point.time.to_string(), "two").unwrap().preview;
+    assert_eq!((exact.capture.time, exact.point), (point.time, None));
+    let media = at("media", &point.name, "three").unwrap().preview;
+    assert_eq!((media.capture.time, media.point.unwrap().skew_s), (point.time, 0));
+    let early = at("media", "2026-11-23T02:00:00Z", "four").unwrap_err();
+    assert!(matches!(early, OpsError::NoPoint { .. }), "{early}");
 }
 
 #[test]
