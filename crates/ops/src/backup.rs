@@ -66,7 +66,7 @@ use crate::catalog::TierSync;
 use crate::catalog::body::{
     AssetBackedUp, BaseRecord, Body, JobEnded, JobStarted, SKIPPED_MAX, TierSnapshot,
 };
-use crate::catch_up::{CaughtUp, Missed};
+use crate::catch_up::{CaughtUp, Gone, Missed};
 use crate::ending::{Ending, JobStage, StageOutcome};
 use crate::error::{OpsError, Trouble};
 use crate::holdings::Holdings;
@@ -502,7 +502,8 @@ impl Job<'_> {
             own.all(|stage| matches!(stage.ending, Ending::Succeeded | Ending::Incomplete))
         };
         let tiers = self.open.open_tiers().map(|tier| tier.named.name.clone());
-        let mut missed = Missed::of(self.open, traffic.lanes(), tiers.filter(is_well))?;
+        let tiers = tiers.filter(is_well);
+        let mut missed = Missed::of(self.open, traffic.lanes(), tiers, Gone::StaysAway)?;
         missed.begin(traffic);
         while let Some(delivered) = traffic.wait() {
             let (from, to) = (delivered.from.clone(), delivered.to.clone());

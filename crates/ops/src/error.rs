@@ -305,6 +305,17 @@ pub enum OpsError {
         /// Which snapshot.
         snapshot: SnapshotId,
     },
+    /// Snapshots that a tier had are gone, and nobody let them go.
+    #[error(
+        "{} stored on `{tier}` and gone from there, and nobody said that it should be so; nothing is removed from it",
+        count(snapshots)
+    )]
+    SnapshotsGone {
+        /// From which tier.
+        tier: TierName,
+        /// Which snapshots.
+        snapshots: Vec<SnapshotId>,
+    },
     /// Only part of an asset came back.
     #[error("`{asset}` was not restored as a whole: {ending}")]
     NotWhole {
@@ -482,6 +493,7 @@ impl Classify for OpsError {
             Self::Unmarked { .. } | Self::NoElderTier { .. } => ErrorKind::Conflict,
             Self::BadMark { .. }
             | Self::NotInSnapshot { .. }
+            | Self::SnapshotsGone { .. }
             | Self::Differs { .. }
             | Self::Unreadable { .. } => ErrorKind::Corrupt,
             Self::Cancelled(_) => ErrorKind::Cancelled,
@@ -574,6 +586,7 @@ impl Classify for OpsError {
             Self::BadAddress { .. } => {
                 "give an address like file:///mnt/backups, s3://bucket/prefix, azure://account/container/prefix or sftp://user@host/path".to_owned()
             }
+            Self::SnapshotsGone { .. } => self.hint_of_a_tier()?,
             _ => self.hint_on_a_bare_machine()?,
         };
         Some(Hint::new(text))
@@ -581,6 +594,16 @@ impl Classify for OpsError {
 }
 
 impl OpsError {
+    /// Returns what to do about a tier that is not as it was left.
+    fn hint_of_a_tier(&self) -> Option<String> {
+        Some(match self {
+            Self::SnapshotsGone { tier, snapshots } => {
+                gone_hint(tier, &snapshots.first().map(ToString::to_string).unwrap_or_default())
+            }
+            _ => return None,
+        })
+    }
+
     /// Returns what to do where there is no plan yet that a command could ask.
     fn hint_on_a_bare_machine(&self) -> Option<String> {
         Some(match self {
@@ -609,6 +632,24 @@ fn whose_mark(address: &str) -> String {
         "if this site has copies there, put its `site.json` back from another of its tiers, where it is the same; otherwise \
          choose another address than {address}, or empty it: a tier belongs to one site alone"
     )
+}
+
+/// Says what may be done about snapshots that are gone from a tier.
+pub fn gone_hint(tier: &TierName, snapshot: &str) -> String {
+    format!(
+        "`lifeboat tiers catch-up {tier}` copies it back from a tier that holds it; if it is to stay away, \
+         `lifeboat retention let-go {tier} {snapshot}` says so"
+    )
+}
+
+/// Names some snapshots, the first few.
+fn count(snapshots: &[SnapshotId]) -> String {
+    const SHOWN_MAX: usize = 3;
+    let shown: Vec<_> = snapshots.iter().take(SHOWN_MAX).map(ToString::to_string).collect();
+    let more = if snapshots.len() > SHOWN_MAX { " and more" } else { "" };
+    let (ids, number) = (shown.join(", "), snapshots.len());
+    let (noun, verb) = if number == 1 { ("snapshot", "was") } else { ("snapshots", "were") };
+    format!("{number} {noun} ({ids}{more}) {verb}")
 }
 
 fn known_names(names: &[impl ToString]) -> String {

@@ -4,6 +4,7 @@ use std::fmt::{self, Write as _};
 
 use clap::Args;
 use lifeboat_model::{AssetName, Exit, Outcome, TierName};
+use lifeboat_ops::error::gone_hint;
 use lifeboat_ops::holdings::{self, PointsReport};
 use lifeboat_ops::ladder::{Height, Rung};
 use lifeboat_ops::point::Point;
@@ -46,11 +47,10 @@ impl Answer for Listed {
         for gone in missing {
             let word = page.paint.bad("gone");
             let count = gone.snapshots.len();
-            writeln!(
-                page,
-                "{word}: {count} snapshots that were recorded are not on {}",
-                gone.tier
-            )?;
+            let tier = &gone.tier;
+            writeln!(page, "{word}: {count} snapshots that were recorded are not on {tier}")?;
+            let some = gone.snapshots.first().map(ToString::to_string).unwrap_or_default();
+            writeln!(page, "    {}: {}", page.paint.good("hint"), gone_hint(tier, &some))?;
         }
         Ok(())
     }

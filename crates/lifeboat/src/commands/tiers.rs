@@ -61,6 +61,17 @@ impl Answer for Shown {
                 writeln!(page, "{word}: {}: {message}", tier.tier)?;
             }
         }
+        for (tier, gone) in report.tiers.iter().filter_map(|tier| Some((tier, tier.pending?.gone)))
+        {
+            if gone > 0 {
+                let word = page.paint.bad("gone");
+                let name = &tier.tier;
+                writeln!(
+                    page,
+                    "{word}: {name}: {gone} snapshots that were stored there; `lifeboat verify {name}` names them"
+                )?;
+            }
+        }
         let late = |tier: &&TierState| tier.pending.is_some_and(|pending| pending.snapshots > 0);
         if let Some(tier) = report.tiers.iter().find(late) {
             writeln!(page, "\nnext: lifeboat tiers catch-up {}", tier.tier)?;
