@@ -367,14 +367,26 @@ impl Restore {
         let outside = Outside { environment: &environment, clock: &session.clock };
         let tier = bare_machine::open_address(address, outside)?;
         let mark = session.runtime.block_on(bare_machine::read_mark(tier.as_ref()))?;
-        let surroundings = session.surroundings(&mark.site);
         let key = match &self.key_file {
             Some(path) => key::from_file(path)?,
-            None => ask_key(&mark.site, session)?,
+            None => ask_key(mark.as_ref().map(|mark| &mark.site), session)?,
         };
         let wanted = self.plan_id.clone().map_or(WantedPlan::Newest, WantedPlan::Named);
         let key = parsed(&key)?;
+        let mark = if let Some(mark) = mark {
+            mark
+        } else {
+            let lost = bare_machine::lost_mark(&tier, &key, session.clock.now());
+            session.runtime.block_on(lost)?
+        };
+        let surroundings = session.surroundings(&mark.site);
         let found = bare_machine::find_site(&tier, &key, &wanted, surroundings, &session.cancel)?;
+        if !found.is_marked {
+            session.screen.remark(&format!(
+                "the mark of this tier, its `site.json`, is missing; by its plans and records it is {}'s tier {name}. `lifeboat tiers mark {name}` puts it back",
+                mark.site, name = found.tier
+            ));
+        }
         for known in found.passed_over() {
             session.screen.remark(&bootstrap::passed_over(known, found.site.plan().id()));
         }
@@ -434,17 +446,17 @@ impl Restore {
 }
 
 /// Asks for the key at the terminal: on a bare machine there may be no file that holds it.
-fn ask_key(site: &SiteName, session: &Session) -> Result<Secret, Failure> {
+fn ask_key(site: Option<&SiteName>, session: &Session) -> Result<Secret, Failure> {
+    let whose = site.map_or_else(String::new, |site| format!(" of {site}"));
     let terminal = Terminal::open(&session.cancel).ok_or_else(|| {
-        let message = format!(
-            "the recovery key of `{site}` was not given, and there is no terminal to ask at"
-        );
+        let message =
+            format!("the recovery key{whose} was not given, and there is no terminal to ask at");
         CommandError::usage(
             message,
             "give `--key-file FILE`, or `--key-file -` and the key on standard input",
         )
     })?;
-    terminal.ask_secret(&format!("the recovery key of {site}: "))
+    terminal.ask_secret(&format!("the recovery key{whose}: "))
 }
 
 fn parsed(key: &Secret) -> Result<RecoveryKey, Failure> {

@@ -21,6 +21,7 @@ use lifeboat_repository::lock::{LISTING_LAG_MAX, LockGuard, LockKind, LockOption
 use lifeboat_repository::{Indexed, Repository, RepositoryError};
 use lifeboat_tiers::{Refusal, TierError};
 
+use super::repositories::Lineage;
 use super::{Adoption, Reached, Site, Vacancy, repositories};
 use crate::at_work::{CatchingUp, Presence};
 use crate::catalog::body::{Body, JobEnded, JobStarted, PlanAdopted, TierAdopted};
@@ -84,7 +85,8 @@ impl<'s> OpenSite<'s> {
         let lock = site.state_lock()?;
         let keys = CatalogKeys::from(&key);
         let catalog = Catalog::open(lock, site.name().clone(), keys, surroundings)?;
-        let mut opening = Opening { site, key: &key, events, cancel, tiers: BTreeMap::new() };
+        let (tiers, asked) = Default::default();
+        let mut opening = Opening { site, key: &key, events, cancel, tiers, asked };
         let vacant = opening.reach(wanted);
         let ready = opening.named();
         let report = catalog.catch_up(&ready)?;
@@ -379,12 +381,15 @@ struct Opening<'a> {
     events: &'a dyn EventSink,
     cancel: &'a Cancel,
     tiers: BTreeMap<TierName, Result<OpenTier, Trouble>>,
+    /// Those that were gone to; where nothing came of it, there was nothing.
+    asked: BTreeSet<TierName>,
 }
 
 impl Opening<'_> {
     /// Opens what is there and returns the places where nothing is.
     fn reach(&mut self, wanted: &BTreeSet<TierName>) -> Vec<Vacancy> {
         let mut vacant = Vec::new();
+        self.asked.extend(wanted.iter().cloned());
         for name in wanted {
             match self.site.reach(name) {
                 Reached::Vacant(vacancy) => vacant.push(vacancy),
@@ -476,18 +481,53 @@ impl Opening<'_> {
     }
 
     fn set_up(&self, vacancy: Vacancy, catalog: &Catalog) -> Result<OpenTier, OpsError> {
-        let elder = self.tiers.values().flatten().next().map(|tier| &tier.repository);
-        let wanted = Wanted { kind: "tier-adopted", asset: None, tier: None, good_only: false };
-        if elder.is_none() && !catalog.view().latest(wanted, 1)?.is_empty() {
-            return Err(OpsError::NoElderTier { tier: vacancy.name });
-        }
+        let lineage = self.lineage(&vacancy.name, catalog.view())?;
         let surroundings = self.site.surroundings();
         let named = vacancy.occupy(self.site)?;
         let verifier = self.key.public_halves().verifier.to_string();
         let mark = TierMark::new(self.site.name().clone(), verifier);
         surroundings.runtime.block_on(mark.write(named.tier.as_ref()))?;
-        repositories::make(&named, self.key, elder, surroundings)?;
+        repositories::make(&named, self.key, lineage, surroundings)?;
         self.open_new(named)
+    }
+
+    /// Finds what the repository of a new tier has to have in common with those before it: from a tier of the plan that can
+    /// be opened, whether it was asked for or not. None where the plan has no tier any more that was set up before.
+    fn lineage(&self, new: &TierName, view: &View) -> Result<Option<Lineage>, OpsError> {
+        if let Some(elder) = self.tiers.values().flatten().next() {
+            return Ok(Some(Lineage::of(&elder.repository)));
+        }
+        let mut elders = Vec::new();
+        for name in self.site.plan().tiers().keys().filter(|name| *name != new) {
+            let address = self.site.address(name)?;
+            let was_there = was_adopted(view, name, &address)?;
+            match self.lineage_of(name, address) {
+                Ok(lineage) => return Ok(Some(lineage)),
+                Err(trouble) if was_there => elders.push((name.clone(), trouble.message)),
+                Err(_) => {}
+            }
+        }
+        if elders.is_empty() {
+            Ok(None)
+        } else {
+            Err(OpsError::NoElderTier { tier: new.clone(), elders })
+        }
+    }
+
+    fn lineage_of(&self, name: &TierName, address: String) -> Result<Lineage, Trouble> {
+        if let Some(Err(trouble)) = self.tiers.get(name) {
+            return Err(trouble.clone());
+        }
+        let lost = || Trouble::of(&OpsError::TierLost { tier: name.clone(), address });
+        if self.asked.contains(name) {
+            return Err(lost());
+        }
+        let read = |tier| Lineage::read(&tier, self.key, self.site.surroundings());
+        match self.site.reach(name) {
+            Reached::Ready(tier) => read(tier).map_err(|error| Trouble::of(&error)),
+            Reached::Trouble(trouble) => Err(trouble),
+            Reached::Vacant(_) => Err(lost()),
+        }
     }
 
     /// Opens a repository that was made just now: its key is looked for in a listing, which may lag behind what was stored.

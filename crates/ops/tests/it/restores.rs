@@ -5,15 +5,17 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lifeboat_model::{Cancel, Classify as _, Exit, Silent};
+use lifeboat_model::{Cancel, Classify as _, Exit, Silent, TierName};
 use lifeboat_ops::OpsError;
 use lifeboat_ops::backup::{BackupOptions, backup};
 use lifeboat_ops::bare_machine::{FoundSite, WantedPlan, find_site, open_address, read_mark};
 use lifeboat_ops::ending::Ending;
 use lifeboat_ops::holdings::recovery_points;
 use lifeboat_ops::point::At;
+use lifeboat_ops::recovery_key::RecoveryKey;
 use lifeboat_ops::restore::{Destination, RestoreOptions, only_database, preview, restore};
 use lifeboat_ops::wire::addresses::Outside;
+use lifeboat_ops::wire::marking::{self, Deed};
 use lifeboat_testing::tree::{Aspect, Sample, capture};
 use lifeboat_tiers::Tier;
 use lifeboat_tiers::fault::{Fault, FaultTier, Moment, Rule, Target};
@@ -252,7 +254,7 @@ fn the_repository_inside_of_a_tier_is_told_from_a_tier() {
         let tier = open_address(&address, outside(&ground)).unwrap();
         ground.surroundings.runtime.block_on(read_mark(tier.as_ref()))
     };
-    assert_eq!(mark("first").unwrap().site.as_str(), "shop");
+    assert_eq!(mark("first").unwrap().unwrap().site.as_str(), "shop");
     let slip = mark("first/repo").unwrap_err();
     let (error, hint) = (slip.to_string(), slip.hint().unwrap().to_string());
     assert!(matches!(slip, OpsError::RepositoryAlone { .. }), "{error}");
@@ -260,6 +262,71 @@ fn the_repository_inside_of_a_tier_is_told_from_a_tier() {
     assert!(!error.contains("empty") && !hint.contains("empty"), "{error}; {hint}");
     let folder = mark("media").unwrap_err();
     assert!(matches!(folder, OpsError::NoPlan { .. }), "{folder}");
+}
+
+#[test]
+fn a_tier_that_lost_its_mark_is_restored_from_and_gets_it_back_once_it_is_proven_to_be_ours() {
+    let ground = Ground::new();
+    ground.write("media/a.txt", "kept");
+    let site = ground.site(MEDIA_ON_TWO);
+    back_up(&site).unwrap();
+    let tier =
+        open_address(&format!("file://{}", ground.path("first").display()), outside(&ground));
+    let tier = tier.unwrap();
+    let before = fs::read(ground.path("first/site.json")).unwrap();
+    fs::remove_file(ground.path("first/site.json")).unwrap();
+    // A machine that has nothing.
+    let bare = Ground::with_key(ground.key.clone());
+    let find = |key| {
+        let surroundings = bare.surroundings.clone();
+        find_site(&tier, key, &WantedPlan::Newest, surroundings, &Cancel::new())
+    };
+    let found = find(&ground.key).unwrap();
+    assert_eq!((found.tier.as_str(), found.is_marked), ("primary", false));
+    let report = restore_to(&found.site, "media", At::Latest, &bare.path("back")).unwrap();
+    assert_eq!(report.files.unwrap().files, 1);
+    let stranger = find(&RecoveryKey::generate()).unwrap_err();
+    assert!(matches!(stranger, OpsError::MarkLost { .. }), "{stranger}");
+    assert!(!ground.path("first/site.json").exists(), "whoever reads puts nothing there");
+
+    let primary = "primary".parse().unwrap();
+    let mark = |site| marking::mark(site, &primary, &Cancel::new());
+    assert_eq!(mark(&site).unwrap().deed, Deed::PutBack);
+    assert_eq!(fs::read(ground.path("first/site.json")).unwrap(), before);
+    assert_eq!(mark(&site).unwrap().deed, Deed::WasThere);
+    assert_eq!(back_up(&site).unwrap().ending, Ending::Succeeded);
+}
+
+#[test]
+fn what_is_not_proven_to_be_this_sites_gets_no_mark() {
+    let ground = Ground::new();
+    ground.write("media/a.txt", "kept");
+    let site = ground.site(MEDIA_ON_TWO);
+    back_up(&site).unwrap();
+    // Of a site with another key, of one with this key and another name, and a folder of holidays.
+    let (other, same) = (Ground::new(), Ground::with_key(ground.key.clone()));
+    for (there, name) in [(&other, "shop"), (&same, "bank")] {
+        there.write("media/b.txt", "theirs");
+        let plan = there.plan_text(MEDIA_ON_TWO);
+        let plan = plan.replace("site = \"shop\"", &format!("site = \"{name}\""));
+        back_up(&there.site_from(plan)).unwrap();
+        fs::remove_file(there.path("first/site.json")).unwrap();
+    }
+    other.write("holidays/a.jpg", "sea");
+    let primary: TierName = "primary".parse().unwrap();
+    for (folder, why) in [
+        (other.path("first"), "key"),
+        (same.path("first"), "no record of this site"),
+        (other.path("holidays"), "repository"),
+    ] {
+        let tier = Arc::new(LocalTier::open(&folder).unwrap());
+        let site = site.clone().with_tier(primary.clone(), tier);
+        let error = marking::mark(&site, &primary, &Cancel::new()).unwrap_err();
+        assert!(matches!(error, OpsError::NotProven { .. }), "{error}");
+        let said = lifeboat_ops::error::explain(&error);
+        assert!(said.contains(why), "{}: {said}", folder.display());
+        assert!(!folder.join("site.json").exists(), "{}", folder.display());
+    }
 }
 
 #[test]
