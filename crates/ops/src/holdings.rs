@@ -38,6 +38,8 @@ pub struct Holdings {
     pub points: Vec<Point>,
     /// What could not be looked at.
     pub troubles: BTreeMap<TierName, Trouble>,
+    /// Tiers that were found damaged, and not whole since.
+    pub damaged: BTreeSet<TierName>,
     /// What each tier holds.
     present: BTreeMap<TierName, BTreeSet<SnapshotId>>,
     /// What of the catalog was known before it was looked.
@@ -80,12 +82,9 @@ impl Holdings {
     /// Calls no point whole on a tier that was found damaged: which of them the damage costs is
     /// known only after all was read again.
     fn doubt_damaged(&mut self, view: &View) -> Result<(), OpsError> {
-        for tier in self.present.keys() {
-            if Standing::load(view, tier)?.is_damaged() {
-                for point in &mut self.points {
-                    point.whole_on.retain(|whole| whole != tier);
-                }
-            }
+        self.damaged = Standing::damaged(view, self.present.keys())?;
+        for point in &mut self.points {
+            point.whole_on.retain(|whole| !self.damaged.contains(whole));
         }
         Ok(())
     }
@@ -246,6 +245,8 @@ pub struct PointsReport {
     pub points: Vec<Point>,
     /// Tiers that could not be looked at, so that what only they hold is not shown.
     pub troubles: BTreeMap<TierName, Trouble>,
+    /// Tiers that were found damaged, and not whole since: what of them comes back is not known.
+    pub damaged: BTreeSet<TierName>,
     /// Snapshots that were recorded and are gone.
     pub missing: Vec<Missing>,
 }
@@ -264,7 +265,7 @@ pub fn recovery_points(
     let view = View::open(&state.view_path())?;
     let holdings = Holdings::look(site, &view, events, cancel)?;
     let missing = holdings.missing(&view)?;
-    let Holdings { mut points, troubles, .. } = holdings;
+    let Holdings { mut points, troubles, damaged, .. } = holdings;
     let ladder = Ladder::load(&view, site.plan())?;
     for point in &mut points {
         let held = point.members.iter().flat_map(|member| member.capture.copies.keys());
@@ -275,5 +276,6 @@ pub fn recovery_points(
     if let Some(asset) = asset {
         points.retain(|point| point.members.iter().any(|m| m.capture.asset == *asset));
     }
-    Ok(PointsReport { schema: SCHEMA, site: site.name().clone(), points, troubles, missing })
+    let site = site.name().clone();
+    Ok(PointsReport { schema: SCHEMA, site, points, troubles, damaged, missing })
 }

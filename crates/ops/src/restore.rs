@@ -40,7 +40,9 @@ use crate::catalog::body::{Body, JobEnded, JobStarted, Restored};
 use crate::ending::Ending;
 use crate::error::{OpsError, Trouble};
 use crate::holdings::Holdings;
+use crate::met_damage;
 use crate::point::{At, Capture, ChosenCapture, Point, capture_at};
+use crate::standing::Standing;
 use crate::thaw::{Gate, ThawForecast, ThawOptions};
 use crate::wire::Site;
 use crate::wire::open::{NewTiers, OpenSite, OpenTier};
@@ -237,6 +239,8 @@ pub fn restore(
         Err(error) => Trouble::of(error).ending,
     };
     let preview = chosen.preview.clone();
+    let read = done.as_ref().map(|done| done.files.as_ref());
+    met_damage::record(&open, (&preview.tier, job), read)?;
     open.record(Body::Restored(Restored {
         job,
         asset: options.asset.clone(),
@@ -334,6 +338,9 @@ fn choose<'o>(
     let ChosenCapture { capture, point } = capture.ok_or_else(none)?;
     let mut order = site.tiers_of(asset, &[]).unwrap_or_default();
     order.extend(capture.copies.keys().cloned());
+    // What was found damaged is asked last.
+    let damaged = Standing::damaged(open.catalog().view(), &order)?;
+    order.sort_by_key(|name| damaged.contains(name));
     let usable = order.iter().find_map(|name| {
         let snapshot = capture.copies.get(name)?;
         Some((open.tier(name).ok()?, *snapshot))

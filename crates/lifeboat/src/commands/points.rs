@@ -30,7 +30,7 @@ impl Answer for Listed {
     const SCHEMA: &'static str = "lifeboat.points/1";
 
     fn write(&self, page: &mut Page) -> fmt::Result {
-        let PointsReport { points, troubles, missing, .. } = &self.0;
+        let PointsReport { points, troubles, damaged, missing, .. } = &self.0;
         if points.is_empty() {
             writeln!(page, "no recovery points; `lifeboat backup` makes one")?;
         } else {
@@ -43,6 +43,10 @@ impl Answer for Listed {
         for (tier, trouble) in troubles {
             let word = page.paint.warning("not looked at");
             writeln!(page, "{word}: {tier}: {}", trouble.message)?;
+        }
+        for tier in damaged {
+            let word = page.paint.bad("damaged");
+            writeln!(page, "{word}: {tier}: what of it comes back `lifeboat verify {tier}` tells")?;
         }
         for gone in missing {
             let word = page.paint.bad("gone");

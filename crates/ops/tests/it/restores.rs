@@ -1,11 +1,13 @@
 //! Restoring: beside, in place, from a bare machine.
 
 use std::fs::{self, Permissions};
+use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lifeboat_model::{Cancel, Classify as _, Exit, Silent, TierName};
+use lifeboat_model::{Cancel, Classify as _, Exit, Outcome, Silent, TierName};
 use lifeboat_ops::OpsError;
 use lifeboat_ops::backup::{BackupOptions, backup};
 use lifeboat_ops::bare_machine::{FoundSite, WantedPlan, find_site, open_address, read_mark};
@@ -14,6 +16,8 @@ use lifeboat_ops::holdings::recovery_points;
 use lifeboat_ops::point::At;
 use lifeboat_ops::recovery_key::RecoveryKey;
 use lifeboat_ops::restore::{Destination, RestoreOptions, only_database, preview, restore};
+use lifeboat_ops::status::status;
+use lifeboat_ops::verification::{Share, VerifyOptions, verify};
 use lifeboat_ops::wire::addresses::Outside;
 use lifeboat_ops::wire::marking::{self, Deed};
 use lifeboat_testing::tree::{Aspect, Sample, capture};
@@ -327,6 +331,80 @@ fn what_is_not_proven_to_be_this_sites_gets_no_mark() {
         assert!(said.contains(why), "{}: {said}", folder.display());
         assert!(!folder.join("site.json").exists(), "{}", folder.display());
     }
+}
+
+/// The packs of a tier, the largest first.
+fn packs(ground: &Ground, tier: &str) -> Vec<PathBuf> {
+    let folders = fs::read_dir(ground.path(&format!("{tier}/repo/data"))).unwrap();
+    let files = folders.flat_map(|folder| fs::read_dir(folder.unwrap().path()).unwrap());
+    let mut packs: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+    packs.sort_by_key(|pack| std::cmp::Reverse(fs::metadata(pack).unwrap().len()));
+    packs
+}
+
+#[test]
+fn damage_that_a_restore_meets_is_remembered_until_a_verification_shows_otherwise() {
+    let ground = Ground::new();
+    let noise: Vec<u8> = (0..200_000_u64).map(|n| ((n * n * 31) >> 9).to_le_bytes()[0]).collect();
+    ground.write("media/a", noise);
+    let site = ground.site(MEDIA_ON_TWO);
+    back_up(&site).unwrap();
+    let restore = |to: &str| restore_to(&site, "media", At::Latest, &ground.path(to)).unwrap();
+    let points = || recovery_points(&site, None, &Silent, &Cancel::new()).unwrap();
+    let is_damaged = || {
+        let risks = status(&site).unwrap().risks;
+        risks.iter().any(|risk| risk.subject == "primary" && risk.message.contains("found damaged"))
+    };
+    assert_eq!(restore("before").preview.tier.as_str(), "primary");
+    assert!(!is_damaged() && points().damaged.is_empty());
+    let pack = packs(&ground, "first").remove(0);
+    let (whole, mut spoilt) = (fs::read(&pack).unwrap(), fs::read(&pack).unwrap());
+    spoilt[50_000] ^= 1;
+    let put = |bytes: &[u8]| {
+        fs::set_permissions(&pack, Permissions::from_mode(0o600)).unwrap();
+        fs::File::create(&pack).unwrap().write_all(bytes).unwrap();
+    };
+    put(&spoilt);
+    ground.pass(60);
+    let met = restore("met");
+    assert_eq!((met.preview.tier.as_str(), met.ending), ("primary", Ending::Incomplete));
+    assert!(is_damaged());
+    let primary: TierName = "primary".parse().unwrap();
+    let known = points();
+    assert_eq!(known.damaged.into_iter().collect::<Vec<_>>(), [primary.clone()]);
+    assert_eq!(known.points[0].whole_on, ["secondary".parse().unwrap()]);
+    ground.pass(60);
+    let other = restore("other");
+    assert_eq!((other.preview.tier.as_str(), other.ending), ("secondary", Ending::Succeeded));
+    // What the pack held is stored again by the next backup, as after a verification that found it.
+    ground.pass(3600);
+    let report = back_up(&site).unwrap();
+    assert!(report.assets[0].counts.unwrap().bytes_stored > 100_000, "{report:#?}");
+
+    put(&whole);
+    ground.pass(60);
+    let options = VerifyOptions { tiers: vec![primary], share: Share::All };
+    let verified = verify(&site, &options, &Silent, &Cancel::new()).unwrap();
+    assert_eq!(verified.outcome, Outcome::Passed, "{verified:#?}");
+    assert!(!is_damaged() && points().damaged.is_empty());
+    assert_eq!(restore("after").preview.tier.as_str(), "primary");
+}
+
+#[test]
+fn a_tier_that_cannot_be_read_is_not_called_damaged() {
+    let ground = Ground::new();
+    ground.write("media/a", "a");
+    back_up(&ground.site(MEDIA_ON_TWO)).unwrap();
+    let dying = Arc::new(FaultTier::new(Arc::new(LocalTier::open(&ground.path("first")).unwrap())));
+    dying.add(
+        Rule::new(Target::Reads, Fault::Fail(Moment::Before)).below("repo/data".parse().unwrap()),
+    );
+    let tier = Arc::<FaultTier>::clone(&dying) as Arc<dyn Tier>;
+    let site = ground.site(MEDIA_ON_TWO).with_tier("primary".parse().unwrap(), tier);
+    let ended = restore_to(&site, "media", At::Latest, &ground.path("back"));
+    assert!(ended.is_err() || ended.is_ok_and(|report| report.ending != Ending::Succeeded));
+    let points = recovery_points(&site, None, &Silent, &Cancel::new()).unwrap();
+    assert!(points.damaged.is_empty(), "{:?}", points.damaged);
 }
 
 #[test]
