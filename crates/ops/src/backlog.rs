@@ -1,7 +1,7 @@
 //! What a tier lacks: captures of its assets that other tiers hold and that it never got.
 //!
-//! What was on a tier once and is not there any more was removed by somebody, or by the tier's retention,
-//! and is no backlog. A capture is known by its asset and its moment: where a tier has another key, the
+//! What was on a tier once and is not there any more was removed by the tier's retention, or is gone, and is no backlog;
+//! [`Backlog::of_gone`] finds what of the gone lies elsewhere, for whoever wants it back. A capture is known by its asset and its moment: where a tier has another key, the
 //! same one has another id there.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,6 +46,13 @@ pub struct Lacking {
     pub bytes: u64,
     /// What was recorded of it.
     pub body: AssetBackedUp,
+}
+
+impl Lacking {
+    /// Returns what it is known by, whatever its id is on a tier.
+    pub fn key(&self) -> (AssetName, Timestamp) {
+        (self.asset.clone(), self.captured)
+    }
 }
 
 /// The snapshots that lie on the tiers that could be looked at.
@@ -103,6 +110,14 @@ impl Backlog {
         })
     }
 
+    /// Tells what a snapshot of a tier holds, where that was complete: which asset, and up to when.
+    pub fn what(&self, tier: &TierName, snapshot: SnapshotId) -> Option<(&AssetName, Timestamp)> {
+        let is_it =
+            |recorded: &Recorded| recorded.on.get(tier).is_some_and(|(id, _)| *id == snapshot);
+        let ((asset, captured), _) = self.captures.iter().find(|(_, recorded)| is_it(recorded))?;
+        Some((asset, *captured))
+    }
+
     /// Returns the captures of an asset, the oldest first.
     fn of(&self, asset: &AssetName) -> impl DoubleEndedIterator<Item = (Timestamp, &Recorded)> {
         let range = (asset.clone(), Timestamp::MIN)..=(asset.clone(), Timestamp::MAX);
@@ -147,6 +162,24 @@ impl Backlog {
                     .filter_map(|(captured, recorded)| lacking(captured, recorded, tier, present)),
             );
         }
+        found.sort_by_key(|lacking| std::cmp::Reverse(lacking.captured));
+        found
+    }
+
+    /// Returns what lies elsewhere of the snapshots that are gone from a tier, the newest first.
+    pub fn of_gone(
+        &self,
+        tier: &TierName,
+        gone: &BTreeSet<SnapshotId>,
+        present: &Present,
+    ) -> Vec<Lacking> {
+        let is_gone = |recorded: &Recorded| {
+            recorded.on.get(tier).is_some_and(|(snapshot, _)| gone.contains(snapshot))
+        };
+        let all = self.captures.iter().filter(|(_, recorded)| is_gone(recorded));
+        let elsewhere = |captured, recorded| lacking(captured, recorded, tier, present);
+        let found = all.filter_map(|((_, captured), recorded)| elsewhere(*captured, recorded));
+        let mut found: Vec<_> = found.collect();
         found.sort_by_key(|lacking| std::cmp::Reverse(lacking.captured));
         found
     }

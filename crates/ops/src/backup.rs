@@ -56,7 +56,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::thread;
 
-use lifeboat_model::instant::compact_instant;
 use lifeboat_model::{AssetName, Cancel, Event, EventSink, Exit, JobId, SnapshotId, TierName};
 use lifeboat_model::{ScheduleName, SiteName, Timestamp};
 use lifeboat_plan::plan::asset::Asset;
@@ -72,7 +71,7 @@ use crate::catalog::TierSync;
 use crate::catalog::body::{
     AssetBackedUp, BaseRecord, Body, JobEnded, JobStarted, SKIPPED_MAX, TierSnapshot,
 };
-use crate::catch_up::{CaughtUp, Missed};
+use crate::catch_up::{CaughtUp, Gone, Missed};
 use crate::ending::{Ending, JobStage, StageOutcome};
 use crate::error::{OpsError, Trouble};
 use crate::holdings::Holdings;
@@ -559,7 +558,7 @@ impl Job<'_> {
             own.all(|stage| matches!(stage.ending, Ending::Succeeded | Ending::Incomplete))
         };
         let tiers = tiers.into_iter().filter(is_well);
-        let mut missed = Missed::of(self.open, traffic.lanes(), tiers)?;
+        let mut missed = Missed::of(self.open, traffic.lanes(), tiers, Gone::StaysAway)?;
         missed.begin(traffic);
         while let Some(delivered) = traffic.wait() {
             let (from, to) = (delivered.from.clone(), delivered.to.clone());
@@ -679,8 +678,9 @@ impl Job<'_> {
     /// The tags of this job's snapshot of an asset.
     fn tags(&self, asset: &AssetName) -> Vec<String> {
         use crate::point::tag;
-        let point = compact_instant(self.started);
-        let mut tags = vec![tag("asset", asset), tag("job", &self.id), tag("point", &point)];
+        // None for a point: what ties snapshots to one is computed from all of them, and called by a capture's time,
+        // which a tag that is written before cannot know.
+        let mut tags = vec![tag("asset", asset), tag("job", &self.id)];
         tags.extend(self.options.schedule.iter().map(|schedule| tag("schedule", schedule)));
         tags
     }

@@ -38,19 +38,51 @@ pub fn open_address(address: &str, outside: Outside<'_>) -> Result<Arc<dyn Tier>
     }
 }
 
-/// Reads whose tier it is that somebody wants to restore from.
-pub async fn read_mark(tier: &dyn Tier) -> Result<TierMark, OpsError> {
+/// Reads whose tier it is that somebody wants to restore from; none where it is a tier that lost its mark.
+pub async fn read_mark(tier: &dyn Tier) -> Result<Option<TierMark>, OpsError> {
     let address = tier.address().to_owned();
     match TierMark::read(tier).await {
-        Ok(Some(mark)) => Ok(mark),
+        Ok(Some(mark)) => Ok(Some(mark)),
         Ok(None) => Err(OpsError::NothingThere { address }),
         // What is said to whoever sets up a tier, to empty it, must not be said here.
         Err(OpsError::Unmarked { .. }) if is_repository(tier).await? => {
             Err(OpsError::RepositoryAlone { address })
         }
-        Err(OpsError::Unmarked { .. }) => Err(OpsError::NoPlan { address }),
+        Err(OpsError::Unmarked { .. }) if plan_archive::list(tier).await?.is_empty() => {
+            Err(OpsError::NoPlan { address })
+        }
+        Err(OpsError::Unmarked { .. }) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Finds out whose a tier is that lost its mark: the site of a plan there that the key opens, of which records there tell that
+/// this key vouches for. Whoever can write there can put a plan there, but no such record.
+pub async fn lost_mark(
+    tier: &Arc<dyn Tier>,
+    key: &RecoveryKey,
+    now: Timestamp,
+) -> Result<TierMark, OpsError> {
+    let keys = CatalogKeys::from(key);
+    let named = NamedTier { name: unknown_name(), tier: Arc::clone(tier) };
+    let mut sites = BTreeSet::new();
+    for plan in plan_archive::list(tier.as_ref()).await? {
+        let archived = ArchivedPlan::read(plan, &key.opener(), tier.as_ref()).await;
+        // What is wrong with a plan is told once it is known whose it is.
+        let checked = archived.and_then(|archived| archived.check(plan, now));
+        sites.extend(checked.ok().map(|checked| checked.plan.site().clone()));
+    }
+    for site in sites {
+        if !read_tier(&site, &keys, &named).await?.is_empty() {
+            return Ok(TierMark::new(site, key.public_halves().verifier.to_string()));
+        }
+    }
+    Err(OpsError::MarkLost { address: tier.address().to_owned() })
+}
+
+/// Before its name is known a tier needs one to be spoken of.
+fn unknown_name() -> TierName {
+    "found".parse().expect("it is a valid name")
 }
 
 /// Tells whether a restic repository lies at the root, where a tier has it below `repo`.
@@ -93,6 +125,8 @@ pub struct FoundSite {
     pub tier: TierName,
     /// The plans of the tier, those that were in force first, the newest of them first.
     pub plans: Vec<KnownPlan>,
+    /// Whether the tier says by its mark whose it is.
+    pub is_marked: bool,
     repository: Repository<Indexed>,
 }
 
@@ -123,11 +157,14 @@ pub fn find_site(
     let runtime = surroundings.runtime.clone();
     let (bare, tier) = (tier, &steadied(Arc::clone(tier), &surroundings));
     let address = tier.address();
-    let mark = runtime.block_on(read_mark(tier.as_ref()))?;
+    let found = runtime.block_on(read_mark(tier.as_ref()))?;
+    let is_marked = found.is_some();
+    let mark = match found {
+        Some(mark) => mark,
+        None => runtime.block_on(lost_mark(tier, key, surroundings.now()))?,
+    };
     expect_key(&mark, key, address)?;
-    // Before its name is known the tier needs one to be spoken of.
-    let name: TierName = "found".parse().expect("it is a valid name");
-    let mut named = NamedTier { name, tier: Arc::clone(tier) };
+    let mut named = NamedTier { name: unknown_name(), tier: Arc::clone(tier) };
     let records = runtime.block_on(read_tier(&mark.site, &CatalogKeys::from(key), &named))?;
     let there = runtime.block_on(plan_archive::list(tier.as_ref()))?;
     let mut plans = known_plans(&records, there);
@@ -146,8 +183,9 @@ pub fn find_site(
         plan: site.plan().id(),
     })?;
     named.name = tier.clone();
-    let site = site.with_tier(tier.clone(), Arc::clone(bare));
-    Ok(FoundSite { site, tier, plans, repository })
+    // What it was found by proves whose it is, mark or not.
+    let site = site.with_tier(tier.clone(), Arc::clone(bare)).with_proven(tier.clone());
+    Ok(FoundSite { site, tier, plans, is_marked, repository })
 }
 
 /// Refuses a key that is not that of the tier's site.

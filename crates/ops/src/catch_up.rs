@@ -1,7 +1,8 @@
 //! Bringing tiers up to date: what a tier missed while it was down, or too slow, is copied from one that
 //! holds it.
 //!
-//! Each backup does that at its end for the tiers that it reached; [`catch_up`] does it when asked.
+//! Each backup does that at its end for the tiers that it reached; [`catch_up`] does it when asked, and then copies back as well
+//! what is gone from a tier without anybody's word.
 //! Every tier gets what it lacks on its own lane, the newest first, since that is worth most and has most
 //! of what the others need.
 //!
@@ -27,6 +28,7 @@ use crate::catalog::body::{AssetBackedUp, Body, JobEnded, JobStarted, TierSnapsh
 use crate::ending::{Ending, JobStage, StageOutcome};
 use crate::error::{OpsError, Trouble};
 use crate::inquiry::ask_all;
+use crate::listing;
 use crate::wire::Site;
 use crate::wire::open::{NewTiers, OpenSite, begin_lock};
 
@@ -150,7 +152,7 @@ fn carry(
             Some(Lane::new(tier, cancel))
         })
         .collect();
-    let mut missed = Missed::of(open, &lanes, wanted.iter().cloned())?;
+    let mut missed = Missed::of(open, &lanes, wanted.iter().cloned(), Gone::ComesBack)?;
     for tier in wanted {
         let trouble = match (open.tier(tier), held.get(tier)) {
             _ if !missed.tiers.contains_key(tier) => another_does(tier, &mut missed),
@@ -187,6 +189,15 @@ fn another_does(tier: &TierName, missed: &mut Missed) -> Trouble {
     }
 }
 
+/// What is done about snapshots that a tier had and that are gone without anybody's word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gone {
+    /// Nothing, until a person says what.
+    StaysAway,
+    /// They are copied back.
+    ComesBack,
+}
+
 /// What tiers are to get that they missed, one after the other.
 #[derive(Debug, Default)]
 pub(crate) struct Missed {
@@ -202,6 +213,7 @@ impl Missed {
         open: &OpenSite<'_>,
         lanes: &Lanes<'_>,
         tiers: impl Iterator<Item = TierName>,
+        gone: Gone,
     ) -> Result<Self, OpsError> {
         let (plan, now) = (open.site().plan(), open.site().surroundings().now());
         let taken: Vec<_> = tiers.filter_map(|tier| Some((open.catch_up(&tier)?, tier))).collect();
@@ -219,7 +231,14 @@ impl Missed {
         }
         let mut missed = Self::default();
         for (alone, tier) in taken {
-            let mut lacking: VecDeque<_> = backlog.of_tier(plan, &tier, &present, now).into();
+            let mut lacking = VecDeque::new();
+            if let (Gone::ComesBack, Ok(there)) = (gone, open.tier(&tier)) {
+                // What was lost comes first.
+                lacking.extend(backlog.of_gone(&tier, &listing::gone(open, there)?, &present));
+            }
+            let back: BTreeSet<_> = lacking.iter().map(Lacking::key).collect();
+            let never_had = backlog.of_tier(plan, &tier, &present, now).into_iter();
+            lacking.extend(never_had.filter(|lacking| !back.contains(&lacking.key())));
             lacking.retain(|lacking| !others.contains(&lacking.asset));
             let (name, lacks) = (tier.clone(), lacking.len());
             let none = CaughtUp { tier: name, brought: Vec::new(), lacks, trouble: None };

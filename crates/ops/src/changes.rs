@@ -18,7 +18,7 @@ use similar::{ChangeTag, TextDiff};
 use crate::catalog::view::View;
 use crate::error::OpsError;
 use crate::holdings::Holdings;
-use crate::point::{At, Capture};
+use crate::point::{At, Capture, capture_at};
 use crate::state::State;
 use crate::wire::{Reached, Site, repositories};
 
@@ -119,7 +119,7 @@ pub fn changes(
     let state = State::open(&site.surroundings().state_directory)?;
     let view = View::open(&state.view_path())?;
     let holdings = Holdings::look(site, &view, events, cancel)?;
-    let (before, after) = sides(&holdings.captures, options)?;
+    let (before, after) = sides(&holdings, options)?;
     let key = site.recovery_key(cancel)?;
     let common = |tier: &&TierName| after.copies.contains_key(*tier);
     let tier = before.copies.keys().find(common).ok_or_else(|| none(options, options.to))?;
@@ -147,15 +147,19 @@ pub fn changes(
 
 /// Chooses the two captures, of which some tier has to hold both.
 fn sides<'c>(
-    captures: &'c [Capture],
+    holdings: &'c Holdings,
     options: &ChangesOptions,
 ) -> Result<(&'c Capture, &'c Capture), OpsError> {
-    let own = || captures.iter().rev().filter(|capture| capture.asset == options.asset);
-    let after = own().find(|capture| options.to.reaches(capture.time));
-    let after = after.ok_or_else(|| none(options, options.to))?;
+    let Holdings { captures, points, .. } = holdings;
+    let at = |at| capture_at(&options.asset, at, captures, points).map(|found| found.capture);
+    let after = at(options.to).ok_or_else(|| none(options, options.to))?;
     let shares = |capture: &&Capture| capture.copies.keys().any(|on| after.copies.contains_key(on));
+    let own = || captures.iter().rev().filter(|capture| capture.asset == options.asset);
     let before = match options.from {
-        Some(from) => own().filter(shares).find(|capture| from.reaches(capture.time)),
+        Some(from) => {
+            let newest = || own().filter(shares).find(|capture| from.reaches(capture.time));
+            at(from).filter(|capture| shares(capture)).or_else(newest)
+        }
         None => own().filter(shares).find(|capture| capture.time < after.time),
     };
     let at = options.from.unwrap_or(options.to);

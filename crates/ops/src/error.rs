@@ -5,7 +5,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use lifeboat_model::{AssetName, Cancelled, Classify, ErrorCode, ErrorKind, Exit, Hint};
-use lifeboat_model::{PlanId, SiteName, SnapshotId, TierName};
+use lifeboat_model::{PlanId, RepositoryId, SiteName, SnapshotId, TierName};
 use lifeboat_plan::Rejected;
 use lifeboat_postgres::PostgresError;
 use lifeboat_postgres::archive::ArchiveError;
@@ -216,6 +216,29 @@ pub enum OpsError {
         /// Where.
         address: String,
     },
+    /// A tier without a mark could not be proven to be this site's.
+    #[error("that tier {address} is this site's is not proven, so it gets no mark")]
+    NotProven {
+        /// Where.
+        address: String,
+        /// What is missing of the proof.
+        #[source]
+        source: Box<OpsError>,
+    },
+    /// No record of this site tells of a repository.
+    #[error("no record of this site tells of the repository {repository} there")]
+    NoRecordOf {
+        /// Which repository.
+        repository: RepositoryId,
+    },
+    /// A tier lost its mark, and nothing else there tells whose it is.
+    #[error(
+        "the mark of the tier at {address}, its `site.json`, is missing, and no plan there that this key opens tells whose it is"
+    )]
+    MarkLost {
+        /// Where.
+        address: String,
+    },
     /// The mark of a tier cannot be read by this version.
     #[error("the mark of tier {address} is damaged or from a later version")]
     BadMark {
@@ -238,11 +261,16 @@ pub enum OpsError {
         /// Where it was.
         address: String,
     },
-    /// A tier is new, and the ones that hold the site's key and seed cannot be reached.
-    #[error("tier `{tier}` cannot be set up while no tier that was set up before can be opened")]
+    /// A tier is new, and those of the plan that hold the site's key and seed cannot be opened.
+    #[error(
+        "tier `{tier}` cannot be set up: it gets its key from a tier that was set up before it, and none of those can be opened: {}",
+        reasons(elders)
+    )]
     NoElderTier {
         /// Which tier.
         tier: TierName,
+        /// Those of the plan that were set up before, and what is wrong with each.
+        elders: Vec<(TierName, String)>,
     },
     /// A tier has not answered, and is not waited for.
     #[error("tier `{tier}` at {address} has not answered so far")]
@@ -329,6 +357,17 @@ pub enum OpsError {
         tier: TierName,
         /// Which snapshot.
         snapshot: SnapshotId,
+    },
+    /// Snapshots that a tier had are gone, and nobody let them go.
+    #[error(
+        "{} stored on `{tier}` and gone from there, and nobody said that it should be so; nothing is removed from it",
+        count(snapshots)
+    )]
+    SnapshotsGone {
+        /// From which tier.
+        tier: TierName,
+        /// Which snapshots.
+        snapshots: Vec<SnapshotId>,
     },
     /// Only part of an asset came back.
     #[error("`{asset}` was not restored as a whole: {ending}")]
@@ -517,9 +556,12 @@ impl Classify for OpsError {
             | Self::AnotherSite { .. }
             | Self::AppendOnly { .. }
             | Self::Io { .. } => ErrorKind::Denied,
-            Self::Unmarked { .. } | Self::NoElderTier { .. } => ErrorKind::Conflict,
+            Self::Unmarked { .. } | Self::NotProven { .. } | Self::NoElderTier { .. } => {
+                ErrorKind::Conflict
+            }
             Self::BadMark { .. }
             | Self::NotInSnapshot { .. }
+            | Self::SnapshotsGone { .. }
             | Self::Differs { .. }
             | Self::Unreadable { .. } => ErrorKind::Corrupt,
             Self::Cancelled(_) => ErrorKind::Cancelled,
@@ -576,15 +618,14 @@ impl Classify for OpsError {
                 "{}bring back {address}; if it is lost for good, give the tier another name in the plan",
                 if is_folder(address) { "mount or " } else { "" }
             ),
-            Self::NoElderTier { .. } => {
-                "bring one of them back first; `lifeboat check` names them".to_owned()
-            }
             Self::TierNew { .. } => "`lifeboat backup` sets it up".to_owned(),
             Self::TierUnread { trouble, .. } => trouble.hint.clone()?,
             Self::TierLate { address, .. } => {
                 format!("see whether {address} can be reached from here and is well")
             }
-            Self::NoPoint { .. } => "`lifeboat points` lists what there is".to_owned(),
+            Self::NoPoint { .. } => {
+                "`lifeboat points` lists what there is; by its name a point is found as it is, by a time only what was not later".to_owned()
+            }
             Self::NoTime { .. } => {
                 "give `latest`, 2026-11-23T02:00:00Z or 20261123_020000 (UTC)".to_owned()
             }
@@ -617,13 +658,30 @@ impl Classify for OpsError {
             Self::BadAddress { .. } => {
                 "give an address like file:///mnt/backups, s3://bucket/prefix, azure://account/container/prefix or sftp://user@host/path".to_owned()
             }
-            _ => self.hint_on_a_bare_machine()?,
+            _ => self.hint_of_a_tier().or_else(|| self.hint_on_a_bare_machine())?,
         };
         Some(Hint::new(text))
     }
 }
 
 impl OpsError {
+    /// Returns what to do about a tier that is not as it was left.
+    fn hint_of_a_tier(&self) -> Option<String> {
+        Some(match self {
+            Self::SnapshotsGone { tier, snapshots } => {
+                gone_hint(tier, &snapshots.first().map(ToString::to_string).unwrap_or_default())
+            }
+            Self::NotProven { .. } => {
+                "look whether it is the right folder or bucket; what is another's is left alone"
+                    .to_owned()
+            }
+            Self::NoElderTier { tier, .. } => format!(
+                "bring one of them back; take what is lost for good out of the plan, and with none left `{tier}` begins anew"
+            ),
+            _ => return None,
+        })
+    }
+
     /// Returns what to do where there is no plan yet that a command could ask.
     fn hint_on_a_bare_machine(&self) -> Option<String> {
         Some(match self {
@@ -638,6 +696,9 @@ impl OpsError {
                 "give `--from` the address of another tier; if you trust who can write to this one, `--plan-id` takes {}",
                 or_list(there)
             ),
+            Self::MarkLost { .. } => {
+                "look whether this is the site's recovery key and its tier's whole address; `--from` takes another tier as well".to_owned()
+            }
             Self::NotOnePlan { there, .. } => format!("the plans there are {}", or_list(there)),
             Self::NotATierOf { .. } => {
                 "give `--plan-id` another plan, or `--from` the address of another tier".to_owned()
@@ -650,9 +711,27 @@ impl OpsError {
 /// Says first how to bring a lost mark back: to empty a tier would lose what is there.
 fn whose_mark(address: &str) -> String {
     format!(
-        "if this site has copies there, put its `site.json` back from another of its tiers, where it is the same; otherwise \
+        "if this site has copies there, `lifeboat tiers mark TIER` proves it and puts its `site.json` back; otherwise \
          choose another address than {address}, or empty it: a tier belongs to one site alone"
     )
+}
+
+/// Says what may be done about snapshots that are gone from a tier.
+pub fn gone_hint(tier: &TierName, snapshot: &str) -> String {
+    format!(
+        "`lifeboat tiers catch-up {tier}` copies it back from a tier that holds it; if it is to stay away, \
+         `lifeboat retention let-go {tier} {snapshot}` says so"
+    )
+}
+
+/// Names some snapshots, the first few.
+fn count(snapshots: &[SnapshotId]) -> String {
+    const SHOWN_MAX: usize = 3;
+    let shown: Vec<_> = snapshots.iter().take(SHOWN_MAX).map(ToString::to_string).collect();
+    let more = if snapshots.len() > SHOWN_MAX { " and more" } else { "" };
+    let (ids, number) = (shown.join(", "), snapshots.len());
+    let (noun, verb) = if number == 1 { ("snapshot", "was") } else { ("snapshots", "were") };
+    format!("{number} {noun} ({ids}{more}) {verb}")
 }
 
 fn known_names(names: &[impl ToString]) -> String {
@@ -683,6 +762,11 @@ fn or_list(plans: &[PlanId]) -> String {
 /// Tells whether a tier lies in a folder, where something may have to be mounted.
 fn is_folder(address: &str) -> bool {
     address.starts_with("file:")
+}
+
+fn reasons(tiers: &[(TierName, String)]) -> String {
+    let each: Vec<_> = tiers.iter().map(|(tier, why)| format!("{tier}: {why}")).collect();
+    each.join("; ")
 }
 
 fn folder_above(address: &str) -> &str {

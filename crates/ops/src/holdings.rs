@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lifeboat_model::{AssetName, Cancel, EventSink, SiteName, SnapshotId, TierName};
+use lifeboat_model::{AssetName, Cancel, EventSink, SiteName, SnapshotId, TierName, Timestamp};
 use lifeboat_repository::Snapshot;
 use serde::Serialize;
 
@@ -39,6 +39,8 @@ pub struct Holdings {
     pub points: Vec<Point>,
     /// What could not be looked at.
     pub troubles: BTreeMap<TierName, Trouble>,
+    /// Tiers that were found damaged, and not whole since.
+    pub damaged: BTreeSet<TierName>,
     /// What each tier holds.
     present: BTreeMap<TierName, BTreeSet<SnapshotId>>,
     /// What of the catalog was known before it was looked.
@@ -81,12 +83,9 @@ impl Holdings {
     /// Calls no point whole on a tier that was found damaged: which of them the damage costs is
     /// known only after all was read again.
     fn doubt_damaged(&mut self, view: &View) -> Result<(), OpsError> {
-        for tier in self.present.keys() {
-            if Standing::load(view, tier)?.is_damaged() {
-                for point in &mut self.points {
-                    point.whole_on.retain(|whole| whole != tier);
-                }
-            }
+        self.damaged = Standing::damaged(view, self.present.keys())?;
+        for point in &mut self.points {
+            point.whole_on.retain(|whole| !self.damaged.contains(whole));
         }
         Ok(())
     }
@@ -159,37 +158,59 @@ impl Holdings {
         Ok(missing)
     }
 
-    /// Records what is gone, once.
+    /// Records what is gone, once each time that it went.
     pub(crate) fn record_missing(&self, open: &OpenSite<'_>) -> Result<(), OpsError> {
         for Missing { tier, snapshots } in self.missing(open.catalog().view())? {
-            let wanted = Wanted {
-                kind: "snapshots-missing",
-                asset: None,
-                tier: Some(&tier),
-                good_only: false,
-            };
-            let told: BTreeSet<SnapshotId> = open
-                .catalog()
-                .view()
-                .latest(wanted, u32::MAX)?
-                .iter()
-                .filter_map(|record| match record.body() {
-                    Body::SnapshotsMissing(body) => Some(body.snapshots.clone()),
-                    _ => None,
-                })
-                .flatten()
-                .collect();
-            let snapshots: Vec<_> =
-                snapshots.into_iter().filter(|snapshot| !told.contains(snapshot)).collect();
-            if !snapshots.is_empty() {
-                open.record(Body::SnapshotsMissing(SnapshotsMissing { tier, snapshots }))?;
-            }
+            record_gone(open, &tier, snapshots)?;
         }
         Ok(())
     }
 }
 
-/// Returns what retention decided to remove from a tier.
+/// Records snapshots that are gone from a tier, unless that was told since they were stored there last.
+pub(crate) fn record_gone(
+    open: &OpenSite<'_>,
+    tier: &TierName,
+    gone: impl IntoIterator<Item = SnapshotId>,
+) -> Result<(), OpsError> {
+    let view = open.catalog().view();
+    let told = last(view, tier, "snapshots-missing", |body| match body {
+        Body::SnapshotsMissing(body) => body.snapshots.clone(),
+        _ => Vec::new(),
+    })?;
+    let stored = last(view, tier, "asset-backed-up", |body| match body {
+        Body::AssetBackedUp(body) => {
+            let here = body.snapshots.iter().filter(|there| there.tier == *tier);
+            here.map(|there| there.snapshot).collect()
+        }
+        _ => Vec::new(),
+    })?;
+    let is_news = |id: &SnapshotId| told.get(id).is_none_or(|told| stored.get(id) > Some(told));
+    let snapshots: Vec<_> = gone.into_iter().filter(is_news).collect();
+    if !snapshots.is_empty() {
+        let tier = tier.clone();
+        open.record(Body::SnapshotsMissing(SnapshotsMissing { tier, snapshots }))?;
+    }
+    Ok(())
+}
+
+/// Returns when records of a kind about a tier told of snapshots last.
+fn last(
+    view: &View,
+    tier: &TierName,
+    kind: &str,
+    snapshots: impl Fn(&Body) -> Vec<SnapshotId>,
+) -> Result<BTreeMap<SnapshotId, Timestamp>, OpsError> {
+    let wanted = Wanted { kind, asset: None, tier: Some(tier), good_only: false };
+    let mut last = BTreeMap::new();
+    for record in view.latest(wanted, u32::MAX)?.iter().rev() {
+        let time = record.header().time;
+        last.extend(snapshots(record.body()).into_iter().map(|id| (id, time)));
+    }
+    Ok(last)
+}
+
+/// Returns what retention decided to remove from a tier, or somebody said may stay away.
 pub(crate) fn let_go(view: &View, tier: &TierName) -> Result<BTreeSet<SnapshotId>, OpsError> {
     let wanted =
         Wanted { kind: "retention-decided", asset: None, tier: Some(tier), good_only: false };
@@ -227,6 +248,8 @@ pub struct PointsReport {
     pub points: Vec<Point>,
     /// Tiers that could not be looked at, so that what only they hold is not shown.
     pub troubles: BTreeMap<TierName, Trouble>,
+    /// Tiers that were found damaged, and not whole since: what of them comes back is not known.
+    pub damaged: BTreeSet<TierName>,
     /// Snapshots that were recorded and are gone.
     pub missing: Vec<Missing>,
 }
@@ -245,7 +268,7 @@ pub fn recovery_points(
     let view = View::open(&state.view_path())?;
     let holdings = Holdings::look(site, &view, events, cancel)?;
     let missing = holdings.missing(&view)?;
-    let Holdings { mut points, troubles, .. } = holdings;
+    let Holdings { mut points, troubles, damaged, .. } = holdings;
     let ladder = Ladder::load(&view, site.plan())?;
     for point in &mut points {
         let held = point.members.iter().flat_map(|member| member.capture.copies.keys());
@@ -256,5 +279,6 @@ pub fn recovery_points(
     if let Some(asset) = asset {
         points.retain(|point| point.members.iter().any(|m| m.capture.asset == *asset));
     }
-    Ok(PointsReport { schema: SCHEMA, site: site.name().clone(), points, troubles, missing })
+    let site = site.name().clone();
+    Ok(PointsReport { schema: SCHEMA, site, points, troubles, damaged, missing })
 }

@@ -21,6 +21,7 @@ pub mod key;
 pub mod ladder;
 mod listing;
 pub mod lock_keeping;
+mod met_damage;
 pub mod named_tier;
 pub mod objectives;
 pub mod plan_archive;

@@ -3,15 +3,16 @@
 
 use std::collections::BTreeSet;
 
-use lifeboat_model::{Capability, SnapshotId, TierName};
+use lifeboat_model::{Capability, SnapshotId, TierName, Timestamp};
 use lifeboat_repository::repository::State;
-use lifeboat_repository::{Repository, Snapshot};
+use lifeboat_repository::{Repository, Snapshot, Store};
 use lifeboat_tiers::TierError;
 
 use crate::catalog::body::Body;
-use crate::catalog::view::{Mark, View};
+use crate::catalog::view::{Mark, View, ViewError, Wanted};
 use crate::error::OpsError;
 use crate::holdings::let_go;
+use crate::wire::open::{OpenSite, OpenTier};
 
 /// The snapshots of a tier.
 #[derive(Debug)]
@@ -54,15 +55,57 @@ fn unlisted<S: State>(
     wanted.retain(|id| !known.contains(id) && !let_go.contains(id));
     let mut unlisted = BTreeSet::new();
     for id in wanted {
-        match store.size(&id) {
-            Ok(_) => {
-                unlisted.insert(id);
-            }
-            Err(TierError::NotFound { .. }) => {}
-            Err(error) => return Err(error.into()),
+        if is_there(store, &id)? {
+            unlisted.insert(id);
         }
     }
     Ok(unlisted)
+}
+
+/// Asks for a snapshot by its name.
+fn is_there(store: &Store, id: &SnapshotId) -> Result<bool, TierError> {
+    match store.size(id) {
+        Ok(_) => Ok(true),
+        Err(TierError::NotFound { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Finds what was recorded to lie on a tier, is not there, and nobody decided to remove.
+///
+/// Where something seems to be gone, the catalog is read from the tier once more: who removes something records that before, maybe
+/// after this site was opened.
+pub(crate) fn gone(open: &OpenSite<'_>, tier: &OpenTier) -> Result<BTreeSet<SnapshotId>, OpsError> {
+    let (view, name) = (open.catalog().view(), &tier.named.name);
+    let (store, recorded) = (tier.repository.store(), recorded(view, name, view.mark()?)?);
+    let listed: BTreeSet<SnapshotId> = tier.repository.snapshot_ids()?.into_iter().collect();
+    let decided = let_go(view, name)?;
+    let is_prompt = store.tier().capabilities().has(Capability::PromptListing);
+    let mut gone = BTreeSet::new();
+    for id in recorded.difference(&listed).filter(|id| !decided.contains(id)) {
+        if is_prompt || !is_there(store, id)? {
+            gone.insert(*id);
+        }
+    }
+    if !gone.is_empty() {
+        open.catalog().catch_up(std::slice::from_ref(&tier.named))?;
+        let decided = let_go(view, name)?;
+        gone.retain(|id| !decided.contains(id));
+    }
+    Ok(gone)
+}
+
+/// Returns since when a tier has the repository that it has; what was recorded before lay in another one.
+fn set_up(view: &View, tier: &TierName) -> Result<Timestamp, ViewError> {
+    let wanted = Wanted { kind: "tier-adopted", asset: None, tier: Some(tier), good_only: false };
+    let records = view.latest(wanted, u32::MAX)?;
+    let mut adopted = records.iter().filter_map(|record| match record.body() {
+        Body::TierAdopted(body) => Some((body.repository, record.header().time)),
+        _ => None,
+    });
+    let Some((repository, last)) = adopted.next() else { return Ok(Timestamp::MIN) };
+    let mut same = adopted.filter(|(other, _)| *other == repository).map(|(_, time)| time);
+    Ok(same.next_back().unwrap_or(last))
 }
 
 /// Returns the snapshots that were recorded, up to a mark, to lie on a tier.
@@ -71,8 +114,9 @@ pub(crate) fn recorded(
     tier: &TierName,
     until: Mark,
 ) -> Result<BTreeSet<SnapshotId>, OpsError> {
-    let records = view.backups_until(tier, until)?;
-    let recorded = records.iter().filter_map(|record| match record.body() {
+    let (records, since) = (view.backups_until(tier, until)?, set_up(view, tier)?);
+    let here = records.iter().filter(|record| record.header().time >= since);
+    let recorded = here.filter_map(|record| match record.body() {
         Body::AssetBackedUp(body) => Some(&body.snapshots),
         _ => None,
     });

@@ -24,12 +24,14 @@ use crate::ladder::Height;
 pub enum At {
     /// The newest there is.
     Latest,
-    /// The newest at or before this time; a time given in whole seconds covers its second.
+    /// The newest at or before this time, and nothing later by a fraction of a second.
     Time(Timestamp),
+    /// What the point ties together that is called like this second; if none is, what there was at its beginning.
+    Named(Timestamp),
 }
 
 impl At {
-    /// Reads `latest`, RFC 3339 or `YYYYMMDD_HHMMSS`.
+    /// Reads `latest`, a time as RFC 3339 has it, or `YYYYMMDD_HHMMSS`, which is how points are called.
     pub fn parse(text: &str) -> Result<Self, OpsError> {
         if text == "latest" {
             return Ok(Self::Latest);
@@ -42,26 +44,21 @@ impl At {
         if text == "immediate" {
             return Err(OpsError::NotBuilt { what: "restoring to `immediate`".to_owned() });
         }
-        let none = |_| OpsError::NoTime { text: text.to_owned() };
-        parse_instant(text).map(Self::Time).map_err(none)
+        let time = parse_instant(text).map_err(|_| OpsError::NoTime { text: text.to_owned() })?;
+        Ok(if compact_instant(time) == text { Self::Named(time) } else { Self::Time(time) })
     }
 
     /// Tells whether a snapshot of this time comes into question.
     pub fn reaches(self, time: Timestamp) -> bool {
         match self {
             Self::Latest => true,
-            // Points are shown with whole seconds, and must be found by what was shown.
-            Self::Time(at) if at.subsec_nanosecond() == 0 => time.as_second() <= at.as_second(),
-            Self::Time(at) => time <= at,
+            Self::Time(at) | Self::Named(at) => time <= at,
         }
     }
 
-    /// Tells whether a point of this time is the one that is named.
-    fn names(self, time: Timestamp) -> bool {
-        match self {
-            Self::Latest => false,
-            Self::Time(at) => at.subsec_nanosecond() == 0 && at.as_second() == time.as_second(),
-        }
+    /// Tells whether this point is the one that is named.
+    pub fn names(self, point: &Point) -> bool {
+        matches!(self, Self::Named(at) if compact_instant(at) == point.name)
     }
 }
 
@@ -70,6 +67,9 @@ impl std::fmt::Display for At {
         match self {
             Self::Latest => f.write_str("at all"),
             Self::Time(at) => write!(f, "at or before {at}"),
+            Self::Named(at) => {
+                write!(f, "in a point called {}, or before {at}", compact_instant(*at))
+            }
         }
     }
 }
@@ -285,6 +285,15 @@ fn choose<'c>(
     chosen.copied()
 }
 
+/// A capture that was chosen, and what tied it to the moment that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChosenCapture<'c> {
+    /// The capture.
+    pub capture: &'c Capture,
+    /// The point that was named and ties it; none where it is simply the newest by then.
+    pub point: Option<&'c Point>,
+}
+
 /// Chooses the capture of an asset: what the point of exactly this name ties to it, else the newest
 /// by then.
 ///
@@ -295,11 +304,14 @@ pub fn capture_at<'c>(
     at: At,
     captures: &'c [Capture],
     points: &'c [Point],
-) -> Option<&'c Capture> {
-    let named = points.iter().find(|point| at.names(point.time));
-    let tied = named.and_then(|point| point.members.iter().find(|m| m.capture.asset == *asset));
-    tied.map(|member| &member.capture)
-        .or_else(|| captures.iter().rfind(|c| c.asset == *asset && at.reaches(c.time)))
+) -> Option<ChosenCapture<'c>> {
+    let named = points.iter().find(|point| at.names(point));
+    let tied = named.and_then(|point| {
+        let member = point.members.iter().find(|member| member.capture.asset == *asset)?;
+        Some(ChosenCapture { capture: &member.capture, point: Some(point) })
+    });
+    let newest = || captures.iter().rfind(|c| c.asset == *asset && at.reaches(c.time));
+    tied.or_else(|| newest().map(|capture| ChosenCapture { capture, point: None }))
 }
 
 #[cfg(test)]
@@ -381,9 +393,36 @@ mod tests {
         let captures = [exact];
         let points = points(&three_roles(), &captures);
         let at = At::parse(&points[0].name).unwrap();
-        assert_eq!(capture_at(&name("database"), at, &captures, &points), Some(&captures[0]));
+        let found = capture_at(&name("database"), at, &captures, &points).unwrap();
+        assert_eq!((found.capture, found.point), (&captures[0], Some(&points[0])));
         let before = At::parse("20261123_015959").unwrap();
         assert_eq!(capture_at(&name("database"), before, &captures, &points), None);
+        // A time is no name: what was captured within its second came after it.
+        let time = At::parse("2026-11-23T02:00:00Z").unwrap();
+        assert_eq!(capture_at(&name("database"), time, &captures, &points), None);
+        let exact = At::parse("2026-11-23T02:00:00.734Z").unwrap();
+        let found = capture_at(&name("database"), exact, &captures, &points).unwrap();
+        assert_eq!((found.capture, found.point), (&captures[0], None));
+    }
+
+    #[test]
+    fn a_time_that_is_a_points_gives_nothing_later_and_its_name_what_it_ties() {
+        let captures =
+            [capture("settings", "a", -50), capture("database", "b", 0), capture("media", "b", 2)];
+        let late = [captures[1].clone(), capture("settings", "c", 100)];
+        let named = At::Named(second(0));
+        for (captures, asset, tied, by_time) in [
+            (&captures[..], "media", Some(2), None),
+            (&captures[..], "settings", Some(-50), Some(-50)),
+            (&captures[..], "database", Some(0), Some(0)),
+            // Settings that were captured only later are in the point, and told to be later.
+            (&late[..], "settings", Some(100), None),
+        ] {
+            let points = points(&three_roles(), captures);
+            let at = |at| capture_at(&name(asset), at, captures, &points);
+            let times = [named, At::Time(second(0))].map(|a| at(a).map(|found| found.capture.time));
+            assert_eq!(times, [tied, by_time].map(|time| time.map(second)), "{asset}");
+        }
     }
 
     #[test]
@@ -391,10 +430,10 @@ mod tests {
         let captures =
             [capture("media", "a", 0), capture("database", "b", 10), capture("media", "b", 12)];
         let points = points(&three_roles(), &captures);
-        let found = capture_at(&name("media"), At::Time(second(10)), &captures, &points);
-        assert_eq!(found, Some(&captures[2]));
-        let latest = capture_at(&name("media"), At::Latest, &captures, &points);
-        assert_eq!(latest, Some(&captures[2]));
+        for at in [At::Named(second(10)), At::Latest] {
+            let found = capture_at(&name("media"), at, &captures, &points).unwrap();
+            assert_eq!(found.capture, &captures[2], "{at:?}");
+        }
     }
 
     #[test]
@@ -402,19 +441,41 @@ mod tests {
         let captures =
             [capture("media", "a", 0), capture("database", "b", 10), capture("media", "c", 60)];
         let points = points(&three_roles(), &captures);
-        let found = capture_at(&name("media"), At::Time(second(30)), &captures, &points);
-        assert_eq!(found, Some(&captures[0]), "the later media may be what is to be undone");
+        for at in [At::Time(second(30)), At::Named(second(30))] {
+            let found = capture_at(&name("media"), at, &captures, &points).unwrap();
+            assert_eq!(found.capture, &captures[0], "the later media may be what is to be undone");
+        }
     }
 
     #[test]
     fn times_are_read_and_others_refused() {
         assert_eq!(At::parse("latest").unwrap(), At::Latest);
-        assert!(matches!(At::parse("20261123_020000").unwrap(), At::Time(_)));
+        assert!(matches!(At::parse("20261123_020000").unwrap(), At::Named(_)));
+        assert!(matches!(At::parse("2026-11-23T02:00:00Z").unwrap(), At::Time(_)));
         assert!(matches!(At::parse("lsn:0/1"), Err(OpsError::NotBuilt { .. })));
         assert!(matches!(At::parse("yesterday"), Err(OpsError::NoTime { .. })));
     }
 
     proptest! {
+        /// Whatever was captured when, whoever names a time gets nothing later.
+        #[test]
+        fn a_time_never_gives_what_came_after_it(
+            times in prop::collection::vec((0_usize..3, 0_i64..50), 0..20),
+            at in 0_i64..50,
+        ) {
+            let assets = ["database", "media", "settings"];
+            let captures = sorted(times.iter().enumerate().map(|(n, (asset, time))| {
+                capture(assets[*asset], &n.to_string(), *time)
+            }).collect());
+            let points = points(&three_roles(), &captures);
+            for asset in assets {
+                let found = capture_at(&name(asset), At::Time(second(at)), &captures, &points);
+                let own = captures.iter().filter(|c| c.asset.as_str() == asset);
+                let newest = own.map(|c| c.time).filter(|time| *time <= second(at)).max();
+                prop_assert_eq!(found.map(|found| found.capture.time), newest);
+            }
+        }
+
         /// The rules hold for any history.
         #[test]
         fn members_keep_their_side(times in prop::collection::vec((0_usize..3, 0_i64..1000), 0..40)) {

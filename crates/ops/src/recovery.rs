@@ -48,6 +48,8 @@ use crate::backup::base::{ETC, base_folder};
 use crate::catalog::body::{Body, JobEnded, JobStarted, Restored};
 use crate::ending::Ending;
 use crate::error::{OpsError, Trouble};
+use crate::met_damage;
+use crate::standing::Standing;
 use crate::thaw::{Gate, ThawForecast, ThawOptions};
 use crate::wire::Site;
 use crate::wire::open::{NewTiers, OpenSite, OpenTier};
@@ -270,7 +272,12 @@ fn carry_out(
         standing,
     };
     let work = Recovery { site, options, chosen, manner, events, cancel };
-    let done = open.lock_to_read(chosen.tier, events, cancel).and_then(|_held| work.run());
+    let done = open.lock_to_read(chosen.tier, events, cancel).and_then(|held| {
+        let done = work.run();
+        // What went away since the lock was lost is no damage.
+        held.map_or(Ok(()), |held| held.check())?;
+        done
+    });
     let ended = site.surroundings().now();
     let took = Duration::try_from(ended.duration_since(started)).unwrap_or_default();
     let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
@@ -280,6 +287,8 @@ fn carry_out(
         Err(error) => Trouble::of(error).ending,
     };
     let preview = chosen.preview(site, options);
+    let read = done.as_ref().map(|(files, _)| Some(files));
+    met_damage::record(open, (&preview.tier, job), read)?;
     open.record(Body::Restored(Restored {
         job,
         asset: options.asset.clone(),
@@ -308,7 +317,7 @@ pub(crate) fn any_second(
     // No base is so old, so that all of them are read.
     let wanted = RecoveryTarget::Time(Timestamp::MIN);
     let wanted = RecoveryOptions { target: wanted, ..options.clone() };
-    for tier in tiers_in_order(&open, &options.asset) {
+    for tier in tiers_in_order(&open, &options.asset)? {
         let bases = bases(&open, tier, &wanted, heard)?;
         if let Some(newest) = bases.first() {
             let own = bases.iter().filter(|base| base.head.system_id == newest.head.system_id);
@@ -384,7 +393,7 @@ fn choose_base<'o>(
         open.site().asset(&options.asset)?.postgres().ok_or_else(|| OpsError::NotInPlan {
             what: format!("`{}` as an asset of kind = \"postgres\"", options.asset),
         })?;
-    for tier in tiers_in_order(open, &options.asset) {
+    for tier in tiers_in_order(open, &options.asset)? {
         let bases = bases(open, tier, options, heard)?;
         if !bases.is_empty() {
             return choose_among(open, postgres, options, tier, bases);
@@ -393,11 +402,16 @@ fn choose_base<'o>(
     Err(ChoiceError::NoBase.into())
 }
 
-/// Returns the tiers that were opened, in the order in which an asset is looked for on them.
-fn tiers_in_order<'o>(open: &'o OpenSite<'_>, asset: &AssetName) -> Vec<&'o OpenTier> {
+/// Returns the tiers that were opened, in the order in which an asset is looked for on them: those that were found damaged last.
+fn tiers_in_order<'o>(
+    open: &'o OpenSite<'_>,
+    asset: &AssetName,
+) -> Result<Vec<&'o OpenTier>, OpsError> {
     let mut order = open.site().tiers_of(asset, &[]).unwrap_or_default();
     order.extend(open.site().plan().tiers().keys().cloned());
-    order.iter().filter_map(|name| open.tier(name).ok()).collect()
+    let damaged = Standing::damaged(open.catalog().view(), &order)?;
+    order.sort_by_key(|name| damaged.contains(name));
+    Ok(order.iter().filter_map(|name| open.tier(name).ok()).collect())
 }
 
 fn choose_among<'o>(

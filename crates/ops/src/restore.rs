@@ -24,7 +24,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lifeboat_model::Timestamp;
-use lifeboat_model::instant::compact_instant;
 use lifeboat_model::{AssetName, Cancel, EventSink, Exit, JobId, SiteName, SnapshotId, TierName};
 use lifeboat_plan::plan::asset::AssetKind;
 use lifeboat_plan::plan::runbook::Extent;
@@ -43,7 +42,9 @@ use crate::ending::Ending;
 use crate::error::{OpsError, Trouble};
 use crate::holdings::Holdings;
 use crate::listing::recorded;
-use crate::point::{At, Capture, capture_at};
+use crate::met_damage;
+use crate::point::{At, Capture, ChosenCapture, Point, capture_at};
+use crate::standing::Standing;
 use crate::thaw::{Gate, ThawForecast, ThawOptions};
 use crate::wire::Site;
 use crate::wire::open::{NewTiers, OpenSite, OpenTier, Quorum};
@@ -114,6 +115,9 @@ pub struct RestorePreview {
     /// What was captured when.
     #[serde(flatten)]
     pub capture: Capture,
+    /// The point that was named and ties it; absent where a time was given or the newest is taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub point: Option<TiedBy>,
     /// From which tier.
     pub tier: TierName,
     /// Which snapshot.
@@ -127,6 +131,24 @@ pub struct RestorePreview {
     /// What of it lies in cold storage; absent where nothing does, and once it was restored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub thaw: Option<ThawForecast>,
+}
+
+/// The point by which a capture was chosen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TiedBy {
+    /// What it is called.
+    pub name: String,
+    /// Its time.
+    pub time: Timestamp,
+    /// How many seconds after that the capture was made; negative before it.
+    pub skew_s: i64,
+}
+
+impl TiedBy {
+    fn of(point: &Point, capture: &Capture) -> Self {
+        let skew_s = capture.time.duration_since(point.time).as_secs();
+        Self { name: point.name.clone(), time: point.time, skew_s }
+    }
 }
 
 /// What a restore did.
@@ -223,6 +245,8 @@ pub fn restore(
         Err(error) => Trouble::of(error).ending,
     };
     let preview = chosen.preview.clone();
+    let read = done.as_ref().map(|done| done.files.as_ref());
+    met_damage::record(&open, (&preview.tier, job), read)?;
     open.record(Body::Restored(Restored {
         job,
         asset: options.asset.clone(),
@@ -300,16 +324,22 @@ fn open<'s>(
     let quorum = match options.at {
         At::Latest => Quorum::OneOfEach(BTreeSet::from([tiers.clone()])),
         // What is old may lie on a single tier that keeps longer than the others.
-        At::Time(_) => Quorum::All,
+        At::Time(_) | At::Named(_) => Quorum::All,
     };
     let open = OpenSite::begin(site, (&tiers, &quorum), NewTiers::Leave, events, cancel)?;
-    if has_newer(&open, &options.asset)? {
+    if has_newer(&open, &options.asset)? || all_damaged(&open)? {
         open.take_in(events, cancel)?;
     }
     for tier in open.awaited() {
         tracing::warn!(%tier, "The tier has not answered so far; what it holds is held by others as well.");
     }
     Ok(open)
+}
+
+/// Tells whether what has answered was found damaged, all of it.
+fn all_damaged(open: &OpenSite<'_>) -> Result<bool, OpsError> {
+    let names: BTreeSet<_> = open.open_tiers().map(|tier| tier.named.name.clone()).collect();
+    Ok(Standing::damaged(open.catalog().view(), &names)? == names)
 }
 
 /// Tells whether a tier that has not answered yet is known to hold what the others do not, or they hold nothing.
@@ -351,9 +381,12 @@ fn choose<'o>(
     let holdings = Holdings::of_open(open)?;
     let capture = capture_at(asset, options.at, &holdings.captures, &holdings.points);
     let none = || OpsError::NoPoint { asset: asset.clone(), when: options.at.to_string() };
-    let capture = capture.ok_or_else(none)?;
+    let ChosenCapture { capture, point } = capture.ok_or_else(none)?;
     let mut order = site.tiers_of(asset, &[]).unwrap_or_default();
     order.extend(capture.copies.keys().cloned());
+    // What was found damaged is asked last.
+    let damaged = Standing::damaged(open.catalog().view(), &order)?;
+    order.sort_by_key(|name| damaged.contains(name));
     let usable = order.iter().find_map(|name| {
         let snapshot = capture.copies.get(name)?;
         Some((open.tier(name).ok()?, *snapshot))
@@ -374,6 +407,7 @@ fn choose<'o>(
         schema: SCHEMA,
         site: site.name().clone(),
         capture: capture.clone(),
+        point: point.map(|point| TiedBy::of(point, capture)),
         tier: tier.named.name.clone(),
         snapshot: id,
         target,
@@ -393,7 +427,7 @@ impl Chosen<'_> {
         cancel: &'a Cancel,
     ) -> Gate<'a> {
         let RestorePreview { capture, snapshot, .. } = &self.preview;
-        let at = compact_instant(capture.time);
+        let at = capture.time.to_string();
         Gate { open, tier: self.tier, asset: &options.asset, snapshot: *snapshot, at, cancel }
     }
 }

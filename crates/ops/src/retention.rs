@@ -9,6 +9,8 @@
 //!   from what lies there then.
 //! - Nothing is removed from a tier that does not list a snapshot which was recorded and is there: what else it does not list
 //!   nobody knows. What such a snapshot needs on other tiers stays.
+//! - Nothing is removed from a tier from which a snapshot is gone that was recorded there and that nobody let go: its data may be all
+//!   that is left of it. [`letting_go`] is how a person says that it may.
 //! - Nothing goes that the rules or the store's own locks keep; see [`rules`] and [`log`].
 //!
 //! # Crash consistency
@@ -25,6 +27,7 @@
 mod execution;
 mod facts;
 pub mod hold;
+pub mod letting_go;
 pub mod log;
 pub mod price;
 pub mod rules;
@@ -51,7 +54,7 @@ use crate::catalog::body::{Body, JobEnded, JobStarted, RetentionDecided, Retenti
 use crate::catalog::view::Wanted;
 use crate::ending::Ending;
 use crate::error::{OpsError, Trouble};
-use crate::listing::{Seen, see};
+use crate::listing::{self, Seen, see};
 use crate::lock_keeping::{Sake, keep_locks};
 use crate::standing::Standing;
 use crate::wire::Site;
@@ -206,8 +209,8 @@ pub fn retention(
         Purpose::Show => None,
         Purpose::Run => Some(begin(&open)?),
     };
-    let (guards, behind) = Default::default();
-    let mut run = Run { open: &open, job, events, cancel, guards, behind };
+    let (guards, behind, gone) = Default::default();
+    let mut run = Run { open: &open, job, events, cancel, guards, behind, gone };
     let wanted = |tier: &&TierName| options.tiers.is_empty() || options.tiers.contains(tier);
     let wanted: Vec<TierName> = all.iter().filter(wanted).cloned().collect();
     run.lock(&wanted);
@@ -251,6 +254,8 @@ struct Run<'a> {
     guards: BTreeMap<TierName, Result<LockGuard, Trouble>>,
     /// The tiers that hold what they do not list, and a snapshot of those.
     behind: BTreeMap<TierName, SnapshotId>,
+    /// What is gone from tiers without anybody's word.
+    gone: BTreeMap<TierName, BTreeSet<SnapshotId>>,
 }
 
 impl Run<'_> {
@@ -282,6 +287,10 @@ impl Run<'_> {
             let seen = see(self.open.catalog().view(), name, &tier.repository);
             let Ok(Seen { snapshots, unlisted }) = seen else { continue };
             self.behind.extend(unlisted.first().map(|id| (name.clone(), *id)));
+            let Ok(gone) = listing::gone(self.open, tier) else { continue };
+            if !gone.is_empty() {
+                self.gone.insert(name.clone(), gone);
+            }
             let is_damaged = Standing::load(self.open.catalog().view(), name)?.is_damaged();
             let held = snapshots.into_iter().map(|(id, s)| facts.held(site.name(), name, id, s));
             tiers.push(TierHeld {
@@ -357,9 +366,15 @@ impl Run<'_> {
             return Ok(report);
         };
         let mut report = TierReport::of(fate);
-        let done = match self.behind.get(name) {
-            Some(&snapshot) => Err(OpsError::ListingBehind { tier: name.clone(), snapshot }),
-            None => self.act(tier, guard, fate, &self.bases(name, facts, fates)?, &mut report),
+        let done = match (self.behind.get(name), self.gone.get(name)) {
+            (Some(&snapshot), _) => Err(OpsError::ListingBehind { tier: name.clone(), snapshot }),
+            (None, Some(gone)) => {
+                let snapshots = gone.iter().copied().collect();
+                Err(OpsError::SnapshotsGone { tier: name.clone(), snapshots })
+            }
+            (None, None) => {
+                self.act(tier, guard, fate, &self.bases(name, facts, fates)?, &mut report)
+            }
         };
         let ending = match done {
             Ok(()) => Ending::Succeeded,
@@ -468,8 +483,11 @@ impl Run<'_> {
         Ok(bases)
     }
 
-    /// Tells whether every tier that was ever set up was looked at.
+    /// Tells whether every tier that was ever set up was looked at, and holds what was recorded there.
     fn sight(&self, fates: &[TierFate]) -> Result<Sight, OpsError> {
+        if !self.gone.is_empty() {
+            return Ok(Sight::Partial);
+        }
         for name in self.open.site().plan().tiers().keys() {
             let wanted =
                 Wanted { kind: "tier-adopted", asset: None, tier: Some(name), good_only: false };

@@ -58,6 +58,20 @@ impl Standing {
         }
     }
 
+    /// Returns those of some tiers that were proven damaged, and not whole since.
+    pub(crate) fn damaged<'t>(
+        view: &View,
+        tiers: impl IntoIterator<Item = &'t TierName>,
+    ) -> Result<BTreeSet<TierName>, ViewError> {
+        let mut damaged = BTreeSet::new();
+        for tier in tiers {
+            if Self::load(view, tier)?.is_damaged() {
+                damaged.insert(tier.clone());
+            }
+        }
+        Ok(damaged)
+    }
+
     /// Tells whether the tier was proven damaged, and not whole since.
     pub fn is_damaged(&self) -> bool {
         self.verified.as_ref().is_some_and(|verified| verified.outcome == Outcome::Failed)

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::TryStreamExt as _;
-use lifeboat_model::{AssetName, Outcome, SiteName, SnapshotId, TierName, Timestamp};
+use lifeboat_model::{AssetName, Capability, Outcome, SiteName, SnapshotId, TierName, Timestamp};
 use lifeboat_plan::plan::asset::WalMode;
 use lifeboat_plan::value::duration::Span;
 use lifeboat_postgres::archive::{ArchivedFile, SystemId};
@@ -17,16 +17,21 @@ use lifeboat_tiers::protection::Protection;
 use lifeboat_tiers::{ObjectMeta, ObjectPath, ObjectPrefix, Tier, TierError};
 use serde::Serialize;
 
-use crate::backlog::{Backlog, Present};
+use crate::backlog::{Backlog, Lacking, Present};
 use crate::catalog::view::View;
 use crate::error::{OpsError, Trouble};
+use crate::holdings::let_go;
 use crate::inquiry::ask_all;
+use crate::listing::recorded;
 use crate::state::State;
 use crate::status::history::History;
 use crate::wire::{Reached, Site};
 
 /// The version of [`TiersReport`] as JSON.
 pub const SCHEMA: u32 = 1;
+
+/// Where a repository has its snapshots.
+const SNAPSHOTS: &str = "repo/snapshots/";
 
 /// How the tiers of a site stand.
 #[derive(Debug, Serialize)]
@@ -117,7 +122,7 @@ pub struct Lock {
 /// What a tier is to get still.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Pending {
-    /// Snapshots that it missed.
+    /// Snapshots that it missed, or that are gone from it and lie on another tier.
     pub snapshots: usize,
     /// What storing those took, in bytes.
     pub bytes: u64,
@@ -125,6 +130,8 @@ pub struct Pending {
     pub records: usize,
     /// Files of the write-ahead log that other tiers hold.
     pub wal_files: usize,
+    /// Snapshots that were recorded there and are gone without anybody's word, wherever else they lie.
+    pub gone: usize,
 }
 
 impl TiersReport {
@@ -142,6 +149,7 @@ impl TiersReport {
 /// What was found on a tier.
 struct Found {
     objects: Vec<ObjectMeta>,
+    gone: BTreeSet<SnapshotId>,
     protection: Result<Option<Protection>, TierError>,
 }
 
@@ -152,7 +160,9 @@ pub fn tiers_report(site: &Site) -> Result<TiersReport, OpsError> {
     let (backlog, history) =
         (Backlog::load(&view, site.plan())?, History::load(&view, site.plan())?);
     let names: Vec<&TierName> = site.plan().tiers().keys().collect();
-    let looked = ask_all(&names, |name| look(site, name, &history));
+    let expected = names.iter().map(|name| Ok(((*name).clone(), expected(&view, name)?)));
+    let expected: Present = expected.collect::<Result<_, OpsError>>()?;
+    let looked = ask_all(&names, |name| look(site, name, &history, &expected[*name]));
     let records: BTreeSet<ObjectPath> =
         view.all()?.iter().map(crate::catalog::record::Record::path).collect();
     let facts = Facts {
@@ -168,8 +178,19 @@ pub fn tiers_report(site: &Site) -> Result<TiersReport, OpsError> {
     Ok(TiersReport { schema: SCHEMA, site: site.name().clone(), now: facts.now, tiers })
 }
 
+/// Returns the snapshots that should lie on a tier.
+fn expected(view: &View, tier: &TierName) -> Result<BTreeSet<SnapshotId>, OpsError> {
+    let (recorded, let_go) = (recorded(view, tier, view.mark()?)?, let_go(view, tier)?);
+    Ok(recorded.difference(&let_go).copied().collect())
+}
+
 /// Goes to a tier and lists all of it.
-fn look(site: &Site, name: &TierName, history: &History) -> Result<Found, Trouble> {
+fn look(
+    site: &Site,
+    name: &TierName,
+    history: &History,
+    expected: &BTreeSet<SnapshotId>,
+) -> Result<Found, Trouble> {
     let tier = match site.reach(name) {
         Reached::Ready(named) => named.tier,
         Reached::Trouble(trouble) => return Err(trouble),
@@ -187,10 +208,38 @@ fn look(site: &Site, name: &TierName, history: &History) -> Result<Found, Troubl
     let found = async {
         let objects: Vec<_> = tier.list(&ObjectPrefix::ALL).try_collect().await?;
         let protection = protection(tier.as_ref(), &objects).await;
-        Ok(Found { objects, protection })
+        let gone = gone(tier.as_ref(), &objects, expected).await?;
+        Ok(Found { objects, gone, protection })
     };
     let found: Result<_, TierError> = site.surroundings().runtime.block_on(found);
     found.map_err(|error| Trouble::of(&error))
+}
+
+/// Finds what should lie on a tier and does not; where listings may lag, it is asked for by its name.
+async fn gone(
+    tier: &dyn Tier,
+    objects: &[ObjectMeta],
+    expected: &BTreeSet<SnapshotId>,
+) -> Result<BTreeSet<SnapshotId>, TierError> {
+    let mut gone: BTreeSet<_> = expected.difference(&snapshots(objects)).copied().collect();
+    if !tier.capabilities().has(Capability::PromptListing) {
+        for id in gone.clone() {
+            let path = format!("{SNAPSHOTS}{}", id.to_hex()).parse().expect("it is a valid path");
+            match tier.head(&path).await {
+                Ok(_) => gone.remove(&id),
+                Err(TierError::NotFound { .. }) => false,
+                Err(error) => return Err(error),
+            };
+        }
+    }
+    Ok(gone)
+}
+
+/// Returns the snapshots among some objects.
+fn snapshots(objects: &[ObjectMeta]) -> BTreeSet<SnapshotId> {
+    let paths = objects.iter().map(|meta| &meta.path);
+    let snapshots = paths.filter(|path| path.as_str().starts_with(SNAPSHOTS));
+    snapshots.filter_map(|path| path.file_name().parse().ok()).collect()
 }
 
 /// Reads back how the newest snapshot and the newest pack are locked; of the two, the weaker lock.
@@ -199,7 +248,7 @@ async fn protection(
     objects: &[ObjectMeta],
 ) -> Result<Option<Protection>, TierError> {
     let mut weakest: Option<Protection> = None;
-    for folder in ["repo/snapshots/", "repo/data/"] {
+    for folder in [SNAPSHOTS, "repo/data/"] {
         let stored = objects.iter().filter(|meta| meta.path.as_str().starts_with(folder));
         let Some(newest) = stored.max_by_key(|meta| meta.modified) else { continue };
         let found = tier.protection(&newest.path).await?;
@@ -228,7 +277,7 @@ impl Facts<'_> {
     fn present(&self) -> Present {
         let found =
             self.tiers.iter().filter_map(|(name, found)| Some((name, found.as_ref().ok()?)));
-        found.map(|(name, found)| ((*name).clone(), found.snapshots())).collect()
+        found.map(|(name, found)| ((*name).clone(), snapshots(&found.objects))).collect()
     }
 
     fn state(
@@ -321,19 +370,23 @@ impl Facts<'_> {
 
     fn pending(&self, name: &TierName, found: &Found, present: &Present) -> Pending {
         let missed = self.backlog.of_tier(self.site.plan(), name, present, self.now);
-        let missed: Vec<_> = missed
+        let mut missed: Vec<_> = missed
             .into_iter()
             .filter(|lacking| {
                 let mut there = lacking.on.values();
                 !there.any(|id| present.get(name).is_some_and(|ids| ids.contains(id)))
             })
             .collect();
+        let known: BTreeSet<_> = missed.iter().map(Lacking::key).collect();
+        let back = self.backlog.of_gone(name, &found.gone, present).into_iter();
+        missed.extend(back.filter(|lacking| !known.contains(&lacking.key())));
         let own: BTreeSet<&ObjectPath> = found.objects.iter().map(|meta| &meta.path).collect();
         Pending {
             snapshots: missed.len(),
             bytes: missed.iter().map(|lacking| lacking.bytes).sum(),
             records: self.records.iter().filter(|record| !own.contains(record)).count(),
             wal_files: self.wal_files(name, found),
+            gone: found.gone.len(),
         }
     }
 
@@ -351,12 +404,6 @@ impl Facts<'_> {
 }
 
 impl Found {
-    fn snapshots(&self) -> BTreeSet<SnapshotId> {
-        let paths = self.objects.iter().map(|meta| &meta.path);
-        let snapshots = paths.filter(|path| path.as_str().starts_with("repo/snapshots/"));
-        snapshots.filter_map(|path| path.file_name().parse().ok()).collect()
-    }
-
     fn wal(&self) -> impl Iterator<Item = (SystemId, WalFileName)> + '_ {
         let files = self.objects.iter().filter_map(|meta| ArchivedFile::parse(&meta.path));
         files.map(|file| (file.system, file.file))

@@ -6,6 +6,7 @@
 //!
 //! # Invariants
 //!
+//! - A snapshot that was recorded on a tier, is gone from there and was let go by nobody makes its verification fail.
 //! - That instant moves on only with a verification that read all that was due: one that was
 //!   cancelled, could not reach the tier, could not read a pack or read no data leaves it where it
 //!   was, so what it left out is due again.
@@ -22,10 +23,13 @@ use lifeboat_repository::check::{
 use lifeboat_repository::lock::LockGuard;
 use serde::Serialize;
 
+use crate::backlog::Backlog;
 use crate::catalog::body::{Body, JobEnded, JobStarted, SKIPPED_MAX, TierVerified};
 use crate::catalog::view::Wanted;
 use crate::ending::Ending;
-use crate::error::{OpsError, Trouble, explain};
+use crate::error::{OpsError, Trouble, explain, gone_hint};
+use crate::holdings::record_gone;
+use crate::listing;
 use crate::plan_archive;
 use crate::wire::Site;
 use crate::wire::open::{NewTiers, OpenSite, OpenTier};
@@ -192,7 +196,42 @@ pub(crate) fn verify_tier(
     let read_all = reads && verification.trouble.is_none() && verification.report.packs_unread == 0;
     let read_until = read_all.then_some(started);
     open.record(Body::TierVerified(to_record(&verification, job, read_until)))?;
+    let verification = match &verification.trouble {
+        None => name_gone(open, tier, verification)?,
+        Some(_) => verification,
+    };
     open.deliver()?;
+    Ok(verification)
+}
+
+/// Names the snapshots that were recorded to be there and are gone, and records that. It says nothing of what is there, and ends with
+/// the next look: so it is a record of its own, which takes no proof from the other copies.
+fn name_gone(
+    open: &OpenSite<'_>,
+    tier: &OpenTier,
+    mut verification: TierVerification,
+) -> Result<TierVerification, OpsError> {
+    let (name, gone) = (&tier.named.name, listing::gone(open, tier)?);
+    if gone.is_empty() {
+        return Ok(verification);
+    }
+    let backlog = Backlog::load(open.catalog().view(), open.site().plan())?;
+    let findings = gone.iter().map(|snapshot| {
+        let what = backlog.what(name, *snapshot);
+        let what =
+            what.map_or_else(String::new, |(asset, at)| format!(", with `{asset}` of {at:.0}"));
+        let problem = format!(
+            "it was stored on `{name}`{what}, is gone from there, and nobody said that it should be"
+        );
+        let mut finding =
+            Finding::new(Severity::Error, format!("snapshot {}", snapshot.to_hex()), problem);
+        finding.hint = Some(gone_hint(name, &snapshot.to_string()));
+        finding
+    });
+    verification.report.findings.extend(findings);
+    verification.report.findings.sort_by_key(|finding| Reverse(finding.severity));
+    verification.outcome = verification.report.outcome();
+    record_gone(open, name, gone)?;
     Ok(verification)
 }
 

@@ -5,6 +5,7 @@
 
 pub mod addresses;
 pub mod audit;
+pub mod marking;
 pub mod naming;
 pub mod open;
 pub mod repositories;
@@ -45,6 +46,8 @@ pub struct Site {
     surroundings: Surroundings,
     key: Option<RecoveryKey>,
     elsewhere: BTreeMap<TierName, Arc<dyn Tier>>,
+    /// Tiers that were proven to be this site's, should they lack their mark.
+    proven: BTreeSet<TierName>,
     /// Tiers that somebody said are lost.
     done_without: BTreeSet<TierName>,
     throttle: Throttle,
@@ -102,7 +105,7 @@ pub struct Vacancy {
 /// What is where a tier could be set up.
 #[derive(Debug)]
 pub enum Place {
-    /// An empty tier.
+    /// A tier, empty for all that is known.
     Empty(Arc<dyn Tier>),
     /// Nothing at all.
     Nothing(PathBuf),
@@ -152,6 +155,7 @@ impl Site {
             surroundings,
             key: None,
             elsewhere: BTreeMap::new(),
+            proven: BTreeSet::new(),
             done_without: BTreeSet::new(),
             throttle: Throttle::default(),
             counted: Arc::default(),
@@ -256,6 +260,13 @@ impl Site {
     #[must_use]
     pub fn with_tier(mut self, name: TierName, tier: Arc<dyn Tier>) -> Self {
         self.elsewhere.insert(name, tier);
+        self
+    }
+
+    /// Takes a tier for this site's although it lacks its mark: what lies there was proven to be.
+    #[must_use]
+    pub(crate) fn with_proven(mut self, name: TierName) -> Self {
+        self.proven.insert(name);
         self
     }
 
@@ -435,6 +446,29 @@ impl Site {
 
     fn look(&self, name: &TierName) -> Result<Reached, OpsError> {
         let address = self.address(name)?;
+        let tier = match self.go_to(name)? {
+            Place::Empty(tier) => tier,
+            place @ Place::Nothing(_) => {
+                return Ok(Reached::Vacant(Vacancy { name: name.clone(), address, place }));
+            }
+        };
+        let mark = match self.mark_of(&tier) {
+            Err(OpsError::Unmarked { .. }) if self.proven.contains(name) => {
+                return Ok(Reached::Ready(NamedTier { name: name.clone(), tier }));
+            }
+            mark => mark?,
+        };
+        let Some(mark) = mark else {
+            let place = Place::Empty(tier);
+            return Ok(Reached::Vacant(Vacancy { name: name.clone(), address, place }));
+        };
+        mark.expect(self.name(), &address)?;
+        Ok(Reached::Ready(NamedTier { name: name.clone(), tier }))
+    }
+
+    /// Goes to where a tier is; whose it is, and whether anything lies there, is not looked at.
+    pub(crate) fn go_to(&self, name: &TierName) -> Result<Place, OpsError> {
+        let address = self.address(name)?;
         if self.done_without.contains(name) {
             return Err(OpsError::DoneWithout { tier: name.clone(), address });
         }
@@ -446,9 +480,7 @@ impl Site {
                     match LocalTier::open_as(path.as_path(), listings) {
                         Ok(tier) => Arc::new(tier),
                         Err(TierError::Missing { .. }) => {
-                            let place = Place::Nothing(path.as_path().to_owned());
-                            let name = name.clone();
-                            return Ok(Reached::Vacant(Vacancy { name, address, place }));
+                            return Ok(Place::Nothing(path.as_path().to_owned()));
                         }
                         Err(error) => return Err(error.into()),
                     }
@@ -468,13 +500,7 @@ impl Site {
                 }
             },
         };
-        let tier = self.steady(name, tier);
-        let Some(mark) = self.mark_of(&tier)? else {
-            let place = Place::Empty(tier);
-            return Ok(Reached::Vacant(Vacancy { name: name.clone(), address, place }));
-        };
-        mark.expect(self.name(), &address)?;
-        Ok(Reached::Ready(NamedTier { name: name.clone(), tier }))
+        Ok(Place::Empty(self.steady(name, tier)))
     }
 
     /// Reads whose a tier is. Nobody may wait for that any more by the time that it ends, so it is the runtime's work,

@@ -429,6 +429,16 @@ pub enum StoredObject {
     },
 }
 
+impl StoredObject {
+    /// Returns the pack that it is or lies in, if that is known.
+    pub const fn pack(&self) -> Option<PackId> {
+        match self {
+            Self::Pack(pack) | Self::Blob { at: Some((pack, _)), .. } => Some(*pack),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for StoredObject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -24,7 +24,7 @@ pub struct Diff {
     /// Show what changed of this asset
     #[arg(value_name = "ASSET")]
     asset: AssetName,
-    /// Since this point, a time as `lifeboat points` shows it; without one, since the capture before the last
+    /// Since this point, as `lifeboat points` calls it, or this time; without one, since the capture before the last
     #[arg(value_name = "POINT")]
     from: Option<String>,
     /// Until this point; without one, until the last

@@ -29,7 +29,7 @@ pub struct Drill {
     /// Rehearse this scenario, by its own runbook
     #[arg(value_name = "SCENARIO", required_unless_present = "findings")]
     scenario: Option<ScenarioName>,
-    /// Come back to what was captured last at or before this time, or `latest`
+    /// Come back to what was captured last at or before this time, to the point of this name, or `latest`
     #[arg(long, value_name = "TIME", default_value = "latest")]
     at: String,
     /// Tear it down after this time [default: the window of the plan's drill]

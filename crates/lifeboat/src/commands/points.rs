@@ -4,6 +4,7 @@ use std::fmt::{self, Write as _};
 
 use clap::Args;
 use lifeboat_model::{AssetName, Exit, Outcome, TierName, counted};
+use lifeboat_ops::error::gone_hint;
 use lifeboat_ops::holdings::{self, PointsReport};
 use lifeboat_ops::ladder::{Height, Rung};
 use lifeboat_ops::point::Point;
@@ -29,7 +30,7 @@ impl Answer for Listed {
     const SCHEMA: &'static str = "lifeboat.points/1";
 
     fn write(&self, page: &mut Page) -> fmt::Result {
-        let PointsReport { points, troubles, missing, .. } = &self.0;
+        let PointsReport { points, troubles, damaged, missing, .. } = &self.0;
         if points.is_empty() {
             writeln!(page, "no recovery points; `lifeboat backup` makes one")?;
         } else {
@@ -43,10 +44,17 @@ impl Answer for Listed {
             let word = page.paint.warning("not looked at");
             writeln!(page, "{word}: {tier}: {}", trouble.message)?;
         }
+        for tier in damaged {
+            let word = page.paint.bad("damaged");
+            writeln!(page, "{word}: {tier}: what of it comes back `lifeboat verify {tier}` tells")?;
+        }
         for gone in missing {
             let word = page.paint.bad("gone");
             let count = counted(gone.snapshots.len(), "recorded snapshot");
-            writeln!(page, "{word}: {count} not on {}", gone.tier)?;
+            let tier = &gone.tier;
+            writeln!(page, "{word}: {count} not on {tier}")?;
+            let some = gone.snapshots.first().map(ToString::to_string).unwrap_or_default();
+            writeln!(page, "    {}: {}", page.paint.good("hint"), gone_hint(tier, &some))?;
         }
         Ok(())
     }

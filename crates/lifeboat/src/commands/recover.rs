@@ -46,7 +46,7 @@ pub struct Recover {
     /// Carry out the runbook of this scenario
     #[arg(value_name = "SCENARIO", required_unless_present = "resume")]
     scenario: Option<ScenarioName>,
-    /// Come back to what was captured last at or before this time, or `latest`
+    /// Come back to what was captured last at or before this time, to the point of this name, or `latest`
     #[arg(long, value_name = "TIME", default_value = "latest", conflicts_with = "resume")]
     at: String,
     /// What runbooks call `target.directory`: where they put what goes beside what is there

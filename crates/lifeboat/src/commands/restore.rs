@@ -17,7 +17,7 @@ use lifeboat_ops::recovery::{self, RecoveryOptions, has_base_backups};
 use lifeboat_ops::recovery_key::RecoveryKey;
 use lifeboat_ops::restore::{
     self, DatabaseReport, Destination, RestoreJobReport, RestoreOptions, RestorePreview,
-    RestoredTable,
+    RestoredTable, TiedBy,
 };
 use lifeboat_ops::thaw::ThawForecast;
 use lifeboat_ops::wire::addresses::Outside;
@@ -49,8 +49,9 @@ pub struct Restore {
     /// the plan and its runbooks, and says how to go on
     #[arg(value_name = "ASSET|TIME", required_unless_present = "from")]
     what: Option<String>,
-    /// Take what was captured last at or before this time, or `latest`; of a server with base backups
-    /// also `immediate`, lsn:LSN, xid:XID or name:NAME
+    /// Take what was captured last at or before this time, or `latest`; by the name of a point, what that ties
+    /// together, some of which was captured later. Of a server with base backups also `immediate`, lsn:LSN, xid:XID
+    /// or name:NAME
     #[arg(long, value_name = "TIME", default_value = "latest", conflicts_with = "database_only")]
     at: String,
     /// Restore below this directory; it is created, or has to be empty. A server with base backups gets
@@ -177,9 +178,10 @@ impl Answer for Restored {
     }
 
     fn write(&self, page: &mut Page) -> fmt::Result {
-        let RestorePreview { capture, tier, target, .. } = &self.preview;
+        let RestorePreview { capture, point, tier, target, .. } = &self.preview;
         let captured = time::instant(capture.time);
         writeln!(page, "{} of {captured} from {tier} to {target}", capture.asset)?;
+        page.write_str(&beside(point.as_ref()))?;
         if let Some(files) = &self.files {
             files.write(page)?;
         }
@@ -384,14 +386,26 @@ impl Restore {
         };
         let tier = bare_machine::open_address(address, outside)?;
         let mark = session.runtime.block_on(bare_machine::read_mark(tier.as_ref()))?;
-        let surroundings = session.surroundings(&mark.site);
         let key = match &self.key_file {
             Some(path) => key::from_file(path, "--key-file")?,
-            None => ask_key(&mark.site, session)?,
+            None => ask_key(mark.as_ref().map(|mark| &mark.site), session)?,
         };
         let wanted = self.plan_id.clone().map_or(WantedPlan::Newest, WantedPlan::Named);
         let key = parsed(&key)?;
+        let mark = if let Some(mark) = mark {
+            mark
+        } else {
+            let lost = bare_machine::lost_mark(&tier, &key, session.clock.now());
+            session.runtime.block_on(lost)?
+        };
+        let surroundings = session.surroundings(&mark.site);
         let found = bare_machine::find_site(&tier, &key, &wanted, surroundings, &session.cancel)?;
+        if !found.is_marked {
+            session.screen.remark(&format!(
+                "the mark of this tier, its `site.json`, is missing; by its plans and records it is {}'s tier {name}. `lifeboat tiers mark {name}` puts it back",
+                mark.site, name = found.tier
+            ));
+        }
         for known in found.passed_over() {
             session.screen.remark(&bootstrap::passed_over(known, found.site.plan().id()));
         }
@@ -451,17 +465,17 @@ impl Restore {
 }
 
 /// Asks for the key at the terminal: on a bare machine there may be no file that holds it.
-fn ask_key(site: &SiteName, session: &Session) -> Result<Secret, Failure> {
+fn ask_key(site: Option<&SiteName>, session: &Session) -> Result<Secret, Failure> {
+    let whose = site.map_or_else(String::new, |site| format!(" of {site}"));
     let terminal = Terminal::open(&session.cancel).ok_or_else(|| {
-        let message = format!(
-            "the recovery key of `{site}` was not given, and there is no terminal to ask at"
-        );
+        let message =
+            format!("the recovery key{whose} was not given, and there is no terminal to ask at");
         CommandError::usage(
             message,
             "give `--key-file FILE`, or `--key-file -` and the key on standard input",
         )
     })?;
-    terminal.ask_secret(&format!("the recovery key of {site}: "))
+    terminal.ask_secret(&format!("the recovery key{whose}: "))
 }
 
 fn parsed(key: &Secret) -> Result<RecoveryKey, Failure> {
@@ -473,11 +487,22 @@ fn show(preview: &RestorePreview) {
     screen::talk(&announcement(preview));
 }
 
+/// Says how far from its point a capture lies, where that is a second or more.
+fn beside(point: Option<&TiedBy>) -> String {
+    let Some(TiedBy { name, time, skew_s }) = point.filter(|point| point.skew_s != 0) else {
+        return String::new();
+    };
+    let side = if *skew_s > 0 { "after" } else { "before" };
+    let (at, apart) = (time::instant(*time), Duration::from_secs(skew_s.unsigned_abs()));
+    format!("it was captured {} {side} point {name}, which is of {at}\n", time::duration(apart))
+}
+
 fn announcement(preview: &RestorePreview) -> String {
-    let RestorePreview { capture, tier, target, replaces, keeps_replaced, .. } = preview;
+    let RestorePreview { capture, point, tier, target, replaces, keeps_replaced, .. } = preview;
     let what = format!("{} of {} from {tier}", capture.asset, time::instant(capture.time));
+    let beside = beside(point.as_ref());
     if replaces.is_empty() {
-        return format!("{what} goes to {target}, where nothing is in the way\n");
+        return format!("{what} goes to {target}, where nothing is in the way\n{beside}");
     }
     let mut text = if *keeps_replaced {
         format!("{what} replaces what is there, which is kept aside:\n")
@@ -487,7 +512,7 @@ fn announcement(preview: &RestorePreview) -> String {
     for replaced in replaces {
         _ = writeln!(text, "    {replaced}");
     }
-    text
+    text + &beside
 }
 
 #[cfg(test)]
@@ -513,6 +538,7 @@ mod tests {
             schema: 1,
             site: "shop".parse().unwrap(),
             capture,
+            point: None,
             tier: "primary".parse().unwrap(),
             snapshot: SnapshotId::from_bytes([0; 32]),
             target: "/srv/media, /srv/logos".to_owned(),
@@ -536,5 +562,9 @@ mod tests {
             announcement(&preview),
             format!("{head} goes to /srv/media, /srv/logos, where nothing is in the way\n")
         );
+        let (name, time) = ("20261123_015820".to_owned(), "2026-11-23T01:58:20Z".parse().unwrap());
+        preview.point = Some(TiedBy { name, time, skew_s: 100 });
+        let later = announcement(&preview);
+        assert!(later.contains("captured 1 min 40 s after point 20261123_015820"), "{later}");
     }
 }

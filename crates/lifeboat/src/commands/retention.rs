@@ -6,6 +6,7 @@ use std::fmt::{self, Write as _};
 use clap::{Args, Subcommand};
 use lifeboat_model::{ByteSize, Exit, counted};
 use lifeboat_ops::retention::hold::{self, Hold, WhichHolds};
+use lifeboat_ops::retention::letting_go::{self, LetGo, WhichGone};
 use lifeboat_ops::retention::{
     self, Purpose, RetentionOptions, RetentionReport, SnapshotFate, TierReport,
 };
@@ -27,6 +28,8 @@ pub enum Retention {
     Hold(NewHold),
     /// End a hold
     Release(Release),
+    /// Say that snapshots which are gone from a tier may stay away
+    LetGo(Gone),
 }
 
 /// Which tiers.
@@ -53,6 +56,20 @@ pub struct Release {
     hold: Option<String>,
     /// End all holds
     #[arg(long, conflicts_with = "hold")]
+    all: bool,
+}
+
+/// The arguments of `lifeboat retention let-go`.
+#[derive(Debug, Args)]
+pub struct Gone {
+    /// From this tier, by name or address
+    #[arg(value_name = "TIER")]
+    tier: TierArgument,
+    /// Let the snapshots go whose ids begin like this
+    #[arg(value_name = "SNAPSHOT", required_unless_present = "all")]
+    snapshots: Vec<String>,
+    /// Let all go that are gone from there
+    #[arg(long, conflicts_with = "snapshots")]
     all: bool,
 }
 
@@ -207,6 +224,22 @@ impl Answer for Released {
     }
 }
 
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Gave(LetGo);
+
+impl Answer for Gave {
+    const SCHEMA: &'static str = "lifeboat.retention.let-go/1";
+
+    fn write(&self, page: &mut Page) -> fmt::Result {
+        let LetGo { tier, snapshots, .. } = &self.0;
+        for snapshot in snapshots {
+            writeln!(page, "{snapshot} may stay away from {tier}")?;
+        }
+        if snapshots.is_empty() { writeln!(page, "nothing is gone from {tier}") } else { Ok(()) }
+    }
+}
+
 impl Retention {
     /// Runs the command: 1 if a tier failed, 4 if one could not be looked at, 11 if one is locked.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
@@ -223,6 +256,11 @@ impl Retention {
                 let which = hold.map_or(WhichHolds::All, WhichHolds::One);
                 let released = hold::release(&site, &which, &*events, cancel)?;
                 return session.done(&Released { released });
+            }
+            Self::LetGo(Gone { tier, snapshots, all }) => {
+                let which = if all { WhichGone::All } else { WhichGone::These(snapshots) };
+                let gave = letting_go::let_go(&site, &tier.of(&site)?, &which, &*events, cancel)?;
+                return session.done(&Gave(gave));
             }
         };
         let tiers = TierArgument::all_of(&tiers, &site)?;

@@ -30,7 +30,7 @@ pub struct Test {
     /// Run this restore test; without a name, all of the plan, one after the other
     #[arg(value_name = "NAME")]
     name: Option<RestoreTestName>,
-    /// Bring this moment back instead of the plan's: `latest`, `random`, a time; of a server alone also
+    /// Bring this moment back instead of the plan's: `latest`, `random`, a time, a point's name; of a server alone also
     /// lsn:LSN, xid:XID, name:NAME or `immediate`
     #[arg(long, value_name = "TIME")]
     at: Option<PointInTime>,

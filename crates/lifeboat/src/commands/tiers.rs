@@ -1,6 +1,7 @@
 //! `lifeboat tiers`: what each tier holds and lacks, and bringing one up to date.
 
 mod catch_up;
+mod mark;
 
 use std::fmt::{self, Write as _};
 use std::time::Duration;
@@ -29,6 +30,8 @@ pub struct Tiers {
 enum Below {
     /// Copy to tiers what they missed from one that holds it
     CatchUp(catch_up::CatchUp),
+    /// Put the mark of a tier back that lost it, once what lies there is proven to be this site's
+    Mark(mark::Mark),
 }
 
 #[derive(Serialize)]
@@ -66,6 +69,17 @@ impl Answer for Shown {
                     _ => page.paint.warning("lock could not be verified"),
                 };
                 writeln!(page, "{word}: {}: {message}", tier.tier)?;
+            }
+        }
+        for (tier, gone) in report.tiers.iter().filter_map(|tier| Some((tier, tier.pending?.gone)))
+        {
+            if gone > 0 {
+                let word = page.paint.bad("gone");
+                let name = &tier.tier;
+                writeln!(
+                    page,
+                    "{word}: {name}: {gone} snapshots that were stored there; `lifeboat verify {name}` names them"
+                )?;
             }
         }
         let late = |tier: &&TierState| tier.pending.is_some_and(|pending| pending.snapshots > 0);
@@ -182,8 +196,10 @@ fn assets(report: &TiersReport) -> Table {
 impl Tiers {
     /// Shows the tiers; ends with 4 when one could not be looked at, with 1 when one lacks its lock.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
-        if let Some(Below::CatchUp(command)) = self.command {
-            return command.run(session);
+        match self.command {
+            Some(Below::CatchUp(command)) => return command.run(session),
+            Some(Below::Mark(command)) => return command.run(session),
+            None => {}
         }
         let site = session.site()?;
         let report = tier_state::tiers_report(&site)?;

@@ -233,6 +233,30 @@ fn what_is_no_tier_of_the_keys_site_is_refused_with_what_to_do() {
 }
 
 #[test]
+fn a_tier_without_its_mark_says_that_and_is_restored_from_and_marked_again() {
+    let site = site();
+    let (bare, far) = (Bare::of(&site), site.path("far"));
+    fs::remove_file(far.join("site.json")).unwrap();
+    let data = bare.restore(&far, &["media", "--to", "out"]);
+    assert_eq!(data.code(), 0, "{data}");
+    let said = data.stderr();
+    assert!(said.contains("`site.json`, is missing"), "{data}");
+    assert!(said.contains("`lifeboat tiers mark far` puts it back"), "{data}");
+    let brought = bare.restore(&far, &[]);
+    assert_eq!(brought.code(), 0, "{brought}");
+    assert!(bare.environment.path("plan.toml").exists());
+
+    let checked = site.run(["check"]);
+    assert!(checked.stdout().contains("lifeboat tiers mark TIER"), "{checked}");
+    site.run(["tiers", "mark", "nowhere"]).failure(2);
+    let marked = site.run(["tiers", "mark", "far"]).success();
+    assert!(marked.contains("is marked as that again"), "{marked}");
+    let again = site.run(["tiers", "mark", "far", "--json"]).json();
+    assert_eq!((again["deed"].as_str(), again["site"].as_str()), (Some("was-there"), Some("shop")));
+    site.run(["backup"]).success();
+}
+
+#[test]
 fn a_bucket_that_does_not_answer_is_told_of() {
     let site = site();
     // Nobody listens on the port of a listener that was dropped.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::environment::Environment;
 
 /// Every command that names a tier, as its manual's page is called, and how it is called with `TIER` in it.
-const COMMANDS: [(&str, &str); 13] = [
+const COMMANDS: [(&str, &str); 15] = [
     ("backup", "backup --to TIER"),
     ("evidence-list", "evidence list --from TIER"),
     ("evidence-show", "evidence show --from TIER"),
@@ -14,10 +14,12 @@ const COMMANDS: [(&str, &str); 13] = [
     ("query", "query media --at latest --sql SELECT --tier TIER"),
     ("recover", "recover fire --dry-run --without TIER"),
     ("restore", "restore media --to out --dry-run --tier TIER"),
+    ("retention-let-go", "retention let-go TIER --all"),
     ("retention-run", "retention run TIER"),
     ("retention-show", "retention show TIER"),
     ("test", "test --tier TIER"),
     ("tiers-catch-up", "tiers catch-up TIER"),
+    ("tiers-mark", "tiers mark TIER"),
     ("verify", "verify --read-data none TIER"),
 ];
 

@@ -106,3 +106,37 @@ fn a_tier_that_was_away_is_shown_behind_and_catches_up_when_asked() {
     assert!(again.contains("far: lacks nothing"), "{again}");
     environment.run(["tiers", "catch-up", "nowhere"]).failure(2);
 }
+
+#[test]
+fn a_snapshot_that_somebody_removed_is_named_and_copied_back_or_let_go() {
+    let environment = site();
+    environment.run(["verify"]).success();
+    let remove = || {
+        let folder = fs::read_dir(environment.path("far/repo/snapshots")).unwrap();
+        let file = folder.map(|entry| entry.unwrap().path()).next().unwrap();
+        fs::remove_file(&file).unwrap();
+        file.file_name().unwrap().to_string_lossy()[..8].to_owned()
+    };
+    let lost = remove();
+    let verified = environment.run(["verify", "far"]);
+    assert_eq!(verified.code(), 1, "{verified}");
+    let said = verified.stdout();
+    assert!(said.contains(&lost) && said.contains("far") && said.contains("media"), "{said}");
+    assert!(said.contains("lifeboat tiers catch-up far"), "{said}");
+    let shown = environment.run(["tiers"]).success();
+    assert!(shown.contains("gone: far: 1 snapshots"), "{shown}");
+    assert!(shown.contains("next: lifeboat tiers catch-up far"), "{shown}");
+    environment.run(["tiers", "catch-up", "far"]).success();
+    environment.run(["verify", "far"]).success();
+
+    let lost = remove();
+    assert_eq!(environment.run(["retention", "run", "far"]).code(), 1);
+    environment.run(["retention", "let-go", "far"]).failure(2);
+    let gave = environment.run(["retention", "let-go", "far", &lost, "--json"]).json();
+    assert_eq!(gave["schema"], "lifeboat.retention.let-go/1");
+    assert_eq!(gave["snapshots"].as_array().unwrap().len(), 1);
+    environment.run(["verify", "far"]).success();
+    environment.run(["retention", "run", "far"]).success();
+    let none = environment.run(["retention", "let-go", "far", "--all"]).success();
+    assert!(none.contains("nothing is gone from far"), "{none}");
+}

@@ -142,7 +142,7 @@ pub fn bootstrap(
     directory: &Path,
     cancel: &Cancel,
 ) -> Result<Bootstrapped, OpsError> {
-    let FoundSite { site, tier: name, plans, repository } = found;
+    let FoundSite { site, tier: name, plans, repository, .. } = found;
     let named = match site.reach(&name) {
         Reached::Ready(named) => named,
         // It was there a moment ago.

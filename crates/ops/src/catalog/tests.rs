@@ -591,7 +591,9 @@ fn captures(view: &View) -> Vec<(u8, bool)> {
 
 #[test]
 fn what_retention_let_go_is_not_missing_and_what_is_gone_is_told() {
-    let host = Host::new(&RecoveryKey::generate(), "shop");
+    let mut host = Host::new(&RecoveryKey::generate(), "shop");
+    let clock = Arc::new(SimClock::new(Timestamp::from_second(1_700_000_000).unwrap()));
+    host.surroundings.clock = Arc::<SimClock>::clone(&clock);
     let catalog = host.enrolled();
     let ids = |snapshot: u8| vec![lifeboat_model::SnapshotId::from_bytes([snapshot; 32])];
     let tier: TierName = "near".parse().unwrap();
@@ -607,6 +609,13 @@ fn what_retention_let_go_is_not_missing_and_what_is_gone_is_told() {
     }
     assert_eq!(captures(catalog.view()), [(3, false), (2, false)], "the newest first");
     let gone = body::SnapshotsMissing { tier, snapshots: ids(3) };
+    catalog.append(Body::SnapshotsMissing(gone.clone()), None).unwrap();
+    assert_eq!(captures(catalog.view()), [(3, true), (2, false)]);
+    // It was copied back, and went once more.
+    clock.advance(std::time::Duration::from_mins(1));
+    catalog.append(stored(30, 3), None).unwrap();
+    assert_eq!(captures(catalog.view()), [(3, false), (2, false)]);
+    clock.advance(std::time::Duration::from_mins(1));
     catalog.append(Body::SnapshotsMissing(gone), None).unwrap();
     assert_eq!(captures(catalog.view()), [(3, true), (2, false)]);
 }

@@ -82,7 +82,7 @@ pub struct RecordedCapture {
     pub base: Option<BaseRecord>,
     /// How large all that is in it is, where that was recorded.
     pub size_bytes: Option<u64>,
-    /// Whether it was found gone, and nobody had decided that.
+    /// Whether it was found gone since it was stored there last, and nobody had decided that.
     pub is_gone: bool,
 }
 
@@ -250,7 +250,8 @@ impl View {
     ) -> Result<Vec<RecordedCapture>, ViewError> {
         let rows: Vec<CaptureRow> = self.query(
             "SELECT captured_us, snapshot, base, size_bytes, EXISTS (
-                 SELECT 1 FROM gone g WHERE g.tier = c.tier AND g.snapshot = c.snapshot)
+                 SELECT 1 FROM gone g WHERE g.tier = c.tier AND g.snapshot = c.snapshot
+                   AND g.found_us >= c.stored_us)
              FROM captures c WHERE tier = ?1 AND asset = ?2
                AND NOT EXISTS (SELECT 1 FROM let_go l WHERE l.tier = c.tier AND l.snapshot = c.snapshot)
              ORDER BY captured_us DESC, snapshot DESC LIMIT ?3",

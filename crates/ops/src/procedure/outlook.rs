@@ -149,7 +149,7 @@ pub fn look_ahead(
     if !needed.is_empty() {
         let report = holdings::recovery_points(site, None, events, cancel)?;
         let alone = needed.iter().filter(|asset| has_base_backups_alone(site, asset));
-        choice = choose(&report.points, &needed, &alone.cloned().collect(), at);
+        choice = choose(&report.points, &needed, &alone.cloned().collect(), &report.damaged, at);
         troubles = report.troubles;
         if choice.chosen.is_none() {
             let (scenario, when) = (procedure.name().clone(), at.to_string());
@@ -202,15 +202,34 @@ struct Choice {
 }
 
 /// Chooses the newest point that holds what is needed; `bases` come back from base backups alone. Pure.
+///
+/// Where nobody says which, one that lies whole on tiers that were not found damaged goes before a newer one that does not.
 fn choose(
     points: &[Point],
     needed: &BTreeSet<AssetName>,
     bases: &BTreeSet<AssetName>,
+    damaged: &BTreeSet<TierName>,
+    at: At,
+) -> Choice {
+    if at == At::Latest {
+        let sound = choose_among(points, needed, bases, damaged, at);
+        if sound.chosen.is_some() {
+            return sound;
+        }
+    }
+    choose_among(points, needed, bases, &BTreeSet::new(), at)
+}
+
+fn choose_among(
+    points: &[Point],
+    needed: &BTreeSet<AssetName>,
+    bases: &BTreeSet<AssetName>,
+    damaged: &BTreeSet<TierName>,
     at: At,
 ) -> Choice {
     let mut choice = Choice::default();
     for point in points {
-        let why = unsuitable(point, needed, at);
+        let why = unsuitable(point, needed, damaged, at);
         match (&mut choice.chosen, why) {
             (None, Some(why)) => {
                 if choice.rejected.len() < REJECTED_MAX {
@@ -219,9 +238,11 @@ fn choose(
             }
             (None, None) => {
                 let (name, time) = match at {
-                    At::Latest => (point.name.clone(), makes_sense_from(point, bases)),
-                    // Whoever names a moment gets it from what can go to any moment.
-                    At::Time(time) => (time.to_string(), time),
+                    // Whoever gives a time gets it from what can go to any moment, and nothing later from the rest.
+                    At::Time(time) | At::Named(time) if !at.names(point) => {
+                        (time.to_string(), time)
+                    }
+                    _ => (point.name.clone(), makes_sense_from(point, bases)),
                 };
                 choice.chosen = Some(ChosenPoint { at: name, time, older: None });
             }
@@ -245,8 +266,13 @@ fn makes_sense_from(point: &Point, bases: &BTreeSet<AssetName>) -> Timestamp {
 }
 
 /// Says why a point will not do.
-fn unsuitable(point: &Point, needed: &BTreeSet<AssetName>, at: At) -> Option<String> {
-    if !at.reaches(point.time) {
+fn unsuitable(
+    point: &Point,
+    needed: &BTreeSet<AssetName>,
+    damaged: &BTreeSet<TierName>,
+    at: At,
+) -> Option<String> {
+    if !at.reaches(point.time) && !at.names(point) {
         return Some("it is later than the time that was asked for".to_owned());
     }
     needed.iter().find_map(|asset| {
@@ -255,6 +281,9 @@ fn unsuitable(point: &Point, needed: &BTreeSet<AssetName>, at: At) -> Option<Str
             None => Some(format!("it lacks `{asset}`")),
             Some(member) if member.capture.complete == Some(false) => {
                 Some(format!("not all of `{asset}` was captured"))
+            }
+            Some(member) if member.capture.copies.keys().all(|tier| damaged.contains(tier)) => {
+                Some(format!("`{asset}` of it lies only where damage was found"))
             }
             Some(_) => None,
         }
@@ -488,7 +517,7 @@ mod tests {
             point(200, &whole),
             point(100, &whole),
         ];
-        let choice = choose(&points, &needed(), &BTreeSet::new(), At::Latest);
+        let choice = choose(&points, &needed(), &BTreeSet::new(), &BTreeSet::new(), At::Latest);
         let chosen = choice.chosen.unwrap();
         assert_eq!((chosen.at.as_str(), chosen.time), (points[2].name.as_str(), points[2].time));
         assert_eq!(chosen.older.as_deref(), Some(points[3].name.as_str()));
@@ -521,11 +550,50 @@ mod tests {
         let whole = [("database", true), ("media", true)];
         let points = [point(200, &whole), point(100, &whole)];
         let moment = Timestamp::from_second(1_700_000_150).unwrap();
-        let choice = choose(&points, &needed(), &BTreeSet::new(), At::Time(moment));
+        let choice =
+            choose(&points, &needed(), &BTreeSet::new(), &BTreeSet::new(), At::Time(moment));
         assert_eq!(choice.chosen.unwrap().time, moment);
         assert_eq!(choice.rejected[0].why, "it is later than the time that was asked for");
         let before = Timestamp::from_second(1_700_000_050).unwrap();
-        assert_eq!(choose(&points, &needed(), &BTreeSet::new(), At::Time(before)).chosen, None);
+        assert_eq!(
+            choose(&points, &needed(), &BTreeSet::new(), &BTreeSet::new(), At::Time(before)).chosen,
+            None
+        );
+    }
+
+    #[test]
+    fn what_lies_only_where_damage_was_found_gives_way_to_an_older_point() {
+        let whole = [("database", true), ("media", true)];
+        let mut points = [point(300, &whole), point(200, &whole), point(100, &whole)];
+        let (near, far): (TierName, TierName) =
+            ("primary".parse().unwrap(), "far".parse().unwrap());
+        for member in &mut points[1].members {
+            member.capture.copies.insert(far.clone(), SnapshotId::from_bytes([8; 32]));
+        }
+        let damaged = BTreeSet::from([near]);
+        let bases = BTreeSet::new();
+        let choice = choose(&points, &needed(), &bases, &damaged, At::Latest);
+        assert_eq!(choice.chosen.unwrap().at, points[1].name);
+        assert_eq!(choice.rejected[0].why, "`database` of it lies only where damage was found");
+        // Whoever names it gets it, and where nothing else is left it is tried.
+        let named = At::parse(&points[0].name).unwrap();
+        let chosen = choose(&points, &needed(), &bases, &damaged, named).chosen.unwrap();
+        assert_eq!(chosen.at, points[0].name);
+        let all = &BTreeSet::from([far, "primary".parse().unwrap()]);
+        let choice = choose(&points, &needed(), &bases, all, At::Latest);
+        assert_eq!((choice.chosen.unwrap().at, choice.rejected.len()), (points[0].name.clone(), 0));
+    }
+
+    #[test]
+    fn whoever_names_a_point_gets_that_point() {
+        let whole = [("database", true), ("media", true)];
+        let mut points = [point(200, &whole), point(100, &whole)];
+        points[1].time += jiff::SignedDuration::from_millis(734);
+        let named = At::parse(&points[1].name).unwrap();
+        let chosen =
+            choose(&points, &needed(), &BTreeSet::new(), &BTreeSet::new(), named).chosen.unwrap();
+        assert_eq!((chosen.at.as_str(), chosen.time), (points[1].name.as_str(), points[1].time));
+        assert_eq!(At::parse(&chosen.at).unwrap(), named);
     }
 
     #[test]
@@ -534,9 +602,12 @@ mod tests {
         let ended = points[0].time + jiff::SignedDuration::from_secs(3);
         points[0].members[0].capture.ended = Some(ended);
         let bases = BTreeSet::from(["database".parse().unwrap()]);
-        let chosen = choose(&points, &needed(), &bases, At::Latest).chosen.unwrap();
+        let chosen =
+            choose(&points, &needed(), &bases, &BTreeSet::new(), At::Latest).chosen.unwrap();
         assert_eq!((chosen.time, chosen.at.as_str()), (ended, points[0].name.as_str()));
-        let chosen = choose(&points, &needed(), &BTreeSet::new(), At::Latest).chosen.unwrap();
+        let chosen = choose(&points, &needed(), &BTreeSet::new(), &BTreeSet::new(), At::Latest)
+            .chosen
+            .unwrap();
         assert_eq!(chosen.time, points[0].time);
     }
 }

@@ -3,7 +3,6 @@
 //! Nothing falls back by itself: whoever restores decides what is read.
 
 use lifeboat_model::TierName;
-use lifeboat_model::instant::compact_instant;
 use lifeboat_postgres::PostgresError;
 use lifeboat_repository::RepositoryError;
 
@@ -37,7 +36,7 @@ pub(super) fn hint(
         Destination::InPlace => "--in-place".to_owned(),
         Destination::Tables(names, _) => format!("--table {} --to DIR", names.join(" --table ")),
     };
-    let at = compact_instant(chosen.preview.capture.time);
+    let at = chosen.preview.capture.time;
     Some(format!(
         "`{other}` holds the same snapshot: `lifeboat restore {asset} --at {at} {from} {to}`"
     ))

@@ -57,6 +57,10 @@ impl Moment {
         let points: Vec<_> = holdings.points.iter().filter(|p| holds(p, assets, tier)).collect();
         let chosen = match at {
             PointInTime::Latest => points.first(),
+            PointInTime::Point(time) => match points.iter().find(|p| At::Named(*time).names(p)) {
+                None => return Ok(Self::at(At::Time(*time), *time)),
+                named => named,
+            },
             PointInTime::Random => draws.one_of(&points),
             other => {
                 let what = format!(

@@ -26,6 +26,7 @@ use lifeboat_repository::lock::{LISTING_LAG_MAX, LockGuard, LockKind, LockOption
 use lifeboat_repository::{Indexed, Repository, RepositoryError};
 use lifeboat_tiers::{Refusal, TierError};
 
+use super::repositories::Lineage;
 use super::{Adoption, Reached, Site, Vacancy, repositories};
 use crate::at_work::{CatchingUp, Presence};
 use crate::catalog::body::{Body, JobEnded, JobStarted, PlanAdopted, TierAdopted};
@@ -281,18 +282,53 @@ impl<'s> OpenSite<'s> {
         finder: &Finder,
         events: &dyn EventSink,
     ) -> Result<OpenTier, OpsError> {
-        let elder = self.open_tiers().next().map(|tier| &tier.repository);
-        let wanted = Wanted { kind: "tier-adopted", asset: None, tier: None, good_only: false };
-        if elder.is_none() && !self.catalog.view().latest(wanted, 1)?.is_empty() {
-            return Err(OpsError::NoElderTier { tier: vacancy.name });
-        }
+        let lineage = self.lineage(&vacancy.name)?;
         let surroundings = self.site.surroundings();
         let named = vacancy.occupy(self.site)?;
         let verifier = self.key.public_halves().verifier.to_string();
         let mark = TierMark::new(self.site.name().clone(), verifier);
         surroundings.runtime.block_on(mark.write(named.tier.as_ref()))?;
-        repositories::make(&named, &self.key, elder, surroundings)?;
+        repositories::make(&named, &self.key, lineage, surroundings)?;
         finder.open_new(named, events)
+    }
+
+    /// Finds what the repository of a new tier has to have in common with those before it: from a tier of the plan that can
+    /// be opened, whether it was asked for or not. None where the plan has no tier any more that was set up before.
+    fn lineage(&self, new: &TierName) -> Result<Option<Lineage>, OpsError> {
+        if let Some(elder) = self.open_tiers().next() {
+            return Ok(Some(Lineage::of(&elder.repository)));
+        }
+        let mut elders = Vec::new();
+        for name in self.site.plan().tiers().keys().filter(|name| *name != new) {
+            let address = self.site.address(name)?;
+            let was_there = was_adopted(self.catalog.view(), name, &address)?;
+            match self.lineage_of(name, address) {
+                Ok(lineage) => return Ok(Some(lineage)),
+                Err(trouble) if was_there => elders.push((name.clone(), trouble.message)),
+                Err(_) => {}
+            }
+        }
+        if elders.is_empty() {
+            Ok(None)
+        } else {
+            Err(OpsError::NoElderTier { tier: new.clone(), elders })
+        }
+    }
+
+    fn lineage_of(&self, name: &TierName, address: String) -> Result<Lineage, Trouble> {
+        let lost = || Trouble::of(&OpsError::TierLost { tier: name.clone(), address });
+        if let Some(asked) = self.tiers.get(name) {
+            // It was gone to. If it is to be entered yet, nothing is there.
+            let is_vacant = asked.get().is_none() && !self.awaited().contains(name);
+            let lineage = |tier: &OpenTier| Lineage::of(&tier.repository);
+            return if is_vacant { Err(lost()) } else { self.tier(name).map(lineage) };
+        }
+        let read = |tier| Lineage::read(&tier, &self.key, self.site.surroundings());
+        match self.site.reach(name) {
+            Reached::Ready(tier) => read(tier).map_err(|error| Trouble::of(&error)),
+            Reached::Trouble(trouble) => Err(trouble),
+            Reached::Vacant(_) => Err(lost()),
+        }
     }
 
     /// Returns the site.

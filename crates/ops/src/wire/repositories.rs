@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use lifeboat_model::{Cancel, EventSink};
 use lifeboat_repository::key::{KdfParameters, KeyOrigin};
-use lifeboat_repository::{Indexed, InitOptions, Open, OpenOptions, Repository, Store};
+use lifeboat_repository::polynomial::Polynomial;
+use lifeboat_repository::repository::State;
+use lifeboat_repository::{Indexed, InitOptions, MasterKey, Open, OpenOptions, Repository, Store};
 use lifeboat_tiers::ObjectPrefix;
 
 use crate::error::OpsError;
@@ -29,24 +31,56 @@ pub fn open(
     events: &dyn EventSink,
     cancel: &Cancel,
 ) -> Result<Repository<Indexed>, OpsError> {
-    let store = store(tier, surroundings);
-    let repository = Repository::open(store, &key.spelled(), &OpenOptions::default())?;
-    Ok(repository.load_index(cancel, events)?)
+    Ok(open_bare(tier, key, surroundings)?.load_index(cancel, events)?)
 }
 
-/// Makes a repository; with the key and the chunker's seed of an elder one of the site, so that
-/// packs are copied between them as they are.
+/// What all repositories of a site have in common, so that packs are copied between them as they are.
+pub struct Lineage {
+    key: MasterKey,
+    polynomial: Polynomial,
+}
+
+impl Lineage {
+    /// Takes that of a repository.
+    pub fn of<S: State>(repository: &Repository<S>) -> Self {
+        let polynomial = repository.config().chunker_polynomial;
+        Self { key: repository.key().clone(), polynomial }
+    }
+
+    /// Reads that of the repository on a tier, without its index.
+    pub fn read(
+        tier: &NamedTier,
+        key: &RecoveryKey,
+        surroundings: &Surroundings,
+    ) -> Result<Self, OpsError> {
+        Ok(Self::of(&open_bare(tier, key, surroundings)?))
+    }
+}
+
+/// Opens the repository on a tier without its index.
+pub fn open_bare(
+    tier: &NamedTier,
+    key: &RecoveryKey,
+    surroundings: &Surroundings,
+) -> Result<Repository<Open>, OpsError> {
+    let store = store(tier, surroundings);
+    Ok(Repository::open(store, &key.spelled(), &OpenOptions::default())?)
+}
+
+/// Makes a repository, of the same lineage as those before it, if there are any.
 pub fn make(
     tier: &NamedTier,
     key: &RecoveryKey,
-    elder: Option<&Repository<Indexed>>,
+    lineage: Option<Lineage>,
     surroundings: &Surroundings,
 ) -> Result<Repository<Open>, OpsError> {
+    let (master_key, polynomial) =
+        lineage.map(|Lineage { key, polynomial }| (key, polynomial)).unzip();
     let options = InitOptions {
         password: &key.spelled(),
         kdf: KdfParameters::RECOVERY_KEY,
-        master_key: elder.map(|elder| elder.key().clone()),
-        polynomial: elder.map(|elder| elder.config().chunker_polynomial),
+        master_key,
+        polynomial,
         origin: KeyOrigin {
             created: surroundings.now(),
             username: "lifeboat".to_owned(),

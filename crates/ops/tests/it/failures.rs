@@ -38,6 +38,61 @@ fn a_tier_that_is_gone_is_an_error_and_not_made_anew() {
     assert_eq!(report.exit(), Exit::NoRepository, "nothing is stored, for this reason alone");
 }
 
+#[test]
+fn a_new_tier_gets_the_key_of_one_before_it_whichever_is_asked_for() {
+    let ground = Ground::new();
+    ground.write("media/a", "a");
+    back_up(&ground.site(MEDIA_ON_TWO)).unwrap();
+    // The disk of the first is replaced by an empty one.
+    fs::remove_dir_all(ground.path("first")).unwrap();
+    fs::create_dir(ground.path("first")).unwrap();
+    let plan = MEDIA_ON_TWO.replace("primary", "fresh");
+    let site = ground.site(&plan);
+    let to =
+        |name: &str| BackupOptions { to: vec![name.parse().unwrap()], ..BackupOptions::default() };
+    let report = backup(&site, &to("fresh"), &Silent, &Cancel::new()).unwrap();
+    assert_eq!(stages(&report, "media"), ["store fresh done"], "{:?}", messages(&report));
+    // Of one key, packs are copied as they are, and a snapshot keeps its id.
+    let report = back_up(&site).unwrap();
+    assert_eq!(stages(&report, "media"), ["store fresh done", "copy secondary done"]);
+    let ids: Vec<_> = report.assets[0].snapshots.iter().map(|on| on.snapshot).collect();
+    assert!(ids.len() == 2 && ids[0] == ids[1], "{ids:?}");
+}
+
+#[test]
+fn a_new_tier_says_which_ones_before_it_cannot_be_opened_and_begins_anew_without_them() {
+    let ground = Ground::new();
+    ground.write("media/a", "a");
+    back_up(&ground.site(MEDIA_ON_TWO)).unwrap();
+    fs::remove_dir_all(ground.path("first")).unwrap();
+    fs::remove_dir_all(ground.path("second")).unwrap();
+    let third = "[tiers.third]\nurl = \"file://HOME/third\"\n[schedules.daily]";
+    let plan = MEDIA_ON_TWO.replace("[schedules.daily]", third);
+    let options = BackupOptions { to: vec!["third".parse().unwrap()], ..BackupOptions::default() };
+    let report = backup(&ground.site(&plan), &options, &Silent, &Cancel::new()).unwrap();
+    let said = messages(&report)[0].clone();
+    for part in ["`third` cannot be set up", "primary: tier `primary` was set up at", "secondary: "]
+    {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(!ground.path("third").exists());
+    // Whoever takes what is lost for good out of the plan may begin anew.
+    let alone = r#"
+[assets.media]
+kind = "files"
+paths = ["HOME/media"]
+[tiers.third]
+url = "file://HOME/third"
+[schedules.daily]
+cron = "0 2 * * *"
+assets = ["media"]
+to = ["third"]
+"#;
+    let report = back_up(&ground.site(alone)).unwrap();
+    assert_eq!(stages(&report, "media"), ["store third done"], "{:?}", messages(&report));
+    restore_to(&ground.site(alone), "media", At::Latest, &ground.path("back")).unwrap();
+}
+
 /// A site whose second tier is as far away as its first, which leads then.
 fn far(ground: &Ground, folder: &str, plan: &str) -> Site {
     let disk = LocalTier::open(&ground.path(folder)).unwrap();

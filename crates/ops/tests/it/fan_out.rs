@@ -1,19 +1,24 @@
 //! Several tiers at once: an asset is read once, a tier that is down or slow delays only itself, and
 //! gets later what it missed.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use lifeboat_model::clock::{Sleep, StillClock};
-use lifeboat_model::{Cancel, Clock, Exit, Outcome, Silent, Timestamp};
+use lifeboat_model::{Cancel, Clock, Exit, Outcome, Silent, SnapshotId, Timestamp};
 use lifeboat_ops::Site;
+use lifeboat_ops::catalog::view::View;
 use lifeboat_ops::catch_up::{CatchUpReport, catch_up};
 use lifeboat_ops::ending::Ending;
+use lifeboat_ops::holdings::recovery_points;
 use lifeboat_ops::point::At;
+use lifeboat_ops::retention::letting_go::{self, WhichGone};
+use lifeboat_ops::state::State;
 use lifeboat_ops::status::status;
 use lifeboat_ops::tier_state::{Lag, Pending, tiers_report};
-use lifeboat_ops::verification::{Share, VerifyOptions, verify};
+use lifeboat_ops::verification::{Share, VerifyOptions, VerifyReport, verify};
 use lifeboat_tiers::counting::Traffic;
 use lifeboat_tiers::fault::{Fault, FaultTier, Moment, Operation, Rule, Target};
 use lifeboat_tiers::protection::Protection;
@@ -72,6 +77,28 @@ impl Three {
     fn snapshots(&self) -> Vec<usize> {
         let tiers = status(&self.site()).unwrap().tiers;
         tiers.iter().map(|tier| tier.snapshots.unwrap()).collect()
+    }
+
+    fn verify(&self, tier: &str) -> VerifyReport {
+        let options = VerifyOptions { tiers: vec![tier.parse().unwrap()], share: Share::All };
+        verify(&self.site(), &options, &Silent, &Cancel::new()).unwrap()
+    }
+
+    fn view_path(&self) -> PathBuf {
+        State::open(&self.ground.surroundings.state_directory).unwrap().view_path()
+    }
+
+    /// Backs up twice, and then takes a snapshot of the first time from the vault, as somebody might by hand.
+    fn lose_one_of_two(&self) -> SnapshotId {
+        back_up(&self.site()).unwrap();
+        let asked = self.vault.asked();
+        let mut puts = asked.iter().filter(|asked| asked.operation == Operation::Put);
+        let path = puts.find(|put| put.path.contains("snapshots/")).unwrap().path.parse().unwrap();
+        self.ground.pass(3600);
+        back_up(&self.site()).unwrap();
+        self.ground.pass(3600);
+        self.ground.surroundings.runtime.block_on(self.vault.delete(&path)).unwrap();
+        path.file_name().parse().unwrap()
     }
 
     fn catch_up(&self) -> CatchUpReport {
@@ -369,17 +396,62 @@ fn a_tier_tells_its_lock_its_space_and_what_is_on_its_way() {
 }
 
 #[test]
+fn a_snapshot_that_went_without_a_word_is_missed_everywhere_until_it_is_brought_back() {
+    let three = Three::new();
+    let lost = three.lose_one_of_two();
+    let verified = three.verify("vault");
+    assert_eq!((verified.outcome, verified.exit()), (Outcome::Failed, Exit::Failed));
+    let [finding] = &verified.tiers[0].report.findings[..] else { panic!("{verified:#?}") };
+    assert_eq!(finding.object, format!("snapshot {}", lost.to_hex()));
+    assert!(finding.problem.contains("stored on `vault`, with `"), "{finding:?}");
+    assert!(
+        finding.hint.as_ref().unwrap().contains("lifeboat tiers catch-up vault"),
+        "{finding:?}"
+    );
+    assert_eq!(three.verify("cloud").outcome, Outcome::Passed);
+    let pending = || tiers_report(&three.site()).unwrap().tiers[2].pending.unwrap();
+    assert_eq!((pending().gone, pending().snapshots), (1, 1));
+    // What it says of the copy that is gone takes no proof from the others.
+    let points = recovery_points(&three.site(), None, &Silent, &Cancel::new()).unwrap();
+    let on_vault = points.points.iter().filter_map(|point| {
+        point.heights.get(&"vault".parse().unwrap()).map(|height| height.doubt.clone())
+    });
+    assert_eq!(on_vault.collect::<Vec<_>>(), [None]);
+
+    three.ground.pass(60);
+    let caught_up = three.catch_up();
+    let brought: Vec<_> = caught_up.tiers.iter().flat_map(|tier| &tier.brought).collect();
+    let [brought] = brought[..] else { panic!("{caught_up:#?}") };
+    assert_eq!((brought.snapshot, brought.from.as_str()), (lost, "disk"));
+    assert_eq!(pending(), Pending::default());
+    three.verify_all();
+    assert_eq!(three.snapshots(), [4, 4, 4]);
+    let good = View::open(&three.view_path()).unwrap();
+    let captures = good.captures(&brought.asset, &"vault".parse().unwrap(), 9).unwrap();
+    assert!(captures.len() == 2 && captures.iter().all(|it| !it.is_gone), "{captures:?}");
+}
+
+#[test]
 fn what_was_removed_from_a_tier_is_not_brought_back() {
     let three = Three::new();
-    back_up(&three.site()).unwrap();
+    let lost = three.lose_one_of_two();
+    // Nor does a backup decide by itself that it was a mistake; it says so again and again.
     three.ground.pass(3600);
-    back_up(&three.site()).unwrap();
-    let listed = three.vault.asked();
-    let snapshot =
-        listed.iter().rfind(|a| a.operation == Operation::Put && a.path.contains("snapshots/"));
-    let path = snapshot.unwrap().path.parse().unwrap();
-    three.ground.surroundings.runtime.block_on(three.vault.delete(&path)).unwrap();
+    let report = back_up(&three.site()).unwrap();
+    assert!(report.caught_up.is_empty(), "{:?}", report.caught_up);
+    assert_eq!(report.ending, Ending::Failed);
+    let let_go = |digits: &str| {
+        let (which, vault) = (WhichGone::These(vec![digits.to_owned()]), "vault".parse().unwrap());
+        letting_go::let_go(&three.site(), &vault, &which, &Silent, &Cancel::new())
+    };
+    for digits in ["", "zz"] {
+        let error = let_go(digits).unwrap_err();
+        assert!(error.to_string().contains("gone from `vault`"), "{error}");
+    }
+    assert_eq!(let_go(&lost.to_string()).unwrap().snapshots, [lost]);
     assert!(three.catch_up().tiers.iter().all(|tier| tier.brought.is_empty()));
+    assert_eq!(tiers_report(&three.site()).unwrap().tiers[2].pending.unwrap(), Pending::default());
+    three.verify_all();
 }
 
 #[test]

@@ -1,16 +1,25 @@
 //! Restoring: beside, in place, from a bare machine.
 
 use std::fs::{self, Permissions};
+use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use lifeboat_model::{Cancel, Classify as _, Exit, Silent};
+use lifeboat_model::{Cancel, Classify as _, Exit, Outcome, Silent, TierName};
 use lifeboat_ops::OpsError;
+use lifeboat_ops::backup::{BackupOptions, backup};
 use lifeboat_ops::bare_machine::{FoundSite, WantedPlan, find_site, open_address, read_mark};
 use lifeboat_ops::ending::Ending;
+use lifeboat_ops::holdings::recovery_points;
 use lifeboat_ops::point::At;
+use lifeboat_ops::recovery_key::RecoveryKey;
 use lifeboat_ops::restore::{Destination, RestoreOptions, only_database, preview, restore};
+use lifeboat_ops::status::status;
+use lifeboat_ops::verification::{Share, VerifyOptions, verify};
 use lifeboat_ops::wire::addresses::Outside;
+use lifeboat_ops::wire::marking::{self, Deed};
 use lifeboat_testing::tree::{Aspect, Sample, capture};
 use lifeboat_tiers::fault::{Fault, FaultTier, Moment, Rule, Target};
 use lifeboat_tiers::local::LocalTier;
@@ -60,6 +69,66 @@ fn an_older_state_comes_back_by_its_time() {
     let early = At::parse("20261123_015959").unwrap();
     let error = restore_to(&site, "media", early, &ground.path("four")).unwrap_err();
     assert!(matches!(error, OpsError::NoPoint { .. }), "{error}");
+}
+
+/// Settings and media, each on its own schedule.
+const APART: &str = r#"
+[assets.settings]
+kind = "files"
+paths = ["HOME/settings"]
+watch = true
+[assets.media]
+kind = "files"
+paths = ["HOME/media"]
+[tiers.primary]
+url = "file://HOME/first"
+[schedules.media]
+cron = "0 2 * * *"
+assets = ["media"]
+to = ["primary"]
+[schedules.settings]
+cron = "5 2 * * *"
+assets = ["settings"]
+to = ["primary"]
+"#;
+
+#[test]
+fn a_restore_at_a_time_gives_nothing_later_and_by_a_points_name_says_how_much_later() {
+    let ground = Ground::new();
+    ground.write("media/a", "a");
+    ground.write("settings/b", "b");
+    let site = ground.site(APART);
+    let back_up = |asset: &str| {
+        let assets = vec![asset.parse().unwrap()];
+        let options = BackupOptions { assets, ..BackupOptions::default() };
+        backup(&site, &options, &Silent, &Cancel::new()).unwrap()
+    };
+    // As clocks are: a point is called by its second, and lies within it.
+    ground.clock.advance(Duration::from_millis(734));
+    back_up("media");
+    ground.pass(100);
+    back_up("settings");
+    let points = recovery_points(&site, None, &Silent, &Cancel::new()).unwrap().points;
+    let point = points.last().unwrap();
+    assert_eq!(point.name, "20261123_020000");
+    let at =
+        |asset, at: &str, to| restore_to(&site, asset, At::parse(at).unwrap(), &ground.path(to));
+    for time in ["2026-11-23T02:00:00Z", &point.time.to_string(), "2026-11-23T02:01:40Z"] {
+        let error = at("settings", time, "nowhere").unwrap_err();
+        assert!(matches!(error, OpsError::NoPoint { .. }), "{time}: {error}");
+    }
+    let named = at("settings", &point.name, "one").unwrap().preview;
+    let tied = named.point.unwrap();
+    assert_eq!(
+        (tied.name.as_str(), tied.time, tied.skew_s),
+        (point.name.as_str(), point.time, 100)
+    );
+    let exact = at("media", &point.time.to_string(), "two").unwrap().preview;
+    assert_eq!((exact.capture.time, exact.point), (point.time, None));
+    let media = at("media", &point.name, "three").unwrap().preview;
+    assert_eq!((media.capture.time, media.point.unwrap().skew_s), (point.time, 0));
+    let early = at("media", "2026-11-23T02:00:00Z", "four").unwrap_err();
+    assert!(matches!(early, OpsError::NoPoint { .. }), "{early}");
 }
 
 #[test]
@@ -193,7 +262,7 @@ fn the_repository_inside_of_a_tier_is_told_from_a_tier() {
         let tier = open_address(&address, outside(&ground)).unwrap();
         ground.surroundings.runtime.block_on(read_mark(tier.as_ref()))
     };
-    assert_eq!(mark("first").unwrap().site.as_str(), "shop");
+    assert_eq!(mark("first").unwrap().unwrap().site.as_str(), "shop");
     let slip = mark("first/repo").unwrap_err();
     let (error, hint) = (slip.to_string(), slip.hint().unwrap().to_string());
     assert!(matches!(slip, OpsError::RepositoryAlone { .. }), "{error}");
@@ -201,6 +270,145 @@ fn the_repository_inside_of_a_tier_is_told_from_a_tier() {
     assert!(!error.contains("empty") && !hint.contains("empty"), "{error}; {hint}");
     let folder = mark("media").unwrap_err();
     assert!(matches!(folder, OpsError::NoPlan { .. }), "{folder}");
+}
+
+#[test]
+fn a_tier_that_lost_its_mark_is_restored_from_and_gets_it_back_once_it_is_proven_to_be_ours() {
+    let ground = Ground::new();
+    ground.write("media/a.txt", "kept");
+    let site = ground.site(MEDIA_ON_TWO);
+    back_up(&site).unwrap();
+    let tier =
+        open_address(&format!("file://{}", ground.path("first").display()), outside(&ground));
+    let tier = tier.unwrap();
+    let before = fs::read(ground.path("first/site.json")).unwrap();
+    fs::remove_file(ground.path("first/site.json")).unwrap();
+    // A machine that has nothing.
+    let bare = Ground::with_key(ground.key.clone());
+    let find = |key| {
+        let surroundings = bare.surroundings.clone();
+        find_site(&tier, key, &WantedPlan::Newest, surroundings, &Cancel::new())
+    };
+    let found = find(&ground.key).unwrap();
+    assert_eq!((found.tier.as_str(), found.is_marked), ("primary", false));
+    let report = restore_to(&found.site, "media", At::Latest, &bare.path("back")).unwrap();
+    assert_eq!(report.files.unwrap().files, 1);
+    let stranger = find(&RecoveryKey::generate()).unwrap_err();
+    assert!(matches!(stranger, OpsError::MarkLost { .. }), "{stranger}");
+    assert!(!ground.path("first/site.json").exists(), "whoever reads puts nothing there");
+
+    let primary = "primary".parse().unwrap();
+    let mark = |site| marking::mark(site, &primary, &Cancel::new());
+    assert_eq!(mark(&site).unwrap().deed, Deed::PutBack);
+    assert_eq!(fs::read(ground.path("first/site.json")).unwrap(), before);
+    assert_eq!(mark(&site).unwrap().deed, Deed::WasThere);
+    assert_eq!(back_up(&site).unwrap().ending, Ending::Succeeded);
+}
+
+#[test]
+fn what_is_not_proven_to_be_this_sites_gets_no_mark() {
+    let ground = Ground::new();
+    ground.write("media/a.txt", "kept");
+    let site = ground.site(MEDIA_ON_TWO);
+    back_up(&site).unwrap();
+    // Of a site with another key, of one with this key and another name, and a folder of holidays.
+    let (other, same) = (Ground::new(), Ground::with_key(ground.key.clone()));
+    for (there, name) in [(&other, "shop"), (&same, "bank")] {
+        there.write("media/b.txt", "theirs");
+        let plan = there.plan_text(MEDIA_ON_TWO);
+        let plan = plan.replace("site = \"shop\"", &format!("site = \"{name}\""));
+        back_up(&there.site_from(plan)).unwrap();
+        fs::remove_file(there.path("first/site.json")).unwrap();
+    }
+    other.write("holidays/a.jpg", "sea");
+    let primary: TierName = "primary".parse().unwrap();
+    for (folder, why) in [
+        (other.path("first"), "key"),
+        (same.path("first"), "no record of this site"),
+        (other.path("holidays"), "repository"),
+    ] {
+        let tier = Arc::new(LocalTier::open(&folder).unwrap());
+        let site = site.clone().with_tier(primary.clone(), tier);
+        let error = marking::mark(&site, &primary, &Cancel::new()).unwrap_err();
+        assert!(matches!(error, OpsError::NotProven { .. }), "{error}");
+        let said = lifeboat_ops::error::explain(&error);
+        assert!(said.contains(why), "{}: {said}", folder.display());
+        assert!(!folder.join("site.json").exists(), "{}", folder.display());
+    }
+}
+
+/// The packs of a tier, the largest first.
+fn packs(ground: &Ground, tier: &str) -> Vec<PathBuf> {
+    let folders = fs::read_dir(ground.path(&format!("{tier}/repo/data"))).unwrap();
+    let files = folders.flat_map(|folder| fs::read_dir(folder.unwrap().path()).unwrap());
+    let mut packs: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+    packs.sort_by_key(|pack| std::cmp::Reverse(fs::metadata(pack).unwrap().len()));
+    packs
+}
+
+#[test]
+fn damage_that_a_restore_meets_is_remembered_until_a_verification_shows_otherwise() {
+    let ground = Ground::new();
+    let noise: Vec<u8> = (0..200_000_u64).map(|n| ((n * n * 31) >> 9).to_le_bytes()[0]).collect();
+    ground.write("media/a", noise);
+    let site = ground.site(MEDIA_ON_TWO);
+    back_up(&site).unwrap();
+    let restore = |to: &str| restore_to(&site, "media", At::Latest, &ground.path(to)).unwrap();
+    let points = || recovery_points(&site, None, &Silent, &Cancel::new()).unwrap();
+    let is_damaged = || {
+        let risks = status(&site).unwrap().risks;
+        risks.iter().any(|risk| risk.subject == "primary" && risk.message.contains("found damaged"))
+    };
+    assert_eq!(restore("before").preview.tier.as_str(), "primary");
+    assert!(!is_damaged() && points().damaged.is_empty());
+    let pack = packs(&ground, "first").remove(0);
+    let (whole, mut spoilt) = (fs::read(&pack).unwrap(), fs::read(&pack).unwrap());
+    spoilt[50_000] ^= 1;
+    let put = |bytes: &[u8]| {
+        fs::set_permissions(&pack, Permissions::from_mode(0o600)).unwrap();
+        fs::File::create(&pack).unwrap().write_all(bytes).unwrap();
+    };
+    put(&spoilt);
+    ground.pass(60);
+    let met = restore("met");
+    assert_eq!((met.preview.tier.as_str(), met.ending), ("primary", Ending::Incomplete));
+    assert!(is_damaged());
+    let primary: TierName = "primary".parse().unwrap();
+    let known = points();
+    assert_eq!(known.damaged.into_iter().collect::<Vec<_>>(), [primary.clone()]);
+    assert_eq!(known.points[0].whole_on, ["secondary".parse().unwrap()]);
+    ground.pass(60);
+    let other = restore("other");
+    assert_eq!((other.preview.tier.as_str(), other.ending), ("secondary", Ending::Succeeded));
+    // What the pack held is stored again by the next backup, as after a verification that found it.
+    ground.pass(3600);
+    let report = back_up(&site).unwrap();
+    assert!(report.assets[0].counts.unwrap().bytes_stored > 100_000, "{report:#?}");
+
+    put(&whole);
+    ground.pass(60);
+    let options = VerifyOptions { tiers: vec![primary], share: Share::All };
+    let verified = verify(&site, &options, &Silent, &Cancel::new()).unwrap();
+    assert_eq!(verified.outcome, Outcome::Passed, "{verified:#?}");
+    assert!(!is_damaged() && points().damaged.is_empty());
+    assert_eq!(restore("after").preview.tier.as_str(), "primary");
+}
+
+#[test]
+fn a_tier_that_cannot_be_read_is_not_called_damaged() {
+    let ground = Ground::new();
+    ground.write("media/a", "a");
+    back_up(&ground.site(MEDIA_ON_TWO)).unwrap();
+    let dying = Arc::new(FaultTier::new(Arc::new(LocalTier::open(&ground.path("first")).unwrap())));
+    dying.add(
+        Rule::new(Target::Reads, Fault::Fail(Moment::Before)).below("repo/data".parse().unwrap()),
+    );
+    let tier = Arc::<FaultTier>::clone(&dying) as Arc<dyn Tier>;
+    let site = ground.site(MEDIA_ON_TWO).with_tier("primary".parse().unwrap(), tier);
+    let ended = restore_to(&site, "media", At::Latest, &ground.path("back"));
+    assert!(ended.is_err() || ended.is_ok_and(|report| report.ending != Ending::Succeeded));
+    let points = recovery_points(&site, None, &Silent, &Cancel::new()).unwrap();
+    assert!(points.damaged.is_empty(), "{:?}", points.damaged);
 }
 
 #[test]

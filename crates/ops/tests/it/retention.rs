@@ -11,6 +11,7 @@ use lifeboat_ops::ending::Ending;
 use lifeboat_ops::holdings::recovery_points;
 use lifeboat_ops::point::At;
 use lifeboat_ops::retention::hold::{WhichHolds, hold, release};
+use lifeboat_ops::retention::letting_go::{self, WhichGone};
 use lifeboat_ops::retention::{Purpose, RetentionOptions, RetentionReport, retention};
 use lifeboat_ops::verification::{Share, VerifyOptions, verify};
 use lifeboat_tiers::fault::{Fault, FaultTier, Moment, Operation, Rule, Target};
@@ -68,6 +69,38 @@ fn days(ground: &Ground, site: &Site, count: u64) {
 
 fn on(site: &Site, tier: Arc<dyn Tier>) -> Site {
     site.clone().with_tier("primary".parse().unwrap(), tier)
+}
+
+#[test]
+fn nothing_is_removed_from_a_tier_from_which_a_snapshot_went_without_a_word() {
+    let ground = Ground::new();
+    let memory = Arc::new(MemoryTier::new());
+    let site = on(&ground.site(ONE_TIER), Arc::<MemoryTier>::clone(&memory));
+    days(&ground, &site, 5);
+    let points = recovery_points(&site, None, &Silent, &Cancel::new()).unwrap().points;
+    let primary = "primary".parse().unwrap();
+    let lost = points[1].members[0].capture.copies[&primary];
+    let path = format!("repo/snapshots/{}", lost.to_hex()).parse().unwrap();
+    ground.surroundings.runtime.block_on(memory.delete(&path)).unwrap();
+    let data = || {
+        let is_data = |path: &&lifeboat_tiers::ObjectPath| {
+            ["repo/data/", "repo/snapshots/"].iter().any(|folder| path.as_str().starts_with(folder))
+        };
+        memory.contents().keys().filter(is_data).cloned().collect::<Vec<_>>()
+    };
+    let before = data();
+    for purpose in [Purpose::Show, Purpose::Run] {
+        let report = retain(&site, purpose);
+        let trouble = report.tiers[0].trouble.as_ref().unwrap();
+        assert!(trouble.message.contains(&lost.to_string()), "{trouble:?}");
+        assert!(trouble.hint.as_ref().unwrap().contains("lifeboat retention let-go primary"));
+        assert_eq!((report.exit(), data()), (Exit::Failed, before.clone()));
+    }
+    letting_go::let_go(&site, &primary, &WhichGone::All, &Silent, &Cancel::new()).unwrap();
+    assert_eq!(data(), before, "to let go removes nothing yet");
+    assert_eq!(retain(&site, Purpose::Run).ending, Ending::Succeeded);
+    assert!(data().len() < before.len());
+    prove(&ground, &site, "back");
 }
 
 fn prove(ground: &Ground, site: &Site, folder: &str) {

@@ -52,6 +52,8 @@ pub enum PointInTime {
     Random,
     /// The state at this time.
     Time(Timestamp),
+    /// The recovery point that is called like this second; if none is, the state at its beginning.
+    Point(Timestamp),
     /// The state at this position of the write-ahead log.
     Lsn(Lsn),
     /// The state after this transaction.
@@ -93,6 +95,7 @@ impl FromStr for PointInTime {
             (_, Some(("name", ""))) => Err(malformed()),
             (_, Some(("name", name))) => Ok(Self::Name(name.to_owned())),
             _ => match parse_instant(text) {
+                Ok(time) if compact_instant(time) == text => Ok(Self::Point(time)),
                 Ok(time) => Ok(Self::Time(time)),
                 Err(source) => Err(ParsePointError::Time { source }),
             },
@@ -106,9 +109,7 @@ impl fmt::Display for PointInTime {
             Self::Latest => f.write_str("latest"),
             Self::Immediate => f.write_str("immediate"),
             Self::Random => f.write_str("random"),
-            Self::Time(time) if time.subsec_nanosecond() == 0 => {
-                f.write_str(&compact_instant(*time))
-            }
+            Self::Point(time) => f.write_str(&compact_instant(*time)),
             Self::Time(time) => write!(f, "{time}"),
             Self::Lsn(lsn) => write!(f, "lsn:{lsn}"),
             Self::Transaction(xid) => write!(f, "xid:{xid}"),
@@ -129,7 +130,9 @@ mod tests {
 
     #[test]
     fn points_read_back() {
-        for text in ["latest", "immediate", "random", "20241023_020000", "lsn:0/16", "xid:7"] {
+        let times = ["20241023_020000", "2024-10-23T02:00:00Z", "2024-10-23T02:00:00.5Z"];
+        for text in ["latest", "immediate", "random", "lsn:0/16", "xid:7"].into_iter().chain(times)
+        {
             assert_eq!(text.parse::<PointInTime>().unwrap().to_string(), text);
         }
         assert_eq!("name:a:b".parse(), Ok(PointInTime::Name("a:b".to_owned())));

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use lifeboat_model::{Event, Stage, Work};
+use lifeboat_tiers::TierError;
 use rustix::fs::FallocateFlags;
 
 use super::entries::{DirNumber, EntryNumber, Sort, There};
@@ -84,6 +85,25 @@ impl Shares {
     }
 }
 
+/// Why a piece could not be had.
+#[derive(Debug, Clone)]
+enum Problem {
+    /// What should be on the tier is not, or not as it was stored.
+    Damage(String),
+    /// It could not be read; what is there is not known.
+    Trouble(String),
+}
+
+impl From<TierError> for Problem {
+    fn from(error: TierError) -> Self {
+        let why = explain(&error);
+        match error {
+            TierError::NotFound { .. } | TierError::OutOfRange { .. } => Self::Damage(why),
+            _ => Self::Trouble(why),
+        }
+    }
+}
+
 /// Reads ranges and opens the blobs in them, in memory that is used again.
 struct Reader<'w> {
     run: &'w Run<'w>,
@@ -107,10 +127,7 @@ impl<'w> Reader<'w> {
         let sealed = &mut self.sealed;
         let get = || store.get_into(&pack, range.range(), sealed);
         let read = self.meter.measure(Activity::Fetch, range.length as usize, get);
-        let problem = match &read {
-            Ok(()) => None,
-            Err(error) => Some(explain(error)),
-        };
+        let problem = read.err().map(Problem::from);
         if problem.is_none() {
             writer.tally.bytes_fetched += self.sealed.len() as u64;
         }
@@ -133,7 +150,7 @@ impl<'w> Reader<'w> {
         &mut self,
         same: &[Piece],
         range: &RangeRead,
-        problem: Option<String>,
+        problem: Option<Problem>,
         writer: &mut Writer<'_>,
     ) {
         let piece = &same[0];
@@ -141,7 +158,9 @@ impl<'w> Reader<'w> {
         let may_differ = problem.is_none() && !self.run.repository.store().reads_here();
         let problem = match (problem, self.sealed.get_mut(range.bytes_of(piece))) {
             (Some(problem), _) => problem,
-            (None, None) => "the tier returned fewer bytes than asked for".to_owned(),
+            (None, None) => {
+                Problem::Damage("the tier returned fewer bytes than asked for".to_owned())
+            }
             (None, Some(sealed)) => {
                 let length = piece.uncompressed_length();
                 let (opener, bytes) = (&mut self.opener, piece.plaintext_length() as usize);
@@ -150,7 +169,7 @@ impl<'w> Reader<'w> {
                 });
                 match plaintext {
                     Ok(plaintext) => return writer.write(same, plaintext),
-                    Err(defect) => explain(&defect),
+                    Err(defect) => Problem::Damage(explain(&defect)),
                 }
             }
         };
@@ -253,12 +272,16 @@ impl<'w> Writer<'w> {
         self.piece_done(number, size);
     }
 
-    fn lose(&mut self, same: &[Piece], problem: &str) {
+    fn lose(&mut self, same: &[Piece], problem: &Problem) {
         let run = self.run;
-        for piece in same {
-            let (pack, offset) = (run.plan.packs.pack(piece).to_hex(), piece.offset);
-            let id = piece.id.to_hex();
-            run.fail(piece.file, &format!("data blob {id} in pack {pack} at {offset}: {problem}"));
+        for (number, piece) in same.iter().enumerate() {
+            let (pack, offset) = (run.plan.packs.pack(piece), piece.offset);
+            let (id, Problem::Damage(why) | Problem::Trouble(why)) = (piece.id.to_hex(), problem);
+            let what = format!("data blob {id} in pack {} at {offset}: {why}", pack.to_hex());
+            run.fail(piece.file, &what);
+            if number == 0 && matches!(problem, Problem::Damage(_)) {
+                run.note_damage(what, pack);
+            }
             if let Sort::File { size, .. } = run.plan.entries.get(piece.file).sort {
                 self.piece_done(piece.file, size);
             }

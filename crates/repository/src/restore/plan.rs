@@ -231,6 +231,9 @@ impl<'r> Planner<'r> {
             // Without its root nothing of the snapshot is known.
             Err(error) if depth == 0 => Err(error),
             Err(error) => {
+                if let RepositoryError::Corrupt(corruption) = &error {
+                    self.known.note_damage(explain(&error), corruption.object.pack());
+                }
                 self.fail(visit.directory, explain(&error));
                 Ok(())
             }
@@ -421,7 +424,9 @@ impl<'r> Planner<'r> {
             })?;
         if let Some(id) = missing {
             self.lost.insert(number);
-            self.fail(Some(number), format!("no index lists its data blob {}", id.to_hex()));
+            let what = format!("no index lists its data blob {}", id.to_hex());
+            self.known.note_damage(what.clone(), None);
+            self.fail(Some(number), what);
             size = size.max(recorded_size);
         } else if size != recorded_size {
             let what = format!("recorded as {recorded_size} bytes, its content has {size}");

@@ -1,8 +1,9 @@
 //! What a restore did, and what it could not.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use lifeboat_model::Exit;
+use lifeboat_model::{Exit, PackId};
 use serde::Serialize;
 
 /// Something of a restore that did not come out as it was, in words.
@@ -57,6 +58,10 @@ pub struct RestoreReport {
     pub failed: Vec<Remark>,
     /// Whether an owner that could not be set makes the restore incomplete.
     pub strict_owner: bool,
+    /// What the repository should hold and does not, or not as it was stored, up to a limit.
+    pub damage: Vec<String>,
+    /// The packs that this lies in, as far as that is known; all of them.
+    pub damaged_packs: BTreeSet<PackId>,
 }
 
 impl RestoreReport {
@@ -82,6 +87,8 @@ impl RestoreReport {
             owners_not_set,
             failed,
             strict_owner,
+            damage,
+            damaged_packs,
         } = other;
         self.files += files;
         self.directories += directories;
@@ -103,6 +110,14 @@ impl RestoreReport {
         self.owners_not_set += owners_not_set;
         self.failed.extend(failed);
         self.strict_owner |= strict_owner;
+        let room = WARNINGS_MAX.saturating_sub(self.damage.len());
+        self.damage.extend(damage.into_iter().take(room));
+        self.damaged_packs.extend(damaged_packs);
+    }
+
+    /// Tells whether the repository was found damaged.
+    pub fn met_damage(&self) -> bool {
+        !self.damage.is_empty()
     }
 
     /// Tells whether everything is there, as far as was asked.
@@ -130,6 +145,14 @@ impl RestoreReport {
         }
     }
 
+    /// Takes note of damage, which is no matter of where things are restored to.
+    pub(super) fn note_damage(&mut self, what: String, packs: impl IntoIterator<Item = PackId>) {
+        if self.damage.len() < WARNINGS_MAX {
+            self.damage.push(what);
+        }
+        self.damaged_packs.extend(packs);
+    }
+
     pub(super) fn fail(&mut self, path: PathBuf, what: impl std::fmt::Display) {
         self.failed.push(Remark { path, what: what.to_string() });
     }
@@ -154,6 +177,12 @@ mod tests {
             report.warn("/a".into(), "odd");
             report.fail("/a".into(), "lost");
         }
+        for number in 0..=WARNINGS_MAX {
+            let pack = PackId::from_bytes([u8::try_from(number % 2).unwrap(); 32]);
+            report.note_damage("cut off".to_owned(), [pack]);
+        }
+        assert!(report.met_damage());
+        assert_eq!((report.damage.len(), report.damaged_packs.len()), (WARNINGS_MAX, 2));
         assert_eq!((report.warnings.len(), report.warnings_more), (WARNINGS_MAX, 1));
         assert_eq!(report.failed.len(), WARNINGS_MAX + 1);
     }

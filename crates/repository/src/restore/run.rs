@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use lifeboat_model::{ByteSize, Cancel, Cancelled, Event, EventSink, Stage, Work};
+use lifeboat_model::{ByteSize, Cancel, Cancelled, Event, EventSink, PackId, Stage, Work};
 use rustix::fs::FileType;
 
 use super::entries::{Entry, EntryNumber, Sort, There, Wanted};
@@ -433,6 +433,11 @@ impl<'a> Run<'a> {
             let path = self.plan.path(number);
             state.report.fail(path, what);
         }
+    }
+
+    /// Takes note of a piece that is damaged on the tier.
+    pub(super) fn note_damage(&self, what: String, pack: PackId) {
+        self.state().report.note_damage(what, [pack]);
     }
 
     /// Tells whether an entry is not there or not whole.

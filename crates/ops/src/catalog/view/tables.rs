@@ -1,13 +1,14 @@
 //! The tables of the view: the records, and what is derived of each so that questions are answered by an index.
 //!
 //! `subjects` tells which records are about which asset and tier, `captures` which complete snapshots were recorded on which
-//! tier, `let_go` which of them retention decided to remove, `gone` which of them somebody else did, `jobs` which jobs began
-//! and which ended.
+//! tier, and when it was stored there last, `let_go` which of them retention decided to remove, `gone` which of them somebody else
+//! did, and when that was found last, `jobs` which jobs began and which ended.
 //!
 //! # Invariants
 //!
 //! - A derived row is written in the transaction of its record, so neither is there without the other.
-//! - What is derived of a record depends on that record alone, so that the order in which records arrive does not matter.
+//! - What is derived of a record depends on that record alone, or is the latest of several, so that the order in which records
+//!   arrive does not matter.
 //!
 //! # Crash consistency
 //!
@@ -67,11 +68,13 @@ const DERIVED: &str = "
         snapshot TEXT NOT NULL,
         base TEXT,
         size_bytes INTEGER,
+        stored_us INTEGER NOT NULL,
         PRIMARY KEY (tier, asset, captured_us, snapshot)
     ) WITHOUT ROWID;
     CREATE TABLE gone (
         tier TEXT NOT NULL,
         snapshot TEXT NOT NULL,
+        found_us INTEGER NOT NULL,
         PRIMARY KEY (tier, snapshot)
     ) WITHOUT ROWID;
     CREATE TABLE let_go (
@@ -205,33 +208,44 @@ fn derive(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Result<()
                  ON CONFLICT (job) DO UPDATE SET has_ended = 1";
             transaction.prepare_cached(sql)?.execute([body.job.to_string()]).map(drop)
         }
-        Body::AssetBackedUp(body) => derive_captures(transaction, body),
+        Body::AssetBackedUp(body) => derive_captures(transaction, body, time_us),
         Body::RetentionDecided(body) => {
             let sql = "INSERT OR IGNORE INTO let_go (tier, snapshot) VALUES (?1, ?2)";
-            derive_each(transaction, sql, &body.tier, &body.snapshots)
+            let mut row = transaction.prepare_cached(sql)?;
+            for snapshot in &body.snapshots {
+                row.execute(params![body.tier.as_str(), snapshot.to_hex()])?;
+            }
+            Ok(())
         }
         Body::SnapshotsMissing(body) => {
-            let sql = "INSERT OR IGNORE INTO gone (tier, snapshot) VALUES (?1, ?2)";
-            derive_each(transaction, sql, &body.tier, &body.snapshots)
+            derive_gone(transaction, &body.tier, &body.snapshots, time_us)
         }
         _ => Ok(()),
     }
 }
 
-fn derive_each(
+/// Of several records the last counts, in whichever order they arrive.
+fn derive_gone(
     transaction: &Transaction<'_>,
-    sql: &str,
     tier: &TierName,
     snapshots: &[SnapshotId],
+    found_us: i64,
 ) -> rusqlite::Result<()> {
-    let mut row = transaction.prepare_cached(sql)?;
+    let mut row = transaction.prepare_cached(
+        "INSERT INTO gone (tier, snapshot, found_us) VALUES (?1, ?2, ?3)
+         ON CONFLICT DO UPDATE SET found_us = max(found_us, excluded.found_us)",
+    )?;
     for snapshot in snapshots {
-        row.execute(params![tier.as_str(), snapshot.to_hex()])?;
+        row.execute(params![tier.as_str(), snapshot.to_hex(), found_us])?;
     }
     Ok(())
 }
 
-fn derive_captures(transaction: &Transaction<'_>, body: &AssetBackedUp) -> rusqlite::Result<()> {
+fn derive_captures(
+    transaction: &Transaction<'_>,
+    body: &AssetBackedUp,
+    stored_us: i64,
+) -> rusqlite::Result<()> {
     let Some(captured) = body.captured else { return Ok(()) };
     let succeeded: Vec<_> = subjects_of_backup(body)
         .into_iter()
@@ -241,8 +255,9 @@ fn derive_captures(transaction: &Transaction<'_>, body: &AssetBackedUp) -> rusql
     let base = body.base.as_ref().map(|base| serde_json::to_string(base).expect("a base is JSON"));
     let size = body.size_bytes.map(|size| i64::try_from(size).unwrap_or(i64::MAX));
     let mut row = transaction.prepare_cached(
-        "INSERT OR IGNORE INTO captures (tier, asset, captured_us, snapshot, base, size_bytes)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO captures (tier, asset, captured_us, snapshot, base, size_bytes, stored_us)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+         ON CONFLICT DO UPDATE SET stored_us = max(stored_us, excluded.stored_us)",
     )?;
     for there in body.snapshots.iter().filter(|there| succeeded.contains(&&there.tier)) {
         row.execute(params![
@@ -251,7 +266,8 @@ fn derive_captures(transaction: &Transaction<'_>, body: &AssetBackedUp) -> rusql
             captured.as_microsecond(),
             there.snapshot.to_hex(),
             base,
-            size
+            size,
+            stored_us
         ])?;
     }
     Ok(())

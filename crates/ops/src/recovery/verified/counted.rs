@@ -39,7 +39,7 @@ pub(super) fn find_counted(
     let (events, cancel) = heard;
     let postgres = open.site().asset(&options.asset)?.postgres();
     let postgres = postgres.expect("only a database has base backups");
-    for tier in tiers_in_order(open, &options.asset) {
+    for tier in tiers_in_order(open, &options.asset)? {
         if let Some(base) = bases(open, tier, options, heard)?.into_iter().next() {
             let gate = gate(open, tier, options, base.id, cancel);
             gate.pass(options.thaw, || base.packs(tier, cancel), events)?;
