@@ -29,7 +29,9 @@ pub use lsn::Lsn;
 pub use name::{
     AssetName, BlackoutName, ChannelName, CheckName, ClassName, ContactName, DrillName,
 };
-pub use name::{RestoreTestName, ScenarioName, ScheduleName, ServiceName, SiteName, StepName};
+pub use name::{
+    PlaceName, RestoreTestName, ScenarioName, ScheduleName, ServiceName, SiteName, StepName,
+};
 pub use name::{TierName, VendorName};
 pub use outcome::Outcome;
 pub use secret::Secret;

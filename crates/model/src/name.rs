@@ -95,6 +95,8 @@ define_name! {
     DrillName is "a drill";
     /// The name of a scenario: what can happen.
     ScenarioName is "a scenario";
+    /// The name of a place where the platform can live.
+    PlaceName is "a place";
     /// The name of a contact.
     ContactName is "a contact";
     /// The name of a vendor.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use lifeboat_model::{
-    AssetName, BlackoutName, ChannelName, CheckName, ClassName, ContactName, DrillName,
+    AssetName, BlackoutName, ChannelName, CheckName, ClassName, ContactName, DrillName, PlaceName,
     RestoreTestName, ScenarioName, ScheduleName, ServiceName, TierName, VendorName,
 };
 use serde_json::{Value as Json, json};
@@ -13,6 +13,7 @@ use crate::plan::about::{About, Key};
 use crate::plan::asset::Asset;
 use crate::plan::check::Probe;
 use crate::plan::cost::Costs;
+use crate::plan::location::Place;
 use crate::plan::people::{Channel, Contact, Escalation, Vendor};
 use crate::plan::scenario::Scenario;
 use crate::plan::service::{Class, Service};
@@ -31,6 +32,8 @@ table! {
         plan: Needed<About>,
         /// Where the recovery key is, never the key itself.
         key: Needed<Key>,
+        /// Where the platform can live.
+        places: BTreeMap<PlaceName, Place>,
         /// The classes of services.
         classes: BTreeMap<ClassName, Class>,
         /// What runs.

@@ -16,6 +16,7 @@ mod needs_circle;
 mod never_backed_up;
 mod not_built;
 mod objective_too_tight;
+mod places;
 mod probe_asset;
 mod restore_test;
 mod retention;
@@ -120,7 +121,7 @@ impl Problem {
     }
 }
 
-const RULES: [Rule; 28] = [
+const RULES: [Rule; 30] = [
     archive::KEEP,
     archive::LOG,
     blackout::RULE,
@@ -134,6 +135,8 @@ const RULES: [Rule; 28] = [
     never_backed_up::RULE,
     not_built::RULE,
     objective_too_tight::RULE,
+    places::SAME_HOST,
+    places::FIXED,
     probe_asset::RULE,
     restore_test::RULE,
     retention::RULE,

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lifeboat_model::{
-    AssetName, BlackoutName, ChannelName, CheckName, ClassName, ContactName, DrillName, PlanId,
-    RestoreTestName, RunbookId, ScenarioName, ScheduleName, ServiceName, SiteName, TierName,
-    VendorName,
+    AssetName, BlackoutName, ChannelName, CheckName, ClassName, ContactName, DrillName, PlaceName,
+    PlanId, RestoreTestName, RunbookId, ScenarioName, ScheduleName, ServiceName, SiteName,
+    TierName, VendorName,
 };
 use serde::{Serialize, Serializer};
 use serde_json::Value as Json;
@@ -19,6 +19,7 @@ pub mod about;
 pub mod asset;
 pub mod check;
 pub mod cost;
+pub mod location;
 pub mod people;
 pub mod runbook;
 pub mod scenario;
@@ -30,6 +31,7 @@ use about::{About, Key};
 use asset::Asset;
 use check::Probe;
 use cost::Costs;
+use location::Place;
 use people::{Channel, Contact, Escalation, Vendor};
 use runbook::Runbook;
 use scenario::Scenario;
@@ -64,6 +66,8 @@ macro_rules! sections {
 }
 
 sections! {
+    /// Where the platform can live.
+    places: BTreeMap<PlaceName, Place>;
     /// The classes of services.
     classes: BTreeMap<ClassName, Class>;
     /// What runs.
@@ -151,6 +155,12 @@ impl Plan {
         asset: &AssetName,
     ) -> impl Iterator<Item = (&'p ScheduleName, &'p Schedule)> {
         self.schedules().iter().filter(|(_, schedule)| schedule.assets.includes(asset))
+    }
+
+    /// The place that a host is, by what it calls itself.
+    pub fn place_of(&self, hostname: &str) -> Option<&PlaceName> {
+        let mut places = self.places().iter().filter(|(_, place)| place.is_host(hostname));
+        places.next().map(|(name, _)| name)
     }
 
     /// The tiers that some schedule fills with `asset`.

@@ -1,7 +1,7 @@
 //! The names of the model as values and keys of the plan.
 
 use lifeboat_model::{
-    AssetName, BlackoutName, ChannelName, CheckName, ClassName, ContactName, DrillName,
+    AssetName, BlackoutName, ChannelName, CheckName, ClassName, ContactName, DrillName, PlaceName,
     RestoreTestName, ScenarioName, ScheduleName, ServiceName, SiteName, StepName, TierName,
     VendorName,
 };
@@ -17,6 +17,6 @@ macro_rules! names {
 }
 
 names! {
-    AssetName BlackoutName ChannelName CheckName ClassName ContactName DrillName RestoreTestName ScenarioName
+    AssetName BlackoutName ChannelName CheckName ClassName ContactName DrillName PlaceName RestoreTestName ScenarioName
     ScheduleName ServiceName SiteName StepName TierName VendorName
 }

@@ -240,6 +240,29 @@ fn two_tiers_at_one_address() {
     says(&sample, &[("same-tier", "\"file:///var/backups/shop\"")]);
 }
 
+#[test]
+fn two_places_of_one_host() {
+    let places = |one: &str, other: &str| {
+        small()
+            .plus(&format!("[places.main]\nhost = \"{one}\"\n[places.other]\nhost = \"{other}\"\n"))
+    };
+    says(&places("web-1", "web-2"), &[]);
+    says(&places("web-1", "web-1.example.org"), &[("same-place", "\"web-1.example.org\"")]);
+}
+
+#[test]
+fn a_step_that_knows_one_place_alone() {
+    let places = "[places.main]\nhost = \"web-1\"\n[places.other]\nhost = \"web-2\"\n";
+    let step = |on: &str| {
+        let step = format!("[[steps]]\nid = \"far\"\nrun = \"true\"\non = \"{on}\"\n");
+        small().plus(places).plus_runbook(&step)
+    };
+    says(&step("web-2"), &[("fixed-place", "\"web-2\"")]);
+    for elsewhere in ["balancer", "{{ target.host }}"] {
+        says(&step(elsewhere), &[]);
+    }
+}
+
 const LEVELS: &str = "[contacts.a]\nname = \"A\"\n[notify.m]\ncommand = \"mail\"\n[[escalation]]\nlevel = 1\nname = \"One\"\nafter = \"0m\"\ncontacts = [\"a\"]\nvia = [\"m\"]\n[[escalation]]\nlevel = 2\nname = \"Two\"\nafter = \"30m\"\ncontacts = [\"a\"]\nvia = [\"m\"]\n";
 
 #[test]
