@@ -73,6 +73,7 @@ use crate::error::{OpsError, Trouble};
 use crate::holdings::Holdings;
 use crate::lock_keeping::{Sake, keep_locks};
 use crate::point::{Role, roles};
+use crate::residence::fence::take_first;
 use crate::traffic::TierTraffic;
 use crate::verification::{Share, TierVerification, verify_tier};
 use crate::wire::Site;
@@ -284,7 +285,8 @@ pub fn backup(
             Err(error) => return Err(error),
         }
     }
-    let open = OpenSite::open(site, &tiers, NewTiers::SetUp, events, cancel)?;
+    let open = OpenSite::open_home(site, &tiers, NewTiers::SetUp, events, cancel)?;
+    take_first(&open)?;
     Holdings::of_open(&open)?.record_missing(&open)?;
     let surroundings = site.surroundings();
     let (job, started) = (site.new_job(), surroundings.now());

@@ -147,6 +147,9 @@ pub struct CatalogReport {
     pub tiers: Vec<TierSync>,
     /// What should not be.
     pub flaws: BTreeSet<Flaw>,
+    /// The tiers whose records are all known now.
+    #[serde(skip)]
+    pub told: BTreeSet<TierName>,
 }
 
 /// The catalog of a site, open for writing.
@@ -332,6 +335,7 @@ impl Catalog {
         let writing = self.writing()?;
         self.view.insert(&accepted)?;
         drop(writing);
+        report.told = told_by(tiers, &shelves);
         let lacking = tiers.iter().zip(shelves).map(|(tier, found)| {
             let found = found.map_err(|error| unreachable_tier(tier, error))?;
             let lacks = |record: &&Record| !found.names.contains(&RecordName::of(record));
@@ -350,6 +354,18 @@ impl Catalog {
         self.empty_outbox(&outbox, &report.tiers)?;
         report.records = accepted.len();
         Ok(report)
+    }
+
+    /// Reads what the tiers have and this host does not know, and puts nothing; returns those that could be read.
+    pub(crate) fn learn(&self, tiers: &[NamedTier]) -> Result<BTreeSet<TierName>, CatalogError> {
+        let shelves = self.read_all(tiers, &self.view.names()?);
+        let mut records = self.view.all()?;
+        records.extend(shelves.iter().flatten().flat_map(|found| found.records.iter().cloned()));
+        let Audited { accepted, .. } = audit(&self.site, &self.keys.verifier, records);
+        let writing = self.writing()?;
+        self.view.insert(&accepted)?;
+        drop(writing);
+        Ok(told_by(tiers, &shelves))
     }
 
     /// Reads what the tiers have and is not known, of all at the same time.
@@ -489,6 +505,12 @@ fn unreachable_tier(tier: &NamedTier, error: TierError) -> TierSync {
 #[expect(clippy::needless_pass_by_value, reason = "it is handed to `map`")]
 fn told(error: TierError) -> String {
     error.to_string()
+}
+
+/// Returns the tiers that could be read.
+fn told_by(tiers: &[NamedTier], shelves: &[Result<shelf::Found, TierError>]) -> BTreeSet<TierName> {
+    let read = tiers.iter().zip(shelves).filter(|(_, found)| found.is_ok());
+    read.map(|(tier, _)| tier.name.clone()).collect()
 }
 
 fn outgoing_name(record: &Record) -> String {

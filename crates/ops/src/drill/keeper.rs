@@ -6,7 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lifeboat_model::{Cancel, DrillName, EventSink, RunId, ScenarioName, Silent, Timestamp};
+use lifeboat_model::{
+    Cancel, DrillName, EventSink, PlaceName, RunId, ScenarioName, Silent, Timestamp,
+};
 use lifeboat_plan::plan::runbook::RunKind;
 use lifeboat_runbook::Operator;
 use lifeboat_tiers::durable;
@@ -38,6 +40,8 @@ pub struct KeeperOrders {
     pub(super) at: String,
     pub(super) declared: Timestamp,
     pub(super) host: String,
+    /// Which place of the plan this host is.
+    pub(super) place: Option<PlaceName>,
     pub(super) operator: Operator,
     pub(super) result: PathBuf,
 }
@@ -104,7 +108,8 @@ impl Keeper<'_> {
         kept.loss_ms = outlook.loss_ms;
         let conduct = Conduct::take(Arc::new((*site).clone()), orders.operator.clone())?;
         let conduct = conduct.with_mails(mails.clone());
-        let target = Target { host: orders.host.clone(), directory: None };
+        let target =
+            Target { host: orders.host.clone(), place: orders.place.clone(), directory: None };
         let declaration = Declaration {
             procedure: &procedure,
             outlook: &outlook,

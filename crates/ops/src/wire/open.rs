@@ -32,6 +32,7 @@ use crate::error::{OpsError, Trouble};
 use crate::named_tier::NamedTier;
 use crate::plan_archive::{ArchivedPlan, Stored};
 use crate::recovery_key::RecoveryKey;
+use crate::residence::fence::expect_home;
 use crate::standing::Standing;
 use crate::tier_mark::TierMark;
 
@@ -79,6 +80,33 @@ impl<'s> OpenSite<'s> {
         events: &dyn EventSink,
         cancel: &Cancel,
     ) -> Result<Self, OpsError> {
+        let (mut open, vacant) = Self::reach(site, wanted, events, cancel)?;
+        open.begin(vacant, new_tiers, (events, cancel))?;
+        Ok(open)
+    }
+
+    /// Opens the site for what is done where the platform lives alone; elsewhere it is refused before anything is
+    /// stored, and before its plan comes into force.
+    pub(crate) fn open_home(
+        site: &'s Site,
+        wanted: &BTreeSet<TierName>,
+        new_tiers: NewTiers,
+        events: &dyn EventSink,
+        cancel: &Cancel,
+    ) -> Result<Self, OpsError> {
+        let (mut open, vacant) = Self::reach(site, wanted, events, cancel)?;
+        expect_home(&mut open)?;
+        open.begin(vacant, new_tiers, (events, cancel))?;
+        Ok(open)
+    }
+
+    /// Opens the tiers that are there, and takes in what their catalogs tell.
+    fn reach(
+        site: &'s Site,
+        wanted: &BTreeSet<TierName>,
+        events: &dyn EventSink,
+        cancel: &Cancel,
+    ) -> Result<(Self, Vec<Vacancy>), OpsError> {
         let surroundings = site.surroundings();
         let key = site.recovery_key(cancel)?;
         let lock = site.state_lock()?;
@@ -89,15 +117,26 @@ impl<'s> OpenSite<'s> {
         let ready = opening.named();
         let report = catalog.catch_up(&ready)?;
         catalog.enrol(&key.root_key(), &surroundings.hostname, Some(site.plan().id()))?;
-        opening.settle_all(vacant, new_tiers, &catalog)?;
         let (tiers, present) = (opening.tiers, Mutex::default());
-        let mut open = Self { site, key, catalog, tiers, report, present };
-        if site.adoption() == Adoption::InForce {
-            open.store_plan(new_tiers);
+        Ok((Self { site, key, catalog, tiers, report, present }, vacant))
+    }
+
+    /// Sets up what is new, and records what is recorded once.
+    fn begin(
+        &mut self,
+        vacant: Vec<Vacancy>,
+        new_tiers: NewTiers,
+        (events, cancel): (&dyn EventSink, &Cancel),
+    ) -> Result<(), OpsError> {
+        let tiers = std::mem::take(&mut self.tiers);
+        let mut opening = Opening { site: self.site, key: &self.key, events, cancel, tiers };
+        opening.settle_all(vacant, new_tiers, &self.catalog)?;
+        self.tiers = opening.tiers;
+        if self.site.adoption() == Adoption::InForce {
+            self.store_plan(new_tiers);
         }
-        open.settle()?;
-        open.deliver()?;
-        Ok(open)
+        self.settle()?;
+        self.deliver().map(drop)
     }
 
     /// Returns the site.
@@ -130,6 +169,26 @@ impl<'s> OpenSite<'s> {
                 |address| Trouble::of(&OpsError::TierNew { tier: name.clone(), address }),
             )),
         }
+    }
+
+    /// Returns a tier, or what is wrong with it, if it was to be opened.
+    pub(crate) fn looked_at(&self, name: &TierName) -> Option<Result<&OpenTier, &Trouble>> {
+        self.tiers.get(name).map(Result::as_ref)
+    }
+
+    /// Leaves out the tiers whose records could not be read; returns those of which all are known.
+    pub(crate) fn leave_untold(&mut self) -> BTreeSet<TierName> {
+        let told = self.report.told.clone();
+        for (name, tier) in &mut self.tiers {
+            let sync = self.report.tiers.iter().find(|sync| sync.tier == *name);
+            if tier.is_ok() && !told.contains(name) {
+                let why = sync.and_then(|sync| sync.error.clone()).unwrap_or_default();
+                let message = format!("its records cannot be read: {why}");
+                let (hint, exit) = (None, Ending::Failed.exit().code());
+                *tier = Err(Trouble { ending: Ending::Failed, message, hint, exit });
+            }
+        }
+        told
     }
 
     /// Returns the tiers that were opened.
@@ -364,7 +423,7 @@ impl<'s> OpenSite<'s> {
 }
 
 /// Tells whether a tier was set up at this address before.
-fn was_adopted(view: &View, tier: &TierName, address: &str) -> Result<bool, OpsError> {
+pub(crate) fn was_adopted(view: &View, tier: &TierName, address: &str) -> Result<bool, OpsError> {
     let wanted = Wanted { kind: "tier-adopted", asset: None, tier: Some(tier), good_only: false };
     let records = view.latest(wanted, u32::MAX)?;
     Ok(records.iter().any(

@@ -229,6 +229,17 @@ fn names_that_lead_nowhere() {
 }
 
 #[test]
+fn what_a_service_holds_is_an_asset() {
+    let service = |asset: &str| {
+        small().plus(&format!(
+            "[classes]\nc = {{}}\n[services.a]\nclass = \"c\"\nholds = [\"{asset}\"]\n"
+        ))
+    };
+    says(&service("files"), &[]);
+    says(&service("flies"), &[("unknown-reference", "\"flies\"")]);
+}
+
+#[test]
 fn a_name_whose_definition_is_broken_is_still_known() {
     let sample = small().with("url = \"s3://shop-backups\"", "url = \"shop-backups\"");
     says(&sample, &[("bad-address", "\"shop-backups\"")]);
@@ -261,6 +272,14 @@ fn a_step_that_knows_one_place_alone() {
     for elsewhere in ["balancer", "{{ target.host }}"] {
         says(&step(elsewhere), &[]);
     }
+}
+
+#[test]
+fn a_place_is_filled_in_only_where_there_are_some() {
+    let step = "[[steps]]\nid = \"x\"\nrun = \"move-names {{ target.place }}\"\n";
+    let text = "\"move-names {{ target.place }}\"";
+    says(&small().plus_runbook(step), &[("template-name", text)]);
+    says(&small().plus("[places.main]\nhost = \"web-1\"\n").plus_runbook(step), &[]);
 }
 
 const LEVELS: &str = "[contacts.a]\nname = \"A\"\n[notify.m]\ncommand = \"mail\"\n[[escalation]]\nlevel = 1\nname = \"One\"\nafter = \"0m\"\ncontacts = [\"a\"]\nvia = [\"m\"]\n[[escalation]]\nlevel = 2\nname = \"Two\"\nafter = \"30m\"\ncontacts = [\"a\"]\nvia = [\"m\"]\n";

@@ -249,6 +249,8 @@ const fn job_of(body: &Body) -> Option<JobId> {
         Body::RetentionDone(body) => Some(body.job),
         Body::RetentionHeld(_)
         | Body::RetentionReleased(_)
+        | Body::PlaceTaken(_)
+        | Body::PlaceLeft(_)
         | Body::ThawRequested(_)
         | Body::Enrolment(_)
         | Body::PlanAdopted(_)
@@ -345,6 +347,8 @@ fn subjects_of(body: &Body) -> Vec<Subject<'_>> {
         Body::DrillEnded(body) => vec![Subject::new(None, None, body.outcome)],
         Body::RetentionHeld(_)
         | Body::RetentionReleased(_)
+        | Body::PlaceTaken(_)
+        | Body::PlaceLeft(_)
         | Body::Enrolment(_)
         | Body::PlanAdopted(_)
         | Body::KeyConfirmed(_)
