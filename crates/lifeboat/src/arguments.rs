@@ -108,7 +108,7 @@ const GROUPS: [(&str, &[&str]); 7] = [
         ],
     ),
     ("Run by itself", &["serve", "jobs", "pause", "resume", "reload", "install", "uninstall"]),
-    ("Bring back", &["restore", "query", "recover", "drill"]),
+    ("Bring back", &["restore", "query", "recover", "drill", "place"]),
     ("Plumbing", &["repo"]),
     ("This program", &["completions", "man"]),
     ("Not built yet (exit 5)", &["undelete", "incident", "forecast", "notify"]),

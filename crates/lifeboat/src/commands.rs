@@ -13,6 +13,7 @@ mod jobs;
 mod key;
 mod man;
 mod pause;
+mod place;
 mod plan;
 mod points;
 mod postgres;
@@ -74,6 +75,9 @@ pub enum Command {
     Recover(recover::Recover),
     /// Rehearse a scenario with the runbook that the real recovery runs, while the platform runs on
     Drill(drill::Drill),
+    /// Show where the platform lives, and let it live somewhere else
+    #[command(subcommand)]
+    Place(place::Place),
     /// Ask the past with SQL: the database as it was at a time
     Query(query::Query),
     /// List, verify and rebuild the signed records of what was done
@@ -131,6 +135,7 @@ impl Command {
             Self::Restore(command) => command.run(session),
             Self::Recover(command) => command.run(session),
             Self::Drill(command) => command.run(session),
+            Self::Place(command) => command.run(session),
             Self::Query(command) => command.run(session),
             Self::Plan(command) => command.run(session),
             Self::Key(command) => command.run(session),

@@ -7,11 +7,12 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use lifeboat_model::{Cancel, Secret};
+use lifeboat_model::{Cancel, Secret, SiteName};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use crate::failure::{CommandError, Failure, Interrupted};
+use crate::session::Session;
 
 /// How often a waiting question looks whether Ctrl-C was pressed.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -24,6 +25,30 @@ const ANSWER_BYTES_MAX: usize = 4096;
 enum Echo {
     Shown,
     Hidden,
+}
+
+/// Has a site's name typed before it is `done`, unless it was given: what is done then replaces or stops what runs.
+pub fn confirm_site(
+    name: &SiteName,
+    given: Option<&SiteName>,
+    done: &str,
+    session: &Session,
+) -> Result<(), Failure> {
+    let typed = if let Some(given) = given {
+        given.to_string()
+    } else {
+        let terminal =
+            Terminal::open(&session.cancel).ok_or_else(|| CommandError::Unconfirmed {
+                question: format!("that `{name}` is to be {done}"),
+                hint: format!("add `--confirm {name}`"),
+            })?;
+        terminal.ask(&format!("Type the site's name, {name}, to go on: "))?
+    };
+    if typed.trim() == name.as_str() {
+        Ok(())
+    } else {
+        Err(CommandError::Declined { expected: name.to_string() }.into())
+    }
 }
 
 /// Somebody at a terminal who can answer.

@@ -78,6 +78,7 @@ use crate::holdings::Holdings;
 use crate::inquiry::ask_all;
 use crate::lock_keeping::{Sake, keep_locks};
 use crate::point::{Role, roles};
+use crate::residence::fence::take_first;
 use crate::traffic::TierTraffic;
 use crate::verification::{Share, TierVerification, verify_tier};
 use crate::wire::Site;
@@ -289,6 +290,7 @@ pub fn backup(
     let (before, begun) = (site.traffic(), surroundings.now());
     let assets = in_order(site, &options.assets)?;
     let open = open(site, options, &assets, events, cancel)?;
+    take_first(&open)?;
     Holdings::of_open(&open)?.record_missing(&open)?;
     let (job, started) = (site.new_job(), surroundings.now());
     open.record(Body::JobStarted(JobStarted {
@@ -369,7 +371,7 @@ fn open<'s>(
         }
     }
     let quorum = Quorum::OneOfEach(one_of_each);
-    OpenSite::begin(site, (&tiers, &quorum), NewTiers::SetUp, events, cancel)
+    OpenSite::begin_home(site, (&tiers, &quorum), NewTiers::SetUp, events, cancel)
 }
 
 /// Puts configuration before databases and media after them, so that the job makes a whole point.

@@ -151,6 +151,9 @@ pub struct CatalogReport {
     pub tiers: Vec<TierSync>,
     /// What should not be.
     pub flaws: BTreeSet<Flaw>,
+    /// The tiers whose records are all known now.
+    #[serde(skip)]
+    pub told: BTreeSet<TierName>,
 }
 
 /// The catalog of a site, open for writing.
@@ -380,6 +383,7 @@ impl Catalog {
         let writing = self.writing()?;
         self.view.insert(&accepted)?;
         drop(writing);
+        report.told = told_by(tiers, &shelves);
         report.records = known.len() + accepted.len();
         let mut lacking = Vec::new();
         for (tier, found) in tiers.iter().zip(shelves) {
@@ -403,6 +407,18 @@ impl Catalog {
         self.note_there(&outbox, &report.tiers);
         self.empty_outbox(&outbox, &report.tiers)?;
         Ok(report)
+    }
+
+    /// Reads what the tiers have and this host does not know, and puts nothing; returns those that could be read.
+    pub(crate) fn learn(&self, tiers: &[NamedTier]) -> Result<BTreeSet<TierName>, CatalogError> {
+        let known = self.view.names()?;
+        let shelves = self.read_all(tiers, &known);
+        let new = shelves.iter().flatten().flat_map(|found| found.records.iter().cloned());
+        let Audited { accepted, .. } = self.audit_new(&known, new.collect())?;
+        let writing = self.writing()?;
+        self.view.insert(&accepted)?;
+        drop(writing);
+        Ok(told_by(tiers, &shelves))
     }
 
     /// Audits records that the view does not have, each beside those of its chain that it has.
@@ -564,6 +580,12 @@ fn unreachable_tier(tier: &NamedTier, error: TierError) -> TierSync {
 #[expect(clippy::needless_pass_by_value, reason = "it is handed to `map`")]
 fn told(error: TierError) -> String {
     error.to_string()
+}
+
+/// Returns the tiers that could be read.
+fn told_by(tiers: &[NamedTier], shelves: &[Result<shelf::Found, TierError>]) -> BTreeSet<TierName> {
+    let read = tiers.iter().zip(shelves).filter(|(_, found)| found.is_ok());
+    read.map(|(tier, _)| tier.name.clone()).collect()
 }
 
 fn outgoing_name(record: &Record) -> String {

@@ -110,7 +110,7 @@ pub fn catch_up(
     let all: BTreeSet<TierName> = site.plan().tiers().keys().cloned().collect();
     let wanted: BTreeSet<_> =
         all.iter().filter(|tier| tiers.is_empty() || tiers.contains(tier)).cloned().collect();
-    let open = OpenSite::open(site, &all, NewTiers::Leave, events, cancel)?;
+    let open = OpenSite::open_home(site, &all, NewTiers::Leave, events, cancel)?;
     let job = site.new_job();
     open.record(Body::JobStarted(JobStarted {
         job,

@@ -555,7 +555,9 @@ impl Daemon {
         let mut conditions = match known {
             Some((read, known)) if is_fresh(read) => known,
             _ => {
-                let read = conditions::of_catalog(&self.state, self.site().plan());
+                let site = self.site();
+                let mut read = conditions::of_catalog(&self.state, site.plan());
+                read.elsewhere = conditions::elsewhere(&site);
                 *lock(&self.known) = Some((now, read.clone()));
                 read
             }

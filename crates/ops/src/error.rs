@@ -28,6 +28,7 @@ use crate::ending::Ending;
 use crate::plan_archive::PlanFlaw;
 use crate::recovery::sandbox::SandboxError;
 use crate::recovery_key::ParseKeyError;
+use crate::residence::PlaceError;
 use crate::secret::SecretError;
 use crate::state::StateError;
 use crate::thaw::ThawError;
@@ -105,6 +106,9 @@ pub enum OpsError {
     /// The archived log could not be read.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    /// The platform lives, or may live, somewhere else.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
     /// A tier that must hold the log cannot be used.
     #[error("tier `{tier}` has to hold the log and cannot be used: {}", trouble.message)]
     LogTier {
@@ -496,6 +500,7 @@ impl OpsError {
             Self::Placement(error) => Some(error),
             Self::Start(error) => Some(error),
             Self::Archive(error) => Some(error),
+            Self::Place(error) => Some(error),
             Self::Plan(error) => Some(error),
             Self::HeldElsewhere { error, .. } => Some(error.as_ref()),
             Self::PlanUnusable { flaw, .. } => Some(flaw.as_ref()),

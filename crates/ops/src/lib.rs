@@ -32,6 +32,7 @@ mod random;
 pub mod readiness;
 pub mod recovery;
 pub mod recovery_key;
+pub mod residence;
 pub mod restore;
 pub mod restore_test;
 pub mod retention;

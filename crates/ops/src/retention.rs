@@ -204,10 +204,14 @@ pub fn retention(
     }
     // What is kept elsewhere decides what may go here.
     let all: BTreeSet<TierName> = site.plan().tiers().keys().cloned().collect();
-    let open = OpenSite::open(site, &all, NewTiers::Leave, events, cancel)?;
-    let job = match options.purpose {
-        Purpose::Show => None,
-        Purpose::Run => Some(begin(&open)?),
+    let leave = NewTiers::Leave;
+    let (open, job) = match options.purpose {
+        Purpose::Show => (OpenSite::open(site, &all, leave, events, cancel)?, None),
+        Purpose::Run => {
+            let open = OpenSite::open_home(site, &all, leave, events, cancel)?;
+            let job = begin(&open)?;
+            (open, Some(job))
+        }
     };
     let (guards, behind, gone) = Default::default();
     let mut run = Run { open: &open, job, events, cancel, guards, behind, gone };

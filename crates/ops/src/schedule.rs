@@ -110,6 +110,8 @@ pub struct Conditions {
     pub undelivered: usize,
     /// From when on watched assets are to be captured that have changed.
     pub watched: BTreeMap<AssetName, Timestamp>,
+    /// Why nothing is captured or removed here, if the platform lives somewhere else.
+    pub elsewhere: Option<String>,
 }
 
 /// How far a clock may be set back before a pause that began later is taken for one of a wrong clock.
@@ -150,6 +152,11 @@ pub enum Held {
     },
     /// As many run as may.
     Full,
+    /// The platform lives somewhere else.
+    Elsewhere {
+        /// Where, and since when.
+        why: String,
+    },
 }
 
 impl fmt::Display for Held {
@@ -160,6 +167,7 @@ impl fmt::Display for Held {
             Self::Task { task } => write!(f, "waits for {task}"),
             Self::Asked { what } => write!(f, "waits for a {what}"),
             Self::Full => f.write_str("waits for its turn"),
+            Self::Elsewhere { why } => f.write_str(why),
         }
     }
 }
@@ -298,6 +306,7 @@ pub fn set_right(history: &mut History, now: Timestamp) -> Vec<Task> {
 struct Quiet<'p> {
     plan: &'p Plan,
     pause: Option<&'p Pause>,
+    elsewhere: Option<&'p String>,
 }
 
 /// How many hours of quiet in a row are looked at before a run is said to be held by the last of them.
@@ -305,7 +314,8 @@ const QUIET_IN_A_ROW_MAX: usize = 100;
 
 impl<'p> Quiet<'p> {
     fn new(plan: &'p Plan, conditions: &'p Conditions) -> Self {
-        Self { plan, pause: conditions.pause.as_ref() }
+        let (pause, elsewhere) = (conditions.pause.as_ref(), conditions.elsewhere.as_ref());
+        Self { plan, pause, elsewhere }
     }
 
     /// Returns what holds a task at an instant: what does so for longest.
@@ -313,6 +323,10 @@ impl<'p> Quiet<'p> {
         // What was done has to be known on every tier, and says nothing of the data.
         if *task == Task::Delivery {
             return None;
+        }
+        // Until something changes, and nobody knows when.
+        if let Some(why) = self.elsewhere.filter(|_| task.is_for_home()) {
+            return Some(Held::Elsewhere { why: why.clone() });
         }
         let paused = self.pause.filter(|pause| pause.holds_at(at));
         let paused = paused.map(|pause| (pause.until, Held::Pause { until: pause.until }));
@@ -331,10 +345,13 @@ impl<'p> Quiet<'p> {
         let (mut at, mut reason) = (at, None);
         for _ in 0..QUIET_IN_A_ROW_MAX {
             let Some(held) = self.holds(task, at.max(now)) else { break };
-            if let Held::Pause { until } | Held::Blackout { until, .. } = held {
-                at = until;
-            }
+            let until = match &held {
+                Held::Pause { until } | Held::Blackout { until, .. } => Some(*until),
+                _ => None,
+            };
             reason = Some(held);
+            let Some(until) = until else { break };
+            at = until;
         }
         (at, reason)
     }

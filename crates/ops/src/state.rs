@@ -9,6 +9,7 @@
 //! catalog.sqlite    the local view of the catalog
 //! outbox/           records that are not on every tier yet
 //! runs/             the journals of recoveries: the one thing here that is nowhere else while a run is open
+//! place             which place of the plan this host is, where an operator said so
 //! locks/            until when objects of a tier are locked, where that was extended; a file a tier
 //! ```
 //!
@@ -169,6 +170,18 @@ impl State {
         }
     }
 
+    /// Returns which place this host is, where an operator said so.
+    pub(crate) fn place(&self) -> Result<Option<String>, StateError> {
+        let path = self.place_path();
+        let Some(bytes) = read_small(&path)? else { return Ok(None) };
+        let text = String::from_utf8(bytes).map_err(|_| StateError::Damaged { path })?;
+        Ok(Some(text.trim().to_owned()))
+    }
+
+    fn place_path(&self) -> PathBuf {
+        self.directory.join("place")
+    }
+
     /// Returns where the journal of jobs lies.
     pub fn journal_path(&self) -> PathBuf {
         self.directory.join("jobs.sqlite")
@@ -327,6 +340,13 @@ impl StateLock {
         durable::write_new(&path, &writer.to_stored(), PRIVATE_FILE)
             .map_err(failed("write", &path))?;
         Ok(writer)
+    }
+
+    /// Keeps which place this host is.
+    pub(crate) fn keep_place(&self, place: &str) -> Result<(), StateError> {
+        let path = self.state().place_path();
+        durable::replace(&path, format!("{place}\n").as_bytes(), PRIVATE_FILE)
+            .map_err(failed("write", &path))
     }
 
     fn lock_book_path(&self, tier: &TierName) -> PathBuf {

@@ -24,9 +24,11 @@ use lifeboat_plan::plan::asset::Asset;
 use lifeboat_tiers::Protection;
 use serde::Serialize;
 
+use crate::catalog::body::Whereabouts;
 use crate::daemon::report::JobsReport;
 use crate::error::Trouble;
 use crate::objectives::{Comeback, Limits, Sight, Way, comeback, exposure, judge_exposure};
+use crate::residence::Residence;
 use crate::scorecard::{Held, Medium, Scorecard, TierCopy, place_of, scorecard};
 use crate::standing::VerifiedOnce;
 use history::{Attempt, Good, History};
@@ -153,6 +155,8 @@ pub struct StatusReport {
     pub now: Timestamp,
     /// The answer.
     pub verdict: Verdict,
+    /// Where the platform lives, as far as this host knows; null for a plan without places.
+    pub place: Option<Lived>,
     /// When the recovery key was confirmed.
     pub key_confirmed: Option<Timestamp>,
     /// The assets.
@@ -169,6 +173,16 @@ pub struct StatusReport {
     pub risks: Vec<Risk>,
     /// The one command to run next.
     pub next: Option<String>,
+}
+
+/// Where the platform lives, and where this host is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Lived {
+    /// This host.
+    pub here: Whereabouts,
+    /// Where it lives.
+    #[serde(flatten)]
+    pub residence: Residence,
 }
 
 /// What was seen on a tier.
@@ -195,6 +209,8 @@ pub struct Facts {
     pub activity: Option<JobsReport>,
     /// The last jobs of restore tests and drills.
     pub rehearsals: Vec<crate::jobs::Job>,
+    /// Where the platform lives.
+    pub place: Option<Lived>,
 }
 
 impl Facts {
@@ -230,6 +246,7 @@ pub fn assess(plan: &Plan, history: &History, facts: &Facts, now: Timestamp) -> 
         plan: plan.id(),
         now,
         verdict: Verdict::Yes,
+        place: facts.place.clone(),
         key_confirmed: history.key_confirmed,
         next: None,
         assets,

@@ -210,6 +210,8 @@ fn about(body: &Body) -> String {
         Body::RetentionDone(done) => format!("{}: {}", done.tier, done.ending),
         Body::RetentionHeld(held) => held.reason.clone(),
         Body::RetentionReleased(released) => released.hold.to_string(),
+        Body::PlaceTaken(taken) => format!("{}, {}", taken.whereabouts, taken.by),
+        Body::PlaceLeft(left) => format!("{} by {}", left.whereabouts, left.login),
     }
 }
 

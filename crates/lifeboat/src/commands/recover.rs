@@ -1,5 +1,6 @@
 //! `lifeboat recover`: carry out the runbook of what happened, and tell a run what to do.
 
+mod destination;
 pub(super) mod lines;
 mod outlook;
 mod questions;
@@ -19,6 +20,7 @@ use lifeboat_ops::procedure::outlook::look_ahead;
 use lifeboat_ops::procedure::report::{RunReport, RunState, StepReport};
 use lifeboat_ops::procedure::values::Target;
 use lifeboat_ops::procedure::{Procedure, conduct};
+use lifeboat_ops::residence;
 use lifeboat_plan::plan::runbook::RunKind;
 use lifeboat_runbook::{Operator, Outcome};
 use serde::Serialize;
@@ -28,8 +30,8 @@ use self::outlook::Ahead;
 use self::questions::{Asker, Driving, OpenQuestion};
 use self::tell::Tell;
 use super::evidence::times::{write_estimates, write_objectives};
-use crate::failure::{CommandError, Failure};
-use crate::prompt::Terminal;
+use crate::failure::Failure;
+use crate::prompt::confirm_site;
 use crate::render::{Answer, Cell, Page, Sort, Table, Tone, time};
 use crate::session::Session;
 use crate::tier_argument::TierArgument;
@@ -52,7 +54,7 @@ pub struct Recover {
     /// What runbooks call `target.directory`: where they put what goes beside what is there
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     to: Option<PathBuf>,
-    /// What runbooks call `target.host` [default: this host]
+    /// What runbooks call `target.host` [default: this host, as `[places]` of the plan calls it]
     #[arg(long, value_name = "HOST", conflicts_with = "resume")]
     host: Option<String>,
     /// Do without this tier, by name or address: it is lost, and what others hold counts as all there is; may be given several times
@@ -113,6 +115,7 @@ impl Answer for Shown {
         write_times(report, page)?;
         write_objectives(&report.objectives, page)?;
         write_estimates(&report.estimates, page)?;
+        destination::write_after(report, page)?;
         match &report.evidence {
             Some(record) => writeln!(page, "\nevidence: `lifeboat evidence show {record}`"),
             None if report.outcome.is_some() => {
@@ -242,37 +245,21 @@ impl Recover {
         conduct.refuse_another()?;
         let ahead = look_ahead(&site, &procedure, at, &*session.events(), &session.cancel)?;
         screen::talk(&crate::render::text(&Ahead(ahead.clone()), session.screen.err));
-        self.confirm(&site, session)?;
-        let target = self.target()?;
+        confirm_site(site.name(), self.confirm.as_ref(), "recovered", session)?;
+        let target = self.target(&site)?;
         let (procedure, outlook) = (&procedure, &ahead);
         conduct.declare(&Declaration { procedure, outlook, target, declared })?;
         drive(&conduct, session)
     }
 
-    fn target(&self) -> Result<Target, Failure> {
+    fn target(&self, site: &Site) -> Result<Target, Failure> {
         let directory = self.to.as_deref().map(surroundings::absolute).transpose()?;
-        let host = self.host.clone().unwrap_or_else(surroundings::hostname);
-        Ok(Target { host, directory: directory.map(|path| path.display().to_string()) })
-    }
-
-    /// Has the site's name typed, unless it was given: commands of a runbook replace what they like.
-    fn confirm(&self, site: &Site, session: &Session) -> Result<(), Failure> {
-        let name = site.name();
-        let typed = if let Some(given) = &self.confirm {
-            given.to_string()
-        } else {
-            let terminal =
-                Terminal::open(&session.cancel).ok_or_else(|| CommandError::Unconfirmed {
-                    question: format!("that `{name}` is to be recovered"),
-                    hint: format!("add `--confirm {name}`"),
-                })?;
-            terminal.ask(&format!("Type the site's name, {name}, to go on: "))?
-        };
-        if typed.trim() == name.as_str() {
-            Ok(())
-        } else {
-            Err(CommandError::Declined { expected: name.to_string() }.into())
-        }
+        let directory = directory.map(|path| path.display().to_string());
+        let place = residence::own(site)?.and_then(|here| here.place);
+        let planned = place.as_ref().and_then(|place| site.plan().places().get(place));
+        let planned = planned.map(|place| place.host.clone());
+        let host = self.host.clone().or(planned).unwrap_or_else(surroundings::hostname);
+        Ok(Target { host, place, directory })
     }
 }
 

@@ -8,9 +8,10 @@ use std::fmt::{self, Write as _};
 use clap::Args;
 use lifeboat_model::{Exit, Timestamp};
 use lifeboat_ops::jobs::JobState;
-use lifeboat_ops::status::{self, StatusReport, Verdict};
+use lifeboat_ops::status::{self, Lived, StatusReport, Verdict};
 use serde::Serialize;
 
+use super::place::write_residence;
 use crate::daemon;
 use crate::failure::Failure;
 use crate::render::{Answer, Page, Tone, time};
@@ -50,6 +51,9 @@ impl Answer for Shown {
     fn write(&self, page: &mut Page) -> fmt::Result {
         let Self { report, detail } = self;
         write_verdict(page, report)?;
+        if let Some(Lived { here, residence }) = &report.place {
+            write_residence(residence, here, page)?;
+        }
         writeln!(page)?;
         page.table(&tables::assets(report));
         writeln!(page)?;

@@ -14,6 +14,7 @@ mod debian;
 mod drill;
 mod environment;
 mod evidence;
+mod failback;
 mod hints;
 mod inspect;
 mod journey;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lifeboat_model::{
-    AssetName, EntryId, JobId, Lsn, Outcome, PackId, PlanId, RecordId, RepositoryId,
+    AssetName, EntryId, JobId, Lsn, Outcome, PackId, PlaceName, PlanId, RecordId, RepositoryId,
     RestoreTestName, RunId, RunbookId, ScenarioName, SnapshotId, TierName,
 };
 use lifeboat_model::{Timestamp, WriterId};
@@ -61,6 +61,10 @@ pub enum Body {
     RetentionHeld(RetentionHeld),
     /// A hold ended.
     RetentionReleased(RetentionReleased),
+    /// The platform lives somewhere from now on.
+    PlaceTaken(PlaceTaken),
+    /// The platform was made to stand still, so that it can go on somewhere else.
+    PlaceLeft(PlaceLeft),
 }
 
 impl Body {
@@ -87,6 +91,8 @@ impl Body {
             Self::RetentionDone(_) => "retention-done",
             Self::RetentionHeld(_) => "retention-held",
             Self::RetentionReleased(_) => "retention-released",
+            Self::PlaceTaken(_) => "place-taken",
+            Self::PlaceLeft(_) => "place-left",
         }
     }
 }
@@ -484,6 +490,65 @@ pub struct RetentionHeld {
 pub struct RetentionReleased {
     /// The record that began it.
     pub hold: RecordId,
+}
+
+/// The platform lives somewhere from now on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaceTaken {
+    /// Where.
+    pub whereabouts: Whereabouts,
+    /// How that came about.
+    pub by: Taking,
+    /// What was known of places when that began, the ends of it: this follows them. Clocks decide nothing.
+    pub after: BTreeSet<RecordId>,
+}
+
+/// A host on which the platform can live.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Whereabouts {
+    /// The plan's name for it; none, if it was none of the plan's places.
+    pub place: Option<PlaceName>,
+    /// What it calls itself.
+    pub host: String,
+}
+
+/// How the platform came to live somewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "how", rename_all = "kebab-case")]
+pub enum Taking {
+    /// It was backed up there first, once the plan had places.
+    FirstBackup,
+    /// It was recovered there.
+    Recovery {
+        /// By which run.
+        run: RunId,
+        /// Of what.
+        scenario: ScenarioName,
+    },
+    /// A person says so.
+    Word {
+        /// Who.
+        login: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The platform was made to stand still, so that it can go on somewhere else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaceLeft {
+    /// Where it lived.
+    pub whereabouts: Whereabouts,
+    /// Where it is to go on, if that was said.
+    pub to: Option<PlaceName>,
+    /// Since when it writes nothing.
+    pub still: Timestamp,
+    /// The backup that was made after that.
+    pub job: JobId,
+    /// Who did that.
+    pub login: String,
+    /// What was known of places when that began, the ends of it: this follows them.
+    pub after: BTreeSet<RecordId>,
 }
 
 /// The text that the root key signs to enrol a writer.

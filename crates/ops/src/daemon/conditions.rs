@@ -6,9 +6,12 @@ use lifeboat_plan::Plan;
 use crate::catalog::body::Body;
 use crate::catalog::view::{View, ViewError, Wanted};
 use crate::ending::Ending;
+use crate::error::explain;
+use crate::residence::fence;
 use crate::schedule::{Conditions, TierCondition};
 use crate::state::State;
 use crate::status::history::History;
+use crate::wire::Site;
 use lifeboat_model::Outcome;
 
 /// How many verifications are looked at for one that came about.
@@ -36,6 +39,12 @@ pub(super) fn of_known(state: &State, plan: &Plan, history: Option<&History>) ->
         Conditions::default().tiers
     });
     Conditions { tiers, undelivered, ..Conditions::default() }
+}
+
+/// Says why nothing is captured or removed here, if the platform lives somewhere else as far as this host knows. A job that
+/// begins asks the tiers.
+pub(super) fn elsewhere(site: &Site) -> Option<String> {
+    fence::expect_as_known(site).err().map(|error| explain(&error))
 }
 
 type Tiers = std::collections::BTreeMap<TierName, TierCondition>;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ use lifeboat_postgres::running;
 use tokio::net::UnixStream;
 
 use super::{Daemon, lock};
-use crate::error::explain;
+use crate::error::{OpsError, explain};
+use crate::residence::{PlaceError, fence};
 use crate::wal::protocol;
 use crate::wal::protocol::{Question, Verdict};
 use crate::wal::serve::{LogServer, Service, Serving};
@@ -24,6 +26,7 @@ const LOOK_EVERY: Duration = Duration::from_mins(1);
 /// A log that is served.
 struct Log {
     server: LogServer,
+    service: Service,
     _serving: Serving,
     cancel: Cancel,
 }
@@ -37,6 +40,9 @@ impl Drop for Log {
 /// All logs that are served.
 #[derive(Default)]
 pub(super) struct Logs {
+    /// Whether the tiers were asked where the platform lives: a server that comes up again after a disaster hands its log
+    /// over before any job has asked them.
+    has_asked: AtomicBool,
     open: Mutex<(Option<PlanId>, BTreeMap<AssetName, Log>)>,
 }
 
@@ -80,8 +86,10 @@ impl Logs {
                 *open = (plan, BTreeMap::new());
             }
         }
+        let service = self.service(site);
         for (asset, postgres) in site.databases() {
-            let is_open = lock(&self.open).1.contains_key(asset);
+            let known = lock(&self.open).1.get(asset).map(|log| log.service);
+            let is_open = known == Some(service);
             if is_open || postgres.wal.mode != WalMode::Archive {
                 continue;
             }
@@ -90,7 +98,7 @@ impl Logs {
             let Some(directory) = directory.filter(|found| running::may_be_in_use(found)) else {
                 continue;
             };
-            match open(site, asset, &directory, cancel) {
+            match open(site, asset, service, (&directory, cancel)) {
                 Ok(log) => {
                     tracing::info!(%asset, "Its log is served.");
                     lock(&self.open).1.insert(asset.clone(), log);
@@ -99,13 +107,38 @@ impl Logs {
             }
         }
     }
+
+    /// Returns what is done for servers of this host: where the platform does not live, nothing is archived.
+    fn service(&self, site: &Site) -> Service {
+        let known = if self.has_asked.load(Ordering::Relaxed) {
+            fence::expect_as_known(site)
+        } else {
+            let asked = fence::expect_home_now(site, &Cancel::new());
+            let is_told = !matches!(asked, Err(OpsError::Place(PlaceError::Unasked { .. })));
+            self.has_asked.store(is_told, Ordering::Relaxed);
+            asked
+        };
+        match known {
+            Ok(()) => Service::Both,
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, "No log is archived here.");
+                Service::Fetching
+            }
+        }
+    }
 }
 
-fn open(site: &Site, asset: &AssetName, directory: &Path, cancel: Cancel) -> Result<Log, String> {
+fn open(
+    site: &Site,
+    asset: &AssetName,
+    service: Service,
+    (directory, cancel): (&Path, Cancel),
+) -> Result<Log, String> {
     let spool = site.surroundings().cache_directory.join("wal").join(asset.as_str());
     let places = (directory, spool.as_path());
-    let server = LogServer::open(site, asset, Service::Both, places, &cancel);
+    let server = LogServer::open(site, asset, service, places, &cancel);
     let server = server.map_err(|error| explain(&error))?;
     let serving = server.begin(&site.surroundings().runtime);
-    Ok(Log { server, _serving: serving, cancel })
+    Ok(Log { server, service, _serving: serving, cancel })
 }

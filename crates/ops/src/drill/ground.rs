@@ -22,6 +22,7 @@ use super::{DrillError, Play, failed, preparation};
 use crate::error::OpsError;
 use crate::recovery::has_base_backups_alone;
 use crate::recovery::in_place::{self, InPlaceOptions};
+use crate::residence::own;
 use crate::wire::Site;
 
 /// The word of the command line by which this program becomes a keeper.
@@ -56,6 +57,7 @@ pub(super) fn of(
         at: options.at.clone(),
         declared: play.started,
         host: options.host.clone(),
+        place: own(site)?.and_then(|here| here.place),
         operator: options.operator.clone(),
         result: play.claimed.result(),
     };

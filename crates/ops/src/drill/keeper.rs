@@ -6,7 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lifeboat_model::{Cancel, DrillName, EventSink, RunId, ScenarioName, Silent, Timestamp};
+use lifeboat_model::{
+    Cancel, DrillName, EventSink, PlaceName, RunId, ScenarioName, Silent, Timestamp,
+};
 use lifeboat_plan::plan::runbook::RunKind;
 use lifeboat_plan::plan::scenario::PlatformState;
 use lifeboat_runbook::Operator;
@@ -40,6 +42,8 @@ pub struct KeeperOrders {
     pub(super) at: String,
     pub(super) declared: Timestamp,
     pub(super) host: String,
+    /// Which place of the plan this host is.
+    pub(super) place: Option<PlaceName>,
     pub(super) operator: Operator,
     pub(super) result: PathBuf,
 }
@@ -104,7 +108,8 @@ impl Keeper<'_> {
         }
         let procedure = Procedure::of(site.plan(), &orders.scenario, RunKind::Drill)?;
         let events: Arc<dyn EventSink> = Arc::new(Silent);
-        let target = Target { host: orders.host.clone(), directory: Some(beside(orders.run)) };
+        let (host, place) = (orders.host.clone(), orders.place.clone());
+        let target = Target { host, place, directory: Some(beside(orders.run)) };
         kept.prepared = self.prepare((&procedure, &target), &fetch, (&mails, &*events))?;
         // What the preparation restored is no part of the recovery.
         let before =

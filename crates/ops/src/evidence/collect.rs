@@ -8,15 +8,15 @@
 use std::collections::BTreeSet;
 
 use lifeboat_model::{Cancel, EventSink, RunId, Timestamp};
-use lifeboat_runbook::{Journal as _, Run};
+use lifeboat_runbook::{Journal as _, Mood, Outcome, Run};
 
 use super::{Carried, EvidenceOf, KIND, evidence_in, keep};
 use crate::catalog::body::{Body, RecoveryEnded, Restored};
 use crate::catalog::record::Record;
 use crate::catalog::view::{View, Wanted};
-use crate::catalog::{Catalog, CatalogKeys};
+use crate::catalog::{Catalog, CatalogError, CatalogKeys};
 use crate::error::{OpsError, explain};
-use crate::procedure::conduct::{KIND_OF_RUN, POINT_TIME, load};
+use crate::procedure::conduct::{KIND_OF_RUN, POINT_TIME, load, move_of};
 use crate::procedure::outlook::rto;
 use crate::procedure::report::milliseconds;
 use crate::procedure::runs::{KnownRun, Runs};
@@ -96,6 +96,7 @@ fn keep_run(
         let body = Body::RecoveryEnded(ended(site, &procedure, &run));
         catalog.append(body, Some(site.plan().id())).map_err(OpsError::from)?;
     }
+    record_move(site, catalog, &run).map_err(OpsError::from)?;
     let restored = restored_in(catalog, (run.declared(), run.last_time()))?;
     let carried = Carried {
         plan: site.plan(),
@@ -105,6 +106,21 @@ fn keep_run(
         restored: &restored,
     };
     Ok(keep(catalog, &EvidenceOf::Recovery(&carried)).map_err(OpsError::from)?)
+}
+
+/// Records that the platform lives where a run brought it, once. A run that was given up brought it nowhere; one that left
+/// something undone did, and nobody else works on it now.
+fn record_move(site: &Site, catalog: &Catalog, run: &Run) -> Result<(), CatalogError> {
+    let is_there = matches!(run.mood(), Mood::Finished(Outcome::Succeeded | Outcome::Incomplete));
+    let Some(taken) = move_of(run).filter(|_| is_there) else { return Ok(()) };
+    let wanted = Wanted { kind: "place-taken", asset: None, tier: None, good_only: false };
+    let recorded = catalog.view().latest(wanted, u32::MAX)?;
+    let is_this =
+        |record: &Record| matches!(record.body(), Body::PlaceTaken(own) if own.by == taken.by);
+    if !recorded.iter().any(is_this) {
+        catalog.append(Body::PlaceTaken(taken), Some(site.plan().id()))?;
+    }
+    Ok(())
 }
 
 fn was_recorded(view: &View, run: RunId) -> Result<bool, OpsError> {
@@ -134,8 +150,8 @@ pub(crate) fn restored_in(
 fn ended(site: &Site, procedure: &Procedure, run: &Run) -> RecoveryEnded {
     let times = run.times(run.last_time());
     let outcome = match run.mood() {
-        lifeboat_runbook::Mood::Finished(outcome) => *outcome,
-        _ => lifeboat_runbook::Outcome::Incomplete,
+        Mood::Finished(outcome) => *outcome,
+        _ => Outcome::Incomplete,
     };
     RecoveryEnded {
         run: run.began().run,

@@ -19,6 +19,7 @@ use super::report::{RunReport, report};
 use super::runs::{Driver, KnownRun, Runs};
 use super::values::{Target, Values};
 use super::{Procedure, ProcedureError};
+use crate::catalog::body::{PlaceTaken, Taking};
 use crate::evidence::collect::collect;
 use crate::surroundings::uuid_v7;
 use crate::wire::Site;
@@ -31,6 +32,7 @@ pub(crate) const POINT: &str = "point";
 pub(crate) const POINT_TIME: &str = "point-time";
 const OLDER: &str = "older-point";
 pub(crate) const HOST: &str = "host";
+const PLACE: &str = "place";
 const DIRECTORY: &str = "directory";
 pub(crate) const DECLARED_BY: &str = "declared-by";
 /// Newer points that were not taken, as JSON.
@@ -38,6 +40,10 @@ pub(crate) const REJECTED: &str = "rejected-points";
 /// Why a runbook runs; a recovery, if absent.
 pub(crate) const KIND_OF_RUN: &str = "kind";
 const WITHOUT: &str = "without";
+/// The record that tells of the platform's move once the run is over, as JSON; none if it stays where it is.
+const MOVE: &str = "move";
+/// What the plan lacks of places.
+const TO_WRITE: &str = "places-to-write";
 
 /// What a run is declared with.
 #[derive(Debug)]
@@ -118,10 +124,13 @@ impl Conduct {
             (POINT_TIME, point.map(|point| point.time.to_string())),
             (OLDER, point.and_then(|point| point.older.clone())),
             (HOST, Some(target.host.clone())),
+            (PLACE, target.place.as_ref().map(ToString::to_string)),
             (DIRECTORY, target.directory.clone()),
             (DECLARED_BY, Some(self.operator.login.clone())),
             (REJECTED, serde_json::to_string(&outlook.rejected).ok()),
             (WITHOUT, without(&self.site)),
+            (MOVE, declared_move(run, procedure, outlook)),
+            (TO_WRITE, outlook.destination.as_ref().and_then(|whither| whither.to_write.clone())),
         ];
         let about = about.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
         let (runbook, declared) = (procedure.runbook().id, *declared);
@@ -184,7 +193,8 @@ impl Conduct {
         let needed = |what: &'static str| {
             about(what).ok_or(ProcedureError::Incomplete { run: began.run, what })
         };
-        let target = Target { host: needed(HOST)?, directory: about(DIRECTORY) };
+        let place = about(PLACE).and_then(|place| place.parse().ok());
+        let target = Target { host: needed(HOST)?, place, directory: about(DIRECTORY) };
         let mut values = Values::of(self.site.plan(), procedure).with_target(&target).with_run(
             began.run,
             &procedure.kind().to_string(),
@@ -230,6 +240,25 @@ impl Conduct {
 fn without(site: &Site) -> Option<String> {
     let names: Vec<_> = site.done_without().iter().map(TierName::as_str).collect();
     Some(names.join(",")).filter(|names| !names.is_empty())
+}
+
+/// Writes what is to be recorded once the run is over. What it follows is what was known when it was declared: who moved the
+/// platform meanwhile did not know of this, and both count.
+fn declared_move(run: RunId, procedure: &Procedure, outlook: &Outlook) -> Option<String> {
+    let whither = outlook.destination.as_ref().filter(|whither| whither.is_move)?;
+    let by = Taking::Recovery { run, scenario: procedure.name().clone() };
+    let (whereabouts, after) = (whither.here.clone(), whither.after.clone());
+    serde_json::to_string(&PlaceTaken { whereabouts, by, after }).ok()
+}
+
+/// Returns the move that a run was declared with.
+pub(crate) fn move_of(run: &Run) -> Option<PlaceTaken> {
+    serde_json::from_str(run.began().about.get(MOVE)?).ok()
+}
+
+/// Returns what the plan lacks of places, as it was said when a run was declared.
+pub(super) fn places_to_write(run: &Run) -> Option<String> {
+    run.began().about.get(TO_WRITE).cloned()
 }
 
 /// Returns the tiers that a run does without, whoever drives it.

@@ -24,6 +24,7 @@ use crate::holdings;
 use crate::point::{At, Point};
 use crate::recovery::in_place::{self, InPlaceOptions};
 use crate::recovery::{self, RecoveryOptions, has_base_backups, has_base_backups_alone};
+use crate::residence::destination::Destination as Whither;
 use crate::restore::{self, Destination, RestoreOptions};
 use crate::thaw::ThawForecast;
 use crate::wire::Site;
@@ -47,6 +48,8 @@ pub struct Outlook {
     pub title: String,
     /// The point that it would come back to; none if nothing is restored.
     pub point: Option<ChosenPoint>,
+    /// What it means for where the platform lives; nothing where that is never said.
+    pub destination: Option<Whither>,
     /// Newer points, and why they are not taken.
     pub rejected: Vec<RejectedPoint>,
     /// Tiers that somebody says are lost.
@@ -142,6 +145,8 @@ pub fn look_ahead(
     events: &dyn EventSink,
     cancel: &Cancel,
 ) -> Result<Outlook, ProcedureError> {
+    // First: what the tiers tell of moves tells of the points, too.
+    let destination = Whither::look_ahead(site, cancel)?;
     let needed = restored(procedure);
     let now = site.surroundings().now();
     let mut choice = Choice::default();
@@ -157,7 +162,11 @@ pub fn look_ahead(
         }
     }
     let scenario = procedure.scenario();
-    let loss = choice.chosen.as_ref().map(|point| elapsed(point.time, now));
+    let destination =
+        destination.map(|whither| whither.at_point(choice.chosen.as_ref().map(|point| point.time)));
+    let is_whole = destination.as_ref().is_some_and(|whither| whither.is_whole);
+    let until = |point: &ChosenPoint| if is_whole { point.time } else { now };
+    let loss = choice.chosen.as_ref().map(|point| elapsed(point.time, until(point)));
     let (replaces, thaws) = restores(site, procedure, choice.chosen.as_ref(), (events, cancel));
     let steps = steps(procedure, &measured(site, procedure)?, &thaws);
     Ok(Outlook {
@@ -169,6 +178,7 @@ pub fn look_ahead(
         thaws,
         predicted_ms: predicted(&steps),
         point: choice.chosen,
+        destination,
         rejected: choice.rejected,
         without: site.done_without().clone(),
         troubles,

@@ -9,9 +9,10 @@ use lifeboat_runbook::{Mood, Outcome, Run, Stand, Task, Times, UndoStand};
 use serde::Serialize;
 
 use super::Procedure;
-use super::conduct::POINT;
+use super::conduct::{POINT, move_of, places_to_write};
 use super::outlook::rto;
 use super::values::Values;
+use crate::catalog::body::Whereabouts;
 use crate::evidence::collect::of_run;
 use crate::evidence::document::{EstimateKept, ObjectiveKept};
 use crate::evidence::measure::{estimates, objectives};
@@ -45,6 +46,10 @@ pub struct RunReport {
     pub declared: Timestamp,
     /// From which point it recovers.
     pub point: Option<String>,
+    /// Where the platform lives once the run is over, if it moves; if nothing was restored as asked for, it does not.
+    pub moves_to: Option<Whereabouts>,
+    /// What the plan lacks of places.
+    pub places_to_write: Option<String>,
     /// The steps, in the runbook's order.
     pub steps: Vec<StepReport>,
     /// Where the time went, in milliseconds.
@@ -167,6 +172,8 @@ pub fn report(site: &Site, procedure: &Procedure, run: &Run, driver: Option<Stri
         driver,
         declared: run.declared(),
         point: run.began().about.get(POINT).cloned(),
+        moves_to: move_of(run).map(|taken| taken.whereabouts),
+        places_to_write: places_to_write(run),
         steps: steps.collect(),
         times: run.times(now).into(),
         rto_ms: rto(site, procedure).map(milliseconds),

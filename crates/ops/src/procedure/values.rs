@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lifeboat_model::{RunId, Timestamp};
+use lifeboat_model::{PlaceName, RunId, Timestamp};
 use lifeboat_plan::Plan;
 use lifeboat_plan::value::command::Command;
 use lifeboat_plan::value::template::{Template, UnknownName};
@@ -15,6 +15,8 @@ use super::Procedure;
 pub struct Target {
     /// The host on which services run afterwards.
     pub host: String,
+    /// Which place of the plan that is, if it is one.
+    pub place: Option<PlaceName>,
     /// A directory for what a runbook puts beside what is there.
     pub directory: Option<String>,
 }
@@ -63,6 +65,7 @@ impl Values {
     #[must_use]
     pub fn with_target(mut self, target: &Target) -> Self {
         self.set("target.host", Some(&target.host));
+        self.set("target.place", target.place.as_ref());
         self.set("target.directory", target.directory.as_ref());
         self
     }

@@ -84,6 +84,11 @@ impl Task {
         picked.into_iter().flatten().cloned().collect()
     }
 
+    /// Tells whether it is done where the platform lives alone: what captures, brings captures on, or removes.
+    pub const fn is_for_home(&self) -> bool {
+        matches!(self, Self::Capture(_) | Self::Backup(_) | Self::CatchUp(_) | Self::Retention)
+    }
+
     /// Tells whether it is tried again before its next time when it failed: what brings data into safety, or makes room for
     /// it. A restore test or a drill that failed has found something out, which trying again would hide.
     pub const fn is_tried_again(&self) -> bool {

@@ -242,6 +242,26 @@ fn as_many_work_as_the_plan_says_and_one_place_is_left_for_backups() {
 }
 
 #[test]
+fn what_is_for_home_is_held_elsewhere_and_all_else_goes_on() {
+    let mut world = crowded("[retention]\ncron = \"0 1 * * *\"\n");
+    let why = "the platform lives at `standby`".to_owned();
+    world.conditions.elsewhere = Some(why.clone());
+    let elsewhere = Some(Held::Elsewhere { why });
+    for due in world.due() {
+        let expected = if due.task.is_for_home() { &elsewhere } else { &None };
+        let is_full = due.held == Some(Held::Full);
+        assert!(due.held == *expected || is_full && expected.is_none(), "{due:?}");
+    }
+    let conditions = world.conditions.clone();
+    let runs = next_runs(&world.plan, &History::new(), &conditions, world.now);
+    let backup = runs.iter().find(|run| run.task == task("backup:a")).unwrap();
+    assert_eq!(backup.held, elsewhere, "what is to come says so, too");
+    world.conditions.elsewhere = None;
+    let begins = world.due().into_iter().filter(|due| due.held.is_none());
+    assert!(begins.count() > 1, "it is made up for once the platform is back");
+}
+
+#[test]
 fn removing_that_is_overdue_goes_before_all_that_can_wait_for_it() {
     let retention = "[retention]\ncron = \"0 1 * * *\"\n";
     let mut world = crowded(retention);

@@ -10,12 +10,13 @@ use lifeboat_tiers::{ObjectMeta, ObjectPrefix, Tier, TierError};
 
 use super::history::History;
 use super::rehearsals::tasks;
-use super::{Facts, Seen, StatusReport, assess};
+use super::{Facts, Lived, Seen, StatusReport, assess};
 use crate::catalog::view::View;
 use crate::daemon::control::Served;
 use crate::daemon::report::{activity, journal_of};
 use crate::error::{OpsError, Trouble};
 use crate::jobs::Job;
+use crate::residence::{self, Known};
 use crate::state::State;
 use crate::wal::WalLog;
 use crate::wal::status::WalStatus;
@@ -31,9 +32,13 @@ pub fn status(site: &Site) -> Result<StatusReport, OpsError> {
 pub fn status_beside(site: &Site, daemon: Option<Served>) -> Result<StatusReport, OpsError> {
     let surroundings = site.surroundings();
     let state = State::open(&surroundings.state_directory)?;
-    let mut history = History::load(&View::open(&state.view_path())?, site.plan())?;
+    let view = View::open(&state.view_path())?;
+    let mut history = History::load(&view, site.plan())?;
     move_on(&mut history, site, surroundings.now());
     let mut facts = Facts { tiers: look(site, &history), ..Facts::default() };
+    if let Some(here) = residence::own(site)? {
+        facts.place = Some(Lived { here, residence: Known::load(&view)?.residence });
+    }
     for name in site.plan().tiers().keys() {
         facts.addresses.insert(name.clone(), site.address(name)?);
     }

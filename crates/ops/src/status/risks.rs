@@ -7,10 +7,11 @@ use lifeboat_plan::Plan;
 
 use super::proof::ProofState;
 use super::rehearsals::Rehearsed;
-use super::{AssetOnTier, AssetStatus, Objective, Risk, StatusReport, TierStatus, Verdict};
+use super::{AssetOnTier, AssetStatus, Lived, Objective, Risk, StatusReport, TierStatus, Verdict};
 use crate::daemon::report::JobsReport;
 use crate::ending::Ending;
 use crate::objectives::exposure;
+use crate::residence::Residence;
 use crate::schedule::Task;
 
 /// How late a task may be before somebody is told: longer than the daemon takes to look around.
@@ -26,6 +27,9 @@ pub(super) fn of(report: &StatusReport, plan: &Plan) -> Vec<Risk> {
         of_tier(tier, plan, report.now, &mut found);
     }
     of_key(report, &mut found);
+    if let Some(place) = &report.place {
+        of_place(place, &mut found);
+    }
     // What restore tests show is said of the assets that they prove.
     for drill in report.rehearsals.iter().filter(|it| matches!(it.task, Task::Drill(_))) {
         of_drill(drill, &mut found);
@@ -52,6 +56,21 @@ impl Found {
     ) {
         let (subject, message) = (subject.to_string(), message.into());
         self.0.push(Risk { verdict, subject, message, command: Some(command.into()) });
+    }
+}
+
+/// Where the platform stands still or nobody knows where it lives nothing is captured any more.
+fn of_place(place: &Lived, found: &mut Found) {
+    match &place.residence {
+        Residence::Disputed { .. } => {
+            let message = "several places say that it lives there, so none captures anything";
+            found.add(Verdict::No, "platform", message, "lifeboat place show");
+        }
+        Residence::Left { whereabouts, .. } => {
+            let message = format!("stands still since {whereabouts} handed it over");
+            found.add(Verdict::Unknown, "platform", message, "lifeboat recover SCENARIO");
+        }
+        Residence::Lives { .. } | Residence::Unsaid => {}
     }
 }
 

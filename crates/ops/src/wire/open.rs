@@ -32,13 +32,14 @@ use crate::at_work::{CatchingUp, Presence};
 use crate::catalog::body::{Body, JobEnded, JobStarted, PlanAdopted, TierAdopted};
 use crate::catalog::record::Record;
 use crate::catalog::view::{View, Wanted};
-use crate::catalog::{Catalog, CatalogKeys, TierSync};
+use crate::catalog::{Catalog, CatalogKeys, CatalogReport, TierSync};
 use crate::ending::Ending;
 use crate::error::{OpsError, Trouble};
 use crate::inquiry::Inquiry;
 use crate::named_tier::NamedTier;
 use crate::plan_archive::{ArchivedPlan, Stored};
 use crate::recovery_key::RecoveryKey;
+use crate::residence::fence::expect_home;
 use crate::standing::Standing;
 use crate::tier_mark::TierMark;
 
@@ -90,7 +91,7 @@ pub struct OpenTier {
 
 /// What was found where a tier is.
 #[derive(Debug)]
-enum Found {
+pub(crate) enum Found {
     /// A place where one could be set up.
     Vacant(Vacancy),
     /// One that is open, or what is wrong with it.
@@ -129,11 +130,53 @@ impl<'s> OpenSite<'s> {
     /// Opens the site with as many of these tiers as are enough; [`Self::take_in`] takes in the others.
     pub(crate) fn begin(
         site: &'s Site,
+        asked: (&BTreeSet<TierName>, &Quorum),
+        new_tiers: NewTiers,
+        events: &dyn EventSink,
+        cancel: &Cancel,
+    ) -> Result<Self, OpsError> {
+        let (open, found) = Self::go(site, asked, new_tiers, events, cancel)?;
+        open.admit(found, events, cancel)?;
+        Ok(open)
+    }
+
+    /// Opens the site for what is done where the platform lives alone, see [`Self::begin_home`].
+    pub(crate) fn open_home(
+        site: &'s Site,
+        wanted: &BTreeSet<TierName>,
+        new_tiers: NewTiers,
+        events: &dyn EventSink,
+        cancel: &Cancel,
+    ) -> Result<Self, OpsError> {
+        Self::begin_home(site, (wanted, &Quorum::All), new_tiers, events, cancel)
+    }
+
+    /// Opens the site for what is done where the platform lives alone; elsewhere it is refused before anything is
+    /// stored, and before its plan comes into force. Where the plan has places all tiers are waited for, since each may
+    /// tell of a move.
+    pub(crate) fn begin_home(
+        site: &'s Site,
         (wanted, quorum): (&BTreeSet<TierName>, &Quorum),
         new_tiers: NewTiers,
         events: &dyn EventSink,
         cancel: &Cancel,
     ) -> Result<Self, OpsError> {
+        let quorum = if site.plan().places().is_empty() { quorum } else { &Quorum::All };
+        let (open, mut found) = Self::go(site, (wanted, quorum), new_tiers, events, cancel)?;
+        let learned = open.learn(&found)?;
+        expect_home(&open, &mut found, &learned)?;
+        open.settle_in(found, events, cancel)?;
+        Ok(open)
+    }
+
+    /// Goes to these tiers until there are enough; returns what was found.
+    fn go(
+        site: &'s Site,
+        (wanted, quorum): (&BTreeSet<TierName>, &Quorum),
+        new_tiers: NewTiers,
+        events: &dyn EventSink,
+        cancel: &Cancel,
+    ) -> Result<(Self, Vec<(TierName, Found)>), OpsError> {
         let surroundings = site.surroundings();
         let key = site.recovery_key(cancel)?;
         let lock = site.state_lock()?;
@@ -145,9 +188,7 @@ impl<'s> OpenSite<'s> {
         let found = late.gather(events, |found| quorum.is_met(found));
         let tiers = wanted.iter().map(|name| (name.clone(), OnceLock::new())).collect();
         let (late, laggards, present) = (Mutex::new(late), Mutex::default(), Mutex::default());
-        let open = Self { site, key, catalog, tiers, new_tiers, late, laggards, present };
-        open.admit(found, events, cancel)?;
-        Ok(open)
+        Ok((Self { site, key, catalog, tiers, new_tiers, late, laggards, present }, found))
     }
 
     /// Waits for the tiers that have not answered yet, and takes them in; returns which those are, open or not.
@@ -176,21 +217,36 @@ impl<'s> OpenSite<'s> {
         self.late.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes in tiers that have answered: brings catalog and tiers up to date with each other, sets up what is new,
-    /// and records both.
+    /// Takes in tiers that have answered.
     fn admit(
         &self,
         found: Vec<(TierName, Found)>,
         events: &dyn EventSink,
         cancel: &Cancel,
     ) -> Result<(), OpsError> {
+        self.learn(&found)?;
+        self.settle_in(found, events, cancel)
+    }
+
+    /// Brings the catalog and the tiers that have answered up to date with each other.
+    fn learn(&self, found: &[(TierName, Found)]) -> Result<CatalogReport, OpsError> {
         let ready = found.iter().filter_map(|(_, found)| match found {
             Found::Tier(tier) => tier.as_ref().as_ref().ok().map(|tier| tier.named.clone()),
             Found::Vacant(_) => None,
         });
         let (hostname, plan) = (&self.site.surroundings().hostname, self.site.plan().id());
-        self.catalog.catch_up(&ready.collect::<Vec<_>>())?;
+        let learned = self.catalog.catch_up(&ready.collect::<Vec<_>>())?;
         self.catalog.enrol(&self.key.root_key(), hostname, Some(plan))?;
+        Ok(learned)
+    }
+
+    /// Sets up what is new of what has answered, and records what is recorded once.
+    fn settle_in(
+        &self,
+        found: Vec<(TierName, Found)>,
+        events: &dyn EventSink,
+        cancel: &Cancel,
+    ) -> Result<(), OpsError> {
         let mut vacant = Vec::new();
         for (name, found) in found {
             match found {
@@ -621,7 +677,7 @@ pub(crate) fn begin_lock(
 }
 
 /// Tells whether a tier was set up at this address before.
-fn was_adopted(view: &View, tier: &TierName, address: &str) -> Result<bool, OpsError> {
+pub(crate) fn was_adopted(view: &View, tier: &TierName, address: &str) -> Result<bool, OpsError> {
     let wanted = Wanted { kind: "tier-adopted", asset: None, tier: Some(tier), good_only: false };
     let records = view.latest(wanted, u32::MAX)?;
     Ok(records.iter().any(

@@ -132,7 +132,7 @@ impl Lost {
     }
 
     fn declare(&self) {
-        let target = Target { host: "web-1".to_owned(), directory: None };
+        let target = Target { host: "web-1".to_owned(), place: None, directory: None };
         let (procedure, outlook) = (&self.procedure(), &self.outlook());
         let declared = self.ground.surroundings.now();
         let declaration = Declaration { procedure, outlook, target, declared };

@@ -3,7 +3,7 @@
 use super::walk::steps;
 use super::{Inputs, Problem, Rule, Severity};
 use crate::place::place;
-use crate::plan::location::is_one_host;
+use crate::plan::location::{Place, is_one_host};
 
 pub(super) const SAME_HOST: Rule =
     Rule { code: "same-place", severity: Severity::Error, needs_whole: false, check: same_host };
@@ -15,8 +15,7 @@ fn same_host(inputs: &Inputs<'_>) -> Vec<Problem> {
     let places: Vec<_> = inputs.document.places.iter().collect();
     let mut problems = Vec::new();
     for (at, (name, place)) in places.iter().enumerate() {
-        let is_same =
-            |other: &&(_, &crate::plan::location::Place)| is_one_host(&other.1.host, &place.host);
+        let is_same = |other: &&(_, &Place)| is_one_host(&other.1.host, &place.host);
         let Some((first, _)) = places[..at].iter().find(is_same) else { continue };
         let message = format!("`{first}` and `{name}` are one host");
         problems.push(

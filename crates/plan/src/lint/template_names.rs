@@ -56,7 +56,10 @@ fn known_everywhere(inputs: &Inputs<'_>) -> BTreeSet<String> {
     let document = inputs.document;
     let contacts = document.contacts.keys().flat_map(|n| members("contacts", n, &OF_CONTACT));
     let vendors = document.vendors.keys().flat_map(|n| members("vendors", n, &OF_VENDOR));
-    EVERYWHERE.iter().map(ToString::to_string).chain(contacts).chain(vendors).collect()
+    // Without places there is none to name.
+    let place = (!document.places.is_empty()).then(|| "target.place".to_owned());
+    let all = EVERYWHERE.iter().map(ToString::to_string).chain(contacts).chain(vendors);
+    all.chain(place).collect()
 }
 
 fn known_in(everywhere: &BTreeSet<String>, at: &StepAt<'_>) -> BTreeSet<String> {

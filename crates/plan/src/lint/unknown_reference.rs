@@ -161,6 +161,7 @@ fn of_platform(document: &Document, found: &mut References) {
         let path = place!["services", name];
         found.one(Sort::Class, &service.class, path.then("class"));
         found.each(Sort::Service, &service.needs, &path.then("needs"));
+        found.each(Sort::Asset, &service.holds, &path.then("holds"));
     }
     for (name, asset) in &document.assets {
         if let Some(postgres) = asset.postgres() {

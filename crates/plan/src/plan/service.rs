@@ -1,6 +1,6 @@
 //! `[classes]` and `[services]`: what matters, in the order in which it comes back.
 
-use lifeboat_model::{ClassName, ServiceName};
+use lifeboat_model::{AssetName, ClassName, ServiceName};
 
 use crate::plan::check::Probe;
 use crate::table::table;
@@ -26,6 +26,8 @@ table! {
         start: Option<Command>,
         /// Stops it.
         stop: Option<Command>,
+        /// The assets that it has to run for to be backed up: a hand-over stops it only afterwards.
+        holds: Vec<AssetName> = Vec::new(),
         /// How to tell that it works.
         health: Option<Probe>,
     }

@@ -252,6 +252,17 @@ fn names_that_lead_nowhere() {
 }
 
 #[test]
+fn what_a_service_holds_is_an_asset() {
+    let service = |asset: &str| {
+        small().plus(&format!(
+            "[classes]\nc = {{}}\n[services.a]\nclass = \"c\"\nholds = [\"{asset}\"]\n"
+        ))
+    };
+    says(&service("files"), &[]);
+    says(&service("flies"), &[("unknown-reference", "\"flies\"")]);
+}
+
+#[test]
 fn a_name_whose_definition_is_broken_is_still_known() {
     let sample = small().with("url = \"s3://shop-backups\"", "url = \"shop-backups\"");
     says(&sample, &[("bad-address", "\"shop-backups\"")]);
@@ -386,6 +397,14 @@ fn what_is_kept_for_no_whole_hours() {
         "to = [\"near\", \"far\"]\nkeep = { within = \"25h1m\" }",
     );
     says(&schedule, &[("keep-hours", "\"25h1m\"")]);
+}
+
+#[test]
+fn a_place_is_filled_in_only_where_there_are_some() {
+    let step = "[[steps]]\nid = \"x\"\nrun = \"move-names {{ target.place }}\"\n";
+    let text = "\"move-names {{ target.place }}\"";
+    says(&small().plus_runbook(step), &[("template-name", text)]);
+    says(&small().plus("[places.main]\nhost = \"web-1\"\n").plus_runbook(step), &[]);
 }
 
 const LEVELS: &str = "[contacts.a]\nname = \"A\"\n[notify.m]\ncommand = \"mail\"\n[[escalation]]\nlevel = 1\nname = \"One\"\nafter = \"0m\"\ncontacts = [\"a\"]\nvia = [\"m\"]\n[[escalation]]\nlevel = 2\nname = \"Two\"\nafter = \"30m\"\ncontacts = [\"a\"]\nvia = [\"m\"]\n";

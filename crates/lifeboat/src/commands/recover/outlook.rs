@@ -6,6 +6,7 @@ use std::time::Duration;
 use lifeboat_ops::procedure::outlook::{Outlook, Replaced, StepOutlook, StepThaw};
 use serde::Serialize;
 
+use super::destination;
 use crate::commands::thaw::said;
 use crate::render::{Answer, Cell, Page, Table, Tone, time};
 
@@ -21,6 +22,9 @@ impl Answer for Ahead {
         let outlook = &self.0;
         writeln!(page, "{} ({})", page.paint.strong(&outlook.title), outlook.scenario)?;
         write_point(outlook, page)?;
+        if let Some(destination) = &outlook.destination {
+            destination::write(destination, page)?;
+        }
         for replaced in &outlook.replaces {
             write_replaced(replaced, page)?;
         }
@@ -70,6 +74,13 @@ fn write_point(outlook: &Outlook, page: &mut Page) -> fmt::Result {
         }
     }
     let Some(loss) = outlook.loss_ms else { return Ok(()) };
+    if outlook.destination.as_ref().is_some_and(|whither| whither.is_whole) {
+        let word = page.paint.good("loses nothing");
+        return writeln!(
+            page,
+            "{word}: the platform was handed over, and this point holds all of it"
+        );
+    }
     write!(page, "loses the last {}", text(loss))?;
     match outlook.rpo_ms {
         Some(rpo) => {

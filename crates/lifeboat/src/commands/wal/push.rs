@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use lifeboat_model::{AssetName, Exit, TierName};
+use lifeboat_ops::residence::fence::expect_as_known_to_pusher;
 use lifeboat_ops::wal::client::{self, Answered};
 use lifeboat_ops::wal::protocol::Wish;
 use lifeboat_ops::wal::{self, Pushed, Rehearsed, WalLog};
@@ -73,6 +74,7 @@ impl Push {
             Some(Answered::End) | None => {}
         }
         let site = session.site_quietly()?;
+        expect_as_known_to_pusher(&site)?;
         let log = WalLog::of(&site, self.asset.as_ref())?;
         let Pushed { file, stored, behind } = log.push(path, &session.cancel)?;
         let tiers = Some(stored.into_iter().map(|(tier, _)| tier).collect());

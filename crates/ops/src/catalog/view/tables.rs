@@ -286,6 +286,8 @@ const fn job_of(body: &Body) -> Option<JobId> {
         Body::RetentionDone(body) => Some(body.job),
         Body::RetentionHeld(_)
         | Body::RetentionReleased(_)
+        | Body::PlaceTaken(_)
+        | Body::PlaceLeft(_)
         | Body::ThawRequested(_)
         | Body::Enrolment(_)
         | Body::PlanAdopted(_)
@@ -382,6 +384,8 @@ fn subjects_of(body: &Body) -> Vec<Subject<'_>> {
         Body::DrillEnded(body) => vec![Subject::new(None, None, body.outcome)],
         Body::RetentionHeld(_)
         | Body::RetentionReleased(_)
+        | Body::PlaceTaken(_)
+        | Body::PlaceLeft(_)
         | Body::Enrolment(_)
         | Body::PlanAdopted(_)
         | Body::KeyConfirmed(_)

@@ -1,0 +1,238 @@
+//! `lifeboat place`: where the platform lives, which place this host is, and how the platform leaves one for another.
+
+use std::collections::BTreeSet;
+use std::fmt::{self, Write as _};
+
+use clap::{Args, Subcommand};
+use lifeboat_model::{Exit, PlaceName, SiteName, TierName};
+use lifeboat_ops::Site;
+use lifeboat_ops::catalog::body::Whereabouts;
+use lifeboat_ops::residence::fence::{self, Looked};
+use lifeboat_ops::residence::hand_over::{HandOverOptions, HandOverReport, hand_over};
+use lifeboat_ops::residence::{self, Known, Move, PlaceError, Residence, What};
+use serde::Serialize;
+
+use crate::failure::Failure;
+use crate::prompt::confirm_site;
+use crate::render::{Answer, Cell, Page, Sort, Table, Tone, time};
+use crate::session::Session;
+use crate::surroundings;
+
+/// The commands of `lifeboat place`.
+#[derive(Debug, Subcommand)]
+pub enum Place {
+    /// Ask the tiers where the platform lives, since when, and how it came there
+    Show,
+    /// Say which place of the plan this host is, where its name does not tell
+    Is(Is),
+    /// Say that the platform lives here, whatever was recorded before
+    Claim(Claim),
+    /// Stop the platform here, back it up once more, and let it go on at another place
+    HandOver(HandOver),
+}
+
+/// The arguments of `lifeboat place is`.
+#[derive(Debug, Args)]
+pub struct Is {
+    /// This place of the plan
+    #[arg(value_name = "PLACE")]
+    place: PlaceName,
+}
+
+/// The arguments of `lifeboat place claim`.
+#[derive(Debug, Args)]
+pub struct Claim {
+    /// Say why, for whoever wonders that other places do nothing any more
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+}
+
+/// The arguments of `lifeboat place hand-over`.
+#[derive(Debug, Args)]
+pub struct HandOver {
+    /// Say at which place of the plan it goes on
+    #[arg(long, value_name = "PLACE")]
+    to: Option<PlaceName>,
+    /// Confirm beforehand that this site's services are stopped
+    #[arg(long, value_name = "SITE")]
+    confirm: Option<SiteName>,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    here: Whereabouts,
+    #[serde(flatten)]
+    known: Known,
+    /// Tiers that did not tell.
+    unasked: Vec<TierName>,
+}
+
+impl Answer for Shown {
+    const SCHEMA: &'static str = "lifeboat.place/1";
+
+    fn write(&self, page: &mut Page) -> fmt::Result {
+        writeln!(page, "this is {}", self.here)?;
+        write_residence(&self.known.residence, &self.here, page)?;
+        if !self.unasked.is_empty() {
+            let names: Vec<_> = self.unasked.iter().map(TierName::as_str).collect();
+            let word = page.paint.warning("not asked");
+            writeln!(page, "{word}: {}, which may know more", names.join(", "))?;
+        }
+        if self.known.moves.is_empty() {
+            return Ok(());
+        }
+        let mut table = Table::new(["Time", "Place", "What"]);
+        for each in &self.known.moves {
+            row(each, &mut table);
+        }
+        writeln!(page)?;
+        page.table(&table);
+        Ok(())
+    }
+}
+
+fn row(each: &Move, table: &mut Table) {
+    let what = match &each.what {
+        What::Taken(taken) => format!("lives there, {}", taken.by),
+        What::Left(left) => {
+            let to = left.to.as_ref().map(|to| format!(" to `{to}`")).unwrap_or_default();
+            format!("handed over{to} by {}", left.login)
+        }
+    };
+    let place = Cell::new(each.whereabouts().to_string(), Tone::Strong);
+    table.row([time::instant(each.time).into(), place, what.into()]);
+}
+
+/// Says in a line where the platform lives.
+pub(super) fn write_residence(
+    residence: &Residence,
+    here: &Whereabouts,
+    page: &mut Page,
+) -> fmt::Result {
+    match residence {
+        Residence::Unsaid => writeln!(page, "nobody said yet where the platform lives"),
+        Residence::Lives { whereabouts, since, by } => {
+            let is_here = whereabouts.is(here);
+            let (tone, word) =
+                if is_here { (Tone::Good, "here, at") } else { (Tone::Warning, "at") };
+            let word = page.paint.tone(tone, &format!("{word} {whereabouts}"));
+            writeln!(page, "the platform lives {word} since {}, {by}", time::instant(*since))
+        }
+        Residence::Left { whereabouts, still, to } => {
+            let to = to.as_ref().map(|to| format!(" to `{to}`")).unwrap_or_default();
+            let word = page.paint.warning("stands still");
+            let still = time::instant(*still);
+            writeln!(page, "the platform {word} since {still}: {whereabouts} handed it over{to}")
+        }
+        Residence::Disputed { claims } => {
+            let word = page.paint.bad("not known");
+            let places: Vec<_> = claims.iter().map(|it| it.whereabouts().to_string()).collect();
+            let places = places.join(" and ");
+            writeln!(page, "where the platform lives is {word}: {places} contradict each other")
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Said {
+    here: Whereabouts,
+}
+
+impl Answer for Said {
+    const SCHEMA: &'static str = "lifeboat.place.said/1";
+
+    fn sort(&self) -> Sort {
+        Sort::Summary
+    }
+
+    fn write(&self, page: &mut Page) -> fmt::Result {
+        writeln!(page, "this is {}", self.here)
+    }
+}
+
+#[derive(Serialize)]
+struct Claimed {
+    here: Whereabouts,
+}
+
+impl Answer for Claimed {
+    const SCHEMA: &'static str = "lifeboat.place.claimed/1";
+
+    fn sort(&self) -> Sort {
+        Sort::Summary
+    }
+
+    fn write(&self, page: &mut Page) -> fmt::Result {
+        writeln!(page, "the platform lives at {} from now on, and nowhere else", self.here)
+    }
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct HandedOver(HandOverReport);
+
+impl Answer for HandedOver {
+    const SCHEMA: &'static str = "lifeboat.place.handed-over/1";
+
+    fn sort(&self) -> Sort {
+        Sort::Summary
+    }
+
+    fn write(&self, page: &mut Page) -> fmt::Result {
+        let HandOverReport { here, to, still, stopped, tiers, told, .. } = &self.0;
+        for service in stopped {
+            writeln!(page, "stopped: {service}")?;
+        }
+        let (still, tiers) = (time::instant(*still), listed(tiers));
+        writeln!(page, "{here} writes nothing since {still}, and all of it is on {tiers}")?;
+        if told.is_empty() {
+            let word = page.paint.warning("not told");
+            writeln!(
+                page,
+                "{word}: no tier took the record yet; `lifeboat serve --once` puts it there"
+            )?;
+        }
+        let there = to.as_ref().map_or_else(|| "another place".to_owned(), |to| format!("`{to}`"));
+        writeln!(page, "bring it back at {there} with `lifeboat recover SCENARIO`")
+    }
+}
+
+fn listed(names: &BTreeSet<TierName>) -> String {
+    let names: Vec<_> = names.iter().map(TierName::as_str).collect();
+    names.join(", ")
+}
+
+impl HandOver {
+    fn run(self, site: &Site, session: &Session) -> Result<Exit, Failure> {
+        confirm_site(site.name(), self.confirm.as_ref(), "stopped and handed over", session)?;
+        let (to, login, confirm) = (self.to, surroundings::login(), site.name().clone());
+        let options = HandOverOptions { to, login, confirm };
+        let report = hand_over(site, &options, &*session.events(), &session.cancel)?;
+        session.done(&HandedOver(report))
+    }
+}
+
+impl Place {
+    /// Shows where the platform lives, or says something about it.
+    pub fn run(self, session: &Session) -> Result<Exit, Failure> {
+        let site = session.site()?;
+        match self {
+            Self::Show => {
+                let here = residence::own(&site)?.ok_or(PlaceError::NoPlaces)?;
+                let Looked { known, unasked } = fence::look(&site, &session.cancel)?;
+                session.done(&Shown { here, known, unasked })
+            }
+            Self::Is(is) => {
+                residence::is_place(&site, &is.place)?;
+                let here = residence::own(&site)?.ok_or(PlaceError::NoPlaces)?;
+                session.done(&Said { here })
+            }
+            Self::Claim(claim) => {
+                let said = (surroundings::login(), claim.reason);
+                let here = fence::claim(&site, (&said.0, &said.1), &session.cancel)?;
+                session.done(&Claimed { here })
+            }
+            Self::HandOver(hand_over) => hand_over.run(&site, session),
+        }
+    }
+}

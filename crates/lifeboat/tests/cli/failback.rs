@@ -1,0 +1,320 @@
+//! A platform that is recovered elsewhere, lives there, and comes back: two places are two homes on one machine, which share
+//! its tiers and what is protected.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use lifeboat_testing::postgres::Cluster;
+
+use crate::environment::{Ended, Environment};
+
+const SECTIONS: &str = r#"
+[places.main]
+host = "web-1.example.org"
+
+[places.standby]
+host = "web-2.example.org"
+
+[classes]
+critical = {}
+
+[services.database]
+class = "critical"
+start = "touch SHARED/database"
+stop = "rm SHARED/database"
+holds = ["media"]
+
+[services.front]
+class = "critical"
+needs = ["database"]
+start = "test -e SHARED/database && touch SHARED/front"
+stop = "rm SHARED/front"
+
+[scenarios.loss]
+runbook = "runbooks/loss.toml"
+"#;
+
+const RUNBOOK: &str = r#"
+title = "Loss of the host"
+
+[[steps]]
+id = "media"
+restore = { asset = "media" }
+
+[[steps]]
+id = "start"
+needs = ["media"]
+start = ["*"]
+
+[[steps]]
+id = "names"
+needs = ["start"]
+run = "echo {{ target.place }} {{ target.host }} > SHARED/names"
+"#;
+
+/// Two places with their own state, plan and key.
+struct Places {
+    main: Environment,
+    standby: Environment,
+}
+
+impl Places {
+    fn new() -> Self {
+        Self::with(&[], RUNBOOK)
+    }
+
+    /// Two places of a platform with more assets than files.
+    fn with(more: &[&str], runbook: &str) -> Self {
+        let (main, standby) = (Environment::new(), Environment::new());
+        main.write("shared/media/one.txt", "one");
+        let shared = main.path("shared").display().to_string();
+        let media = format!("media={shared}/media");
+        let tier = |name: &str| format!("{name}={shared}/{name}");
+        let (near, far) = (tier("near"), tier("far"));
+        let words = ["init", "--no-discovery", "--confirm-later", "--site", "shop"];
+        let places = ["--tier", &near, "--tier", &far, "--asset-path", &media];
+        main.run(words.into_iter().chain(places).chain(more.iter().copied())).success();
+        let plan = fs::read_to_string(main.path("plan.toml")).unwrap();
+        main.write("plan.toml", format!("{plan}{SECTIONS}").replace("SHARED", &shared));
+        main.write("runbooks/loss.toml", runbook.replace("SHARED", &shared));
+        for service in ["database", "front"] {
+            main.write(&format!("shared/{service}"), "");
+        }
+        main.run(["place", "is", "main"]).success();
+        main.run(["backup"]).success();
+        Self { main, standby }
+    }
+
+    fn shared(&self, file: &str) -> PathBuf {
+        self.main.path("shared").join(file)
+    }
+
+    fn read(&self, file: &str) -> String {
+        fs::read_to_string(self.shared(file)).unwrap_or_default()
+    }
+
+    /// Lets the standby know what a tier knows, as on a bare machine.
+    fn bootstrap(&self) {
+        let key = fs::read(self.main.path("recovery.key")).unwrap();
+        let key = self.standby.write("recovery.key", key).display().to_string();
+        let from = self.shared("far").display().to_string();
+        self.standby.run(["restore", "--from", &from, "--key-file", &key]).success();
+        // The plan names the key where it lies on the main place.
+        let plan = fs::read_to_string(self.standby.path("plan.toml")).unwrap();
+        let (there, here) = (self.main.path("recovery.key"), self.standby.path("recovery.key"));
+        let plan = plan.replace(&there.display().to_string(), &here.display().to_string());
+        self.standby.write("plan.toml", plan);
+        self.standby.run(["place", "is", "standby"]).success();
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "nothing has to survive a crash")]
+    fn rename(&self, from: &str, to: &str) {
+        fs::rename(self.shared(from), self.shared(to)).unwrap();
+    }
+
+    /// Loses what is protected, with everything that runs on it.
+    fn lose(&self) {
+        fs::remove_dir_all(self.shared("media")).unwrap();
+        for service in ["database", "front"] {
+            _ = fs::remove_file(self.shared(service));
+        }
+    }
+}
+
+fn recover(place: &Environment) -> Ended {
+    place.run(["recover", "loss", "--confirm", "shop"])
+}
+
+fn state(place: &Environment) -> (String, String) {
+    let shown = place.run(["place", "show", "--json"]).json();
+    let residence = &shown["residence"];
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    (text(&residence["state"]), text(&residence["whereabouts"]["place"]))
+}
+
+fn lives(place: &str) -> (String, String) {
+    ("lives".to_owned(), place.to_owned())
+}
+
+#[test]
+fn a_platform_that_was_recovered_elsewhere_comes_back_with_all_that_was_written_there() {
+    let places = Places::new();
+    let Places { main, standby } = &places;
+    assert_eq!(state(main), lives("main"));
+    places.bootstrap();
+    let refused = standby.run(["backup"]).failure(1);
+    assert!(refused.contains("lives at `main`") && refused.contains("place claim"), "{refused}");
+
+    // The main place is lost; the standby takes over.
+    places.lose();
+    let ahead = standby.run(["recover", "loss", "--dry-run"]).success();
+    assert!(ahead.contains("moves to `standby`") && ahead.contains("not handed over"), "{ahead}");
+    let ended = recover(standby);
+    assert_eq!(ended.code(), 0, "{ended}");
+    assert!(ended.stdout().contains("the platform lives at `standby`"), "{ended}");
+    assert_eq!(places.read("names"), "standby web-2.example.org\n");
+    assert_eq!(state(standby), lives("standby"));
+    standby.run(["backup"]).success();
+
+    // The main place comes up again, with what it knew, and keeps its hands off.
+    let refused = main.run(["backup"]).failure(1);
+    for told in ["lives at `standby`", "this is `main`", "of `loss`", "lifeboat recover SCENARIO"] {
+        assert!(refused.contains(told), "{told}: {refused}");
+    }
+    for words in [["retention", "run"], ["tiers", "catch-up"]] {
+        let refused = main.run(words).failure(1);
+        assert!(refused.contains("lives at `standby`"), "{refused}");
+    }
+    let status = main.run(["status"]);
+    assert!(status.stdout().contains("the platform lives at `standby`"), "{status}");
+
+    // What is written at the standby meanwhile comes back with it.
+    main.write("shared/media/two.txt", "two");
+    let handed = standby.run(["place", "hand-over", "--to", "main", "--confirm", "shop"]).success();
+    assert!(handed.contains("stopped: front\nstopped: database\n"), "{handed}");
+    assert!(!places.shared("front").exists() && !places.shared("database").exists());
+    let refused = standby.run(["backup"]).failure(1);
+    assert!(refused.contains("stands still") && refused.contains("to `main`"), "{refused}");
+    let refused = main.run(["backup"]).failure(1);
+    assert!(refused.contains("stands still"), "{refused}");
+
+    places.lose();
+    let ahead = main.run(["recover", "loss", "--dry-run"]);
+    assert_eq!(ahead.code(), 0, "{ahead}");
+    assert!(ahead.stdout().contains("loses nothing: the platform was handed over"), "{ahead}");
+    let ahead = main.run(["recover", "loss", "--dry-run", "--json"]).json();
+    assert_eq!((&ahead["loss_ms"], &ahead["destination"]["is_whole"]), (&0.into(), &true.into()));
+    let ended = recover(main);
+    assert_eq!(ended.code(), 0, "{ended}");
+    assert_eq!(
+        (places.read("media/one.txt"), places.read("media/two.txt")),
+        ("one".into(), "two".into())
+    );
+    assert_eq!(places.read("names"), "main web-1.example.org\n");
+    assert_eq!(state(main), lives("main"));
+    main.run(["backup"]).success();
+    let refused = standby.run(["backup"]).failure(1);
+    assert!(refused.contains("lives at `main`"), "{refused}");
+
+    // The same once more, the other way round: no place is special.
+    main.run(["place", "hand-over", "--confirm", "shop"]).success();
+    assert_eq!(recover(standby).code(), 0);
+    assert_eq!(state(main), lives("standby"));
+}
+
+#[test]
+fn a_hand_over_that_fails_starts_again_what_it_stopped() {
+    let places = Places::new();
+    let main = &places.main;
+    for tier in ["near", "far"] {
+        places.rename(tier, &format!("{tier}-away"));
+    }
+    let unasked = main.run(["place", "hand-over", "--confirm", "shop"]).failure(1);
+    assert!(unasked.contains("is not known") && unasked.contains("(far, near)"), "{unasked}");
+    main.run(["backup"]).failure(1);
+    for tier in ["near", "far"] {
+        places.rename(&format!("{tier}-away"), tier);
+    }
+    // What cannot be captured is not handed over.
+    places.rename("media", "media-away");
+    let failed = main.run(["place", "hand-over", "--confirm", "shop"]).failure(3);
+    assert!(failed.contains("`media` was not captured as a whole"), "{failed}");
+    for service in ["database", "front"] {
+        assert!(places.shared(service).exists(), "{service}: {failed}");
+    }
+    places.rename("media-away", "media");
+    assert_eq!(state(main), lives("main"));
+    main.run(["backup"]).success();
+    let unconfirmed = main.run(["place", "hand-over"]).failure(2);
+    assert!(unconfirmed.contains("--confirm shop"), "{unconfirmed}");
+    let unknown = main.run(["place", "hand-over", "--to", "moon", "--confirm", "shop"]).failure(2);
+    assert!(unknown.contains("no place `moon`") && unknown.contains("main, standby"), "{unknown}");
+    assert!(places.shared("front").exists());
+}
+
+#[test]
+fn two_places_that_did_not_know_of_each_other_both_stop_until_a_person_says_which() {
+    let places = Places::new();
+    let Places { main, standby } = &places;
+    places.bootstrap();
+    // Neither sees what the other one says.
+    let tiers = ["near", "far"];
+    let copies = |from: &str, to: &str| {
+        for tier in tiers {
+            let (from, to) = (format!("{tier}{from}"), format!("{tier}{to}"));
+            _ = fs::remove_dir_all(places.shared(&to));
+            copy(&places.shared(&from), &places.shared(&to));
+        }
+    };
+    copies("", "-before");
+    standby.run(["place", "claim", "--reason", "main does not answer"]).success();
+    copies("", "-standby");
+    copies("-before", "");
+    main.run(["place", "claim", "--reason", "standby does not answer"]).success();
+    for tier in tiers {
+        let from = places.shared(&format!("{tier}-standby")).join("catalog");
+        copy(&from, &places.shared(tier).join("catalog"));
+    }
+    for place in [main, standby] {
+        let refused = place.run(["backup"]).failure(1);
+        assert!(refused.contains("none knew of the others"), "{refused}");
+    }
+    main.run(["place", "claim", "--reason", "its data count"]).success();
+    main.run(["backup"]).success();
+    let refused = standby.run(["backup"]).failure(1);
+    assert!(refused.contains("lives at `main`") && refused.contains("its data count"), "{refused}");
+}
+
+/// Copies a folder into another one, over what is there.
+fn copy(from: &Path, to: &Path) {
+    let mut command = Command::new("cp");
+    command.arg("-a").arg(from.join(".")).arg(to);
+    lifeboat_tiers::durable::create_directories(to, 0o755).unwrap();
+    assert!(command.status().unwrap().success());
+}
+
+/// Brings a database back, too.
+const WITH_DATABASE: &str = r#"
+title = "Loss of the host"
+
+[[steps]]
+id = "database"
+restore = { asset = "database" }
+
+[[steps]]
+id = "media"
+needs = ["database"]
+restore = { asset = "media" }
+
+[[steps]]
+id = "start"
+needs = ["media"]
+start = ["*"]
+"#;
+
+#[test]
+fn rows_that_were_written_at_the_other_place_come_back_with_the_platform() {
+    let cluster = Cluster::start().unwrap();
+    cluster.create_database("shop").unwrap();
+    cluster.psql("shop", "CREATE TABLE orders (id int PRIMARY KEY)").unwrap();
+    cluster.psql("shop", "INSERT INTO orders VALUES (1)").unwrap();
+    let database = format!("database={}", cluster.connect_string("shop"));
+    let places = Places::with(&["--database", &database], WITH_DATABASE);
+    places.bootstrap();
+    places.lose();
+    cluster.psql("shop", "DELETE FROM orders").unwrap();
+    let ended = recover(&places.standby);
+    assert_eq!(ended.code(), 0, "{ended}");
+    cluster.psql("shop", "INSERT INTO orders VALUES (2)").unwrap();
+    let handed = places.standby.run(["place", "hand-over", "--confirm", "shop"]);
+    assert_eq!(handed.code(), 0, "{handed}");
+    cluster.psql("shop", "DELETE FROM orders").unwrap();
+    let ahead = places.main.run(["recover", "loss", "--dry-run", "--json"]).json();
+    assert_eq!((&ahead["loss_ms"], &ahead["destination"]["is_whole"]), (&0.into(), &true.into()));
+    let ended = recover(&places.main);
+    assert_eq!(ended.code(), 0, "{ended}");
+    let orders = cluster.psql("shop", "SELECT string_agg(id::text, ' ' ORDER BY id) FROM orders");
+    assert_eq!(orders.unwrap(), "1 2");
+    assert_eq!(state(&places.main), lives("main"));
+}

@@ -1,0 +1,170 @@
+//! Why a host does not work on a platform that lives, or may live, somewhere else.
+
+use lifeboat_model::{
+    AssetName, Classify, ErrorKind, Hint, PlaceName, ServiceName, TierName, Timestamp,
+};
+
+use crate::catalog::body::{Taking, Whereabouts};
+
+/// A host must not do what is done where the platform lives alone.
+#[derive(Debug, thiserror::Error)]
+pub enum PlaceError {
+    /// The platform lives at another place.
+    #[error("the platform lives at {there} since {since}, {by}; this is {here}")]
+    LivesElsewhere {
+        /// Where this is.
+        here: Whereabouts,
+        /// Where it lives.
+        there: Box<Whereabouts>,
+        /// Since when.
+        since: Timestamp,
+        /// How that came about.
+        by: Box<Taking>,
+    },
+    /// It was handed over and goes on nowhere yet.
+    #[error("the platform stands still since {still}, when {there} handed it over{}; this is {here}", whither(to.as_ref()))]
+    StandsStill {
+        /// Where this is.
+        here: Whereabouts,
+        /// Where it lived last.
+        there: Box<Whereabouts>,
+        /// Since when it writes nothing.
+        still: Timestamp,
+        /// Where it is to go on.
+        to: Option<PlaceName>,
+    },
+    /// Several places say that it lives there.
+    #[error(
+        "several places say that the platform lives there, and none knew of the others: {}",
+        listed(claims)
+    )]
+    Disputed {
+        /// Those.
+        claims: Vec<Whereabouts>,
+    },
+    /// Nobody said where it lives, and another place backed it up last.
+    #[error("{host} backed the platform up last, at {last}; this is {here}")]
+    BackedUpElsewhere {
+        /// Where this is.
+        here: Whereabouts,
+        /// Who did.
+        host: String,
+        /// When.
+        last: Timestamp,
+    },
+    /// This host is no place of the plan.
+    #[error("the plan has places, and {host} is none of them")]
+    NoPlace {
+        /// What this host calls itself.
+        host: String,
+    },
+    /// A place is not in the plan.
+    #[error("the plan has no place `{place}`")]
+    Unknown {
+        /// Which one was asked for.
+        place: PlaceName,
+        /// Those that there are.
+        known: Vec<PlaceName>,
+    },
+    /// The plan has no places.
+    #[error("the plan has no places")]
+    NoPlaces,
+    /// The tiers that other places write to could not be asked.
+    #[error(
+        "whether the platform lives here is not known: of the tiers that other places see none answered ({})",
+        names(tiers)
+    )]
+    Unasked {
+        /// Those.
+        tiers: Vec<TierName>,
+    },
+    /// A service could not be stopped.
+    #[error("cannot stop `{service}`: {why}")]
+    NotStopped {
+        /// Which service.
+        service: ServiceName,
+        /// Why not.
+        why: String,
+    },
+    /// Not all of the platform was captured, so it was not handed over.
+    #[error("`{asset}` was not captured as a whole, so the platform was not handed over: {why}")]
+    NotCaptured {
+        /// Which asset.
+        asset: AssetName,
+        /// What is wrong.
+        why: String,
+    },
+    /// No tier can take the record of a hand-over.
+    #[error(
+        "no tier can take the record that the platform was handed over, so no other place would know"
+    )]
+    Unheard,
+    /// What lies in the state directory as this host's place is none.
+    #[error("the state directory holds no name of a place where it should")]
+    Damaged,
+}
+
+fn whither(to: Option<&PlaceName>) -> String {
+    to.map(|place| format!(" to `{place}`")).unwrap_or_default()
+}
+
+fn listed(claims: &[Whereabouts]) -> String {
+    let claims: Vec<_> = claims.iter().map(ToString::to_string).collect();
+    claims.join("; ")
+}
+
+fn names<N: ToString>(names: &[N]) -> String {
+    let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+    names.join(", ")
+}
+
+impl Classify for PlaceError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::LivesElsewhere { .. }
+            | Self::StandsStill { .. }
+            | Self::Disputed { .. }
+            | Self::BackedUpElsewhere { .. } => ErrorKind::Conflict,
+            Self::NoPlace { .. } | Self::NoPlaces => ErrorKind::Config,
+            Self::Unknown { .. } => ErrorKind::Usage,
+            Self::Unasked { .. } | Self::NotStopped { .. } | Self::Unheard => {
+                ErrorKind::Unavailable
+            }
+            Self::NotCaptured { .. } => ErrorKind::Incomplete,
+            Self::Damaged => ErrorKind::Corrupt,
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        let text = match self {
+            Self::LivesElsewhere { .. } | Self::StandsStill { .. } => {
+                "bring it back here with `lifeboat recover SCENARIO`; if it does live here, say so with `lifeboat place claim`"
+                    .to_owned()
+            }
+            Self::Disputed { .. } => {
+                "find out which of them has the data that counts, stop the other, and say it there with `lifeboat place claim`"
+                    .to_owned()
+            }
+            Self::BackedUpElsewhere { .. } => {
+                "if the platform lives here now, say so with `lifeboat place claim`".to_owned()
+            }
+            Self::NoPlace { host } => format!(
+                "write [places.NAME] with host = \"{host}\" into the plan, or say which place this is with `lifeboat place is NAME`"
+            ),
+            Self::Unknown { known, .. } => format!("it has {}", names(known)),
+            Self::NoPlaces => "write [places.NAME] with host = \"…\" for each place into the plan".to_owned(),
+            Self::Unasked { .. } => {
+                "bring one of them back; if you know that it lives here, `lifeboat place claim` holds for a day".to_owned()
+            }
+            Self::NotStopped { .. } => {
+                "what was stopped was started again; mend it, then hand over again".to_owned()
+            }
+            Self::NotCaptured { asset, .. } => format!(
+                "what was stopped was started again; a service that has to run for it to be backed up gets holds = [\"{asset}\"] in the plan"
+            ),
+            Self::Unheard => "what was stopped was started again; `lifeboat check` tells what is wrong with the tiers".to_owned(),
+            Self::Damaged => "say it anew with `lifeboat place is NAME`".to_owned(),
+        };
+        Some(Hint::new(text))
+    }
+}
