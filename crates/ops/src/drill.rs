@@ -29,7 +29,7 @@ pub mod keeper;
 mod preparation;
 pub mod record;
 mod sinks;
-mod teardown;
+pub(crate) mod teardown;
 mod told;
 mod yards;
 
@@ -53,6 +53,7 @@ pub use self::error::DrillError;
 pub use self::follow::{Answer, Asked, People, Simulated};
 pub use self::preparation::Prepared;
 pub use self::record::DrillEnded;
+pub(crate) use self::sinks::Sinks;
 pub use self::teardown::Teardown;
 
 use self::follow::Follower;
@@ -191,7 +192,7 @@ pub fn drill(
     let claimed = yards.claim(run, (&options.scenario, started))?;
     let mut played = Play { site, options, procedure: &procedure, run, started, claimed };
     let (end, follower) = played.carry_out((people, witness), events, cancel);
-    let mut kept = Kept::read(&played.claimed.result()).unwrap_or_default();
+    let mut kept = Kept::read(&played.claimed.place().result()).unwrap_or_default();
     let restored = std::mem::take(&mut kept.restored);
     played.claimed.keep_journal(site, run);
     let teardown = played.claimed.tear_down(site.surroundings().now());

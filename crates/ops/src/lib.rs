@@ -54,6 +54,7 @@ pub mod wal;
 pub mod watch;
 pub mod wire;
 pub mod writer;
+mod yard;
 
 pub use error::{OpsError, Trouble};
 pub use surroundings::Surroundings;

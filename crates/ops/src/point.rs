@@ -48,6 +48,14 @@ impl At {
         Ok(if compact_instant(time) == text { Self::Named(time) } else { Self::Time(time) })
     }
 
+    /// Returns the time; none for the newest.
+    pub const fn time(self) -> Option<Timestamp> {
+        match self {
+            Self::Latest => None,
+            Self::Time(time) => Some(time),
+        }
+    }
+
     /// Tells whether a snapshot of this time comes into question.
     pub fn reaches(self, time: Timestamp) -> bool {
         match self {

@@ -269,6 +269,7 @@ assets = ["media"]
             trouble: None,
             assets: vec![tested],
             checks: Vec::new(),
+            services: None,
             control: None,
             phases_ms: BTreeMap::new(),
             own_ms: 0,

@@ -180,6 +180,15 @@ pub struct RestoreJobReport {
 }
 
 impl RestoreJobReport {
+    /// Refuses one of which not everything came back.
+    pub(crate) fn whole(&self) -> Result<(), OpsError> {
+        if self.ending == Ending::Succeeded {
+            return Ok(());
+        }
+        let asset = self.preview.capture.asset.clone();
+        Err(OpsError::NotWhole { asset, ending: self.ending })
+    }
+
     /// Returns how the command ends.
     pub fn exit(&self) -> Exit {
         self.ending.exit()

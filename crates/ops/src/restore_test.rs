@@ -28,12 +28,14 @@
 //! # Limits
 //!
 //! - Assets come back one after the other. A logical dump comes back as its files, which nobody loads.
+//! - Services are started in a [yard](lifeboat_postgres::yard), into which all assets are restored once more.
 
 mod control;
 mod moment;
 mod question;
 mod restored;
 mod seed;
+pub mod stand;
 mod within;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,8 +54,10 @@ use self::moment::Moment;
 use self::question::Questions;
 use self::restored::{Ground, Restored};
 use self::seed::Draws;
+use self::stand::{Stand, Stood};
 use crate::catalog::body::{
-    AssetTested, Body, JobEnded, JobStarted, NegativeControl, RestoreTested, TestPhase, TestedCheck,
+    AssetTested, Body, JobEnded, JobStarted, NegativeControl, RestoreTested, ServicesTested,
+    TestPhase, TestedCheck,
 };
 use crate::ending::Ending;
 use crate::error::{OpsError, Trouble, explain};
@@ -253,8 +257,11 @@ struct Run<'a> {
     restored: Vec<Restored>,
     ground: Option<Ground>,
     assets: Vec<AssetTested>,
+    services: Option<ServicesTested>,
     checks: Vec<TestedCheck>,
     control: Option<NegativeControl>,
+    /// What was still there of the yard.
+    left_of_yard: Vec<String>,
     left: Option<String>,
 }
 
@@ -288,8 +295,10 @@ impl<'a> Run<'a> {
             restored: Vec::new(),
             ground: None,
             assets: Vec::new(),
+            services: None,
             checks: Vec::new(),
             control: None,
+            left_of_yard: Vec::new(),
             left: None,
         }
     }
@@ -322,10 +331,12 @@ impl<'a> Run<'a> {
             self.cancel.check()?;
             self.bring_back(&ground, place, &moment);
         }
+        self.cancel.check()?;
+        let stood = self.stand_up(&ground, &wanted, &moment);
         self.ground = Some(ground);
         self.cancel.check()?;
         let begun = self.now();
-        let asked = self.ask(&mut draws);
+        let asked = self.ask(&mut draws, stood.as_ref());
         self.phases.add(TestPhase::Check, milliseconds(begun, self.now()));
         asked
     }
@@ -353,10 +364,39 @@ impl<'a> Run<'a> {
         self.assets[place] = tested;
     }
 
-    fn ask(&mut self, draws: &mut Draws) -> Result<(), OpsError> {
+    /// Starts services on what came back, if the plan wants that.
+    fn stand_up(
+        &mut self,
+        ground: &Ground,
+        assets: &BTreeSet<AssetName>,
+        moment: &Moment,
+    ) -> Option<Stood> {
+        self.plans.start.as_ref()?;
+        let begun = self.now();
+        let stood = match ground.yard() {
+            _ if self.outcome() != Outcome::Passed => {
+                Stood::not("nothing is started on what did not come back whole".to_owned())
+            }
+            Err(error) => Stood::not(explain(&error)),
+            Ok(place) => {
+                let Self { site, options, plans, events, cancel, .. } = *self;
+                let stand = Stand { site, options, plans, assets, moment, place, events, cancel };
+                let (stood, left) = stand.carry_out();
+                self.left_of_yard = left;
+                stood
+            }
+        };
+        let duration_ms = milliseconds(begun, self.now());
+        self.phases.add(TestPhase::Services, duration_ms);
+        self.services = Some(stood.tested(duration_ms));
+        Some(stood)
+    }
+
+    fn ask(&mut self, draws: &mut Draws, stood: Option<&Stood>) -> Result<(), OpsError> {
         let directory = self.ground.as_ref().map(Ground::files).unwrap_or_default();
         let assets: BTreeSet<_> = self.assets.iter().map(|tested| tested.asset.clone()).collect();
-        let questions = Questions::new(self.site, &self.restored, &assets, directory, self.cancel);
+        let came = (self.restored.as_slice(), stood);
+        let questions = Questions::new(self.site, came, &assets, directory, self.cancel);
         for name in &self.plans.checks {
             self.checks.push(questions.ask(name)?);
         }
@@ -374,8 +414,9 @@ impl<'a> Run<'a> {
         let assets = self.assets.iter().map(|tested| tested.outcome);
         let checks = self.checks.iter().map(|check| check.result.outcome);
         let control = self.control.iter().map(|control| control.outcome);
+        let services = self.services.iter().map(|services| services.outcome);
         // A test that asks nothing shows that it comes back, which is what it is for.
-        assets.chain(checks).chain(control).max().unwrap_or(Outcome::CouldNotVerify)
+        assets.chain(services).chain(checks).chain(control).max().unwrap_or(Outcome::CouldNotVerify)
     }
 
     /// Removes everything, and looks whether it is gone; what cannot be removed is said, and tried again by the next test.
@@ -395,7 +436,8 @@ impl<'a> Run<'a> {
         self.left.clone_from(&trouble);
         let time = self.now();
         self.phases.add(TestPhase::Teardown, milliseconds(begun, time));
-        let is_clean = trouble.is_none() && files.is_empty();
+        let yard = std::mem::take(&mut self.left_of_yard);
+        let is_clean = trouble.is_none() && files.is_empty() && yard.is_empty();
         Teardown {
             outcome: if is_clean { Outcome::Passed } else { Outcome::Failed },
             time,
@@ -405,6 +447,10 @@ impl<'a> Run<'a> {
                     left: servers,
                 },
                 LookedFor { what: "the directory of the test".to_owned(), left: files },
+                LookedFor {
+                    what: "processes, namespaces and mounts of its yard".to_owned(),
+                    left: yard,
+                },
             ],
             trouble,
         }
@@ -427,6 +473,7 @@ impl<'a> Run<'a> {
             outcome,
             trouble: error.map(|error| explain(&error)).or(self.left),
             assets: self.assets,
+            services: self.services,
             checks: self.checks,
             control: self.control,
             own_ms: duration_ms.saturating_sub(others),

@@ -5,6 +5,7 @@ mod show;
 
 use clap::Args;
 use lifeboat_model::{Exit, ScenarioName};
+use lifeboat_ops::Site;
 use lifeboat_ops::drill::keeper::{KeeperOrders, keep};
 use lifeboat_ops::drill::{DrillOptions, People, Simulated, drill, findings, history};
 use lifeboat_ops::ending::Ending;
@@ -13,6 +14,7 @@ use lifeboat_ops::procedure::outlook::rto;
 use lifeboat_plan::plan::runbook::RunKind;
 use lifeboat_plan::value::duration::Span;
 use lifeboat_postgres::yard::Inside;
+use serde::de::DeserializeOwned;
 
 use self::people::AtTerminal;
 use self::show::{Open, Shown};
@@ -95,20 +97,26 @@ impl Drill {
 
 /// Keeps the yard of a drill that another process runs.
 fn keep_yard(orders: &str, inside: u32, session: &Session) -> Result<Exit, Failure> {
-    let wrong = |error: serde_json::Error| {
-        CommandError::usage(
-            format!("these are no orders: {error}"),
-            "run `lifeboat drill SCENARIO`",
-        )
-    };
-    let orders: KeeperOrders = serde_json::from_str(orders).map_err(wrong)?;
+    let orders: KeeperOrders = orders_in(orders)?;
+    let (site, fetch) = site_in_yard(inside, session)?;
+    keep(&site, &orders, fetch, &session.cancel)?;
+    Ok(Exit::Done)
+}
+
+/// Opens the site in the yard whose inside this process holds, with the words by which this program is run with its plan.
+pub(super) fn site_in_yard(inside: u32, session: &Session) -> Result<(Site, Vec<String>), Failure> {
     let system = |source| CommandError::System { action: "find this program", source };
     let own_program = std::env::current_exe().map_err(system)?;
     let site = session.site_quietly()?.in_yard(Inside::new(own_program, inside));
     let call = site.call().clone();
-    let fetch = vec![call.program, "--plan".to_owned(), call.plan];
-    keep(&site, &orders, fetch, &session.cancel)?;
-    Ok(Exit::Done)
+    Ok((site, vec![call.program, "--plan".to_owned(), call.plan]))
+}
+
+/// Reads what a keeper is told.
+pub(super) fn orders_in<O: DeserializeOwned>(text: &str) -> Result<O, CommandError> {
+    let hint = "this is for lifeboat itself: run `lifeboat drill SCENARIO` or `lifeboat test NAME`";
+    let wrong = |error| CommandError::usage(format!("these are no orders: {error}"), hint);
+    serde_json::from_str(text).map_err(wrong)
 }
 
 /// Shows what drills found and nobody mended yet.

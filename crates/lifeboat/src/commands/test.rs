@@ -4,11 +4,12 @@ use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 
 use clap::Args;
-use lifeboat_model::{Exit, RestoreTestName};
-use lifeboat_ops::catalog::body::{AssetTested, RestoreTested, TestPhase};
+use lifeboat_model::{Exit, Outcome, RestoreTestName};
+use lifeboat_ops::catalog::body::{AssetTested, RestoreTested, ServicesTested, TestPhase};
 use lifeboat_ops::ending::Ending;
 use lifeboat_ops::recovery::sandbox::Demand;
 use lifeboat_ops::recovery::verified::CheckResult;
+use lifeboat_ops::restore_test::stand::{StandOrders, stand};
 use lifeboat_ops::restore_test::{
     Control, RestoreTestOptions, RestoreTestReport, RestoreTestsReport, Seed, Trigger, restore_test,
 };
@@ -16,6 +17,7 @@ use lifeboat_plan::value::instant::PointInTime;
 use lifeboat_postgres::enclosure::Isolation;
 use serde::Serialize;
 
+use super::drill::{orders_in, site_in_yard};
 use super::verify::restored::{took, write_check};
 use crate::failure::{CommandError, Failure};
 use crate::render::{Answer, Page, Sort, time};
@@ -50,6 +52,12 @@ pub struct Test {
     /// Do without namespaces where the host gives none: a server is then kept by settings alone
     #[arg(long)]
     weak_isolation: bool,
+    /// Keep a yard, by these orders
+    #[arg(long, hide = true, value_name = "ORDERS", requires = "inside")]
+    keep: Option<String>,
+    /// Have the platform run inside of the namespaces of this process
+    #[arg(long, hide = true, value_name = "PROCESS")]
+    inside: Option<u32>,
 }
 
 const EXAMPLES: &str = "\
@@ -61,6 +69,12 @@ Examples:
 impl Test {
     /// Runs tests: 1 for what does not hold or came back damaged, 4 for what could not be checked.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
+        if let (Some(orders), Some(inside)) = (&self.keep, self.inside) {
+            let orders: StandOrders = orders_in(orders)?;
+            let (site, fetch) = site_in_yard(inside, session)?;
+            stand(&site, &orders, &fetch, &session.cancel)?;
+            return Ok(Exit::Done);
+        }
         let site = session.site()?;
         let tier = tier_argument::named(self.tier.as_ref(), &site)?;
         let known = site.plan().restore_tests();
@@ -134,6 +148,7 @@ fn write_test(tested: &RestoreTested, page: &mut Page) -> fmt::Result {
         None => writeln!(page, "{name} at {at} (seed {seed})")?,
     }
     let own = tested.assets.iter().map(as_check);
+    let own = own.chain(tested.services.iter().map(services));
     let all: Vec<CheckResult> = own.chain(checks.iter().map(|c| c.result.clone())).collect();
     let width = all.iter().map(|check| check.name.len()).max().unwrap_or_default();
     for check in &all {
@@ -165,15 +180,17 @@ fn as_check(tested: &AssetTested) -> CheckResult {
         Some(tier) => format!("{message}, from {tier}"),
         None => message.clone(),
     };
-    let (name, findings) = (asset.to_string(), Vec::new());
-    CheckResult {
-        name,
-        outcome: *outcome,
-        message,
-        findings,
-        findings_more: 0,
-        duration_ms: *duration_ms,
-    }
+    line(asset.as_str(), (*outcome, message), *duration_ms)
+}
+
+/// Shows the services that were started like a check.
+fn services(tested: &ServicesTested) -> CheckResult {
+    line("services", (tested.outcome, tested.message.clone()), tested.duration_ms)
+}
+
+fn line(name: &str, (outcome, message): (Outcome, String), duration_ms: u64) -> CheckResult {
+    let (name, findings) = (name.to_owned(), Vec::new());
+    CheckResult { name, outcome, message, findings, findings_more: 0, duration_ms }
 }
 
 /// Tells where the time went, and what of it is the test's own.
@@ -182,6 +199,7 @@ fn times(tested: &RestoreTested) -> String {
         TestPhase::Fetch => "fetched",
         TestPhase::Restore => "restored",
         TestPhase::Replay => "replayed",
+        TestPhase::Services => "services started and asked",
         TestPhase::Check => "checked",
         TestPhase::Teardown => "torn down",
     };

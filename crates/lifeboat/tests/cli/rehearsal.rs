@@ -128,6 +128,82 @@ fn what_cannot_be_prepared_is_said(site: &Site) {
     assert!(trouble.contains("could not be brought up") && trouble.contains("`shop`"), "{trouble}");
 }
 
+/// A platform that serves what came back, and sends a mail.
+const SERVES: &str = r#"
+[services.web]
+class = "critical"
+start = "setsid python3 -m http.server 8000 --bind 127.0.0.1 --directory HOME/media </dev/null >/dev/null 2>&1 &"
+health = { http = "http://127.0.0.1:8000/one.txt", within = "30s" }
+
+[checks.page]
+http = "http://{{ target.host }}:8000/one.txt"
+contains = "one"
+
+[checks.port]
+tcp = "{{ target.host }}:8000"
+
+[checks.mail]
+smtp = { send = ["python3", "-c", "import smtplib; smtplib.SMTP('mail.example.org', 2525).sendmail('a@b', 'c@d', 'x')"], arrives_within = "20s" }
+
+[restore_tests.standing]
+cron = "0 5 * * SUN"
+assets = ["media"]
+checks = ["page", "port", "mail", "pictures"]
+start = ["web"]
+sinks = ["smtp://mail.example.org:2525"]
+"#;
+
+#[test]
+fn a_restore_test_starts_services_on_what_came_back_and_asks_them() {
+    let environment = if Uid::effective().is_root() {
+        Environment::below(Path::new("/var/lib"))
+    } else {
+        Environment::new()
+    };
+    let home = environment.path("").display().to_string();
+    let site =
+        Site::at(environment, MENDS, &[], &SERVES.replace("HOME", home.trim_end_matches('/')));
+    // What production holds by now is not what is asked.
+    site.environment.write("media/one.txt", "two");
+    let test = |more: &[&str]| {
+        let run = site.environment.run([&["test", "standing", "--json"], more].concat());
+        println!("{run}");
+        (run.code(), run.json()["tests"][0].clone())
+    };
+    let (code, tested) = test(&["--negative-control"]);
+    if !Uid::effective().is_root() {
+        assert_eq!((code, &tested["services"]["outcome"]), (4, &json!("could-not-verify")));
+        let why = tested["services"]["message"].as_str().unwrap();
+        assert!(why.contains("no platform can be started here"), "{why}");
+        return;
+    }
+    assert_eq!(code, 0, "{tested:#}");
+    assert_eq!(tested["services"]["started"], json!(["web"]));
+    let of = |check: &Value| (check["name"].clone(), check["outcome"].clone());
+    let checks: Vec<_> = tested["checks"].as_array().unwrap().iter().map(of).collect();
+    let passed = ["page", "port", "mail", "pictures"]
+        .map(|name| (json!(format!("check {name}")), json!("passed")));
+    assert_eq!(checks, passed);
+    assert_eq!(
+        tested["control"]["outcome"], "passed",
+        "the files are missed, whatever a service says"
+    );
+    assert!(tested["phases_ms"]["services"].as_u64() > Some(0), "{tested:#}");
+    let proof = site.environment.run(["evidence", "show"]).success();
+    assert!(proof.contains("they start on what came back"), "{proof}");
+
+    let plan = site.read("plan.toml");
+    let broken =
+        plan.replace("start = \"setsid", "start = \"true || setsid").replace("\"30s\"", "\"1s\"");
+    site.environment.write("plan.toml", &broken);
+    let (code, tested) = test(&[]);
+    assert_eq!((code, &tested["services"]["outcome"]), (1, &json!("failed")), "{tested:#}");
+    assert_eq!(tested["checks"][0]["outcome"], "could-not-verify");
+    let scratch = site.environment.path("cache/lifeboat/shop/sandboxes");
+    let left = std::fs::read_dir(&scratch).into_iter().flatten().count();
+    assert_eq!(left, 0, "nothing is left in {}", scratch.display());
+}
+
 /// What a command wrote comes back inside, where the step behind it looks; a dump does not come back at all.
 const REPLACES: &str = r#"
 [[steps]]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lifeboat_model::{
     AssetName, EntryId, JobId, Lsn, Outcome, PackId, PlaceName, PlanId, RecordId, RepositoryId,
-    RestoreTestName, RunId, RunbookId, ScenarioName, SnapshotId, TierName,
+    RestoreTestName, RunId, RunbookId, ScenarioName, ServiceName, SnapshotId, TierName,
 };
 use lifeboat_model::{Timestamp, WriterId};
 use lifeboat_postgres::base::inventory::Tablespace;
@@ -331,6 +331,9 @@ pub struct RestoreTested {
     pub trouble: Option<String>,
     /// What came back.
     pub assets: Vec<AssetTested>,
+    /// The services that were started on what came back, if the test starts any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub services: Option<ServicesTested>,
     /// What the plan's checks showed.
     pub checks: Vec<TestedCheck>,
     /// What they showed of a copy that was damaged on purpose, where that was tried.
@@ -391,6 +394,19 @@ pub struct NegativeControl {
     pub message: String,
 }
 
+/// The services that a restore test started on what came back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServicesTested {
+    /// Those that were seen healthy, in the order in which they were started.
+    pub started: Vec<ServiceName>,
+    /// Whether all of them were.
+    pub outcome: Outcome,
+    /// What they were, or what kept them.
+    pub message: String,
+    /// How long it took, with restoring what they stand on, and with asking them, in milliseconds.
+    pub duration_ms: u64,
+}
+
 /// A part of a restore test whose time is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -401,6 +417,8 @@ pub enum TestPhase {
     Restore,
     /// A server replays its log until it answers.
     Replay,
+    /// Services are started in a yard, on assets that came back there, and asked.
+    Services,
     /// Asking, on a damaged copy too.
     Check,
     /// Removing all of it.

@@ -21,7 +21,7 @@ const TOLD_MAX: usize = 400;
 
 /// Everybody who stands for somebody.
 #[derive(Debug, Default)]
-pub(super) struct Sinks {
+pub(crate) struct Sinks {
     sinks: Vec<(SinkAddress, Arc<Mutex<Taken>>)>,
 }
 
@@ -33,7 +33,7 @@ struct Taken {
 
 impl Sinks {
     /// Has somebody stand for each of these services; all of them are reached at the yard's only address.
-    pub(super) fn open(
+    pub(crate) fn open(
         inside: &Inside,
         addresses: &[SinkAddress],
         mails: &Mailbox,

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use lifeboat_model::{Outcome, Timestamp};
@@ -13,12 +14,15 @@ use serde::{Deserialize, Serialize};
 /// How many of what is left are named.
 const NAMED_MAX: usize = 20;
 
+/// How often it is tried to remove what a process that is ending may still write to.
+const ATTEMPTS_MAX: u32 = 20;
+
 /// The namespaces by which somebody would still be in a yard.
 const NAMESPACES: [&str; 3] = ["mnt", "net", "pid"];
 
 /// Who was in a yard, and in which namespaces.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     processes: BTreeSet<u32>,
     namespaces: BTreeSet<PathBuf>,
 }
@@ -38,7 +42,7 @@ pub struct Teardown {
 
 impl Teardown {
     /// Looks what of a yard is left.
-    pub(super) fn look(place: &Path, before: &Seen, now: Timestamp) -> Self {
+    pub(crate) fn look(place: &Path, before: &Seen, now: Timestamp) -> Self {
         let after = Seen::in_yard(place);
         let mut left: Vec<_> =
             after.processes.iter().map(|process| format!("process {process}")).collect();
@@ -86,7 +90,7 @@ impl Teardown {
 
 impl Seen {
     /// Looks who is in a yard.
-    pub(super) fn in_yard(place: &Path) -> Self {
+    pub(crate) fn in_yard(place: &Path) -> Self {
         let place = place.display().to_string();
         let mut seen = Self::default();
         for process in processes() {
@@ -100,6 +104,16 @@ impl Seen {
             seen.namespaces.remove(&own);
         }
         seen
+    }
+}
+
+/// Removes the place of a yard in which nothing runs any more; looking tells whether it is gone.
+pub(crate) fn remove(place: &Path) {
+    for _ in 0..ATTEMPTS_MAX {
+        match fs::remove_dir_all(place) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => std::thread::yield_now(),
+            _ => return,
+        }
     }
 }
 

@@ -11,7 +11,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use lifeboat_model::{EventSink, RunId, ScenarioName, Timestamp};
 use lifeboat_plan::plan::runbook::RunKind;
@@ -19,22 +19,20 @@ use lifeboat_tiers::durable;
 use serde::{Deserialize, Serialize};
 
 use super::record::DrillEnded;
-use super::teardown::{Seen, Teardown};
+use super::teardown::{self, Seen, Teardown};
 use super::{DrillError, Played, failed, findings, record};
 use crate::procedure::Procedure;
 use crate::procedure::journal_file::JournalFile;
 use crate::procedure::report::milliseconds;
 use crate::state::State;
 use crate::wire::Site;
+use crate::yard::YardPlace;
 
 /// Only the owner of the state may look.
 const PRIVATE_DIRECTORY: u32 = 0o700;
 
 /// Whoever is inside comes from below, and never through here.
 const PLACE: u32 = 0o755;
-
-/// How often it is tried to remove what a process that is ending may still write to.
-const ATTEMPTS_MAX: u32 = 20;
 
 /// The drills of a site, of which one goes on at a time.
 #[derive(Debug)]
@@ -106,7 +104,7 @@ impl Yards {
         (scenario, started): (&ScenarioName, Timestamp),
     ) -> Result<Claimed, DrillError> {
         let claimed = Claimed::of(self.directory.join(run.to_string()));
-        for (path, mode) in [(&claimed.directory, PRIVATE_DIRECTORY), (&claimed.place(), PLACE)] {
+        for (path, mode) in [(&claimed.directory, PRIVATE_DIRECTORY), (&claimed.place().0, PLACE)] {
             durable::create_directories(path, mode).map_err(failed("make", path))?;
         }
         let begun = Begun { run, scenario: scenario.clone(), started };
@@ -138,18 +136,8 @@ impl Claimed {
     }
 
     /// Returns where the yard is.
-    pub(super) fn place(&self) -> PathBuf {
-        self.directory.join("place")
-    }
-
-    /// Returns where the keeper has what is his own.
-    pub(super) fn keeper(&self) -> PathBuf {
-        self.place().join("keeper")
-    }
-
-    /// Returns where the keeper writes what he found.
-    pub(super) fn result(&self) -> PathBuf {
-        self.keeper().join("result.json")
+    pub(super) fn place(&self) -> YardPlace {
+        YardPlace(self.directory.join("place"))
     }
 
     /// Returns where is written what went wrong.
@@ -163,7 +151,7 @@ impl Claimed {
     }
 
     fn journal_path(&self, site: &Site, run: RunId) -> PathBuf {
-        let runs = self.keeper().join("state").join(site.name().as_str()).join("runs");
+        let runs = self.place().keeper().join("state").join(site.name().as_str()).join("runs");
         runs.join(run.to_string()).join("journal")
     }
 
@@ -187,18 +175,13 @@ impl Claimed {
 
     /// Looks who is in the yard, so that it can be looked for them afterwards.
     pub(super) fn look_before(&mut self) {
-        self.seen = Seen::in_yard(&self.place());
+        self.seen = Seen::in_yard(&self.place().0);
     }
 
     /// Removes the yard and looks what is left; nothing runs in it any more.
     pub(super) fn tear_down(&mut self, now: Timestamp) -> Teardown {
-        let place = self.place();
-        for _ in 0..ATTEMPTS_MAX {
-            if remove(&place) {
-                break;
-            }
-            std::thread::yield_now();
-        }
+        let YardPlace(place) = self.place();
+        teardown::remove(&place);
         Teardown::look(&place, &self.seen, now)
     }
 
@@ -217,14 +200,6 @@ impl Claimed {
 impl Drop for Claimed {
     fn drop(&mut self) {
         // Also while a panic unwinds; what cannot be removed now, the next drill removes.
-        remove(&self.place());
-    }
-}
-
-/// Removes a directory; tells whether it is gone.
-fn remove(place: &Path) -> bool {
-    match fs::remove_dir_all(place) {
-        Ok(()) => true,
-        Err(error) => error.kind() == io::ErrorKind::NotFound,
+        teardown::remove(&self.place().0);
     }
 }

@@ -14,7 +14,7 @@ use super::document::{
 };
 use super::expected::expected;
 use super::measure::judged;
-use crate::catalog::body::{AssetTested, RestoreTested, TestPhase, TestedCheck};
+use crate::catalog::body::{AssetTested, RestoreTested, ServicesTested, TestPhase, TestedCheck};
 use crate::recovery::verified::OF_PLAN;
 use crate::restore_test::Trigger;
 
@@ -33,12 +33,25 @@ pub struct TestedRestore<'a> {
     pub teardown: &'a Teardown,
 }
 
+/// Tells of services that were started on what came back.
+fn services(services: &ServicesTested) -> CheckKept {
+    CheckKept {
+        name: "services".to_owned(),
+        step: None,
+        expected: "they start on what came back, and are healthy".to_owned(),
+        actual: text(&services.message),
+        outcome: services.outcome,
+        took_ms: Some(services.duration_ms),
+    }
+}
+
 impl TestedRestore<'_> {
     /// Says what the test proves.
     pub(super) fn facts(&self) -> Facts {
         let tested = self.tested;
         let mut not_verified = Vec::new();
-        let checks: Vec<_> = tested.checks.iter().map(|check| self.check(check)).collect();
+        let checks = tested.checks.iter().map(|check| self.check(check));
+        let checks: Vec<_> = tested.services.iter().map(services).chain(checks).collect();
         let objectives = self.objectives();
         self.note_unverified(&checks, &objectives, &mut not_verified);
         let outcome = tested.outcome.max(self.teardown.outcome);
@@ -171,7 +184,7 @@ impl TestedRestore<'_> {
             (Phase::Fetch, of(TestPhase::Fetch)),
             (Phase::Restore, of(TestPhase::Restore)),
             (Phase::Replay, of(TestPhase::Replay)),
-            (Phase::Start, 0),
+            (Phase::Start, of(TestPhase::Services)),
             (Phase::Validate, of(TestPhase::Check)),
         ]
         .map(|(phase, ms)| (phase.name().to_owned(), ms))

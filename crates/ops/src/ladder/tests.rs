@@ -120,6 +120,7 @@ fn tested(restored: Outcome, checks: &[Outcome], control: Option<Outcome>) -> Bo
             duration_ms: 1,
         }],
         checks: checks.iter().map(shown).collect(),
+        services: None,
         control: control.map(|outcome| NegativeControl {
             asset: asset.clone(),
             damage: "its files were removed".to_owned(),

@@ -34,7 +34,6 @@ use super::probe::{Asker, Finding};
 use super::taking;
 use super::values::Values;
 use crate::command::{CommandLine, NO_LIMIT};
-use crate::ending::Ending;
 use crate::error::{OpsError, explain};
 use crate::host::Host;
 use crate::point::At;
@@ -317,10 +316,7 @@ impl Deed<'_> {
             ..RestoreOptions::new(what.asset.clone(), to)
         };
         let report = restore::restore(site, &options, &**events, self.cancel)?;
-        if report.ending != Ending::Succeeded {
-            let (asset, ending) = (what.asset.clone(), report.ending);
-            return Err(OpsError::NotWhole { asset, ending });
-        }
+        report.whole()?;
         let mut outputs = text_output("target", &report.preview.target);
         outputs.insert("time".to_owned(), Output::Time(report.preview.capture.time));
         outputs.extend(report.files.iter().flat_map(counted));

@@ -23,7 +23,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use lifeboat_model::{AssetName, Cancel, EventSink, SiteName, Timestamp};
+use lifeboat_model::{AssetName, Cancel, EventSink, SiteName, TierName, Timestamp};
 use lifeboat_postgres::base::{BaseError, Manifest};
 use lifeboat_postgres::recovery::RecoveryTarget;
 use lifeboat_postgres::recovery::placement::Before;
@@ -62,12 +62,15 @@ pub struct InPlaceOptions {
     pub fetch: Vec<String>,
     /// What is done about packs in cold storage.
     pub thaw: ThawOptions,
+    /// From which tier; the first in the plan's order that has a base backup, if absent.
+    pub tier: Option<TierName>,
 }
 
 impl InPlaceOptions {
     /// Of an asset, up to a target; nobody confirmed it yet, and no store is asked for what lies cold.
     pub fn new(asset: AssetName, target: RecoveryTarget) -> Self {
-        Self { asset, target, confirm: None, fetch: Vec::new(), thaw: ThawOptions::default() }
+        let (fetch, thaw) = (Vec::new(), ThawOptions::default());
+        Self { asset, target, confirm: None, fetch, thaw, tier: None }
     }
 
     /// Returns what is recovered, before it is known where to.
@@ -76,6 +79,7 @@ impl InPlaceOptions {
             start: Start::AndStop,
             fetch: self.fetch.clone(),
             thaw: self.thaw,
+            tier: self.tier.clone(),
             ..RecoveryOptions::new(self.asset.clone(), self.target.clone(), PathBuf::new())
         }
     }

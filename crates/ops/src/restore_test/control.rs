@@ -21,6 +21,9 @@ pub(super) fn try_on_damage(
     before: &[(&CheckName, &TestedCheck)],
     draws: &mut Draws,
 ) -> Result<Option<NegativeControl>, OpsError> {
+    // What a service answered it would answer again: the copy that is damaged is not the one on which it stood.
+    let before: Vec<_> =
+        before.iter().filter(|(check, _)| !questions.is_of_service(check)).copied().collect();
     let asked: BTreeSet<&AssetName> = before.iter().flat_map(|(_, shown)| &shown.assets).collect();
     let asked: Vec<_> = questions.restored.iter().filter(|r| asked.contains(&r.asset)).collect();
     let Some(victim) = draws.one_of(&asked) else { return Ok(None) };

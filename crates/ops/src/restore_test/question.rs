@@ -1,7 +1,7 @@
 //! The plan's checks, asked of what came back.
 //!
-//! A restore test starts no service, so what asks one could not verify: an answer would come from what runs in
-//! production, and say nothing of what came back.
+//! What asks a service is asked where the test [starts](super::stand) it. Of a test that starts none it could not verify: an
+//! answer would come from what runs in production, and say nothing of what came back.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use lifeboat_postgres::DatabaseName;
 use lifeboat_postgres::verification::sql::Answer;
 
 use super::restored::{Restored, What};
+use super::stand::{Stood, asks_a_service};
 use super::within::Within;
 use crate::catalog::body::TestedCheck;
 use crate::command::{CommandError, CommandLine};
@@ -31,17 +32,24 @@ pub(super) struct Questions<'a> {
     assets: &'a BTreeSet<AssetName>,
     directory: PathBuf,
     cancel: &'a Cancel,
+    /// What the services showed, if the test starts any.
+    stood: Option<&'a Stood>,
 }
 
 impl<'a> Questions<'a> {
     pub(super) const fn new(
         site: &'a Site,
-        restored: &'a [Restored],
+        (restored, stood): (&'a [Restored], Option<&'a Stood>),
         assets: &'a BTreeSet<AssetName>,
         directory: PathBuf,
         cancel: &'a Cancel,
     ) -> Self {
-        Self { site, restored, assets, directory, cancel }
+        Self { site, restored, assets, directory, cancel, stood }
+    }
+
+    /// Tells whether a check was answered by a service, which is not asked again.
+    pub(super) fn is_of_service(&self, name: &CheckName) -> bool {
+        self.site.plan().checks().get(name).is_some_and(asks_a_service)
     }
 
     /// Asks one; what cannot be asked could not be verified.
@@ -51,7 +59,7 @@ impl<'a> Questions<'a> {
         let begun = now();
         let probe = self.site.plan().checks().get(name);
         let shown = match probe {
-            Some(probe) => self.shown(probe).unwrap_or_else(|shown| shown),
+            Some(probe) => self.shown(name, probe).unwrap_or_else(|shown| shown),
             None => Shown::unknown("the plan has no such check"),
         };
         self.cancel.check()?;
@@ -77,7 +85,7 @@ impl<'a> Questions<'a> {
         databases.next().filter(|_| databases.next().is_none()).map(|(name, _)| name.clone())
     }
 
-    fn shown(&self, probe: &Probe) -> Result<Shown, Shown> {
+    fn shown(&self, name: &CheckName, probe: &Probe) -> Result<Shown, Shown> {
         match probe {
             Probe::Sql(probe) => self.sql(probe),
             Probe::FilesIn(probe) => self.files_in(probe),
@@ -85,13 +93,22 @@ impl<'a> Questions<'a> {
             Probe::Command(probe) => self.command(probe),
             // Names are the world's, and not restored: the answer is the same after a real recovery.
             Probe::Dns(_) => Ok(self.name(probe)),
-            Probe::Http(_) | Probe::Tcp(_) => Err(Shown::unknown(
-                "a restore test starts no service that could answer; a drill does",
-            )),
-            Probe::Smtp(_) => Err(Shown::unknown(
-                "a restore test starts no service that could send a mail; a drill does",
-            )),
+            Probe::Http(_) | Probe::Tcp(_) | Probe::Smtp(_) => self.of_service(name),
         }
+    }
+
+    fn of_service(&self, name: &CheckName) -> Result<Shown, Shown> {
+        let stood = self.stood.ok_or_else(|| {
+            Shown::unknown(
+                "this restore test starts no service; `start` names some, and a drill does",
+            )
+        })?;
+        let none = || {
+            let why = stood.trouble.as_deref().unwrap_or("nobody asked it");
+            Shown::unknown(format!("no service could be asked: {why}"))
+        };
+        let (outcome, message) = stood.answers.get(name).ok_or_else(none)?;
+        Ok(shown_as(*outcome, message.clone()))
     }
 
     fn restored(&self, asset: &AssetName) -> Result<&Restored, Shown> {
@@ -231,11 +248,7 @@ impl<'a> Questions<'a> {
             cancel: self.cancel,
         };
         let finding = asker.ask(probe);
-        match finding.outcome {
-            Outcome::Passed => Shown::passed(finding.message),
-            Outcome::CouldNotVerify => Shown::unknown(finding.message),
-            Outcome::Failed => Shown::failed(finding.message),
-        }
+        shown_as(finding.outcome, finding.message)
     }
 
     /// Runs a command beside what came back; the clients of PostgreSQL find the only server there.
@@ -273,6 +286,14 @@ impl<'a> Questions<'a> {
             // Whoever asks a server then asks none, and not that of production.
             _ => vec![("PGHOST".to_owned(), self.directory.display().to_string())],
         }
+    }
+}
+
+fn shown_as(outcome: Outcome, message: String) -> Shown {
+    match outcome {
+        Outcome::Passed => Shown::passed(message),
+        Outcome::CouldNotVerify => Shown::unknown(message),
+        Outcome::Failed => Shown::failed(message),
     }
 }
 

@@ -19,12 +19,16 @@ use crate::restore::{self, Destination, RestoreOptions};
 use crate::surroundings::Surroundings;
 use crate::thaw::ThawOptions;
 use crate::wire::{Reached, Site};
+use crate::yard::YardPlace;
 
 /// The folder of a place in which files come back: nobody else looks into it.
 const FILES: &str = "files";
 
 /// The folder in which what is known of repositories is kept meanwhile.
 const CACHE: &str = "cache";
+
+/// The folder of a place in which a yard lies.
+const YARD: &str = "yard";
 
 /// An asset that came back.
 pub(super) struct Restored {
@@ -120,6 +124,11 @@ impl Ground {
     /// Returns the directory, which has a folder for each asset.
     pub(super) fn files(&self) -> PathBuf {
         self.files.clone()
+    }
+
+    /// Makes the place of a yard. Whoever is inside comes from below, and never through here.
+    pub(super) fn yard(&self) -> Result<YardPlace, OpsError> {
+        Ok(YardPlace(self.place.make(YARD, 0o755, None)?))
     }
 
     pub(super) fn remove(mut self) -> Result<(), OpsError> {

@@ -128,6 +128,7 @@ fn run(outcome: Outcome, minutes: u64) -> Tested {
         trouble: None,
         assets: vec![tested],
         checks: Vec::new(),
+        services: None,
         control: None,
         phases_ms: BTreeMap::new(),
         own_ms: 0,

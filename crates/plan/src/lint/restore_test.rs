@@ -37,7 +37,8 @@ fn check(inputs: &Inputs<'_>) -> Vec<Problem> {
 fn unable(inputs: &Inputs<'_>, test: &RestoreTest, probe: &Probe) -> Option<String> {
     match probe {
         Probe::Http(_) | Probe::Tcp(_) | Probe::Smtp(_) => {
-            Some("it asks a service, and a restore test starts none".to_owned())
+            let starts_none = test.start.is_none();
+            starts_none.then(|| "it asks a service, and `start` of this test names none".to_owned())
         }
         Probe::Sql(probe) => no_server(inputs, test, probe.asset.as_ref()),
         Probe::Files(probe) => not_restored(test, &probe.files),

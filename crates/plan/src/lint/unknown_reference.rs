@@ -195,6 +195,9 @@ fn of_times(document: &Document, found: &mut References) {
         let path = place!["restore_tests", name];
         found.some(Sort::Asset, &test.assets, &path.then("assets"));
         found.each(Sort::Check, &test.checks, &path.then("checks"));
+        if let Some(start) = &test.start {
+            found.some(Sort::Service, start, &path.then("start"));
+        }
     }
     for (name, blackout) in &document.blackouts {
         found.each(Sort::Schedule, &blackout.spare, &place!["blackouts", name, "spare"]);

@@ -1,7 +1,9 @@
 //! `[schedules]`, `[retention]`, `[blackouts]`, `[jobs]`, `[verification]`, `[restore_tests]`, `[drills]`: when things
 //! happen, when not, and how many at the same time.
 
-use lifeboat_model::{AssetName, ByteSize, CheckName, ScenarioName, ScheduleName, TierName};
+use lifeboat_model::{
+    AssetName, ByteSize, CheckName, ScenarioName, ScheduleName, ServiceName, TierName,
+};
 
 use crate::plan::tier::Keep;
 use crate::schedule::Timetable;
@@ -207,6 +209,10 @@ table! {
         at: PointInTime = PointInTime::Latest,
         /// What must hold then.
         checks: Vec<CheckName> = Vec::new(),
+        /// Services that are started on what came back, so that checks can ask them; none if left out.
+        start: Option<Selection<ServiceName>>,
+        /// Services of others that something stands in for meanwhile.
+        sinks: Vec<SinkAddress> = Vec::new(),
     }
 }
 

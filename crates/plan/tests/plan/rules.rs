@@ -122,6 +122,14 @@ fn a_check_that_its_restore_test_can_never_ask() {
     ] {
         assert!(!is_told(&test(check)), "{check}");
     }
+    let services = "[classes]\nc = {}\n[services.a]\nclass = \"c\"\nstart = \"true\"\n";
+    let http = test("http = \"http://localhost/\"").plus(services);
+    let starts = |names: &str| {
+        let checks = "checks = [\"c\"]";
+        http.clone().with(checks, &format!("{checks}\nstart = [\"{names}\"]"))
+    };
+    assert!(!is_told(&starts("*")), "{}", starts("*").report());
+    assert!(starts("b").found().contains(&("unknown-reference", "\"b\"".to_owned())));
     let sql = test("sql = \"SELECT 1\"");
     let sql = sql.with("assets = [\"files\"]\nchecks", "assets = [\"db\"]\nchecks");
     assert!(!is_told(&sql), "{}", sql.report());
