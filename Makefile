@@ -27,7 +27,7 @@ BENCH := $(CARGO) run --release --locked --quiet --package lifeboat-bench --bin 
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help test lint demo bench bench-postgres bench-s3 bench-schedule bench-status bench-idle scale docs ledger kills year simulate durability mutants flips fuzz deny
+.PHONY: help test lint demo bench bench-postgres bench-s3 bench-schedule bench-status bench-idle bench-restore-test scale docs ledger kills year simulate durability mutants flips fuzz deny
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -81,6 +81,11 @@ bench-idle: ## measure the memory and processor time of a daemon that has nothin
 	dev/install-needs build
 	$(CARGO) build --release --locked --package lifeboat --package lifeboat-bench
 	$(BENCH) idle --below $(BENCH_DIR)
+
+bench-restore-test: ## measure what a restore test takes beside the restore; three minutes, 14 GB of memory
+	dev/install-needs build
+	$(CARGO) build --release --locked --package lifeboat --package lifeboat-bench
+	$(BENCH) restore-test --below $(BENCH_DIR) --scale $(BENCH_SCALE) --runs $(BENCH_RUNS) --seed $(BENCH_SEED)
 
 scale: ## measure how time and memory grow with blobs and files; some ten minutes, 14 GB of memory
 	dev/install-needs build

@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,7 @@ use lifeboat_testing::interrupt::Interrupt;
 use crate::failure::{BenchError, file, system};
 use crate::place::Place;
 use crate::report::write;
+use crate::site::Site;
 
 /// The most memory that the daemon may have resident, in bytes (issue: 40 MB).
 pub const RESIDENT_GOAL: u64 = 40_000_000;
@@ -79,16 +80,15 @@ pub fn measure(
     length: Duration,
     interrupt: &Interrupt,
 ) -> Result<Idle, BenchError> {
-    let plan = place.join("plan.toml");
-    let call = |words: &[&str]| {
-        let mut command = Command::new(lifeboat);
-        command.env_clear().envs(environment.iter().cloned());
-        command.arg("--plan").arg(&plan).args(words).stdin(Stdio::null());
-        command
-    };
-    make_site(place, &plan, &call)?;
-    once(&mut call(&["backup"]))?;
-    let mut command = call(&["serve", "--http", "127.0.0.1:0"]);
+    let watched = place.fresh("watched")?;
+    for number in 0..FILES {
+        write(&watched.join(format!("{number}.conf")), &format!("of {number}\n"))?;
+    }
+    let site = Site::make(lifeboat, place, environment, ("idle", "configuration", &watched))?;
+    let head = "[assets.configuration]\n";
+    site.change(|plan| plan.replace(head, &format!("{head}watch = true\n")))?;
+    site.call(&["backup"])?;
+    let mut command = site.command(&["serve", "--http", "127.0.0.1:0"]);
     command.stdout(Stdio::null()).stderr(Stdio::piped());
     let mut daemon = Daemon(command.spawn().map_err(system("start the daemon"))?);
     hear_it_serve(&mut daemon.0)?;
@@ -99,37 +99,6 @@ pub fn measure(
     let cpu_s = cpu_s(pid)? - before;
     let (resident, anonymous) = (memory(pid, "VmRSS:")?, memory(pid, "RssAnon:")?);
     Ok(Idle { seconds: length.as_secs_f64(), resident, anonymous, cpu_s })
-}
-
-/// Makes a plan with watched files.
-fn make_site(
-    place: &Place,
-    plan: &Path,
-    call: &impl Fn(&[&str]) -> Command,
-) -> Result<(), BenchError> {
-    let watched = place.fresh("watched")?;
-    for number in 0..FILES {
-        let path = watched.join(format!("{number}.conf"));
-        write(&path, &format!("of {number}\n"))?;
-    }
-    let tier = format!("primary={}", place.join("tier").display());
-    let asset = format!("configuration={}", watched.display());
-    let quiet = ["init", "--no-discovery", "--confirm-later", "--site", "idle"];
-    once(call(&quiet).args(["--tier", &tier, "--asset-path", &asset]))?;
-    let text = fs::read_to_string(plan).map_err(file("read", plan))?;
-    let head = "[assets.configuration]\n";
-    let watching = text.replace(head, &format!("{head}watch = true\n"));
-    write(plan, &watching)
-}
-
-fn once(command: &mut Command) -> Result<(), BenchError> {
-    let output = command.output().map_err(system("run lifeboat"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let (command, ending) = (format!("{command:?}"), output.status.to_string());
-    let message = String::from_utf8_lossy(&output.stderr).into_owned();
-    Err(BenchError::Failed { command, ending, message })
 }
 
 /// Waits until the daemon says that it serves, and reads on, so that it never waits for a reader.

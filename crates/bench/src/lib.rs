@@ -7,6 +7,8 @@
 //! - [`scale`] does the same works on ever larger repositories and directories.
 //! - [`postgres`] lets lifeboat race against pgBackRest: base backups, restores, the write-ahead log.
 //! - [`s3`] lets it race against restic on a store of S3, near and far.
+//! - [`restore_test`] looks at what a restore test takes beside the restore, [`idle`] at a daemon that has nothing to do;
+//!   [`site`] is the small site of both.
 //! - [`report`] writes it all down, [`chart`] draws it.
 //!
 //! Nothing here passes or fails on a time: a number is published with its machine and its spread, and
@@ -24,6 +26,8 @@ pub mod postgres;
 pub mod race;
 pub mod racer;
 pub mod report;
+pub mod restore_test;
 pub mod s3;
 pub mod scale;
+pub mod site;
 pub mod work;

@@ -20,6 +20,7 @@ use lifeboat_bench::postgres::contest::{self, Contest};
 use lifeboat_bench::race::{Race, Rules, cache};
 use lifeboat_bench::racer::{PASSWORD, Racer};
 use lifeboat_bench::report::{RESTIC_SETTINGS, Report, Setting, plot, publish, tables, write};
+use lifeboat_bench::restore_test::{self, Turn};
 use lifeboat_bench::s3;
 use lifeboat_bench::s3::course::{self, Course};
 use lifeboat_bench::scale::growth::{self, Growth};
@@ -60,6 +61,8 @@ enum Command {
     Scale(ScaleArguments),
     /// Look at a daemon that has nothing to do
     Idle(IdleArguments),
+    /// Look at what a restore test takes beside the restore
+    RestoreTest(RestoreTestArguments),
     /// Load an index, do something with it and write down what was seen
     #[command(hide = true)]
     Step {
@@ -201,6 +204,26 @@ struct IdleArguments {
     lifeboat: Option<PathBuf>,
 }
 
+/// The arguments of `lifeboat-bench restore-test`.
+#[derive(Debug, clap::Args)]
+struct RestoreTestArguments {
+    /// Make everything in a directory below this one, which should be in memory
+    #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
+    below: PathBuf,
+    /// Restore this share of the full size
+    #[arg(long, default_value_t = 1.0, value_parser = parse_scale)]
+    scale: f64,
+    /// Restore and test this many times
+    #[arg(long, default_value_t = 3, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    runs: usize,
+    /// Make the media from this number
+    #[arg(long, default_value_t = 20_260_101)]
+    seed: u64,
+    /// The `lifeboat` program; without it, the one beside this program
+    #[arg(long, value_name = "FILE")]
+    lifeboat: Option<PathBuf>,
+}
+
 fn parse_scale(text: &str) -> Result<f64, String> {
     let scale = text.parse().ok().filter(|scale| *scale > 0.0 && *scale <= 1.0);
     scale.ok_or_else(|| "expected a number above 0 and up to 1".to_owned())
@@ -214,6 +237,7 @@ fn main() -> ExitCode {
         Command::S3(arguments) => on_s3(&arguments),
         Command::Scale(arguments) => scale(&arguments),
         Command::Idle(arguments) => idle(&arguments),
+        Command::RestoreTest(arguments) => restore_test(&arguments),
         Command::Step { step, place, out } => look(step, &place, &out),
         Command::Launch { words } => launch(&words, io::stdout()).map_err(system("run a program")),
     };
@@ -340,6 +364,39 @@ fn idle(arguments: &IdleArguments) -> Result<(), BenchError> {
         idle::SHARE_GOAL * 100.0,
         verdict(seen.share() < idle::SHARE_GOAL),
     ))
+}
+
+fn restore_test(arguments: &RestoreTestArguments) -> Result<(), BenchError> {
+    let interrupt = Interrupt::listen().map_err(system("listen for Ctrl-C"))?;
+    let itself = std::env::current_exe().map_err(system("find this program"))?;
+    let lifeboat = arguments.lifeboat.clone().unwrap_or_else(|| itself.with_file_name("lifeboat"));
+    let recipe = Recipe { seed: arguments.seed, scale: arguments.scale };
+    let needed = restore_test::needed_bytes(recipe);
+    say(&format!("this needs {} below {}", ByteSize(needed), arguments.below.display()));
+    let place = Place::make(&arguments.below, needed)?;
+    let how = (recipe, Machine::look(&arguments.below).cores, arguments.runs);
+    let environment = environment(&place)?;
+    let turns = restore_test::measure((&lifeboat, &place), &environment, how, &interrupt)?;
+    let mut lines = vec![version(&lifeboat, "--version")?];
+    lines.extend(turns.iter().map(turn));
+    if let Some(middle) = restore_test::middle(&turns) {
+        let goal = restore_test::OVERHEAD_GOAL_S;
+        let verdict = if middle.own_s < goal { "met" } else { "missed" };
+        lines.push(format!("overhead {:.2} s, goal {goal} s: {verdict}", middle.own_s));
+    }
+    print(&lines.join("\n"))
+}
+
+fn turn(turn: &Turn) -> String {
+    let phases = turn.phases_s.iter().map(|(name, s)| format!("{name} {s:.2}"));
+    let phases = phases.collect::<Vec<_>>().join(", ");
+    format!(
+        "restore {:.2} s   test {:.2} s ({phases})   beyond the restore {:.2} s   overhead {:.2} s",
+        turn.restore_s,
+        turn.test_s,
+        turn.beyond_s(),
+        turn.own_s
+    )
 }
 
 fn on_s3(arguments: &S3Arguments) -> Result<(), BenchError> {
