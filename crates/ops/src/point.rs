@@ -52,7 +52,7 @@ impl At {
     pub const fn time(self) -> Option<Timestamp> {
         match self {
             Self::Latest => None,
-            Self::Time(time) => Some(time),
+            Self::Time(time) | Self::Named(time) => Some(time),
         }
     }
 

@@ -230,11 +230,14 @@ fn a_record_that_does_not_follow_from_what_is_known_is_named_when_it_comes_in() 
     }
 }
 
+/// Changes the next record.
+type Change = fn(&mut Header);
+
 /// Tells whether a flaw is the one that is looked for.
 type IsNamed = fn(&Flaw) -> bool;
 
 /// What somebody with the writer's key changes, and the flaw that it is.
-const CHANGES: [(&str, fn(&mut Header), IsNamed); 3] = [
+const CHANGES: [(&str, Change, IsNamed); 3] = [
     (
         "two places further",
         |header| header.sequence += 2,

@@ -255,7 +255,7 @@ impl Keeper<'_> {
                 (verdict(site, &error), format!("`{asset}`: {}", explain(&error)))
             })?;
         }
-        let target = Target { host: HERE.to_owned(), directory: None };
+        let target = Target { host: HERE.to_owned(), place: None, directory: None };
         let values = Values::of_plan(site.plan()).with_target(&target);
         let host = &Host::Here;
         let asker = Asker { host, site, values: &values, act: None, mails: Some(&mails), cancel };

@@ -375,7 +375,7 @@ fn damage_that_a_restore_meets_is_remembered_until_a_verification_shows_otherwis
     assert!(is_damaged());
     let primary: TierName = "primary".parse().unwrap();
     let known = points();
-    assert_eq!(known.damaged.into_iter().collect::<Vec<_>>(), [primary.clone()]);
+    assert!(known.damaged.iter().eq([&primary]));
     assert_eq!(known.points[0].whole_on, ["secondary".parse().unwrap()]);
     ground.pass(60);
     let other = restore("other");

@@ -81,14 +81,11 @@ fn write_prepared(ended: &DrillEnded, page: &mut Page) -> fmt::Result {
     };
     let took = text(*took_ms);
     writeln!(page, "before it: {restored}{services} healthy, in {took} apart from the recovery")?;
-    match damage {
-        Some(damage) => writeln!(page, "damaged by: {damage}"),
-        None => {
-            let word = page.paint.warning("not damaged");
-            let scenario = &ended.scenario;
-            writeln!(page, "{word}: [scenarios.{scenario}] says no `damage`")
-        }
+    if let Some(damage) = damage {
+        return writeln!(page, "damaged by: {damage}");
     }
+    let word = page.paint.warning("not damaged");
+    writeln!(page, "{word}: [scenarios.{}] says no `damage`", ended.scenario)
 }
 
 fn write_times(ended: &DrillEnded, page: &mut Page) -> fmt::Result {
