@@ -48,11 +48,12 @@ impl At {
         Ok(if compact_instant(time) == text { Self::Named(time) } else { Self::Time(time) })
     }
 
-    /// Returns the time; none for the newest.
-    pub const fn time(self) -> Option<Timestamp> {
+    /// Spells it as [`Self::parse`] reads it.
+    pub fn spelled(self) -> String {
         match self {
-            Self::Latest => None,
-            Self::Time(time) | Self::Named(time) => Some(time),
+            Self::Latest => "latest".to_owned(),
+            Self::Time(at) => at.to_string(),
+            Self::Named(at) => compact_instant(at),
         }
     }
 

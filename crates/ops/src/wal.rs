@@ -234,21 +234,26 @@ impl<'a> WalLog<'a> {
         let site = self.site.clone();
         let to = self.wal.to.iter().cloned();
         let mut asked = Inquiry::begin(to, move |name, _: &dyn EventSink| reach(&site, name));
-        let has_to = |name: &&TierName| self.duty(name) == Duty::Acknowledges;
-        let reached = asked.gather(&Silent, |reached| {
+        let has_to = |name: &TierName| self.duty(name) == Duty::Acknowledges;
+        let fails = |reached: &[(TierName, Result<NamedTier, Trouble>)]| {
+            reached.iter().position(|(name, tier)| tier.is_err() && has_to(name))
+        };
+        let mut reached = asked.gather(&Silent, |reached| {
             let is_there = |name: &TierName| reached.iter().any(|(there, _)| there == name);
-            self.wal.to.iter().filter(has_to).all(is_there)
+            // One that has to hold it and cannot is enough: nothing is waited for to say so.
+            fails(reached).is_some() || self.wal.to.iter().filter(|name| has_to(name)).all(is_there)
         });
+        if let Some(failed) = fails(&reached)
+            && let (tier, Err(trouble)) = reached.swap_remove(failed)
+        {
+            return Err(WalError::Tier { tier, trouble });
+        }
         let mut reached: BTreeMap<_, _> = reached.into_iter().collect();
         for name in &self.wal.to {
             let duty = self.duty(name);
-            let reached = reached.remove(name).unwrap_or_else(|| Err(self.late(name)));
-            match (reached, duty) {
-                (Ok(NamedTier { name, tier }), _) => open.push(Destination { name, tier, duty }),
-                (Err(trouble), Duty::Follows) => behind.push((name.clone(), trouble.message)),
-                (Err(trouble), Duty::Acknowledges) => {
-                    return Err(WalError::Tier { tier: name.clone(), trouble });
-                }
+            match reached.remove(name).unwrap_or_else(|| Err(self.late(name))) {
+                Ok(NamedTier { name, tier }) => open.push(Destination { name, tier, duty }),
+                Err(trouble) => behind.push((name.clone(), trouble.message)),
             }
         }
         Ok(Destinations { open, behind })

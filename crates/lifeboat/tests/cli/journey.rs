@@ -198,13 +198,16 @@ fn the_tier_that_is_named_is_the_one_that_is_read() {
     let good = from("secondary", "good");
     assert_eq!(good.code(), 0, "{good}");
     assert!(good.stdout().contains("from secondary"), "{good}");
+    let local = environment.run(["restore", "media", "--to", "local"]);
+    assert_ne!(local.code(), 0, "{local}");
+    assert!(format!("{local}").contains("--tier secondary --to DIR"), "{local}");
+    // What that met is remembered: the next one asks another tier first.
+    let again = environment.run(["restore", "media", "--to", "again"]);
+    assert!(again.success().contains("from secondary"), "{again}");
     let bad = from("primary", "bad");
     assert_ne!(bad.code(), 0, "{bad}");
     assert!(format!("{bad}").contains("lifeboat restore media --at "), "{bad}");
     assert!(format!("{bad}").contains("secondary --to DIR"), "{bad}");
-    let local = environment.run(["restore", "media", "--to", "local"]);
-    assert_ne!(local.code(), 0, "{local}");
-    assert!(format!("{local}").contains("--tier secondary --to DIR"), "{local}");
 }
 
 #[test]

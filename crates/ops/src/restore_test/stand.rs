@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use lifeboat_model::{
     AssetName, Cancel, CheckName, EventSink, Outcome, RestoreTestName, ServiceName, Silent,
-    TierName, Timestamp,
+    TierName,
 };
 use lifeboat_plan::plan::asset::AssetKind;
 use lifeboat_plan::plan::check::Probe;
@@ -50,8 +50,8 @@ const HERE: &str = "127.0.0.1";
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StandOrders {
     test: RestoreTestName,
-    /// The latest, if absent.
-    at: Option<Timestamp>,
+    /// As [`At::parse`] reads it.
+    at: String,
     target: String,
     tier: Option<TierName>,
     result: PathBuf,
@@ -136,7 +136,7 @@ impl Stand<'_> {
         let Self { site, options, plans, place, .. } = self;
         let orders = StandOrders {
             test: options.test.clone(),
-            at: self.moment.at.time(),
+            at: self.moment.at.spelled(),
             target: self.moment.target.to_string(),
             tier: options.tier.clone(),
             result: place.result(),
@@ -295,7 +295,7 @@ impl Keeper<'_> {
             return in_place::recover(site, &options, &**events, cancel)?.recovery.whole();
         }
         let options = RestoreOptions {
-            at: orders.at.map_or(At::Latest, At::Time),
+            at: At::parse(&orders.at)?,
             confirm,
             tier: orders.tier.clone(),
             ..RestoreOptions::new(asset.clone(), Destination::InPlace)
