@@ -9,7 +9,7 @@
 //!
 //! - At most one place captures: whoever cannot know that it is the one does not.
 //! - No move is taken back by a clock; a move that knew of another one ends it.
-//! - A plan without places has none of this.
+//! - A plan without places moves nothing, and is refused where the catalog knows of a move away from its host.
 
 pub mod destination;
 mod error;
@@ -129,6 +129,8 @@ pub enum Residence {
         whereabouts: Whereabouts,
         /// Since when it writes nothing there.
         still: Timestamp,
+        /// When that was recorded, after its last backup.
+        recorded: Timestamp,
         /// Where it is to go on, if that was said.
         to: Option<PlaceName>,
     },
@@ -160,7 +162,7 @@ impl Residence {
                 Self::Lives { whereabouts, since: last.time, by }
             }
             What::Left(PlaceLeft { whereabouts, still, to, .. }) => {
-                Self::Left { whereabouts, still, to }
+                Self::Left { whereabouts, still, recorded: last.time, to }
             }
         }
     }
@@ -233,7 +235,7 @@ impl Known {
                 since: *since,
                 by: Box::new(by.clone()),
             }),
-            Residence::Left { whereabouts, still, to } => Err(PlaceError::StandsStill {
+            Residence::Left { whereabouts, still, to, .. } => Err(PlaceError::StandsStill {
                 here: here_is,
                 there: Box::new(whereabouts.clone()),
                 still: *still,

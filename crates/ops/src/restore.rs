@@ -336,8 +336,14 @@ fn open<'s>(
         At::Time(_) | At::Named(_) => Quorum::All,
     };
     let open = OpenSite::begin(site, (&tiers, &quorum), NewTiers::Leave, events, cancel)?;
-    if has_newer(&open, &options.asset)? || all_damaged(&open)? {
+    if newer_on(&open, &options.asset, open.awaited())?.is_some() || all_damaged(&open)? {
         open.take_in(events, cancel)?;
+    }
+    if options.at == At::Latest {
+        let unread = tiers.iter().filter(|tier| open.tier(tier).is_err()).cloned().collect();
+        if let Some(tier) = newer_on(&open, &options.asset, unread)? {
+            tracing::warn!(asset = %options.asset, %tier, "A newer copy was stored on this tier, which cannot be read.");
+        }
     }
     for tier in open.awaited() {
         tracing::warn!(%tier, "The tier has not answered so far; what it holds is held by others as well.");
@@ -351,26 +357,31 @@ fn all_damaged(open: &OpenSite<'_>) -> Result<bool, OpsError> {
     Ok(Standing::damaged(open.catalog().view(), &names)? == names)
 }
 
-/// Tells whether a tier that has not answered yet is known to hold what the others do not, or they hold nothing.
-fn has_newer(open: &OpenSite<'_>, asset: &AssetName) -> Result<bool, OpsError> {
-    let (late, view) = (open.awaited(), open.catalog().view());
-    if late.is_empty() {
-        return Ok(false);
+/// Returns which of some tiers that are not open is known to hold what those that are do not, or the first if these hold
+/// nothing.
+fn newer_on(
+    open: &OpenSite<'_>,
+    asset: &AssetName,
+    unread: BTreeSet<TierName>,
+) -> Result<Option<TierName>, OpsError> {
+    if unread.is_empty() {
+        return Ok(None);
     }
+    let view = open.catalog().view();
     let backlog = Backlog::load(view, open.site().plan())?;
     let mut held = Present::new();
     for tier in open.open_tiers() {
         let ids = tier.repository.snapshot_ids()?;
         held.insert(tier.named.name.clone(), ids.into_iter().collect());
     }
-    for tier in late {
-        let recorded = recorded(view, &tier, view.mark()?)?.into_iter();
-        held.insert(tier, recorded.collect());
+    for tier in &unread {
+        let recorded = recorded(view, tier, view.mark()?)?.into_iter();
+        held.insert(tier.clone(), recorded.collect());
     }
-    let newest = |tier: &TierName| backlog.newest(asset, tier, &held);
-    let open = open.open_tiers().filter_map(|tier| newest(&tier.named.name)).max();
-    let known = held.keys().filter_map(newest).max();
-    Ok(open.map(|(captured, _)| captured) < known.map(|(captured, _)| captured) || open.is_none())
+    let newest = |tier: &TierName| backlog.newest(asset, tier, &held).map(|(captured, _)| captured);
+    let read = open.open_tiers().filter_map(|tier| newest(&tier.named.name)).max();
+    let unread = unread.into_iter().map(|tier| (newest(&tier), tier));
+    Ok(unread.max().filter(|(newest, _)| read < *newest || read.is_none()).map(|(_, tier)| tier))
 }
 
 /// What was chosen to restore.
@@ -387,6 +398,10 @@ fn choose<'o>(
 ) -> Result<Chosen<'o>, OpsError> {
     let (site, asset) = (open.site(), &options.asset);
     let kind = &site.asset(asset)?.kind;
+    if let Some(only) = &options.tier {
+        let unread = |trouble| OpsError::TierUnread { tier: only.clone(), trouble };
+        open.tier(only).map_err(unread)?;
+    }
     let holdings = Holdings::of_open(open)?;
     let capture = capture_at(asset, options.at, &holdings.captures, &holdings.points);
     let none = || OpsError::NoPoint { asset: asset.clone(), when: options.at.to_string() };

@@ -137,6 +137,14 @@ pub fn steady_as_known(
     Arc::new(retry.as_known(answering))
 }
 
+/// After how long something is not tried again: what fell silent twice will not answer soon, and others wait for it.
+const SILENCE_MAX: Duration = Duration::from_secs(100);
+
+/// Tells whether nothing came, in contrast to a line that broke.
+fn is_silence(error: &TierError) -> bool {
+    matches!(error, TierError::Unavailable { source, .. } if source.kind() == io::ErrorKind::TimedOut)
+}
+
 /// What a tier that was given up is asked about. Any answer will do, also that there is no such object.
 const SIGN_OF_LIFE: &str = "site.json";
 
@@ -205,7 +213,7 @@ impl RetryTier {
             self.answering.heard(&tried);
             match tried {
                 Err(error) if error.kind().is_retryable() => {
-                    if !self.is_tried_again(number, begun) {
+                    if !self.is_tried_again(number, begun, &error) {
                         self.answering.gave_up(&error);
                         return Err(error);
                     }
@@ -218,9 +226,11 @@ impl RetryTier {
     }
 
     /// Tells whether an attempt follows the one of this number.
-    fn is_tried_again(&self, number: u32, begun: Instant) -> bool {
-        let is_over = self.answering.state() == State::Unasked
-            && begun.elapsed() >= self.policy.first_answer.tries_max;
+    fn is_tried_again(&self, number: u32, begun: Instant, error: &TierError) -> bool {
+        let is_over = match self.answering.state() {
+            State::Unasked => begun.elapsed() >= self.policy.first_answer.tries_max,
+            State::Answers | State::GivenUp => is_silence(error) && begun.elapsed() >= SILENCE_MAX,
+        };
         number < self.policy.attempts_max && !is_over
     }
 

@@ -118,7 +118,7 @@ pub(super) fn write_residence(
             let word = page.paint.tone(tone, &format!("{word} {whereabouts}"));
             writeln!(page, "the platform lives {word} since {}, {by}", time::instant(*since))
         }
-        Residence::Left { whereabouts, still, to } => {
+        Residence::Left { whereabouts, still, to, .. } => {
             let to = to.as_ref().map(|to| format!(" to `{to}`")).unwrap_or_default();
             let word = page.paint.warning("stands still");
             let still = time::instant(*still);

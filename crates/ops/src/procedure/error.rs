@@ -147,7 +147,7 @@ impl Classify for ProcedureError {
             }
             Self::NoRun => "`lifeboat recover SCENARIO` declares one".to_owned(),
             Self::Open { .. } => {
-                "`lifeboat recover --resume` goes on with it; `lifeboat recover abort` gives it up"
+                "`lifeboat recover --resume` goes on with it; `lifeboat recover abort --reason WHY` gives it up"
                     .to_owned()
             }
             Self::Driven { .. } => {

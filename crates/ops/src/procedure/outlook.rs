@@ -8,7 +8,7 @@ use std::time::Duration;
 use lifeboat_model::{
     AssetName, Cancel, EventSink, ScenarioName, SiteName, StepName, TierName, Timestamp,
 };
-use lifeboat_plan::plan::runbook::{Action, Step as PlannedStep};
+use lifeboat_plan::plan::runbook::{Action, Extent, RestoreAction, Step as PlannedStep};
 use lifeboat_plan::plan::tier::Tier;
 use lifeboat_plan::value::duration::Span;
 use lifeboat_postgres::recovery::RecoveryTarget;
@@ -146,7 +146,7 @@ pub fn look_ahead(
     cancel: &Cancel,
 ) -> Result<Outlook, ProcedureError> {
     // First: what the tiers tell of moves tells of the points, too.
-    let destination = Whither::look_ahead(site, cancel)?;
+    let destination = Whither::look_ahead(site, not_whole(site, procedure), cancel)?;
     let needed = restored(procedure);
     let now = site.surroundings().now();
     let mut choice = Choice::default();
@@ -203,6 +203,19 @@ fn restored(procedure: &Procedure) -> BTreeSet<AssetName> {
         _ => None,
     };
     procedure.steps().iter().filter_map(asset).collect()
+}
+
+/// The assets of the plan that a procedure does not bring back whole to where they were.
+fn not_whole(site: &Site, procedure: &Procedure) -> BTreeSet<AssetName> {
+    let brings_back = |asset: &AssetName| {
+        procedure.steps().iter().any(|step| match &step.action {
+            Action::Restore(RestoreAction { restore }) => {
+                restore.asset == *asset && restore.extent == Extent::Everything
+            }
+            _ => false,
+        })
+    };
+    site.plan().assets().keys().filter(|asset| !brings_back(asset)).cloned().collect()
 }
 
 #[derive(Debug, Default)]

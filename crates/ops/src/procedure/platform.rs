@@ -21,6 +21,9 @@ use crate::host::HostError;
 /// How long a service may take to become healthy if its plan does not say.
 const HEALTHY_WITHIN: Duration = Duration::from_mins(1);
 
+/// How long a service that was stopped may still answer.
+const SILENT_WITHIN: Duration = Duration::from_secs(20);
+
 /// How often it is asked whether a service is healthy, or whether what is waited for has come.
 const ASK_EVERY: Duration = Duration::from_millis(500);
 
@@ -53,6 +56,7 @@ impl Platform<'_> {
             let asked = service.health.as_ref();
             let is_healthy = asked.is_some_and(|health| self.is_so(health));
             if let (Some(start), false) = (&service.start, is_healthy) {
+                self.expect_needs(&name, service)?;
                 self.run(start).map_err(|failure| of_service(&name, "start", failure))?;
             }
             if let (Some(health), false) = (asked, is_healthy) {
@@ -63,6 +67,32 @@ impl Platform<'_> {
             }
         }
         Ok(healthy)
+    }
+
+    /// Waits for the health of what a service needs, also of what was started by somebody else.
+    fn expect_needs(&self, name: &ServiceName, service: &Service) -> Result<(), Failure> {
+        for needed in &service.needs {
+            if let Some(health) = &self.service(needed)?.health {
+                self.wait_for_health(needed, health).map_err(|failure| {
+                    let why = format!("`{name}` needs `{needed}`: {}", failure.why);
+                    Failure { why, ..failure }
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until services that were stopped are not healthy any more.
+    pub(crate) fn wait_for_silence(&self, name: &ServiceName) -> Result<(), Failure> {
+        let Some(health) = self.service(name)?.health.as_ref() else { return Ok(()) };
+        let silence = || match self.asker.ask(health).outcome {
+            Outcome::Passed => Finding {
+                outcome: Outcome::Failed,
+                message: "it goes on, though its `stop` ended well".to_owned(),
+            },
+            _ => Finding { outcome: Outcome::Passed, message: String::new() },
+        };
+        self.ask_until(SILENT_WITHIN, silence).map_err(|finding| Failure::new(finding.message))
     }
 
     /// Stops services, those first that need others.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use lifeboat_model::{Cancel, PlanId, RecordId, TierName, Timestamp};
+use lifeboat_model::{AssetName, Cancel, PlanId, RecordId, TierName, Timestamp};
 use serde::Serialize;
 
 use super::fence::{Looked, known_here, look};
@@ -22,6 +22,8 @@ pub struct Destination {
     pub from: Residence,
     /// Whether it lives here afterwards and did not before.
     pub is_move: bool,
+    /// What the runbook does not bring back whole: the platform is not moved by a part of it.
+    pub lacking: BTreeSet<AssetName>,
     /// Whether the point holds all that was ever written, since the platform was handed over before.
     pub is_whole: bool,
     /// Tiers that did not tell.
@@ -38,13 +40,19 @@ pub struct Destination {
 impl Destination {
     /// Asks the tiers; nothing for a plan without places whose platform was never backed up elsewhere, and nothing in a drill,
     /// which moves nothing.
-    pub(crate) fn look_ahead(site: &Site, cancel: &Cancel) -> Result<Option<Self>, OpsError> {
+    pub(crate) fn look_ahead(
+        site: &Site,
+        lacking: BTreeSet<AssetName>,
+        cancel: &Cancel,
+    ) -> Result<Option<Self>, OpsError> {
         if site.inside().is_some() {
             return Ok(None);
         }
         let Some(here) = own(site)? else { return Self::unplanned(site) };
         let Looked { known, unasked } = look(site, cancel)?;
-        let is_move = !known.residence.is_at(&here);
+        let is_away = !known.residence.is_at(&here);
+        let is_move = is_away && lacking.is_empty();
+        let lacking = if is_away { lacking } else { BTreeSet::new() };
         let to_write = here.place.is_none().then(|| sections(&[&here.host]));
         let other_plan = if is_move { other_plan(site)? } else { None };
         let after = known.ends();
@@ -53,6 +61,7 @@ impl Destination {
             here,
             from,
             is_move,
+            lacking,
             is_whole: false,
             unasked,
             other_plan,
@@ -74,6 +83,7 @@ impl Destination {
             here,
             from: Residence::Unsaid,
             is_move: false,
+            lacking: BTreeSet::new(),
             is_whole: false,
             unasked: Vec::new(),
             other_plan: None,
@@ -86,7 +96,10 @@ impl Destination {
     #[must_use]
     pub(crate) fn at_point(mut self, point: Option<Timestamp>) -> Self {
         self.is_whole = match (&self.from, point) {
-            (Residence::Left { still, .. }, Some(point)) => *still <= point,
+            // What was captured later was so by somebody who did not know of it.
+            (Residence::Left { still, recorded, .. }, Some(point)) => {
+                self.is_move && *still <= point && point <= *recorded
+            }
             _ => false,
         };
         self

@@ -99,6 +99,16 @@ pub enum PlaceError {
         "no tier can take the record that the platform was handed over, so no other place would know"
     )]
     Unheard,
+    /// The plan calls this host another place.
+    #[error("by the plan {host} is the place `{named}`, and not `{place}`")]
+    NamedOtherwise {
+        /// What this host calls itself.
+        host: String,
+        /// What it is by the plan.
+        named: PlaceName,
+        /// What it was said to be.
+        place: PlaceName,
+    },
     /// What lies in the state directory as this host's place is none.
     #[error("the state directory holds no name of a place where it should")]
     Damaged,
@@ -126,7 +136,7 @@ impl Classify for PlaceError {
             | Self::Disputed { .. }
             | Self::BackedUpElsewhere { .. } => ErrorKind::Conflict,
             Self::NoPlace { .. } | Self::NoPlaces => ErrorKind::Config,
-            Self::Unknown { .. } => ErrorKind::Usage,
+            Self::Unknown { .. } | Self::NamedOtherwise { .. } => ErrorKind::Usage,
             Self::Unasked { .. } | Self::NotStopped { .. } | Self::Unheard => {
                 ErrorKind::Unavailable
             }
@@ -138,15 +148,15 @@ impl Classify for PlaceError {
     fn hint(&self) -> Option<Hint> {
         let text = match self {
             Self::LivesElsewhere { .. } | Self::StandsStill { .. } => {
-                "bring it back here with `lifeboat recover SCENARIO`; if it does live here, say so with `lifeboat place claim`"
+                "bring it back here with `lifeboat recover SCENARIO`; if it does live here, say so with `lifeboat place claim --reason WHY`"
                     .to_owned()
             }
             Self::Disputed { .. } => {
-                "find out which of them has the data that counts, stop the other, and say it there with `lifeboat place claim`"
+                "find out which of them has the data that counts, stop the other, and say it there with `lifeboat place claim --reason WHY`"
                     .to_owned()
             }
             Self::BackedUpElsewhere { .. } => {
-                "if the platform lives here now, say so with `lifeboat place claim`".to_owned()
+                "if the platform lives here now, say so with `lifeboat place claim --reason WHY`".to_owned()
             }
             Self::NoPlace { host } => format!(
                 "write [places.NAME] with host = \"{host}\" into the plan, or say which place this is with `lifeboat place is NAME`"
@@ -154,7 +164,7 @@ impl Classify for PlaceError {
             Self::Unknown { known, .. } => format!("it has {}", names(known)),
             Self::NoPlaces => "write [places.NAME] with host = \"…\" for each place into the plan".to_owned(),
             Self::Unasked { .. } => {
-                "bring one of them back; if you know that it lives here, `lifeboat place claim` holds for a day".to_owned()
+                "bring one of them back; if you know that it lives here, `lifeboat place claim --reason WHY` holds for a day".to_owned()
             }
             Self::NotStopped { .. } => {
                 "what was stopped was started again; mend it, then hand over again".to_owned()
@@ -163,6 +173,9 @@ impl Classify for PlaceError {
                 "what was stopped was started again; a service that has to run for it to be backed up gets holds = [\"{asset}\"] in the plan"
             ),
             Self::Unheard => "what was stopped was started again; `lifeboat check` tells what is wrong with the tiers".to_owned(),
+            Self::NamedOtherwise { place, .. } => format!(
+                "if the host was moved, write its name into [places.{place}] of the plan"
+            ),
             Self::Damaged => "say it anew with `lifeboat place is NAME`".to_owned(),
         };
         Some(Hint::new(text))

@@ -47,7 +47,7 @@ pub(crate) fn expect_home(
     learned: &CatalogReport,
 ) -> Result<(), OpsError> {
     let site = open.site();
-    let Some(here) = own(site)? else { return Ok(()) };
+    let Some(here) = own(site)? else { return expect_unplanned(site, open.catalog().view()) };
     leave_untold(found, learned);
     let (told, unasked) = ask(open, found, learned)?;
     let known = Known::load(open.catalog().view())?;
@@ -56,6 +56,17 @@ pub(crate) fn expect_home(
         return Err(PlaceError::Unasked { tiers: unasked }.into());
     }
     Ok(())
+}
+
+/// Refuses by a plan without places where the catalog knows of a move away from this host: it may be one of before there were
+/// any.
+fn expect_unplanned(site: &Site, view: &View) -> Result<(), OpsError> {
+    let known = Known::load(view)?;
+    if known.residence == Residence::Unsaid {
+        return Ok(());
+    }
+    let here = Whereabouts { place: None, host: site.surroundings().hostname.clone() };
+    Ok(known.expect_at(&here, site.plan())?)
 }
 
 /// Leaves out the tiers whose records could not be read.
@@ -182,7 +193,10 @@ pub fn known_here(site: &Site) -> Result<Known, OpsError> {
 
 /// Refuses where this host knows, without asking anybody, that the platform lives somewhere else.
 pub fn expect_as_known(site: &Site) -> Result<(), OpsError> {
-    let Some(here) = own(site)? else { return Ok(()) };
+    let Some(here) = own(site)? else {
+        let state = State::open(&site.surroundings().state_directory)?;
+        return expect_unplanned(site, &View::open(&state.view_path())?);
+    };
     Ok(known_here(site)?.expect_at(&here, site.plan())?)
 }
 

@@ -29,6 +29,8 @@ use crate::catalog::body::{Body, PlaceLeft, Whereabouts};
 use crate::command::NO_LIMIT;
 use crate::error::OpsError;
 use crate::host::Host;
+use crate::procedure::platform;
+use crate::procedure::probe::Asker;
 use crate::procedure::services::start_order;
 use crate::procedure::values::{Target, Values};
 use crate::wire::Site;
@@ -197,7 +199,9 @@ impl<'a> Platform<'a> {
             let Some(stop) = service.stop.as_ref().filter(|_| is_meant(service)) else { continue };
             // First: what fails in the middle may have stopped it.
             self.stopped.push(name.clone());
-            self.run(stop).map_err(|why| PlaceError::NotStopped { service: name, why })?;
+            self.run(stop)
+                .and_then(|()| self.expect_silence(&name))
+                .map_err(|why| PlaceError::NotStopped { service: name, why })?;
         }
         Ok(())
     }
@@ -211,6 +215,15 @@ impl<'a> Platform<'a> {
                 tracing::error!(service = %name, why, "It could not be started again.");
             }
         }
+    }
+
+    /// Refuses a service that still answers: what it writes from now on would be lost.
+    fn expect_silence(&self, name: &ServiceName) -> Result<(), String> {
+        let Self { site, values, cancel, .. } = self;
+        let host = &Host::Here;
+        let asker = Asker { host, site, values, act: None, mails: None, cancel };
+        let services = platform::Platform { asker };
+        services.wait_for_silence(name).map_err(|failure| failure.why)
     }
 
     fn run(&self, command: &Command) -> Result<(), String> {

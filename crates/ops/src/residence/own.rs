@@ -36,5 +36,10 @@ fn known(plan: &Plan, place: &PlaceName) -> Result<PlaceName, PlaceError> {
 /// Keeps an operator's word that this host is a place, whatever it calls itself.
 pub fn is_place(site: &Site, place: &PlaceName) -> Result<(), OpsError> {
     let place = known(site.plan(), place)?;
+    let host = &site.surroundings().hostname;
+    if let Some(named) = site.plan().place_of(host).filter(|named| **named != place) {
+        let (host, named) = (host.clone(), named.clone());
+        return Err(PlaceError::NamedOtherwise { host, named, place }.into());
+    }
     Ok(site.state_lock()?.keep_place(place.as_str())?)
 }

@@ -169,7 +169,10 @@ fn hours_and_price_are_said_first_and_all_is_asked_for_once() {
     let error = error.unwrap_err();
     assert_eq!(error.exit(), Exit::Incomplete);
     let hint = error.hint().unwrap().to_string();
-    assert!(hint.starts_with("lifeboat restore media --at 2026-11-23T03:00:00.2Z --tier vault"), "{hint}");
+    assert!(
+        hint.starts_with("lifeboat restore media --at 2026-11-23T03:00:00.2Z --tier vault"),
+        "{hint}"
+    );
     assert_eq!(unasked(Err(error)), forecast);
     assert!(archive.thaws().is_empty());
 

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use lifeboat_model::TierName;
+use lifeboat_model::{AssetName, TierName};
 use lifeboat_ops::procedure::report::RunReport;
 use lifeboat_ops::residence::Residence;
 use lifeboat_ops::residence::destination::Destination;
@@ -13,7 +13,7 @@ use crate::render::Page;
 
 /// Writes where the platform lives and will live.
 pub(super) fn write(destination: &Destination, page: &mut Page) -> fmt::Result {
-    let Destination { here, from, unasked, other_plan, to_write, .. } = destination;
+    let Destination { here, from, unasked, other_plan, to_write, lacking, .. } = destination;
     if destination.is_move {
         write_residence(from, here, page)?;
         let word = page.paint.strong("moves");
@@ -28,6 +28,16 @@ pub(super) fn write(destination: &Destination, page: &mut Page) -> fmt::Result {
                 "    {word}: what is written there after the point is lost; if that place still runs, run `lifeboat place hand-over` there first"
             )?;
         }
+    }
+    if !lacking.is_empty() {
+        write_residence(from, here, page)?;
+        let names: Vec<_> = lacking.iter().map(AssetName::as_str).collect();
+        let word = page.paint.warning("moves nothing");
+        writeln!(
+            page,
+            "{word}: {} does not come back whole, and the platform goes on to live where it does; if it is to live at {here} afterwards, say so with `lifeboat place claim --reason WHY`",
+            names.join(", ")
+        )?;
     }
     if !unasked.is_empty() {
         let names: Vec<_> = unasked.iter().map(TierName::as_str).collect();
