@@ -37,22 +37,21 @@ impl Production {
         let mut marks: Vec<_> = marks.collect();
         marks.push(machine.at("var/lib/postgresql/main/postmaster.pid"));
         marks.sort();
-        let processes = marks.into_iter().map(|mark| {
-            let process = fs::read_to_string(&mark).unwrap().lines().next().unwrap().to_owned();
-            let process = process.trim().to_owned();
-            assert!(Path::new("/proc").join(&process).exists(), "{} lives", mark.display());
-            (mark, process)
-        });
+        let processes: Vec<(PathBuf, String)> = marks
+            .into_iter()
+            .map(|mark| {
+                let process = fs::read_to_string(&mark).unwrap().lines().next().unwrap().to_owned();
+                let process = process.trim().to_owned();
+                assert!(Path::new("/proc").join(&process).exists(), "{} lives", mark.display());
+                (mark, process)
+            })
+            .collect();
+        let ports = listening(processes.iter().map(|(_, process)| process));
+        assert!(!ports.is_empty(), "the platform listens");
         // The log goes on to be archived; what was backed up stays as it is.
         let mut tier = Vec::new();
         list(&machine.at("var/backups/techit/repo"), &mut tier);
-        Self {
-            ledger: machine.ledger(),
-            files: files.into(),
-            processes: processes.collect(),
-            ports: listening(),
-            tier,
-        }
+        Self { ledger: machine.ledger(), files: files.into(), ports, processes, tier }
     }
 
     #[track_caller]
@@ -87,11 +86,15 @@ fn list(folder: &Path, files: &mut Vec<(PathBuf, u64)>) {
     }
 }
 
-/// Returns the addresses at which somebody listens on this host (`proc_net(5)`).
-fn listening() -> Vec<String> {
+/// Returns the addresses at which some processes listen (`proc_net(5)`).
+fn listening<'p>(processes: impl Iterator<Item = &'p String>) -> Vec<String> {
+    let files = processes.flat_map(|process| fs::read_dir(format!("/proc/{process}/fd")).unwrap());
+    let opened = files.filter_map(|file| fs::read_link(file.ok()?.path()).ok());
+    let opened: Vec<_> = opened.map(|file| file.display().to_string()).collect();
     let table = fs::read_to_string("/proc/net/tcp").unwrap();
     let rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
-    rows.filter(|row| row.get(3) == Some(&"0A")).map(|row| row[1].to_owned()).collect()
+    let own = rows.filter(|row| row[3] == "0A" && opened.contains(&format!("socket:[{}]", row[9])));
+    own.map(|row| row[1].to_owned()).collect()
 }
 
 /// Returns the yards that are left, which should be none.

@@ -33,6 +33,17 @@ stop = "rm SHARED/front"
 
 [scenarios.loss]
 runbook = "runbooks/loss.toml"
+
+[scenarios.part]
+runbook = "runbooks/part.toml"
+"#;
+
+const PART: &str = r#"
+title = "Some files are lost"
+
+[[steps]]
+id = "media"
+restore = { asset = "media", extent = "missing-or-different" }
 "#;
 
 const RUNBOOK: &str = r#"
@@ -78,6 +89,7 @@ impl Places {
         let plan = fs::read_to_string(main.path("plan.toml")).unwrap();
         main.write("plan.toml", format!("{plan}{SECTIONS}").replace("SHARED", &shared));
         main.write("runbooks/loss.toml", runbook.replace("SHARED", &shared));
+        main.write("runbooks/part.toml", PART);
         for service in ["database", "front"] {
             main.write(&format!("shared/{service}"), "");
         }
@@ -150,6 +162,12 @@ fn a_platform_that_was_recovered_elsewhere_comes_back_with_all_that_was_written_
     places.lose();
     let ahead = standby.run(["recover", "loss", "--dry-run"]).success();
     assert!(ahead.contains("moves to `standby`") && ahead.contains("not handed over"), "{ahead}");
+    // A part of it does not make it live there.
+    let part = standby.run(["recover", "part", "--dry-run"]).success();
+    assert!(part.contains("moves nothing: media does not come back whole"), "{part}");
+    let part = standby.run(["recover", "part", "--confirm", "shop"]);
+    assert_eq!((part.code(), state(standby)), (0, lives("main")), "{part}");
+    places.lose();
     let ended = recover(standby);
     assert_eq!(ended.code(), 0, "{ended}");
     assert!(ended.stdout().contains("the platform lives at `standby`"), "{ended}");
@@ -226,6 +244,17 @@ fn a_hand_over_that_fails_starts_again_what_it_stopped() {
     places.rename("media-away", "media");
     assert_eq!(state(main), lives("main"));
     main.run(["backup"]).success();
+    // Nor is what goes on though it said that it stopped.
+    let plan = fs::read_to_string(main.path("plan.toml")).unwrap();
+    let (stop, front) =
+        ("stop = \"rm SHARED/front\"", places.shared("front").display().to_string());
+    let lying = format!("stop = \"true\"\nhealth = {{ command = \"test -e {front}\" }}");
+    let stop = stop.replace("SHARED/front", &front);
+    assert!(plan.contains(&stop), "{plan}");
+    main.write("plan.toml", plan.replace(&stop, &lying));
+    let lied = main.run(["place", "hand-over", "--confirm", "shop"]).failure(1);
+    assert!(lied.contains("`front`") && lied.contains("it goes on, though"), "{lied}");
+    main.write("plan.toml", plan);
     let unconfirmed = main.run(["place", "hand-over"]).failure(2);
     assert!(unconfirmed.contains("--confirm shop"), "{unconfirmed}");
     let unknown = main.run(["place", "hand-over", "--to", "moon", "--confirm", "shop"]).failure(2);

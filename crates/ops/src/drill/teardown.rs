@@ -2,6 +2,9 @@
 //!
 //! Whoever is in a yard has mounts of it, so that its processes are found by their mounts, whatever they are called and
 //! whoever started them. Ports are those of a network of its own, which ends with the last process in it.
+//!
+//! The kernel gives the number of a namespace that ended to the next one. So it counts as left only if somebody is in it who was
+//! there before, or is in the yard.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -25,7 +28,12 @@ const NAMESPACES: [&str; 3] = ["mnt", "net", "pid"];
 pub(crate) struct Seen {
     processes: BTreeSet<u32>,
     namespaces: BTreeSet<PathBuf>,
+    /// Everybody on the host then.
+    alive: BTreeSet<Process>,
 }
+
+/// A process, told from a later one of its number by when it began, in the kernel's ticks.
+type Process = (u32, u64);
 
 /// What was looked for once a drill was over, and what was found. It is only had by looking.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +54,12 @@ impl Teardown {
         let after = Seen::in_yard(place);
         let mut left: Vec<_> =
             after.processes.iter().map(|process| format!("process {process}")).collect();
-        let used = namespaces_in_use();
+        let remains = |process: &u32| {
+            after.processes.contains(process)
+                || begun(*process).is_some_and(|begun| before.alive.contains(&(*process, begun)))
+        };
+        let remaining = processes().into_iter().filter(remains);
+        let used: BTreeSet<_> = remaining.flat_map(namespaces_of).collect();
         let kept = before.namespaces.union(&after.namespaces).filter(|it| used.contains(*it));
         left.extend(kept.map(|namespace| format!("namespace {}", namespace.display())));
         let place_text = place.display().to_string();
@@ -94,6 +107,7 @@ impl Seen {
         let place = place.display().to_string();
         let mut seen = Self::default();
         for process in processes() {
+            seen.alive.extend(begun(process).map(|begun| (process, begun)));
             let mounts = fs::read_to_string(format!("/proc/{process}/mountinfo"));
             if mounts.is_ok_and(|mounts| mounts.contains(&place)) {
                 seen.processes.insert(process);
@@ -127,8 +141,13 @@ fn namespaces_of(process: u32) -> Vec<PathBuf> {
     NAMESPACES.iter().filter_map(link).collect()
 }
 
-fn namespaces_in_use() -> BTreeSet<PathBuf> {
-    processes().into_iter().flat_map(namespaces_of).collect()
+/// Returns when a process began: the twenty-second field of its `stat`, see proc_pid_stat(5). Its name, which may hold anything,
+/// ends at the last bracket.
+fn begun(process: u32) -> Option<u64> {
+    const AFTER_NAME: usize = 19;
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_whitespace().nth(AFTER_NAME)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -150,9 +169,18 @@ mod tests {
     #[test]
     fn a_namespace_that_somebody_is_still_in_is_named() {
         let home = tempfile::tempdir().unwrap();
-        let own = namespaces_of(std::process::id()).remove(0);
-        let seen = Seen { processes: BTreeSet::from([1]), namespaces: BTreeSet::from([own]) };
-        let looked = Teardown::look(&home.path().join("place"), &seen, Timestamp::UNIX_EPOCH);
+        let own = std::process::id();
+        let seen = |began: u64| Seen {
+            processes: BTreeSet::from([1]),
+            namespaces: BTreeSet::from([namespaces_of(own).remove(0)]),
+            alive: BTreeSet::from([(own, began)]),
+        };
+        let look =
+            |seen: &Seen| Teardown::look(&home.path().join("place"), seen, Timestamp::UNIX_EPOCH);
+        let began = begun(own).unwrap();
+        let looked = look(&seen(began));
         assert_eq!((looked.ended(), looked.left().len()), ((1, 1), 1));
+        let later = look(&seen(began + 1));
+        assert_eq!(later.left().len(), 0, "whoever came later is in another one of that number");
     }
 }

@@ -22,7 +22,7 @@ use crate::host::HostError;
 const HEALTHY_WITHIN: Duration = Duration::from_mins(1);
 
 /// How long a service that was stopped may still answer.
-const SILENT_WITHIN: Duration = Duration::from_secs(20);
+const SILENT_WITHIN: Duration = Duration::from_secs(10);
 
 /// How often it is asked whether a service is healthy, or whether what is waited for has come.
 const ASK_EVERY: Duration = Duration::from_millis(500);

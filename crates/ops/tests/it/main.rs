@@ -9,6 +9,7 @@ mod cold_runbook;
 mod database;
 mod failures;
 mod fan_out;
+mod fence;
 mod ground;
 mod kills;
 mod lagging;
