@@ -148,12 +148,8 @@ pub(super) fn audit_new(
         }
     }
     let mut audited = audit(site, verifier, [beside, new].concat());
-    let is_unknown = |flaw: &Flaw| match flaw {
-        // The few that are beside say nothing of what lies between them.
-        Flaw::Gap { .. } => false,
-        _ => true,
-    };
-    audited.flaws.retain(is_unknown);
+    // The few that are beside say nothing of what lies between them.
+    audited.flaws.retain(|flaw| !matches!(flaw, Flaw::Gap { .. }));
     let is_enrolled = |writer: &WriterId| {
         audited.accepted.iter().any(|accepted| accepted.header().writer == *writer)
     };

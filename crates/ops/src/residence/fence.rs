@@ -8,7 +8,8 @@
 //!
 //! A move that reached only tiers which this host cannot read is not seen, as long as it can read another one in the
 //! network. What it captures meanwhile lies on tiers that the other place did not reach either. A server's user who pushes its log
-//! without the daemon cannot read the catalog, and asks nobody.
+//! without the daemon cannot read the catalog, and asks nobody. By a plan without places only the tiers that a job opens, and that
+//! answered when it began, are asked.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -39,8 +40,8 @@ pub struct Looked {
     pub unasked: Vec<TierName>,
 }
 
-/// Refuses unless the platform lives here, as the tiers tell; never for a plan without places. What does not tell is left out
-/// of what was found.
+/// Refuses unless the platform lives here, as the tiers tell; by a plan without places, unless they tell of no move away from
+/// here. What does not tell is left out of what was found.
 pub(crate) fn expect_home(
     open: &OpenSite<'_>,
     found: &mut [(TierName, Found)],
