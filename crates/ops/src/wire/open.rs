@@ -43,11 +43,6 @@ use crate::residence::fence::expect_home;
 use crate::standing::Standing;
 use crate::tier_mark::TierMark;
 
-/// How often it is looked for the key of a repository that was made just now, and for how long: listings lag by seconds
-/// where they do.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-const LOOKS_MAX: u32 = 60;
-
 /// What is done with a tier that was never there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NewTiers {
@@ -344,8 +339,9 @@ impl<'s> OpenSite<'s> {
         let verifier = self.key.public_halves().verifier.to_string();
         let mark = TierMark::new(self.site.name().clone(), verifier);
         surroundings.runtime.block_on(mark.write(named.tier.as_ref()))?;
-        repositories::make(&named, &self.key, lineage, surroundings)?;
-        finder.open_new(named, events)
+        let made = repositories::make(&named, &self.key, lineage, surroundings)?;
+        let repository = made.load_index(&finder.cancel, events)?;
+        Ok(OpenTier { named, repository })
     }
 
     /// Finds what the repository of a new tier has to have in common with those before it: from a tier of the plan that can
@@ -715,20 +711,5 @@ impl Finder {
         let surroundings = self.site.surroundings();
         let repository = repositories::open(&named, &self.key, surroundings, events, &self.cancel)?;
         Ok(OpenTier { named, repository })
-    }
-
-    /// Opens a repository that was made just now: its key is looked for in a listing, which may lag behind what was stored.
-    fn open_new(&self, named: NamedTier, events: &dyn EventSink) -> Result<OpenTier, OpsError> {
-        let surroundings = self.site.surroundings();
-        for _ in 0..LOOKS_MAX {
-            match self.open(named.clone(), events) {
-                Err(OpsError::Repository(RepositoryError::NoKeyFile { .. })) => {
-                    let pause = surroundings.clock.sleep(LOOK_EVERY);
-                    surroundings.runtime.block_on(self.cancel.cut_short(pause))?;
-                }
-                opened => return opened,
-            }
-        }
-        self.open(named, events)
     }
 }

@@ -51,7 +51,9 @@ impl SealedFile {
             tracing::warn!(file = %summary.file, flaw, "A segment holds something that is no record.");
         }
         let mut compressed = summary.frame();
-        compressed.extend(frames.into_iter().flatten());
+        for frame in &frames {
+            compressed.extend_from_slice(frame);
+        }
         Self {
             name: ArchivedFile::with_digest(file.address(), summary.digest()),
             body: Bytes::from(recipient.seal(&compressed)),
