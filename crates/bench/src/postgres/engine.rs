@@ -22,7 +22,7 @@ const CIPHER_PASS: &str = "5d0f6e1c9ab34e7788c2d1f0a3b4c5d6e7f8091a2b3c4d5e6f708
 /// How the engines are run.
 pub const TERMS: &str = "both compress with zstd, level 3 (lifeboat with smaller tables for its pieces of 64 KiB), \
      and encipher (lifeboat: AES-256-CTR with Poly1305, the log with age; pgBackRest: aes-256-cbc); \
-     neither reads back what it stored; pgBackRest: process-max=2, start-fast=y, all else as it comes";
+     neither reads back what it stored, nor counts rows; pgBackRest: process-max=2, start-fast=y, all else as it comes";
 
 /// What lifeboat knows the server as.
 pub const ASSET: &str = "database";
@@ -183,6 +183,7 @@ impl Engines {
              [schedules.daily]\ncron = \"0 2 * * *\"\nassets = [\"{ASSET}\"]\nto = [\"primary\"]\n\
              [assets.{ASSET}]\nkind = \"postgres\"\nbase = \"physical\"\nrpo = \"1h\"\nrto = \"2h\"\n\
              connect = \"host={3} port={port} user={SUPERUSER} dbname=postgres\"\n\
+             count_rows_within = \"0s\"\n\
              wal = {{ mode = \"archive\", to = [\"primary\"], ack = [\"primary\"] }}\n",
             home.display(),
             halves.recipient,
