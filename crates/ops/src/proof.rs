@@ -257,6 +257,7 @@ assets = ["media"]
             isolation: None,
             outcome,
             message: "3 files".to_owned(),
+            dump: None,
             duration_ms: 1,
         };
         let body = RestoreTested {

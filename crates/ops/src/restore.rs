@@ -33,6 +33,7 @@ use lifeboat_repository::restore::{self, RestoreReport as FilesReport, Selection
 use serde::Serialize;
 
 pub use database::DatabaseReport;
+pub(crate) use database::Load;
 pub(crate) use stage::{set_aside, suffix_of};
 pub use tables::RestoredTable;
 
@@ -71,6 +72,8 @@ pub struct RestoreOptions {
     pub asset: AssetName,
     /// Which moment.
     pub at: At,
+    /// This very snapshot, whatever the moment says.
+    pub snapshot: Option<SnapshotId>,
     /// From which tier; the first in the plan's order that has it, if absent.
     pub tier: Option<TierName>,
     /// Where to.
@@ -94,6 +97,7 @@ impl RestoreOptions {
         Self {
             asset,
             at: At::Latest,
+            snapshot: None,
             tier: None,
             to,
             confirm: None,
@@ -384,6 +388,17 @@ fn newer_on(
     Ok(unread.max().filter(|(newest, _)| read < *newest || read.is_none()).map(|(_, tier)| tier))
 }
 
+/// Returns the capture that is wanted.
+fn captured<'h>(options: &RestoreOptions, holdings: &'h Holdings) -> Option<ChosenCapture<'h>> {
+    let Holdings { captures, points, .. } = holdings;
+    let Some(snapshot) = options.snapshot else {
+        return capture_at(&options.asset, options.at, captures, points);
+    };
+    let mut own = captures.iter().filter(|capture| capture.asset == options.asset);
+    let capture = own.find(|capture| capture.copies.values().any(|id| *id == snapshot))?;
+    Some(ChosenCapture { capture, point: None })
+}
+
 /// What was chosen to restore.
 struct Chosen<'o> {
     tier: &'o OpenTier,
@@ -403,7 +418,7 @@ fn choose<'o>(
         open.tier(only).map_err(unread)?;
     }
     let holdings = Holdings::of_open(open)?;
-    let capture = capture_at(asset, options.at, &holdings.captures, &holdings.points);
+    let capture = captured(options, &holdings);
     let none = || OpsError::NoPoint { asset: asset.clone(), when: options.at.to_string() };
     let ChosenCapture { capture, point } = capture.ok_or_else(none)?;
     let mut order = site.tiers_of(asset, &[]).unwrap_or_default();

@@ -27,10 +27,12 @@
 //!
 //! # Limits
 //!
-//! - Assets come back one after the other. A logical dump comes back as its files, which nobody loads.
+//! - Assets come back one after the other. A logical dump is loaded into an empty server with settings of its own: what wants a
+//!   library that is loaded at the server's start does not load.
 //! - Services are started in a [yard](lifeboat_postgres::yard), into which all assets are restored once more.
 
 mod control;
+mod dump;
 mod moment;
 mod question;
 mod restored;

@@ -35,6 +35,15 @@ const SWAP_ATTEMPTS_MAX: u32 = 5;
 /// How many bytes are handed to `pg_restore` at once.
 const COPY_BYTES: usize = 256 * 1024;
 
+/// What becomes of the tablespaces that a dump names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tablespaces {
+    /// What lay in one lies in it again.
+    AsDumped,
+    /// All lies where the cluster does: a throwaway server must not write where another's files lie.
+    LeftOut,
+}
+
 /// A new database that is to take another's place.
 #[derive(Debug)]
 pub struct Beside {
@@ -87,7 +96,7 @@ impl Beside {
     }
 
     /// Feeds a dump to `pg_restore`, straight from the reader; it blocks until all is loaded.
-    pub fn load(&self, dump: &mut dyn Read) -> Result<(), PostgresError> {
+    pub fn load(&self, dump: &mut dyn Read, tablespaces: Tablespaces) -> Result<(), PostgresError> {
         let conninfo = self.server.conninfo().with_database(&self.name);
         let mut command = self.server.tools()?.command(Tool::Restore, self.server.environment());
         command
@@ -95,6 +104,9 @@ impl Beside {
             .arg(format!("--dbname={}", conninfo.argument()))
             .stdin(Stdio::piped())
             .stdout(Stdio::null());
+        if tablespaces == Tablespaces::LeftOut {
+            command.arg("--no-tablespaces");
+        }
         if let Some(password) = conninfo.password()? {
             command.env("PGPASSWORD", password.expose());
         }

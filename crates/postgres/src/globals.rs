@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::process::Stdio;
 
+use crate::beside::Tablespaces;
 use crate::error::PostgresError;
 use crate::process::ToolProcess;
 use crate::server::Server;
@@ -77,14 +78,20 @@ fn run(server: &Server, extra: &[&str]) -> Result<Vec<u8>, PostgresError> {
 /// A role that is there stays as it is, since its password may have been changed since the backup. What
 /// fails (a tablespace whose folder is gone, an option that this server does not know) is named and does
 /// not stop the rest: the load that follows fails by itself when something is truly missing.
-pub async fn apply(server: &Server, sql: &str) -> Result<AppliedGlobals, PostgresError> {
+pub async fn apply(
+    server: &Server,
+    sql: &str,
+    tablespaces: Tablespaces,
+) -> Result<AppliedGlobals, PostgresError> {
     const ROLES: &str = "SELECT rolname::text FROM pg_catalog.pg_roles";
     let session = server.maintenance_session().await?;
     let rows = session.client().query(ROLES, &[]).await;
     let rows = rows.map_err(|source| session.failed("list its roles".to_owned(), source))?;
     let existing: BTreeSet<String> = rows.iter().map(|row| row.get(0)).collect();
     let mut applied = AppliedGlobals::default();
-    for statement in statements(sql) {
+    let left_out =
+        |statement: &String| tablespaces == Tablespaces::LeftOut && is_of_tablespace(statement);
+    for statement in statements(sql).into_iter().filter(|statement| !left_out(statement)) {
         let known = role_of(&statement).filter(|role| existing.contains(role));
         if let Some(role) = known {
             if statement.starts_with(CREATE_ROLE) {
@@ -109,6 +116,16 @@ pub async fn apply(server: &Server, sql: &str) -> Result<AppliedGlobals, Postgre
 
 const CREATE_ROLE: &str = "CREATE ROLE ";
 const ALTER_ROLE: &str = "ALTER ROLE ";
+
+/// Tells whether a statement makes a tablespace or changes one.
+fn is_of_tablespace(statement: &str) -> bool {
+    // A name in quotes may hold anything, but stands behind these words.
+    const SUBJECTS: [&str; 3] =
+        ["CREATE TABLESPACE ", "ALTER TABLESPACE ", "COMMENT ON TABLESPACE "];
+    const RIGHTS: [&str; 2] = ["GRANT ", "REVOKE "];
+    let begins = |words: &[&str]| words.iter().any(|word| statement.starts_with(word));
+    begins(&SUBJECTS) || (begins(&RIGHTS) && statement.contains(" ON TABLESPACE "))
+}
 
 /// Parts the script into statements; `pg_dumpall` ends each with a semicolon at a line's end.
 fn statements(sql: &str) -> Vec<String> {
@@ -202,6 +219,21 @@ mod tests {
             Some(r#"o"x y"#)
         );
         assert_eq!(role_of("GRANT a TO b;"), None);
+    }
+
+    #[test]
+    fn statements_about_tablespaces_are_told_from_others() {
+        for (statement, is_one) in [
+            ("CREATE TABLESPACE fast OWNER app LOCATION '/srv/fast';", true),
+            ("ALTER TABLESPACE fast SET (random_page_cost=1);", true),
+            ("GRANT CREATE ON TABLESPACE fast TO app;", true),
+            ("COMMENT ON TABLESPACE fast IS 'disk';", true),
+            ("CREATE ROLE tablespace;", false),
+            ("GRANT a TO b;", false),
+            ("ALTER ROLE app SET default_tablespace TO 'fast';", false),
+        ] {
+            assert_eq!(is_of_tablespace(statement), is_one, "{statement}");
+        }
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub mod verification;
 pub mod wal;
 pub mod yard;
 
-pub use beside::{Beside, Swapped};
+pub use beside::{Beside, Swapped, Tablespaces};
 pub use conninfo::Conninfo;
 pub use dump::{DumpStream, SnapshotDump};
 pub use environment::ClientEnvironment;

@@ -7,7 +7,7 @@ use std::io::Read as _;
 use lifeboat_model::{Classify as _, ErrorKind, Timestamp};
 use lifeboat_postgres::{
     Beside, ClientEnvironment, Conninfo, DatabaseName, DatabaseRecord, DumpStream, Globals,
-    PostgresError, Server, SnapshotDump, globals,
+    PostgresError, Server, SnapshotDump, Tablespaces, globals,
 };
 use lifeboat_testing::postgres::{Authentication, Cluster, ClusterOptions, Listen};
 use nix::sys::signal::{Signal, kill};
@@ -95,7 +95,7 @@ async fn restore(
     dump: &[u8],
 ) -> Result<Beside, PostgresError> {
     let beside = Beside::create(server, &record.database, &record.properties, NOW).await?;
-    beside.load(&mut &*dump)?;
+    beside.load(&mut &*dump, Tablespaces::AsDumped)?;
     beside.complete().await?;
     Ok(beside)
 }
@@ -127,7 +127,10 @@ async fn a_lost_database_comes_back_on_a_new_server() {
     let cluster = Cluster::start().unwrap();
     let conninfo = Conninfo::parse(&cluster.connect_string(name), &environment()).unwrap();
     let server = Server::connect_without_database(&conninfo, &environment()).await.unwrap();
-    let applied = globals::apply(&server, std::str::from_utf8(&roles.sql).unwrap()).await.unwrap();
+    let applied =
+        globals::apply(&server, std::str::from_utf8(&roles.sql).unwrap(), Tablespaces::AsDumped)
+            .await
+            .unwrap();
     assert_eq!(applied.created, ["Odd \"Role", "app"]);
     assert_eq!(applied.kept, ["postgres"]);
     assert_eq!(applied.failed, [""; 0]);
@@ -358,7 +361,7 @@ async fn a_reader_that_fails_is_the_error_that_is_told() {
     let record = SnapshotDump::begin(&shop.server).await.unwrap().record().await.unwrap();
     let name = DatabaseName::new("shop");
     let beside = Beside::create(&shop.server, &name, &record.properties, NOW).await.unwrap();
-    let error = beside.load(&mut Broken).unwrap_err();
+    let error = beside.load(&mut Broken, Tablespaces::AsDumped).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
     beside.discard().await.unwrap();
     assert_eq!(shop.server.databases().await.unwrap().len(), 2);

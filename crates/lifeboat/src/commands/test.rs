@@ -147,7 +147,8 @@ fn write_test(tested: &RestoreTested, page: &mut Page) -> fmt::Result {
         Some(moment) => writeln!(page, "{name} at {} ({at}, seed {seed})", time::instant(*moment))?,
         None => writeln!(page, "{name} at {at} (seed {seed})")?,
     }
-    let own = tested.assets.iter().map(as_check);
+    let own =
+        tested.assets.iter().flat_map(|asset| std::iter::once(as_check(asset)).chain(dump(asset)));
     let own = own.chain(tested.services.iter().map(services));
     let all: Vec<CheckResult> = own.chain(checks.iter().map(|c| c.result.clone())).collect();
     let width = all.iter().map(|check| check.name.len()).max().unwrap_or_default();
@@ -183,6 +184,13 @@ fn as_check(tested: &AssetTested) -> CheckResult {
     line(asset.as_str(), (*outcome, message), *duration_ms)
 }
 
+/// Shows the dump that was loaded like a check.
+fn dump(tested: &AssetTested) -> Option<CheckResult> {
+    let dump = tested.dump.as_ref()?;
+    let name = format!("dump of {}", tested.asset);
+    Some(line(&name, (dump.outcome, dump.message.clone()), dump.duration_ms))
+}
+
 /// Shows the services that were started like a check.
 fn services(tested: &ServicesTested) -> CheckResult {
     line("services", (tested.outcome, tested.message.clone()), tested.duration_ms)
@@ -199,6 +207,7 @@ fn times(tested: &RestoreTested) -> String {
         TestPhase::Fetch => "fetched",
         TestPhase::Restore => "restored",
         TestPhase::Replay => "replayed",
+        TestPhase::Load => "dumps loaded",
         TestPhase::Services => "services started and asked",
         TestPhase::Check => "checked",
         TestPhase::Teardown => "torn down",

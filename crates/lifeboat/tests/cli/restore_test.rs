@@ -83,14 +83,22 @@ checks = ["slow"]
 const SEED: &str = "3";
 
 fn shop() -> Shop {
+    shop_of("physical", "")
+}
+
+/// Makes a shop whose server is backed up in one way or the other, and holds something more.
+fn shop_of(base: &str, more: &str) -> Shop {
     let shop = Shop::new(Release::System);
-    shop.sql(TABLES);
+    shop.sql(&format!("{TABLES}; {more}"));
     fs::create_dir(shop.at("media")).unwrap();
     write(&shop.at("media/a.png"), "a", 0o644);
     write(&shop.at("media/b.png"), "b", 0o644);
     let home = shop.home().display().to_string();
     let plan = fs::read_to_string(shop.at("plan.toml")).unwrap();
     let plan = plan.replace("assets = [\"database\"]", "assets = [\"*\"]");
+    let plan = plan.replace("base = \"physical\"", &format!("base = \"{base}\""));
+    let is_archived = |line: &&str| base != "logical" || !line.contains("wal = ");
+    let plan = plan.lines().filter(is_archived).collect::<Vec<_>>().join("\n") + "\n";
     write(&shop.at("plan.toml"), &format!("{plan}{}", PLAN.replace("HOME", &home)), 0o644);
     shop.done(&["backup"]);
     shop
@@ -280,4 +288,72 @@ fn nothing_is_left_of_a_test_that_is_killed() {
     assert_eq!(exit, 1, "{test:#}");
     assert_eq!(shop.in_sandboxes(), Vec::<PathBuf>::new());
     assert_eq!(shop.tests_recorded(), 1);
+}
+
+/// What of a test's asset is told beside it.
+fn database_of(test: &Value) -> &Value {
+    let mut assets = test["assets"].as_array().unwrap().iter();
+    assets.find(|asset| asset["asset"] == "database").unwrap_or_else(|| panic!("{test:#}"))
+}
+
+#[test]
+fn a_dump_that_is_all_there_is_of_a_database_is_loaded_and_asked() {
+    let shop = shop_of("logical", "CREATE TABLE more AS SELECT generate_series(1, 500) AS n");
+    let (exit, test) = shop.test("data", &["--negative-control"]);
+    assert_eq!((exit, &test["outcome"]), (0, &"passed".into()), "{test:#}");
+    let dump = &database_of(&test)["dump"];
+    assert_eq!(dump["outcome"], "passed", "{test:#}");
+    assert!(dump["message"].as_str().unwrap().contains("3 tables with 503 rows"), "{dump}");
+    assert_eq!(database_of(&test)["isolation"]["level"], "namespaces", "{test:#}");
+    for name in ["people", "avatars", "counted"] {
+        assert_eq!(outcome_of(&test, name).0, "passed", "{test:#}");
+    }
+    assert_eq!(test["control"]["outcome"], "passed", "{test:#}");
+    assert!(test["phases_ms"]["load"].is_u64(), "{test:#}");
+    assert_eq!(test["phases_ms"]["replay"], Value::Null, "{test:#}");
+    assert_eq!(shop.in_sandboxes(), Vec::<PathBuf>::new());
+    let point = shop.done(&["points"])["points"][0].take();
+    assert_eq!(point["heights"]["primary"]["rung"], "proven", "{point:#}");
+    let told = shop.run(&["test", "data", "--seed", SEED]);
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.contains("dump of database") && told.contains("dumps loaded in"), "{told}");
+}
+
+/// Rows that can be dumped and, since what is asked of them looks for a table without its schema, not be loaded again.
+const CANNOT_BE_LOADED: &str = "
+    CREATE TABLE zoo (n int); INSERT INTO zoo VALUES (1);
+    CREATE FUNCTION known(int) RETURNS bool LANGUAGE sql AS 'SELECT EXISTS (SELECT FROM zoo WHERE zoo.n = $1)';
+    CREATE TABLE animals (n int CHECK (known(n))); INSERT INTO animals VALUES (1)";
+
+#[test]
+fn a_dump_beside_a_base_backup_is_loaded_too_and_one_that_does_not_load_fails_the_test() {
+    let shop = shop_of("both", "");
+    let (exit, test) = shop.test("data", &[]);
+    assert_eq!((exit, &test["outcome"]), (0, &"passed".into()), "{test:#}");
+    assert_eq!(database_of(&test)["dump"]["outcome"], "passed", "{test:#}");
+    assert!(test["phases_ms"]["load"].is_u64(), "{test:#}");
+    assert!(test["phases_ms"]["replay"].is_u64(), "{test:#}");
+    // What does not hold of what was dumped is told of the dump as well; the rows that came since are in the log alone.
+    let (exit, test) = shop.test("more", &[]);
+    assert_eq!((exit, outcome_of(&test, "people").0.as_str()), (4, "passed"), "{test:#}");
+    shop.sql("REVOKE SELECT ON people FROM app");
+    shop.done(&["backup"]);
+    shop.sql("GRANT SELECT ON people TO app");
+    shop.archive_all();
+    let (exit, test) = shop.test("alone", &["--at", "latest"]);
+    assert_eq!((exit, outcome_of(&test, "people").0.as_str()), (1, "passed"), "{test:#}");
+    let said = database_of(&test)["dump"]["message"].as_str().unwrap().to_owned();
+    assert!(said.contains("check people") && said.contains("permission denied"), "{test:#}");
+    shop.sql(CANNOT_BE_LOADED);
+    shop.done(&["backup"]);
+    let (exit, test) = shop.test("data", &[]);
+    assert_eq!((exit, &test["outcome"]), (1, &"failed".into()), "{test:#}");
+    let database = database_of(&test);
+    assert_eq!(database["outcome"], "failed", "{test:#}");
+    assert_eq!(database["dump"]["outcome"], "failed", "{test:#}");
+    let said = database["dump"]["message"].as_str().unwrap();
+    assert!(said.contains("does not load") && said.contains("zoo"), "{said}");
+    // The server itself came back, and answers.
+    assert_eq!(outcome_of(&test, "people").0, "passed", "{test:#}");
+    assert_eq!(shop.in_sandboxes(), Vec::<PathBuf>::new());
 }

@@ -367,6 +367,20 @@ pub struct AssetTested {
     pub outcome: Outcome,
     /// What came back, or why nothing did.
     pub message: String,
+    /// What came of loading its logical dump, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dump: Option<DumpTested>,
+    /// How long that took, in milliseconds.
+    pub duration_ms: u64,
+}
+
+/// The logical dump of a server, loaded into an empty one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DumpTested {
+    /// Whether it loads, and holds what was counted when it was made.
+    pub outcome: Outcome,
+    /// What was loaded, or what kept it.
+    pub message: String,
     /// How long that took, in milliseconds.
     pub duration_ms: u64,
 }
@@ -417,6 +431,8 @@ pub enum TestPhase {
     Restore,
     /// A server replays its log until it answers.
     Replay,
+    /// A logical dump is loaded into an empty server.
+    Load,
     /// Services are started in a yard, on assets that came back there, and asked.
     Services,
     /// Asking, on a damaged copy too.

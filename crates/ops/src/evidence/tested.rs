@@ -168,6 +168,19 @@ impl TestedRestore<'_> {
             took_ms: self.tested.phases_ms.get(&phase).copied(),
             attempts: Vec::new(),
         };
+        for (asset, dump) in
+            self.tested.assets.iter().filter_map(|a| a.dump.as_ref().map(|d| (&a.asset, d)))
+        {
+            steps.push(StepLog {
+                took_ms: Some(dump.duration_ms),
+                why: (dump.outcome != Outcome::Passed).then(|| text(&dump.message)),
+                ..own(
+                    &format!("load the dump of {asset}"),
+                    TestPhase::Load,
+                    dump.outcome.to_string(),
+                )
+            });
+        }
         let asked = self.tested.checks.iter().map(|check| check.result.outcome).max();
         let asked = asked.map_or_else(|| "nothing is asked".to_owned(), |worst| worst.to_string());
         steps.push(own("ask", TestPhase::Check, asked));
@@ -182,7 +195,8 @@ impl TestedRestore<'_> {
             (Phase::Decide, 0),
             (Phase::Prepare, 0),
             (Phase::Fetch, of(TestPhase::Fetch)),
-            (Phase::Restore, of(TestPhase::Restore)),
+            // Rows come back by loading, where there is nothing to replay.
+            (Phase::Restore, of(TestPhase::Restore) + of(TestPhase::Load)),
             (Phase::Replay, of(TestPhase::Replay)),
             (Phase::Start, of(TestPhase::Services)),
             (Phase::Validate, of(TestPhase::Check)),

@@ -117,6 +117,7 @@ fn tested(restored: Outcome, checks: &[Outcome], control: Option<Outcome>) -> Bo
             isolation: None,
             outcome: restored,
             message: "3 files".to_owned(),
+            dump: None,
             duration_ms: 1,
         }],
         checks: checks.iter().map(shown).collect(),

@@ -30,7 +30,7 @@
 //! # Invariants
 //!
 //! - The server sees its own files, the programs of the system and a socket on which its own log is read. It
-//!   can archive nothing: the log is [served for fetching alone](Service::Fetching).
+//!   can archive nothing: the log is [served for fetching alone](crate::wal::serve::Service::Fetching).
 //! - Where the host gives no namespaces, [`Isolation::SettingsOnly`] says so, and a caller that
 //!   [demands](Demand::Namespaces) them gets an error.
 //!
@@ -39,24 +39,25 @@
 //! After a kill no server runs, as the kernel ends it. Its directory is removed by the next sandbox in the
 //! same folder.
 
+mod instance;
 mod place;
 
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use lifeboat_model::{AssetName, Cancel, Event, EventSink, Lsn, Stage, TierName, Timestamp};
+use lifeboat_model::{AssetName, Cancel, EventSink, Lsn, TierName, Timestamp};
 use lifeboat_postgres::base::Manifest;
-use lifeboat_postgres::enclosure::{Enclosure, EnclosureError, Isolation, Walls, installation};
+use lifeboat_postgres::enclosure::Isolation;
 use lifeboat_postgres::recovery::RecoveryTarget;
 use lifeboat_postgres::recovery::placement::Owner;
 use lifeboat_postgres::recovery::settings::{AtTarget, Place as Standing};
-use lifeboat_postgres::recovery::start::{Progress, ServerPrograms, StartError};
-use lifeboat_postgres::recovery::throwaway::{Throwaway, ThrowawayServer, Use};
-use lifeboat_postgres::{ClientEnvironment, Conninfo, DatabaseName, Server};
-use nix::unistd::{User, getegid, geteuid};
+use lifeboat_postgres::recovery::throwaway::{Data, Use};
+use nix::unistd::{getegid, geteuid};
 use serde::Serialize;
 
+pub(crate) use self::instance::EmptyOptions;
+use self::instance::{Cluster, Ground, ServedLog, log_socket};
 pub(crate) use self::place::Place;
 use self::place::{check_length, check_room};
 use super::{
@@ -65,10 +66,9 @@ use super::{
 use crate::error::OpsError;
 use crate::surroundings::uuid_v7;
 use crate::thaw::ThawOptions;
-use crate::wal::WalError;
-use crate::wal::serve::{LogService, ServeOptions, Service};
-use crate::wire::{Site, client_environment};
+use crate::wire::Site;
 
+pub use self::instance::Instance;
 pub use self::place::SandboxError;
 
 /// Where sandboxes are made unless said otherwise, in the cache directory.
@@ -143,17 +143,19 @@ pub struct SandboxReport {
 /// Looks at a data directory before its server is started.
 pub(super) type Look<'l> = dyn FnMut(&Path, &Manifest) -> Result<(), OpsError> + 'l;
 
-/// A throwaway server that runs. Dropping it stops the server and removes its files.
+/// A throwaway server that runs on an asset's past. Dropping it stops the server and removes its files.
 #[derive(Debug)]
 pub struct Sandbox {
-    // In this order: the server ends first, its directory goes last.
-    server: ThrowawayServer,
-    _log: ServedLog,
-    place: Place,
+    instance: Instance,
     report: SandboxReport,
-    database: DatabaseName,
-    environment: ClientEnvironment,
-    runtime: tokio::runtime::Handle,
+}
+
+impl Deref for Sandbox {
+    type Target = Instance;
+
+    fn deref(&self) -> &Instance {
+        &self.instance
+    }
 }
 
 impl Sandbox {
@@ -190,7 +192,7 @@ impl Sandbox {
         let manifest = chosen.manifest()?;
         let data = manifest.files.iter().map(|file| file.size).sum();
         check_room(&place, data, preview.end_lsn.0.saturating_sub(preview.start_lsn.0))?;
-        let ground = Ground::prepare(site, options, &chosen, &place)?;
+        let ground = Ground::prepare(site, &options.cluster(&chosen)?, &place)?;
         let manner = options.manner(&place);
         let work = Recovery { site, options: &recovery, chosen: &chosen, manner, events, cancel };
         let held = open.lock_to_read(chosen.tier, events, cancel)?;
@@ -202,7 +204,7 @@ impl Sandbox {
         let restored = surroundings.now();
         look(&place.path(DATA), manifest)?;
         let looked = surroundings.now();
-        let log = ServedLog::begin(site, options, &place);
+        let log = ServedLog::begin(site, &options.asset, &place);
         let (server, isolation) = ground.start(site, options.demand, events, cancel)?;
         let progress = server.progress();
         let report = SandboxReport {
@@ -215,9 +217,8 @@ impl Sandbox {
             restored_ms: milliseconds(begun, restored),
             replayed_ms: milliseconds(looked, surroundings.now()),
         };
-        let Ground { environment, database, .. } = ground;
-        let runtime = surroundings.runtime.clone();
-        Ok(Self { server, _log: log, place, report, database, environment, runtime })
+        let instance = Instance::new(server, Some(log), place, (ground, site));
+        Ok(Self { instance, report })
     }
 
     /// Returns what it is.
@@ -225,63 +226,19 @@ impl Sandbox {
         &self.report
     }
 
-    /// Returns the data directory, as the host sees it.
-    pub fn data(&self) -> PathBuf {
-        self.place.path(DATA)
-    }
-
-    /// Returns the role that may do everything.
-    pub fn superuser(&self) -> &str {
-        self.server.superuser()
-    }
-
-    /// Returns the database that the plan names.
-    pub const fn database(&self) -> &DatabaseName {
-        &self.database
-    }
-
-    /// Returns libpq keywords that connect to a database as a role, for as long as this lives. Nobody
-    /// is asked for a password.
-    pub fn connect_string(&self, role: &str, database: &DatabaseName) -> String {
-        self.server.connect_string(role, database)
-    }
-
-    /// Connects to a database as a role.
-    pub fn server(&self, role: &str, database: &DatabaseName) -> Result<Server, OpsError> {
-        let conninfo = Conninfo::parse(&self.connect_string(role, database), &self.environment)?;
-        Ok(self.runtime.block_on(Server::connect(&conninfo, &self.environment))?)
-    }
-
-    /// Returns the variables by which clients of PostgreSQL find it as who may do everything.
-    pub(crate) fn client_variables(&self) -> Vec<(String, String)> {
-        let (host, port) = (self.place.path(SOCKET), self.server.port());
-        [
-            ("PGHOST", host.display().to_string()),
-            ("PGPORT", port.to_string()),
-            ("PGUSER", self.superuser().to_owned()),
-            ("PGDATABASE", self.database.to_string()),
-        ]
-        .map(|(name, value)| (name.to_owned(), value))
-        .to_vec()
-    }
-
-    /// Removes all rows of a database: whatever is asked of it then has to notice that.
-    pub(crate) fn remove_all_rows(&self, database: &DatabaseName) -> Result<(), OpsError> {
-        let removed = self.server.remove_all_rows(database, &self.environment);
-        Ok(self.runtime.block_on(removed)?)
+    /// Returns the server alone, without what is known of its past.
+    pub(crate) fn into_instance(self) -> Instance {
+        self.instance
     }
 
     /// Shuts the server down as an operator would. Its files stay as long as what is returned.
     pub fn stop(self) -> Result<StoppedSandbox, OpsError> {
-        self.server.stop()?;
-        Ok(StoppedSandbox { place: self.place })
+        Ok(StoppedSandbox { place: self.instance.stop()? })
     }
 
     /// Ends the server and removes all of its files.
     pub fn close(self) -> Result<(), OpsError> {
-        let Self { server, _log, mut place, .. } = self;
-        drop(server);
-        Ok(place.remove()?)
+        self.instance.close()
     }
 }
 
@@ -325,6 +282,20 @@ impl SandboxOptions {
         Ok(place)
     }
 
+    fn cluster<'a>(&'a self, chosen: &'a Chosen<'_>) -> Result<Cluster<'a>, OpsError> {
+        let manifest = chosen.manifest()?;
+        let own = Owner { uid: geteuid().as_raw(), gid: getegid().as_raw() };
+        Ok(Cluster {
+            asset: &self.asset,
+            own_program: &self.own_program,
+            major: manifest.major(),
+            limits: manifest.limits,
+            holds: Data::Restored,
+            owner: chosen.owner(&self.asset)?.unwrap_or(own),
+            purpose: self.purpose,
+        })
+    }
+
     fn recovery(&self, place: &Place) -> RecoveryOptions {
         let program = self.own_program.display().to_string();
         let words = ["wal", "get", "--asset", self.asset.as_str()].map(str::to_owned);
@@ -349,146 +320,6 @@ impl SandboxOptions {
             standing: Standing::Beside,
         }
     }
-}
-
-/// Where the log is served for a sandbox.
-fn log_socket(place: &Place) -> PathBuf {
-    place.path(GIVEN).join("wal.sock")
-}
-
-/// The log, as long as it is served.
-#[derive(Debug)]
-struct ServedLog {
-    cancel: Cancel,
-    thread: Option<JoinHandle<Result<(), WalError>>>,
-}
-
-impl ServedLog {
-    fn begin(site: &Site, options: &SandboxOptions, place: &Place) -> Self {
-        let cancel = Cancel::new();
-        let serving = ServeOptions {
-            service: Service::Fetching,
-            socket: log_socket(place),
-            directory: place.path(DATA),
-            spool: place.path("spool"),
-        };
-        let service = running::told(LogService::bind(site, &options.asset, &serving, &cancel));
-        let thread = service.map(|service| std::thread::spawn(move || service.run()));
-        Self { cancel, thread }
-    }
-}
-
-impl Drop for ServedLog {
-    fn drop(&mut self) {
-        self.cancel.cancel();
-        // Who replayed has told what was wrong with the log; what is left is the end of serving it.
-        self.thread.take().and_then(|thread| thread.join().ok()).and_then(running::told);
-    }
-}
-
-/// What a sandbox's server stands on.
-struct Ground {
-    enclosure: Enclosure,
-    throwaway: Throwaway,
-    database: DatabaseName,
-    environment: ClientEnvironment,
-}
-
-impl Ground {
-    /// Finds the programs, and makes the directories that are seen inside.
-    fn prepare(
-        site: &Site,
-        options: &SandboxOptions,
-        chosen: &Chosen<'_>,
-        place: &Place,
-    ) -> Result<Self, OpsError> {
-        let manifest = chosen.manifest()?;
-        let environment = client_environment(&site.surroundings().environment);
-        let connect = site.asset(&options.asset)?.postgres().map(|plan| plan.connect.as_str());
-        let plans = Conninfo::parse(connect.unwrap_or_default(), &environment)?;
-        let programs = ServerPrograms::find(manifest.major(), &environment)?;
-        let own = Owner { uid: geteuid().as_raw(), gid: getegid().as_raw() };
-        let owner = chosen.owner(&options.asset)?.unwrap_or(own);
-        let ids = Some((owner.uid, owner.gid));
-        place.make(ROOT, 0o755, None)?;
-        let given = place.make(GIVEN, 0o755, None)?;
-        let writable = [(DATA, 0o700), (TABLESPACES, 0o700), (SOCKET, 0o700)]
-            .into_iter()
-            .map(|(name, mode)| place.make(name, mode, ids))
-            .collect::<Result<Vec<_>, _>>()?;
-        let enclosure = Enclosure {
-            own_program: options.own_program.clone(),
-            root: place.path(ROOT),
-            writable,
-            readable: vec![given.clone(), installation(&programs.path("postgres"))],
-            uid: owner.uid,
-            gid: owner.gid,
-        };
-        let throwaway = Throwaway {
-            programs,
-            major: manifest.major(),
-            data: place.path(DATA),
-            socket: place.path(SOCKET),
-            access: given.join("pg_hba.conf"),
-            log: place.path("server.log"),
-            limits: manifest.limits,
-            purpose: options.purpose,
-            roles: roles(&plans, owner),
-        };
-        Ok(Self { enclosure, throwaway, database: plans.database(), environment })
-    }
-
-    /// Starts the server within the best walls that the host gives.
-    fn start(
-        &self,
-        site: &Site,
-        demand: Demand,
-        events: &dyn EventSink,
-        cancel: &Cancel,
-    ) -> Result<(ThrowawayServer, Isolation), OpsError> {
-        match self.start_within(Walls::Namespaces, site, events, cancel) {
-            Err(OpsError::Start(StartError::Enclosure(EnclosureError::NoNamespaces { why })))
-                if demand == Demand::WhatCanBeHad =>
-            {
-                tracing::warn!(why, "The sandbox is kept by settings alone.");
-                let server = self.start_within(Walls::None, site, events, cancel)?;
-                Ok((server, Isolation::SettingsOnly { why }))
-            }
-            started => Ok((started?, Isolation::Namespaces)),
-        }
-    }
-
-    fn start_within(
-        &self,
-        walls: Walls,
-        site: &Site,
-        events: &dyn EventSink,
-        cancel: &Cancel,
-    ) -> Result<ThrowawayServer, OpsError> {
-        let surroundings = site.surroundings();
-        events.emit(Event::Started { stage: Stage::Database, total: None });
-        let mut note = |progress: Progress| {
-            if let Some(lsn) = progress.lsn {
-                events.emit(Event::Replayed { lsn, committed: progress.committed });
-            }
-        };
-        let goes_on = || !cancel.is_cancelled();
-        let around = (&self.environment, &*surroundings.clock);
-        let started = self.throwaway.start(&self.enclosure, walls, around, &mut note, &goes_on);
-        let started = surroundings.runtime.block_on(started);
-        events.emit(Event::Finished { stage: Stage::Database });
-        match started? {
-            Some(server) => Ok(server),
-            None => Err(OpsError::Cancelled(lifeboat_model::Cancelled)),
-        }
-    }
-}
-
-/// Returns roles that a cluster is likely to have: the plan's, its user's, the usual one.
-fn roles(plans: &Conninfo, owner: Owner) -> Vec<String> {
-    let user = User::from_uid(owner.uid.into()).ok().flatten().map(|user| user.name);
-    let plans = plans.role().map(str::to_owned);
-    plans.into_iter().chain(user).chain([USUAL_ROLE.to_owned()]).collect()
 }
 
 pub(crate) fn milliseconds(from: Timestamp, to: Timestamp) -> u64 {

@@ -1,11 +1,13 @@
 //! Restoring a database: beside the old one, compared, then in its place.
 
-use std::io::Read as _;
+use std::io::Read;
 use std::path::Path;
 
-use lifeboat_model::{Cancel, Event, Stage};
+use lifeboat_model::{Cancel, Event, EventSink, Stage, Timestamp};
 use lifeboat_plan::plan::asset::Postgres;
-use lifeboat_postgres::{Beside, DatabaseRecord, PostgresError, Server, TableDifference, globals};
+use lifeboat_postgres::{
+    Beside, DatabaseRecord, PostgresError, Server, TableDifference, Tablespaces, globals,
+};
 use lifeboat_repository::RepositoryError;
 use lifeboat_repository::restore::read_file;
 use serde::Serialize;
@@ -86,48 +88,83 @@ impl Restoration<'_> {
         let runtime = &self.site.surroundings().runtime;
         let (conninfo, environment) = self.site.connection(postgres, self.cancel)?;
         let server = runtime.block_on(Server::connect_without_database(&conninfo, &environment))?;
-        let database = server.database();
-        let paths = DumpPaths::new(&self.options.asset, database.as_str());
+        let paths = DumpPaths::new(&self.options.asset, server.database().as_str());
         let record = DatabaseRecord::from_json(&self.document(&paths.tables)?)?;
         let roles = String::from_utf8_lossy(&self.document(&paths.globals)?).into_owned();
-        let applied = runtime.block_on(globals::apply(&server, &roles))?;
+        let (tier, snapshot) = (self.chosen.tier, &self.chosen.snapshot);
+        let mut dump = || Ok(read_file(&tier.repository, snapshot, &paths.dump)?);
+        let load = Load {
+            site: self.site,
+            server: &server,
+            record: &record,
+            roles: &roles,
+            tablespaces: Tablespaces::AsDumped,
+            now: self.started,
+            events: self.events,
+            cancel: self.cancel,
+        };
+        Ok(Done { database: Some(load.carry_out(&mut dump)?), ..Done::default() })
+    }
+}
+
+/// Loading a dump into a database of the server's, which then has its place there.
+pub(crate) struct Load<'a> {
+    pub(crate) site: &'a Site,
+    pub(crate) server: &'a Server,
+    /// What the database held.
+    pub(crate) record: &'a DatabaseRecord,
+    /// The script that makes the roles.
+    pub(crate) roles: &'a str,
+    pub(crate) tablespaces: Tablespaces,
+    pub(crate) now: Timestamp,
+    pub(crate) events: &'a dyn EventSink,
+    pub(crate) cancel: &'a Cancel,
+}
+
+impl Load<'_> {
+    /// Loads what `open` returns beside the database that is there, and puts it in its place if it is what was recorded.
+    pub(crate) fn carry_out<R: Read>(
+        &self,
+        open: &mut dyn FnMut() -> Result<R, OpsError>,
+    ) -> Result<DatabaseReport, OpsError> {
+        let Self { server, record, .. } = self;
+        let runtime = &self.site.surroundings().runtime;
+        let database = server.database();
+        let applied = runtime.block_on(globals::apply(server, self.roles, self.tablespaces))?;
         self.cancel.check()?;
-        let beside = Beside::create(&server, &database, &record.properties, self.started);
+        let beside = Beside::create(server, &database, &record.properties, self.now);
         let beside = runtime.block_on(beside)?;
         self.events.emit(Event::Started { stage: Stage::Database, total: None });
-        let loaded = self.load(&beside, &paths.dump, &record);
+        let loaded = open().and_then(|mut dump| self.load(&beside, &mut dump));
         self.events.emit(Event::Finished { stage: Stage::Database });
         if let Err(error) = loaded {
             // The failure is what counts; what is left beside has the time in its name.
             _ = runtime.block_on(beside.discard());
             return Err(error);
         }
-        let swapped = runtime.block_on(beside.swap(self.started))?;
-        let report = DatabaseReport {
+        let swapped = runtime.block_on(beside.swap(self.now))?;
+        Ok(DatabaseReport {
             database: swapped.database.to_string(),
             kept_as: swapped.kept_as.map(|name| name.to_string()),
             tables: record.tables.len(),
             rows: record.total_rows(),
             roles_created: applied.created,
             globals_failed: applied.failed,
-        };
-        Ok(Done { database: Some(report), ..Done::default() })
+        })
     }
 
     /// Loads the dump and holds what came of it against what was recorded.
-    fn load(&self, beside: &Beside, dump: &Path, record: &DatabaseRecord) -> Result<(), OpsError> {
+    fn load(&self, beside: &Beside, dump: &mut dyn Read) -> Result<(), OpsError> {
         let runtime = &self.site.surroundings().runtime;
-        let (tier, snapshot) = (self.chosen.tier, &self.chosen.snapshot);
-        let mut reader = read_file(&tier.repository, snapshot, dump)?;
-        beside.load(&mut reader)?;
+        beside.load(dump, self.tablespaces)?;
         self.cancel.check()?;
         runtime.block_on(beside.complete())?;
-        let differences = runtime.block_on(beside.compare(record))?;
+        let differences = runtime.block_on(beside.compare(self.record))?;
         if differences.is_empty() {
             return Ok(());
         }
         Err(OpsError::Differs {
-            database: record.database.to_string(),
+            database: self.record.database.to_string(),
             differences: name(&differences),
         })
     }

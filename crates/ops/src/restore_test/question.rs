@@ -12,6 +12,7 @@ use lifeboat_plan::value::duration::Span;
 use lifeboat_postgres::DatabaseName;
 use lifeboat_postgres::verification::sql::Answer;
 
+use super::RestoreTestOptions;
 use super::restored::{Restored, What};
 use super::stand::{Stood, asks_a_service};
 use super::within::Within;
@@ -21,8 +22,8 @@ use crate::error::{OpsError, explain};
 use crate::host::Host;
 use crate::procedure::probe::{Asker, paths_in_one, paths_of};
 use crate::procedure::values::Values;
-use crate::recovery::sandbox::{Sandbox, milliseconds};
-use crate::recovery::verified::{OF_PLAN, QUESTION_MAX, Shown, ask_in, judge};
+use crate::recovery::sandbox::{Instance, milliseconds};
+use crate::recovery::verified::{CheckResult, OF_PLAN, QUESTION_MAX, Shown, ask_in, judge};
 use crate::wire::Site;
 
 /// Asks what came back.
@@ -122,7 +123,7 @@ impl<'a> Questions<'a> {
         })
     }
 
-    fn server(&self, named: Option<&AssetName>) -> Result<(&Sandbox, Timestamp), Shown> {
+    fn server(&self, named: Option<&AssetName>) -> Result<(&Instance, Timestamp), Shown> {
         let only = || self.only_database();
         let asset = named.cloned().or_else(only);
         let asset = asset.ok_or_else(|| Shown::unknown("it does not say which database to ask"))?;
@@ -130,14 +131,14 @@ impl<'a> Questions<'a> {
         match &restored.what {
             What::Server(sandbox) => Ok((sandbox, restored.time)),
             What::Files(_) => Err(Shown::unknown(format!(
-                "`{asset}` came back as the files of its dumps, which nobody loaded"
+                "`{asset}` came back as the files of its dump, which was not loaded"
             ))),
         }
     }
 
     fn answer(
         &self,
-        sandbox: &Sandbox,
+        sandbox: &Instance,
         (database, role): (Option<&str>, Option<&str>),
         sql: &str,
     ) -> Result<Answer, Shown> {
@@ -287,6 +288,32 @@ impl<'a> Questions<'a> {
             _ => vec![("PGHOST".to_owned(), self.directory.display().to_string())],
         }
     }
+}
+
+/// Asks the dump of a server what the test asks the server itself in SQL; tells what is worst, unless all of it holds.
+pub(super) fn ask_dump(
+    site: &Site,
+    options: &RestoreTestOptions,
+    restored: &Restored,
+    cancel: &Cancel,
+) -> Result<Option<(Outcome, String)>, OpsError> {
+    let assets = BTreeSet::from([restored.asset.clone()]);
+    let came = (std::slice::from_ref(restored), None);
+    let questions = Questions::new(site, came, &assets, PathBuf::new(), cancel);
+    let plan = site.plan();
+    let names = plan.restore_tests().get(&options.test).map(|test| &test.checks);
+    let mut worst: Option<(Outcome, String)> = None;
+    for name in names.into_iter().flatten() {
+        let probe = plan.checks().get(name).filter(|probe| matches!(probe, Probe::Sql(_)));
+        if probe.is_none_or(|probe| questions.asked(probe).is_empty()) {
+            continue;
+        }
+        let CheckResult { name, outcome, message, .. } = questions.ask(name)?.result;
+        if outcome > worst.as_ref().map_or(Outcome::Passed, |(worst, _)| *worst) {
+            worst = Some((outcome, format!("{name} of what it holds: {message}")));
+        }
+    }
+    Ok(worst)
 }
 
 fn shown_as(outcome: Outcome, message: String) -> Shown {

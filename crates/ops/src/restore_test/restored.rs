@@ -7,14 +7,18 @@ use lifeboat_model::{AssetName, Cancel, Classify as _, ErrorKind, EventSink, Out
 use lifeboat_postgres::recovery::RecoveryTarget;
 use lifeboat_postgres::recovery::start::StartError;
 use lifeboat_postgres::recovery::throwaway::Use;
+use lifeboat_repository::restore::Selection;
 
 use super::RestoreTestOptions;
+use super::dump::{Dump, Loaded};
 use super::moment::Moment;
-use crate::catalog::body::{AssetTested, TestPhase};
-use crate::error::OpsError;
+use super::question;
+use crate::backup::DumpPaths;
+use crate::catalog::body::{AssetTested, DumpTested, TestPhase};
+use crate::error::{OpsError, explain};
 use crate::inquiry::ask_all;
-use crate::recovery::sandbox::{Place, Sandbox, SandboxOptions, claim, folder, milliseconds};
-use crate::recovery::{has_base_backups, verified};
+use crate::recovery::sandbox::{Instance, Place, SandboxOptions, claim, folder, milliseconds};
+use crate::recovery::{has_base_backups, has_base_backups_alone, verified};
 use crate::restore::{self, Destination, RestoreOptions};
 use crate::surroundings::Surroundings;
 use crate::thaw::ThawOptions;
@@ -23,6 +27,9 @@ use crate::yard::YardPlace;
 
 /// The folder of a place in which files come back: nobody else looks into it.
 const FILES: &str = "files";
+
+/// The folder in which dumps come back that lie beside base backups.
+const DUMPS: &str = "dumps";
 
 /// The folder in which what is known of repositories is kept meanwhile.
 const CACHE: &str = "cache";
@@ -43,7 +50,7 @@ pub(super) enum What {
     /// As files, below a directory.
     Files(PathBuf),
     /// As a server that runs.
-    Server(Box<Sandbox>),
+    Server(Box<Instance>),
 }
 
 impl Restored {
@@ -51,7 +58,7 @@ impl Restored {
     pub(super) fn remove(self) -> Result<(), OpsError> {
         match self.what {
             What::Files(_) => Ok(()),
-            What::Server(sandbox) => sandbox.close(),
+            What::Server(server) => server.close(),
         }
     }
 }
@@ -66,6 +73,7 @@ pub(super) fn unknown(asset: &AssetName) -> AssetTested {
         isolation: None,
         outcome: Outcome::CouldNotVerify,
         message: "it was not tried".to_owned(),
+        dump: None,
         duration_ms: 0,
     }
 }
@@ -98,6 +106,7 @@ fn is_hindered(site: &Site) -> bool {
 pub(super) struct Ground {
     place: Place,
     files: PathBuf,
+    dumps: PathBuf,
     /// The site as a machine sees it that has nothing: what this host keeps of repositories proves nothing.
     site: Site,
     /// Where servers go, which is not in that machine's cache.
@@ -115,10 +124,11 @@ impl Ground {
     pub(super) fn claim(site: &Site, options: &RestoreTestOptions) -> Result<Self, OpsError> {
         let place = claim(site, options.scratch.as_deref())?;
         let files = place.make(FILES, 0o700, None)?;
+        let dumps = place.make(DUMPS, 0o700, None)?;
         let cache_directory = place.make(CACHE, 0o700, None)?;
         let bare = Surroundings { cache_directory, ..site.surroundings().clone() };
         let scratch = options.scratch.clone().unwrap_or_else(|| folder(site));
-        Ok(Self { place, files, site: site.clone().with_surroundings(bare), scratch })
+        Ok(Self { place, files, dumps, site: site.clone().with_surroundings(bare), scratch })
     }
 
     /// Returns the directory, which has a folder for each asset.
@@ -144,10 +154,121 @@ impl Ground {
         heard: (&dyn EventSink, &Cancel),
     ) -> Result<Restored, OpsError> {
         if has_base_backups(&self.site, &tested.asset) {
-            self.server(work, tested, note, heard)
-        } else {
-            self.files_of(work, tested, note, heard)
+            let restored = self.server(work, tested, note, heard)?;
+            if !has_base_backups_alone(&self.site, &tested.asset) {
+                self.dump_beside(work.0, tested, note, heard)?;
+            }
+            return Ok(restored);
         }
+        let restored = self.files_of(work, tested, note, heard)?;
+        let is_database = self.site.asset(&tested.asset)?.postgres().is_some();
+        if is_database && tested.outcome == Outcome::Passed {
+            return self.load(work.0, restored, tested, note, heard);
+        }
+        Ok(restored)
+    }
+
+    /// Loads the dump that is all that there is of a database, so that it can be asked.
+    fn load(
+        &self,
+        options: &RestoreTestOptions,
+        restored: Restored,
+        tested: &mut AssetTested,
+        note: &mut Note<'_>,
+        heard: (&dyn EventSink, &Cancel),
+    ) -> Result<Restored, OpsError> {
+        let What::Files(directory) = &restored.what else { return Ok(restored) };
+        let dump = self.dump(options, (&tested.asset, directory), heard);
+        let Loaded { tested: shown, server } = dump.load()?;
+        note(TestPhase::Load, shown.duration_ms);
+        take_note(tested, shown);
+        let Some((server, isolation)) = server else { return Ok(restored) };
+        tested.isolation = Some(isolation);
+        Ok(Restored { what: What::Server(Box::new(server)), ..restored })
+    }
+
+    /// Loads the dump that lies in the snapshot beside the base backup that came back, asks it the plan's questions as well, and
+    /// removes it.
+    fn dump_beside(
+        &self,
+        options: &RestoreTestOptions,
+        tested: &mut AssetTested,
+        note: &mut Note<'_>,
+        heard: (&dyn EventSink, &Cancel),
+    ) -> Result<(), OpsError> {
+        let asset = tested.asset.clone();
+        let directory = self.dumps.join(asset.as_str());
+        let begun = self.site.surroundings().now();
+        let came = self.fetch_dump((tested, &directory), note, heard);
+        heard.1.check()?;
+        let now = || self.site.surroundings().now();
+        let (outcome, message) = match came {
+            Ok(time) => {
+                let dump = self.dump(options, (&asset, &directory), heard);
+                let Loaded { tested: shown, server } = dump.load()?;
+                note(TestPhase::Load, shown.duration_ms);
+                let (mut outcome, mut message) = (shown.outcome, shown.message);
+                if let Some((server, _)) = server {
+                    let what = What::Server(Box::new(server));
+                    let restored = Restored { asset: asset.clone(), time, what };
+                    let asked_at = now();
+                    let asked = question::ask_dump(&self.site, options, &restored, heard.1);
+                    note(TestPhase::Check, milliseconds(asked_at, now()));
+                    restored.remove()?;
+                    if let Some((worst, why)) = asked? {
+                        (outcome, message) = (worst, why);
+                    }
+                }
+                (outcome, message)
+            }
+            Err(error) => (verdict(&self.site, &error), explain(&error)),
+        };
+        let duration_ms = milliseconds(begun, now());
+        take_note(tested, DumpTested { outcome, message, duration_ms });
+        // What cannot be removed goes with the ground.
+        _ = fs::remove_dir_all(&directory);
+        Ok(())
+    }
+
+    /// Brings the dump back that lies in a snapshot; returns when it was made.
+    fn fetch_dump(
+        &self,
+        (tested, directory): (&AssetTested, &Path),
+        note: &mut Note<'_>,
+        heard: (&dyn EventSink, &Cancel),
+    ) -> Result<Timestamp, OpsError> {
+        let folder = DumpPaths::folder(&tested.asset);
+        let selection = Selection::new(&[&folder], &[]).expect("no name of an asset is a pattern");
+        let destination = Destination::Directory(directory.to_owned());
+        let wanted = RestoreOptions {
+            snapshot: tested.snapshot,
+            tier: tested.tier.clone(),
+            selection,
+            ..RestoreOptions::new(tested.asset.clone(), destination)
+        };
+        let begun = self.site.surroundings().now();
+        let mut time = begun;
+        let mut hear = |preview: &restore::RestorePreview| time = preview.capture.time;
+        let came = restore::bring_back(&self.site, &wanted, directory, &mut hear, heard);
+        note(TestPhase::Restore, milliseconds(begun, self.site.surroundings().now()));
+        let report = came?;
+        match report.failed.first() {
+            None => Ok(time),
+            Some(bad) => Err(OpsError::Unreadable {
+                path: bad.path.clone(),
+                source: std::io::Error::other(bad.what.clone()),
+            }),
+        }
+    }
+
+    fn dump<'a>(
+        &'a self,
+        options: &'a RestoreTestOptions,
+        (asset, directory): (&'a AssetName, &'a Path),
+        (events, cancel): (&'a dyn EventSink, &'a Cancel),
+    ) -> Dump<'a> {
+        let Self { site, scratch, .. } = self;
+        Dump { site, options, asset, directory, scratch, events, cancel }
     }
 
     fn files_of(
@@ -252,8 +373,18 @@ impl Ground {
             tested.outcome = Outcome::Failed;
             "the server takes no changes".clone_into(&mut tested.message);
         }
-        Ok(Restored { asset, time, what: What::Server(Box::new(sandbox)) })
+        let server = Box::new(sandbox.into_instance());
+        Ok(Restored { asset, time, what: What::Server(server) })
     }
+}
+
+/// Takes note of what a dump showed, which is a part of what came back.
+fn take_note(tested: &mut AssetTested, dump: DumpTested) {
+    if dump.outcome > tested.outcome {
+        tested.outcome = dump.outcome;
+        tested.message = format!("its dump: {}", dump.message);
+    }
+    tested.dump = Some(dump);
 }
 
 /// Removes everything below a directory, but not the directory.

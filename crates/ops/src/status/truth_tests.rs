@@ -116,6 +116,7 @@ fn run(outcome: Outcome, minutes: u64) -> Tested {
         isolation: None,
         outcome,
         message: "1 of 1 files".to_owned(),
+        dump: None,
         duration_ms: 600_000,
     };
     let body = RestoreTested {

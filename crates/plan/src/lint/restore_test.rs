@@ -5,7 +5,6 @@ use lifeboat_model::AssetName;
 use super::walk::probe_templates;
 use super::{Inputs, Problem, Rule, Severity};
 use crate::place::{Path, place};
-use crate::plan::asset::Base;
 use crate::plan::check::Probe;
 use crate::plan::timetable::RestoreTest;
 
@@ -40,9 +39,9 @@ fn unable(inputs: &Inputs<'_>, test: &RestoreTest, probe: &Probe) -> Option<Stri
             let starts_none = test.start.is_none();
             starts_none.then(|| "it asks a service, and `start` of this test names none".to_owned())
         }
-        Probe::Sql(probe) => no_server(inputs, test, probe.asset.as_ref()),
+        Probe::Sql(probe) => not_asked(inputs, test, probe.asset.as_ref()),
         Probe::Files(probe) => not_restored(test, &probe.files),
-        Probe::FilesIn(probe) => no_server(inputs, test, probe.asset.as_ref())
+        Probe::FilesIn(probe) => not_asked(inputs, test, probe.asset.as_ref())
             .or_else(|| not_restored(test, &probe.files_in)),
         Probe::Dns(_) | Probe::Command(_) => {
             let templates = probe_templates(&Path::default(), probe);
@@ -58,14 +57,10 @@ fn not_restored(test: &RestoreTest, asset: &AssetName) -> Option<String> {
     (!is_restored).then(|| format!("it asks `{asset}`, which this test does not restore"))
 }
 
-fn no_server(inputs: &Inputs<'_>, test: &RestoreTest, named: Option<&AssetName>) -> Option<String> {
+fn not_asked(inputs: &Inputs<'_>, test: &RestoreTest, named: Option<&AssetName>) -> Option<String> {
     let assets = &inputs.document.assets;
     let mut databases = assets.iter().filter(|(_, asset)| asset.postgres().is_some());
     let only = || databases.next().map(|(name, _)| name);
     let asset = named.or_else(only)?;
-    let postgres = assets.get(asset)?.postgres()?;
-    let is_dump = postgres.base == Base::Logical;
-    let dump =
-        is_dump.then(|| format!("`{asset}` has dumps alone, which a restore test does not load"));
-    not_restored(test, asset).or(dump)
+    not_restored(test, asset)
 }

@@ -133,7 +133,7 @@ fn a_check_that_its_restore_test_can_never_ask() {
     let sql = test("sql = \"SELECT 1\"");
     let sql = sql.with("assets = [\"files\"]\nchecks", "assets = [\"db\"]\nchecks");
     assert!(!is_told(&sql), "{}", sql.report());
-    assert!(is_told(&sql.with("base = \"physical\"", "base = \"logical\"")));
+    assert!(!is_told(&sql.with("base = \"physical\"", "base = \"logical\"")));
 }
 
 #[test]

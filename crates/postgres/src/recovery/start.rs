@@ -75,6 +75,12 @@ pub enum StartError {
     /// A program could not be run.
     #[error("`pg_ctl` could not be run")]
     Run(#[source] std::io::Error),
+    /// `initdb` made none.
+    #[error("no empty cluster could be made: {log}")]
+    NoCluster {
+        /// The last words of its log.
+        log: String,
+    },
     /// The server ended.
     #[error("the server ended: {log}")]
     Ended {
@@ -105,7 +111,7 @@ impl Classify for StartError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::NoPrograms { .. } => ErrorKind::NotFound,
-            Self::Run(_) | Self::Stop { .. } => ErrorKind::Unavailable,
+            Self::Run(_) | Self::Stop { .. } | Self::NoCluster { .. } => ErrorKind::Unavailable,
             Self::Ended { .. } | Self::Stalled { .. } => ErrorKind::Conflict,
             Self::Server(source) => source.kind(),
             Self::Enclosure(source) => source.kind(),

@@ -92,6 +92,15 @@ pub enum Use {
     Write,
 }
 
+/// Where the data of a throwaway server come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Data {
+    /// They lie there, ready to recover.
+    Restored,
+    /// The directory is empty, and becomes that of a cluster without data.
+    None,
+}
+
 /// A throwaway server before it is started.
 #[derive(Debug, Clone)]
 pub struct Throwaway {
@@ -99,8 +108,10 @@ pub struct Throwaway {
     pub programs: ServerPrograms,
     /// Its major version.
     pub major: u32,
-    /// The data directory, ready to recover.
+    /// The data directory.
     pub data: PathBuf,
+    /// What lies in it.
+    pub holds: Data,
     /// The directory of its socket, which only its user can enter.
     pub socket: PathBuf,
     /// A file that says who may connect, which this writes; readable inside, writable only outside.
@@ -136,6 +147,9 @@ impl Throwaway {
         goes_on: &(dyn Fn() -> bool + Sync),
     ) -> Result<Option<ThrowawayServer>, StartError> {
         put(&self.access, "local all all trust\n")?;
+        if self.holds == Data::None {
+            self.make_cluster(enclosure, walls)?;
+        }
         let preload = Preload::read(&self.ask_for_libraries(enclosure, walls)?);
         let errand = self.errand(&preload);
         for _ in 0..=NEW_TABLESPACES_MAX {
@@ -160,6 +174,21 @@ impl Throwaway {
             }
         }
         Err(StartError::Ended { log: last_words(&self.log) })
+    }
+
+    /// Makes a cluster without data; the first of the likely roles may do everything there.
+    fn make_cluster(&self, enclosure: &Enclosure, walls: Walls) -> Result<(), StartError> {
+        let role = self.roles.first().map_or("postgres", String::as_str);
+        let (program, data) = (self.programs.path("initdb"), text(&self.data));
+        // Whoever makes a database there says its locale and encoding.
+        let arguments =
+            ["-D", &data, "-U", role, "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"];
+        let errand = Errand { program, arguments: arguments.map(str::to_owned).into() };
+        let ended = enclosure.run(walls, &errand, self.open_log()?)?.wait();
+        if ended.map_err(StartError::Run)?.success() {
+            return Ok(());
+        }
+        Err(StartError::NoCluster { log: last_words(&self.log) })
     }
 
     /// Asks the server which libraries it would load; it reads its files as only it can.

@@ -18,7 +18,7 @@ use lifeboat_postgres::verification::sql::{Answer, ask};
 use lifeboat_postgres::{Conninfo, DatabaseName, PostgresError, Server};
 use serde::{Deserialize, Serialize};
 
-use super::super::sandbox::{Sandbox, milliseconds};
+use super::super::sandbox::{Instance, Sandbox, milliseconds};
 use super::counted::Counted;
 use crate::error::{OpsError, explain};
 use crate::wire::{Site, client_environment};
@@ -313,7 +313,7 @@ impl Checks<'_> {
 
 /// Asks a sandbox's database as a role; `server` connects as who may do everything there.
 pub(crate) fn ask_in(
-    sandbox: &Sandbox,
+    sandbox: &Instance,
     server: &Server,
     site: &Site,
     (database, role): (&DatabaseName, Option<&str>),
