@@ -15,6 +15,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde_json::Value;
 
 use crate::environment::Environment;
+use crate::notice::Notices;
 
 pub fn site() -> Environment {
     let environment = Environment::new();
@@ -140,14 +141,22 @@ fn the_daemon_does_what_it_is_asked_and_stops_when_told() {
 }
 
 /// How often is asked until something has come about that takes seconds: captures lie ten of them apart.
-const ASKED_MAX: u32 = 5000;
+const ASKED_MAX: u32 = 1000;
 
-/// Asks for the jobs until they are as wanted; returns them.
+/// The files of the journal that whoever only reads it does not write to.
+const JOURNAL: [&str; 2] = ["jobs.sqlite", "jobs.sqlite-wal"];
+
+/// Asks for the jobs whenever the daemon wrote something down, until they are as wanted; returns them.
 pub fn jobs_once(environment: &Environment, wanted: impl Fn(&Value) -> bool) -> Value {
-    let mut asked = (0..ASKED_MAX).map(|_| environment.run(["--json", "jobs"]).json());
-    asked.find(|jobs| wanted(jobs)).unwrap_or_else(|| {
-        panic!("it does not come about: {}", environment.run(["jobs"]));
-    })
+    for _ in 0..ASKED_MAX {
+        let notices = Notices::below(&environment.path("state/lifeboat/shop"));
+        let jobs = environment.run(["--json", "jobs"]).json();
+        if wanted(&jobs) {
+            return jobs;
+        }
+        notices.wait(&JOURNAL);
+    }
+    panic!("it does not come about: {}", environment.run(["jobs"]));
 }
 
 fn captures(jobs: &Value) -> usize {

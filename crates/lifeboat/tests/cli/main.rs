@@ -23,6 +23,7 @@ mod killed;
 mod ledger;
 mod locked;
 mod naming;
+mod notice;
 mod ownership;
 mod plan;
 mod platform;

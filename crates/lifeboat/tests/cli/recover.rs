@@ -8,6 +8,7 @@ use lifeboat_testing::postgres::Cluster;
 use serde_json::Value;
 
 use crate::environment::Environment;
+use crate::notice::Notices;
 
 /// How long something that has to happen is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -115,8 +116,13 @@ impl Site {
 
     pub fn wait_for(&self, step: &str, stand: &str) {
         let end = Instant::now() + PATIENCE;
-        while self.stand(step) != stand {
+        loop {
+            let notices = Notices::below(&self.environment.path("state/lifeboat/shop/runs"));
+            if self.stand(step) == stand {
+                return;
+            }
             assert!(Instant::now() < end, "`{step}` is not `{stand}`: {:#}", self.status());
+            notices.wait(&["journal"]);
         }
     }
 

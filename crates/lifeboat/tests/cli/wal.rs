@@ -127,6 +127,7 @@ impl Archived {
         self.wait_until("failed_count > 0");
     }
 
+    /// Asks again and again: a server tells nobody what its archiver was told. It is the server that waits in between.
     fn wait_until(&self, what: &str) {
         let sql = format!("SELECT pg_sleep(0.05), {what} FROM pg_stat_archiver");
         for _ in 0..1200 {
