@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod book;
+mod booted;
 mod bootstrap;
 mod bucket;
 mod capture;

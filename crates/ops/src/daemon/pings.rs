@@ -195,12 +195,8 @@ fn switches(plan: &Plan) -> impl Iterator<Item = (&ChannelName, &SecretRef)> {
 type Addresses = Vec<(ChannelName, Secret)>;
 
 async fn tell_all(mut pings: mpsc::Receiver<Ping>, clock: Arc<dyn Clock>) {
-    let client = match HttpClient::new(&Trust::System, PATIENCE) {
-        Ok(client) => client,
-        Err(error) => {
-            return tracing::error!(error = explain(&error), "No dead man's switch can be told.");
-        }
-    };
+    // Made once there is somebody to tell: a machine without certificates may well have no switch.
+    let mut made: Option<HttpClient> = None;
     let mut known: Option<(PlanId, Addresses)> = None;
     while let Some(ping) = pings.recv().await {
         let plan = ping.site.plan().id();
@@ -209,10 +205,22 @@ async fn tell_all(mut pings: mpsc::Receiver<Ping>, clock: Arc<dyn Clock>) {
             let resolved = tokio::task::spawn_blocking(move || addresses(&site)).await;
             known = Some((plan, resolved.unwrap_or_default()));
         }
-        for (name, address) in known.iter().flat_map(|(_, addresses)| addresses) {
+        let Some((_, addresses)) = known.as_ref().filter(|(_, addresses)| !addresses.is_empty())
+        else {
+            continue;
+        };
+        let client = match made.take().map_or_else(|| HttpClient::new(&Trust::System, PATIENCE), Ok)
+        {
+            Ok(client) => &*made.insert(client),
+            Err(error) => {
+                tracing::error!(error = explain(&error), "No dead man's switch can be told.");
+                return;
+            }
+        };
+        for (name, address) in addresses {
             let of = (ping.task.as_deref(), ping.word, ping.run);
             let Some(address) = address_for(address.expose(), of) else { continue };
-            if let Err(why) = tell_one(&client, &*clock, &address, &ping.message).await {
+            if let Err(why) = tell_one(client, &*clock, &address, &ping.message).await {
                 tracing::warn!(channel = %name, why, "A dead man's switch was not told.");
             }
         }

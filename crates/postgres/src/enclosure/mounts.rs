@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, symlink};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -204,19 +204,25 @@ fn name_user(enclosure: &Enclosure) -> Result<(), Refused> {
         let path = root.join("etc").join(name);
         directory(&root.join("etc"), 0o755)?;
         let file = fs::File::create(&path);
-        let written = file.and_then(|mut file| io::Write::write_all(&mut file, text.as_bytes()));
+        let written = file.and_then(|mut file| {
+            // Whoever is inside reads it, whatever the mask of who made it: a service's may be 077.
+            file.set_permissions(fs::Permissions::from_mode(0o644))?;
+            io::Write::write_all(&mut file, text.as_bytes())
+        });
         written.map_err(refused(format!("write {}", path.display())))?;
     }
     Ok(())
 }
 
-/// Makes a directory, and those above it, with these permissions whatever the mask.
+/// Makes a directory with these permissions, and those above it so that everybody gets through, whatever the mask.
 pub(crate) fn directory(path: &Path, mode: u32) -> Result<(), Refused> {
     if path.is_dir() {
         return Ok(());
     }
-    let created = fs::DirBuilder::new().recursive(true).mode(0o755).create(path);
-    created
+    if let Some(above) = path.parent() {
+        directory(above, 0o755)?;
+    }
+    fs::create_dir(path)
         .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode)))
         .map_err(refused(format!("make {}", path.display())))
 }
