@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::io::{self, Read};
+use std::io::{self, Read, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -24,6 +24,9 @@ use nix::unistd::Pid;
 
 /// How much of each output stream is kept: enough for any error message.
 pub const OUTPUT_MAX: usize = 64 << 10;
+
+/// How much is kept of what a command answers that was told something.
+const ANSWER_MAX: usize = 16 << 20;
 
 /// How often cancellation and the time limit are looked at.
 const POLL: Duration = Duration::from_millis(50);
@@ -193,6 +196,21 @@ impl CommandLine {
     /// Runs it to its end; its standard input gives nothing and ends when nobody waits for it any more.
     pub fn run_attended(&self, cancel: &Cancel) -> Result<CommandOutput, CommandError> {
         self.run_from(Stdio::piped(), cancel)
+    }
+
+    /// Runs it to its end after it was told something; then its standard input stays open until nobody waits for it any more.
+    /// What it answers may be long.
+    pub fn converse(&self, said: Vec<u8>, cancel: &Cancel) -> Result<CommandOutput, CommandError> {
+        let mut running = self.start(Stdio::piped())?;
+        let mut stdin = running.child.stdin.take().expect("it was asked for");
+        let stdout = Tail::follow_most(running.child.stdout.take(), ANSWER_MAX);
+        let stderr = Tail::follow(running.child.stderr.take());
+        // By a thread, as whoever is told may not listen; it hands the pipe back, so that it stays open.
+        let told = thread::spawn(move || stdin.write_all(&said).map(|()| stdin));
+        let ended = running.wait(cancel, &stderr);
+        drop(told);
+        ended?;
+        Ok(CommandOutput { stdout: stdout.take(), stderr: stderr.take() })
     }
 
     fn run_from(&self, stdin: Stdio, cancel: &Cancel) -> Result<CommandOutput, CommandError> {
@@ -383,7 +401,15 @@ impl Tail {
         Self::follow_heard(stream, Box::new(|_| ()))
     }
 
-    fn follow_heard(stream: Option<impl Read + Send + 'static>, mut hear: Hear) -> Self {
+    fn follow_most(stream: Option<impl Read + Send + 'static>, most: usize) -> Self {
+        Self::follow_so(stream, most, Box::new(|_| ()))
+    }
+
+    fn follow_heard(stream: Option<impl Read + Send + 'static>, hear: Hear) -> Self {
+        Self::follow_so(stream, OUTPUT_MAX, hear)
+    }
+
+    fn follow_so(stream: Option<impl Read + Send + 'static>, most: usize, mut hear: Hear) -> Self {
         let kept = Arc::new(Mutex::new(VecDeque::new()));
         let (Some(mut stream), writer) = (stream, Arc::clone(&kept)) else {
             return Self { kept, ended: None };
@@ -395,7 +421,7 @@ impl Tail {
                 hear(&buffer[..length]);
                 let mut kept = writer.lock().unwrap_or_else(PoisonError::into_inner);
                 kept.extend(&buffer[..length]);
-                let surplus = kept.len().saturating_sub(OUTPUT_MAX);
+                let surplus = kept.len().saturating_sub(most);
                 kept.drain(..surplus);
             }
             let _ = end.send(());
@@ -540,6 +566,16 @@ mod tests {
         let mut endless = io::repeat(b'x');
         let error = shell("true", LONG).feed(&mut endless, &Cancel::new()).unwrap_err();
         assert!(matches!(error, CommandError::Pipe { .. }), "{error}");
+    }
+
+    #[test]
+    fn who_is_told_something_answers_while_its_input_stays_open() {
+        let script =
+            "read -r word; if timeout 1 cat >/dev/null; then echo ended; else echo $word; fi";
+        let output = shell(script, LONG).converse(b"open\n".to_vec(), &Cancel::new()).unwrap();
+        assert_eq!(output.stdout, b"open\n");
+        let output = shell("exit 0", LONG).converse(vec![b'x'; 1 << 20], &Cancel::new()).unwrap();
+        assert_eq!(output.stdout, b"", "nobody has to listen");
     }
 
     #[test]

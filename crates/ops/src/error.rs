@@ -33,6 +33,7 @@ use crate::plan_archive::PlanFlaw;
 use crate::recovery::sandbox::SandboxError;
 use crate::recovery_key::ParseKeyError;
 use crate::residence::PlaceError;
+use crate::restore_test::staged::StagingError;
 use crate::secret::SecretError;
 use crate::state::StateError;
 use crate::thaw::ThawError;
@@ -107,6 +108,9 @@ pub enum OpsError {
     /// A sandbox could not be made.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
+    /// A staging host did not do a restore test.
+    #[error(transparent)]
+    Staging(#[from] StagingError),
     /// The archived log could not be read.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
@@ -498,6 +502,7 @@ impl OpsError {
             Self::Postgres(error) => Some(error),
             Self::DumpedTable(error) => Some(error),
             Self::Sandbox(error) => Some(error),
+            Self::Staging(error) => Some(error),
             Self::Thaw(error) => Some(error),
             Self::Base(error) => Some(error),
             Self::Choice(error) => Some(error),

@@ -128,14 +128,19 @@ impl Host {
 fn over_ssh(host: &str, words: &[String]) -> Vec<String> {
     let there =
         ["sh", "-c", KEEPER, "lifeboat"].into_iter().chain(words.iter().map(String::as_str));
-    let there: Vec<_> = there.map(shell_word).collect();
+    ssh_words(host, there)
+}
+
+/// Returns the words of `ssh` by which a program runs on another host that minds the end of its input itself.
+pub(crate) fn ssh_words<'w>(host: &str, words: impl IntoIterator<Item = &'w str>) -> Vec<String> {
+    let there: Vec<_> = words.into_iter().map(shell_word).collect();
     // What follows `--` is no option, whatever it begins with.
     let ssh = std::iter::once("ssh").chain(OPTIONS).chain(["--", host]);
     ssh.map(str::to_owned).chain([there.join(" ")]).collect()
 }
 
 /// Tells what the command there did from what `ssh` could not do.
-fn told(host: &str, program: String, error: CommandError) -> HostError {
+pub(crate) fn told(host: &str, program: String, error: CommandError) -> HostError {
     let host = host.to_owned();
     match error {
         CommandError::Failed { status: SSH_FAILED, stderr, .. } if !stderr.contains(BY_ITSELF) => {

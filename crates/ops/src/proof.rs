@@ -263,6 +263,7 @@ assets = ["media"]
         let body = RestoreTested {
             job: "job_018bcfe5-6800-7000-8000-000000000000".parse().unwrap(),
             test: test.parse().unwrap(),
+            on: None,
             seed: 1,
             at: "latest".to_owned(),
             moment: None,

@@ -37,6 +37,7 @@ mod moment;
 mod question;
 mod restored;
 mod seed;
+pub mod staged;
 pub mod stand;
 mod within;
 
@@ -205,8 +206,33 @@ pub fn restore_test(
     let plans = site.plan().restore_tests().get(&options.test);
     let what = || format!("restore test `{}`", options.test);
     let plans = plans.ok_or_else(|| OpsError::NotInPlan { what: what() })?;
-    let job = site.new_job();
-    let mut run = Run::new(site, options, plans, (events, cancel));
+    let (job, heard) = (site.new_job(), (events, cancel));
+    let done = match &plans.on {
+        Some(host) => staged::send(site, options, (plans, host), job, heard),
+        None => here(site, options, plans, job, heard),
+    };
+    record(site, &done, &options.trigger, events)?;
+    Ok(RestoreTestReport { tested: done.tested, ending: done.ending })
+}
+
+/// A test that is over, and of which nothing is written yet.
+struct Done {
+    tested: RestoreTested,
+    teardown: Teardown,
+    ending: Ending,
+    /// Where it was done.
+    host: String,
+}
+
+/// Does a test on this host.
+fn here(
+    site: &Site,
+    options: &RestoreTestOptions,
+    plans: &RestoreTest,
+    job: JobId,
+    heard: (&dyn EventSink, &Cancel),
+) -> Done {
+    let mut run = Run::new(site, options, plans, heard);
     let done = run.carry_out();
     let teardown = run.tear_down();
     let ending = match &done {
@@ -218,28 +244,27 @@ pub fn restore_test(
         (Ending::Cancelled, _) => Ending::Cancelled,
         (_, outcome) => Ending::of(outcome),
     };
-    record(site, (&tested, &teardown, &options.trigger), ending, events)?;
-    Ok(RestoreTestReport { tested, ending })
+    Done { tested, teardown, ending, host: site.surroundings().hostname.clone() }
 }
 
 /// Writes down what came of it; also of a test that was cancelled.
 fn record(
     site: &Site,
-    (tested, teardown, trigger): (&RestoreTested, &Teardown, &Trigger),
-    ending: Ending,
+    done: &Done,
+    trigger: &Trigger,
     events: &dyn EventSink,
 ) -> Result<(), OpsError> {
+    let Done { tested, teardown, ending, host } = done;
     let tiers = site.plan().tiers().keys().cloned().collect();
     let open = OpenSite::open(site, &tiers, NewTiers::Leave, events, &Cancel::new())?;
     let assets = tested.assets.iter().map(|tested| tested.asset.clone()).collect();
     let (job, command) = (tested.job, "test".to_owned());
     open.record(Body::JobStarted(JobStarted { job, command, assets }))?;
-    let (plan, host) = (site.plan(), site.surroundings().hostname.as_str());
-    let proof = TestedRestore { plan, tested, trigger, host, teardown };
+    let proof = TestedRestore { plan: site.plan(), tested, trigger, host, teardown };
     // First, as its teardown is known to nobody later; a kill right after leaves a test that runs anew.
     evidence::keep(open.catalog(), &EvidenceOf::RestoreTest(&proof))?;
     open.record(Body::RestoreTested(tested.clone()))?;
-    open.record(Body::JobEnded(JobEnded { job, ending }))?;
+    open.record(Body::JobEnded(JobEnded { job, ending: *ending }))?;
     open.deliver()?;
     Ok(())
 }
@@ -469,6 +494,7 @@ impl<'a> Run<'a> {
         RestoreTested {
             job,
             test: self.options.test.clone(),
+            on: None,
             seed: self.seed.0,
             at: self.at().to_string(),
             moment: self.moment.as_ref().and_then(|moment| moment.time),

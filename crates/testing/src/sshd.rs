@@ -131,6 +131,13 @@ impl Sshd {
         Ok(room)
     }
 
+    /// Puts a script into the login's PATH, in the place of what was called so.
+    pub fn install(&self, name: &str, script: &str) -> Result<(), ProgramError> {
+        let there = self.folder.path().join("there");
+        fs::create_dir_all(&there).map_err(|source| failed("sshd", source))?;
+        write(&there.join(name), script, 0o755)
+    }
+
     /// Forgets the server's key on the client's side.
     pub fn forget_host(&self) -> Result<(), ProgramError> {
         write(&self.folder.path().join("known_hosts"), "", 0o644)
@@ -255,7 +262,8 @@ fn server_config(folder: &Path, port: u16, sshd: &Path) -> String {
     let mut config = format!(
         "ListenAddress 127.0.0.1\nPort {port}\nHostKey {own}/host\nPidFile none\nStrictModes no\n\
          AuthorizedKeysFile {own}/authorized_keys\nPasswordAuthentication no\n\
-         KbdInteractiveAuthentication no\nUsePAM yes\nMaxStartups 100\nSubsystem sftp internal-sftp\n"
+         KbdInteractiveAuthentication no\nUsePAM yes\nMaxStartups 100\nSubsystem sftp internal-sftp\n\
+         SetEnv PATH={own}/there:/usr/local/bin:/usr/bin:/bin\n"
     );
     // From 9.8 on the server is several programs, which an unpacked package has in a place of its own.
     let root = sshd.ancestors().nth(3).unwrap_or(Path::new("/"));

@@ -1,14 +1,16 @@
 //! `lifeboat test`: restore into a throwaway place, and check what came back.
 
 use std::fmt::{self, Write as _};
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use clap::Args;
-use lifeboat_model::{Exit, Outcome, RestoreTestName};
+use lifeboat_model::{Cancel, EventSink, Exit, Outcome, RestoreTestName, Silent, SiteName};
 use lifeboat_ops::catalog::body::{AssetTested, RestoreTested, ServicesTested, TestPhase};
 use lifeboat_ops::ending::Ending;
 use lifeboat_ops::recovery::sandbox::Demand;
 use lifeboat_ops::recovery::verified::CheckResult;
+use lifeboat_ops::restore_test::staged::{StagedOrders, stage};
 use lifeboat_ops::restore_test::stand::{StandOrders, stand};
 use lifeboat_ops::restore_test::{
     Control, RestoreTestOptions, RestoreTestReport, RestoreTestsReport, Seed, Trigger, restore_test,
@@ -58,6 +60,9 @@ pub struct Test {
     /// Have the platform run inside of the namespaces of this process
     #[arg(long, hide = true, value_name = "PROCESS")]
     inside: Option<u32>,
+    /// Do the test that is told on standard input, for another host's lifeboat
+    #[arg(long, hide = true)]
+    staged: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -75,6 +80,11 @@ impl Test {
             stand(&site, &orders, &fetch, &session.cancel)?;
             return Ok(Exit::Done);
         }
+        let system = |source| CommandError::System { action: "find this program", source };
+        let own_program = std::env::current_exe().map_err(system)?;
+        if self.staged {
+            return do_staged(own_program, session);
+        }
         let site = session.site()?;
         let tier = tier_argument::named(self.tier.as_ref(), &site)?;
         let known = site.plan().restore_tests();
@@ -88,8 +98,6 @@ impl Test {
             let message = format!("the plan has no restore test `{name}`");
             return Err(CommandError::usage(message, format!("it has {}", names.join(", "))).into());
         }
-        let system = |source| CommandError::System { action: "find this program", source };
-        let own_program = std::env::current_exe().map_err(system)?;
         let scratch = self.scratch.as_deref().map(surroundings::absolute).transpose()?;
         let events = session.events();
         let mut tests = Vec::new();
@@ -118,6 +126,23 @@ impl Test {
     }
 }
 
+/// Does a test as a staging host; its answer is all that is written to standard output.
+fn do_staged(own_program: PathBuf, session: &Session) -> Result<Exit, Failure> {
+    let talk = |source| CommandError::System { action: "talk to whoever called", source };
+    let orders = StagedOrders::read(io::stdin().lock()).map_err(talk)?;
+    // Nothing more is said; whoever called is gone when this ends.
+    let cancel = session.cancel.clone();
+    std::thread::spawn(move || {
+        _ = io::copy(&mut io::stdin(), &mut io::sink());
+        cancel.cancel();
+    });
+    let around = |site: &SiteName| session.surroundings(site);
+    let heard: (&dyn EventSink, &Cancel) = (&Silent, &session.cancel);
+    let answer = stage(orders, &around, (own_program, session.clock.now()), heard);
+    writeln!(io::stdout(), "{answer}").map_err(talk)?;
+    Ok(Exit::Done)
+}
+
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
 struct Tested(RestoreTestsReport);
@@ -143,9 +168,12 @@ impl Answer for Tested {
 fn write_test(tested: &RestoreTested, page: &mut Page) -> fmt::Result {
     let RestoreTested { test, seed, at, moment, trouble, checks, .. } = tested;
     let name = page.paint.strong(test.as_str());
+    let on = tested.on.as_ref().map(|host| format!(" on {host}")).unwrap_or_default();
     match moment {
-        Some(moment) => writeln!(page, "{name} at {} ({at}, seed {seed})", time::instant(*moment))?,
-        None => writeln!(page, "{name} at {at} (seed {seed})")?,
+        Some(moment) => {
+            writeln!(page, "{name}{on} at {} ({at}, seed {seed})", time::instant(*moment))?;
+        }
+        None => writeln!(page, "{name}{on} at {at} (seed {seed})")?,
     }
     let own =
         tested.assets.iter().flat_map(|asset| std::iter::once(as_check(asset)).chain(dump(asset)));

@@ -44,6 +44,7 @@ mod server;
 mod service;
 mod setup;
 mod side_by_side;
+mod staging;
 mod streams;
 mod succession;
 mod targets;

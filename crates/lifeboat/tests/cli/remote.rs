@@ -12,16 +12,16 @@ use crate::environment::Environment;
 use crate::recover::{Site, ended};
 
 /// How long something that has to happen is waited for.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A host, and a directory there.
-struct There {
-    server: Sshd,
-    room: PathBuf,
+pub struct There {
+    pub server: Sshd,
+    pub room: PathBuf,
 }
 
 impl There {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let server = Sshd::start_with_shell().unwrap();
         let room = server.room().unwrap();
         Self { server, room }
@@ -29,16 +29,26 @@ impl There {
 
     /// A site whose runbook may say HOST and ROOM.
     fn site(&self, runbook: &str, sections: &str) -> Site {
-        let host = format!("ssh://{}@{}", self.server.user(), self.server.address());
+        self.site_in(Environment::new(), runbook, sections)
+    }
+
+    /// Returns how a plan names it.
+    pub fn host(&self) -> String {
+        format!("ssh://{}@{}", self.server.user(), self.server.address())
+    }
+
+    /// A site like that, at a home that is there.
+    pub fn site_in(&self, environment: Environment, runbook: &str, sections: &str) -> Site {
+        let host = self.host();
         let here = |text: &str| {
             text.replace("HOST", &host).replace("ROOM", &self.room.display().to_string())
         };
-        let environment = Environment::new().with("PATH", self.server.path());
+        let environment = environment.with("PATH", self.server.path());
         Site::at(environment, &here(runbook), &[], &here(sections))
     }
 
     /// Waits until a command there has written a number; returns it.
-    fn number(&self, name: &str) -> i32 {
+    pub fn number(&self, name: &str) -> i32 {
         let (path, end) = (self.room.join(name), Instant::now() + PATIENCE);
         loop {
             let written = fs::read_to_string(&path).unwrap_or_default();
@@ -50,7 +60,7 @@ impl There {
     }
 }
 
-fn assert_ends(process: i32) {
+pub fn assert_ends(process: i32) {
     let (path, end) = (format!("/proc/{process}/status"), Instant::now() + PATIENCE);
     let lives = || fs::read_to_string(&path).is_ok_and(|status| !status.contains("State:\tZ"));
     while lives() {

@@ -318,6 +318,9 @@ pub struct RestoreTested {
     pub job: JobId,
     /// Which test of the plan.
     pub test: RestoreTestName,
+    /// The staging host on which it was done, as the plan names it, if not on the writer's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<String>,
     /// What every choice was made by.
     pub seed: u32,
     /// Which moment, as the plan or a person said it.

@@ -269,8 +269,12 @@ impl TestedRestore<'_> {
         }
         let missed = objectives.iter().filter(|kept| kept.outcome == Outcome::Failed);
         what.extend(missed.map(|kept| format!("the RTO of {} is missed", kept.of)));
-        if self.teardown.outcome != Outcome::Passed {
-            what.push("something of it is left".to_owned());
+        match self.teardown.outcome {
+            Outcome::Passed => {}
+            Outcome::Failed => what.push("something of it is left".to_owned()),
+            Outcome::CouldNotVerify => {
+                what.push("whether something of it is left is not known".to_owned());
+            }
         }
         let owner = self.plan.about().owner.as_ref();
         let finding = |what: String| Finding {

@@ -104,6 +104,7 @@ fn tested(restored: Outcome, checks: &[Outcome], control: Option<Outcome>) -> Bo
     Body::RestoreTested(RestoreTested {
         job: job(8),
         test: "weekly".parse().unwrap(),
+        on: None,
         seed: 7,
         at: "latest".to_owned(),
         moment: None,

@@ -122,6 +122,7 @@ fn run(outcome: Outcome, minutes: u64) -> Tested {
     let body = RestoreTested {
         job: "job_018bcfe5-6800-7000-8000-000000000000".parse().unwrap(),
         test: "weekly".parse().unwrap(),
+        on: None,
         seed: 1,
         at: "latest".to_owned(),
         moment: None,

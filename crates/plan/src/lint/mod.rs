@@ -125,7 +125,7 @@ impl Problem {
     }
 }
 
-const RULES: [Rule; 35] = [
+const RULES: [Rule; 36] = [
     archive::KEEP,
     archive::LOG,
     blackout::RULE,
@@ -145,6 +145,7 @@ const RULES: [Rule; 35] = [
     probe_asset::RULE,
     rehearsal::RULE,
     restore_test::RULE,
+    restore_test::STAGED,
     retention::RULE,
     review_overdue::RULE,
     same_tier::RULE,

@@ -11,6 +11,13 @@ use crate::plan::timetable::RestoreTest;
 pub(super) const RULE: Rule =
     Rule { code: "check-never-asked", severity: Severity::Warning, needs_whole: true, check };
 
+pub(super) const STAGED: Rule = Rule {
+    code: "services-on-staging-host",
+    severity: Severity::Error,
+    needs_whole: false,
+    check: staged,
+};
+
 /// What a restore test has no value for: nothing runs on any host.
 const HOST: &str = "target.host";
 
@@ -30,6 +37,19 @@ fn check(inputs: &Inputs<'_>) -> Vec<Problem> {
         }
     }
     problems
+}
+
+/// Complains about services on a staging host: their yard is built by a plan that lies on its disk, with a key beside it.
+fn staged(inputs: &Inputs<'_>) -> Vec<Problem> {
+    let tests = inputs.document.restore_tests.iter();
+    let both = tests.filter(|(_, test)| test.on.is_some() && test.start.is_some());
+    both.map(|(name, _)| {
+        let path: Path = place!["restore_tests", name, "start"];
+        Problem::at_value(path, "a restore test on a staging host starts no services")
+            .label("they would be started here alone")
+            .help("take `start` or `on` out; a second test may do the other")
+    })
+    .collect()
 }
 
 /// Says why a check cannot be asked of what a test brings back.

@@ -213,6 +213,8 @@ table! {
         start: Option<Selection<ServiceName>>,
         /// Services of others that something stands in for meanwhile.
         sinks: Vec<SinkAddress> = Vec::new(),
+        /// The staging host on which it is done, reached over ssh, with lifeboat on it; left out: here.
+        on: Option<String>,
     }
 }
 

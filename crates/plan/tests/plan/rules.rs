@@ -137,6 +137,19 @@ fn a_check_that_its_restore_test_can_never_ask() {
 }
 
 #[test]
+fn services_that_a_staging_host_would_have_to_start() {
+    let test = "[classes]\nc = {}\n[services.a]\nclass = \"c\"\nstart = \"true\"\n[restore_tests.t]\n\
+                cron = \"0 5 * * *\"\nassets = [\"files\"]\n";
+    let is_told = |more: &str| {
+        let sample = small().plus(&format!("{test}{more}"));
+        sample.found().iter().any(|(code, _)| *code == "services-on-staging-host")
+    };
+    assert!(is_told("on = \"staging\"\nstart = [\"a\"]\n"));
+    assert!(!is_told("on = \"staging\"\n"));
+    assert!(!is_told("start = [\"a\"]\n"));
+}
+
+#[test]
 fn a_scenario_whose_drill_would_be_unlike_it() {
     let services = "[classes]\nc = {}\n[services.a]\nclass = \"c\"\nstart = \"true\"\n";
     let stops = "[[steps]]\nid = \"end\"\nstop = [\"a\"]\n";
