@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use nix::unistd::Uid;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, Uid};
 use tempfile::TempDir;
 
 use crate::ownership::write;
@@ -129,8 +130,9 @@ impl Machine {
         word.set_read_timeout(Some(BOOTED_WITHIN)).unwrap();
         let cgroup = format!("lifeboat-test-{}", std::process::id());
         let said = File::create(home.path().join("said")).unwrap();
-        let mut first = Command::new("unshare")
-            .args(["--mount", "bash", "-c", LEAVE, "leave"])
+        // It ends with the test, however that ends.
+        let mut first = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "unshare", "--mount", "bash", "-c", LEAVE, "leave"])
             .args([root.as_path(), Path::new(env!("CARGO_BIN_EXE_lifeboat"))])
             .args([&cgroup, BOOT])
             .stdin(Stdio::null())
@@ -138,12 +140,12 @@ impl Machine {
             .stderr(said)
             .spawn()
             .unwrap();
-        if !hears_ready(&word) {
-            _ = first.kill();
+        let is_up = hears_ready(&word);
+        let pid = first_process(&first);
+        if !is_up {
+            end(&mut first, &pid, &cgroup);
             panic!("it does not boot: {}", fs::read_to_string(home.path().join("said")).unwrap());
         }
-        let children = format!("/proc/{0}/task/{0}/children", first.id());
-        let pid = fs::read_to_string(children).unwrap().trim().to_owned();
         Self { first, cgroup, pid, _home: home }
     }
 
@@ -184,14 +186,26 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        _ = self.first.kill();
-        _ = self.first.wait();
-        // The cgroups are no files; they are removed from the innermost one on, once nobody is in them.
-        let script = "mount --make-rprivate / && mount -t cgroup2 cgroup2 /mnt && find /mnt/$1 -depth -type d -exec rmdir {} +";
-        _ = Command::new("unshare")
-            .args(["--mount", "bash", "-c", script, "tidy", &self.cgroup])
-            .output();
+        end(&mut self.first, &self.pid, &self.cgroup);
     }
+}
+
+/// Returns the first process inside, as the host numbers it; none if it did not come so far.
+fn first_process(first: &Child) -> String {
+    let children = format!("/proc/{0}/task/{0}/children", first.id());
+    fs::read_to_string(children).unwrap_or_default().trim().to_owned()
+}
+
+/// Ends all of a machine: with the first process the kernel ends all others, and who began it ends when they are gone.
+fn end(first: &mut Child, pid: &str, cgroup: &str) {
+    match pid.parse() {
+        Ok(pid) => _ = kill(Pid::from_raw(pid), Signal::SIGKILL),
+        Err(_) => _ = first.kill(),
+    }
+    _ = first.wait();
+    // The cgroups are no files; they are removed from the innermost one on, once nobody is in them.
+    let script = "mount --make-rprivate / && mount -t cgroup2 cgroup2 /mnt && find /mnt/$1 -depth -type d -exec rmdir {} +";
+    _ = Command::new("unshare").args(["--mount", "bash", "-c", script, "tidy", cgroup]).output();
 }
 
 /// Waits for systemd's word that all of it is up.
