@@ -129,7 +129,13 @@ impl Test {
 /// Does a test as a staging host; its answer is all that is written to standard output.
 fn do_staged(own_program: PathBuf, session: &Session) -> Result<Exit, Failure> {
     let talk = |source| CommandError::System { action: "talk to whoever called", source };
-    let orders = StagedOrders::read(io::stdin().lock()).map_err(talk)?;
+    let orders = match StagedOrders::read(io::stdin().lock()) {
+        Ok(orders) => orders,
+        Err(refusal) => {
+            writeln!(io::stdout(), "{refusal}").map_err(talk)?;
+            return Ok(Exit::Done);
+        }
+    };
     // Nothing more is said; whoever called is gone when this ends.
     let cancel = session.cancel.clone();
     std::thread::spawn(move || {

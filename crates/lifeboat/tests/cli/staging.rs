@@ -4,13 +4,15 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use lifeboat_testing::postgres::Release;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::environment::Environment;
-use crate::ownership::give_away;
+use crate::ownership::{give_away, write};
 use crate::recover::Site;
+use crate::recovery::Shop;
 use crate::remote::{PATIENCE, There, assert_ends};
 
 /// A site with a test on HOST, whose checks write into ROOM what they see.
@@ -71,10 +73,7 @@ impl Staging {
     }
 
     fn install(&self, program: &str) {
-        let room = self.there.room.display().to_string();
-        let program =
-            program.replace("ROOM", &room).replace("BINARY", env!("CARGO_BIN_EXE_lifeboat"));
-        self.there.server.install("lifeboat", &program).unwrap();
+        install(&self.there, program);
     }
 
     fn read(&self, name: &str) -> String {
@@ -107,6 +106,13 @@ impl Staging {
         let status = self.site.environment.run(["status", "--json"]).json();
         assert!(status["risks"].to_string().contains("could not be verified"), "{status:#}");
     }
+}
+
+/// Puts what is called `lifeboat` in its place there.
+fn install(there: &There, program: &str) {
+    let room = there.room.display().to_string();
+    let program = program.replace("ROOM", &room).replace("BINARY", env!("CARGO_BIN_EXE_lifeboat"));
+    there.server.install("lifeboat", &program).unwrap();
 }
 
 /// Tells whether a text stands in a file below a directory.
@@ -175,4 +181,52 @@ fn a_staging_host_that_goes_away_in_the_middle_proves_nothing_and_cleans_up() {
     fs::remove_file(staging.there.room.join("slow")).unwrap();
     let (code, tested) = staging.test();
     assert_eq!((code, &tested["outcome"]), (0, &"passed".into()), "{tested:#}");
+}
+
+/// What a server's site has beside it.
+const OF_SERVER: &str = r#"
+[assets.media]
+kind = "files"
+paths = ["HOME/media"]
+[checks.rows]
+sql = "SELECT count(*) FROM ledger"
+expect = "= 3"
+[restore_tests.weekly]
+cron = "0 5 * * SUN"
+assets = ["database", "media"]
+checks = ["rows"]
+on = "HOST"
+"#;
+
+#[test]
+fn a_server_comes_back_on_a_staging_host_that_never_saw_it() {
+    let (shop, there) = (Shop::new(Release::System), There::new());
+    install(&there, PROGRAM);
+    fs::create_dir(shop.at("media")).unwrap();
+    write(&shop.at("media/a.png"), "a", 0o644);
+    let sections = OF_SERVER.replace("HOME", &shop.home().display().to_string());
+    let plan = fs::read_to_string(shop.at("plan.toml")).unwrap();
+    let plan = plan.replace("assets = [\"database\"]", "assets = [\"*\"]");
+    let plan = format!("{plan}{}", sections.replace("HOST", &there.host()));
+    write(&shop.at("plan.toml"), &plan, 0o644);
+    shop.commit_rows(1..=3);
+    shop.done(&["backup"]);
+    shop.archive_all();
+    // What lies in the network for others is a folder of this host here.
+    give_away(&shop.at("primary"));
+    let mut command = shop.command();
+    command.env("PATH", there.server.path());
+    command.args(["test", "weekly", "--json", "--seed", "3", "--weak-isolation"]);
+    let output = command.output().unwrap();
+    let (said, talk) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{said}\n{talk}");
+    let tested = serde_json::from_str::<Value>(&said).unwrap()["tests"][0].clone();
+    assert_eq!(tested["checks"][0]["outcome"], "passed", "{tested:#}");
+    assert!(tested["phases_ms"]["replay"].is_u64(), "{tested:#}");
+    let asked = tested["assets"][0].clone();
+    assert_eq!((&asked["asset"], &asked["outcome"]), (&"database".into(), &"passed".into()));
+    // No check asks the media, and a point stands where its least proven member does.
+    let point = shop.done(&["points"])["points"][0].take();
+    assert_eq!(point["heights"]["primary"]["rung"], "restored", "{point:#}");
 }

@@ -162,11 +162,30 @@ impl StagedOrders {
         })
     }
 
-    /// Reads them from the first line of an input.
-    pub fn read(input: impl Read) -> io::Result<Self> {
+    /// Reads them from the first line of an input, which goes on.
+    ///
+    /// # Errors
+    ///
+    /// With the answer to give where another lifeboat calls, whose words may be others.
+    pub fn read(input: impl Read) -> Result<Self, String> {
+        /// All that is asked of orders before their shape is known.
+        #[derive(Deserialize)]
+        struct Version {
+            version: String,
+        }
         let mut line = String::new();
-        io::BufReader::with_capacity(1, input).take(ORDERS_BYTES_MAX).read_line(&mut line)?;
-        serde_json::from_str(&line).map_err(io::Error::other)
+        let read =
+            io::BufReader::with_capacity(1, input).take(ORDERS_BYTES_MAX).read_line(&mut line);
+        read.map_err(|error| refusal(error.to_string()))?;
+        match serde_json::from_str(&line) {
+            Ok(Version { version }) if version == VERSION => {}
+            Ok(Version { version }) => {
+                let why = format!("it is lifeboat {VERSION}, and was called by {version}");
+                return Err(refusal(why));
+            }
+            Err(error) => return Err(refusal(format!("it cannot read what it is told: {error}"))),
+        }
+        serde_json::from_str(&line).map_err(|error| refusal(error.to_string()))
     }
 
     /// Returns the plan's site and what the test is, if this lifeboat is the one that was meant.
@@ -175,9 +194,6 @@ impl StagedOrders {
         around: &dyn Fn(&SiteName) -> Surroundings,
         (own_program, now): (PathBuf, Timestamp),
     ) -> Result<(Site, RestoreTestOptions), String> {
-        if self.version != VERSION {
-            return Err(format!("it is lifeboat {VERSION}, and was called by {}", self.version));
-        }
         let checked = self.archived.check(self.plan, now).map_err(|error| explain(&error))?;
         let key = RecoveryKey::parse(&Secret::new(self.key)).map_err(|error| explain(&error))?;
         let at = self.at.as_deref().map(str::parse::<PointInTime>).transpose();
@@ -204,19 +220,27 @@ pub fn stage(
     (own_program, now): (PathBuf, Timestamp),
     (events, cancel): (&dyn EventSink, &Cancel),
 ) -> String {
-    let refused = |why: String| Answer::Refused { why };
-    let taken = orders.taken(around, (own_program, now));
-    let answer = taken.map_or_else(refused, |(site, options)| {
-        // What is known of the copies stands in the catalog; what keeps it from being read keeps the test, which tells.
-        let tiers = site.plan().tiers().keys().cloned().collect();
-        drop(OpenSite::open(&site, &tiers, NewTiers::Leave, events, cancel));
-        let plans = site.plan().restore_tests().get(&options.test);
-        let Some(plans) = plans else { return refused("the plan has no such test".to_owned()) };
-        let done = here(&site, &options, plans, site.new_job(), (events, cancel));
-        let Done { tested, teardown, ending, host } = done;
-        Answer::Done { host, tested: Box::new(tested), teardown, ending }
-    });
-    serde_json::to_string(&answer).expect("an answer has only texts for keys")
+    let (site, options) = match orders.taken(around, (own_program, now)) {
+        Ok(taken) => taken,
+        Err(why) => return refusal(why),
+    };
+    // What is known of the copies stands in the catalog; what keeps it from being read keeps the test, which tells.
+    let tiers = site.plan().tiers().keys().cloned().collect();
+    drop(OpenSite::open(&site, &tiers, NewTiers::Leave, events, cancel));
+    let Some(plans) = site.plan().restore_tests().get(&options.test) else {
+        return refusal("the plan has no such test".to_owned());
+    };
+    let done = here(&site, &options, plans, site.new_job(), (events, cancel));
+    let Done { tested, teardown, ending, host } = done;
+    line(&Answer::Done { host, tested: Box::new(tested), teardown, ending })
+}
+
+fn refusal(why: String) -> String {
+    line(&Answer::Refused { why })
+}
+
+fn line(answer: &Answer) -> String {
+    serde_json::to_string(answer).expect("an answer has only texts for keys")
 }
 
 /// Has a test done by a staging host.
