@@ -724,10 +724,13 @@ impl Job<'_> {
         Ok(verified)
     }
 
-    /// Returns how much is read after a backup: no data of an archive, which nobody asked to be woken.
+    /// Returns how much is read after a backup: no data of an archive, which nobody asked to be woken, and none where the plan
+    /// leaves that to verifications of their own.
     fn share(&self, tier: &TierName) -> Share {
-        let is_archive = self.site().plan().tiers().get(tier).is_some_and(PlannedTier::is_archive);
-        if is_archive { Share::None } else { Share::AfterBackup }
+        let plan = self.site().plan();
+        let is_archive = plan.tiers().get(tier).is_some_and(PlannedTier::is_archive);
+        let reads = plan.verification().after_backup.read_data.fraction() > 0.0;
+        if reads && !is_archive { Share::AfterBackup } else { Share::None }
     }
 
     /// Tells listeners of a stage that has no progress of its own.

@@ -36,7 +36,7 @@ const LOOKS_MAX: u32 = 6_000;
 const PREFETCHED: &str = "It was fetched ahead.";
 
 /// What it says of one that it did not.
-const FETCHED_NOW: &str = "It is fetched now.";
+const FETCHED_NOW: &str = "It was fetched when it was asked for.";
 
 /// How a contest is held.
 #[derive(Debug, Clone)]

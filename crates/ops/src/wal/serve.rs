@@ -498,8 +498,11 @@ impl Server {
                 tracing::debug!(file = %address.file, "It was fetched ahead.");
                 return Ok(Some(file));
             }
-            tracing::debug!(file = %address.file, "It is fetched now.");
-            server.fetch_now(address).map_err(|error| explain(&error))
+            let fetched = server.fetch_now(address).map_err(|error| explain(&error))?;
+            if fetched.is_some() {
+                tracing::debug!(file = %address.file, "It was fetched when it was asked for.");
+            }
+            Ok(fetched)
         })
         .await?;
         if given.is_some() {

@@ -305,6 +305,24 @@ fn a_verification_that_did_not_read_all_it_should_leaves_it_due() {
     assert_eq!(read_until(&ground, &site), [Some(now), None, None, Some(begun)]);
 }
 
+#[test]
+fn after_a_backup_no_data_is_read_where_the_plan_leaves_that_to_verifications() {
+    let ground = Ground::new();
+    ground.write("media/a.jpg", "a".repeat(100_000));
+    let nothing = "[verification]\nafter_backup = { read_data = \"0%\" }\n";
+    let site = ground.site(&format!("{MEDIA_ON_TWO}\n{nothing}"));
+    back_up(&site).unwrap();
+    ground.pass(3600);
+    ground.write("media/b.jpg", "b".repeat(100_000));
+    let report = back_up(&site).unwrap();
+    let read = report.verifications.iter().map(|tier| (tier.outcome, tier.report.packs_read));
+    assert_eq!(read.collect::<Vec<_>>(), [(Outcome::Passed, 0), (Outcome::Passed, 0)]);
+    // A verification of its own reads what fell due meanwhile.
+    let share = VerifyOptions { tiers: Vec::new(), share: Share::AfterBackup };
+    let report = verify(&site, &share, &Silent, &Cancel::new()).unwrap();
+    assert!(report.tiers.iter().all(|tier| tier.report.packs_read > 0));
+}
+
 /// Returns up to when the first tier was read, as each verification recorded it, the newest first.
 fn read_until(ground: &Ground, site: &Site) -> Vec<Option<Timestamp>> {
     let lock = State::open(&ground.surroundings.state_directory).unwrap().lock().unwrap();
