@@ -13,7 +13,7 @@
 //! what the tiers lack; the same happens when a tier was down. A host that is lost with records
 //! in its outbox loses exactly those: nothing on a tier refers to them.
 //!
-//! Several may have the catalog open at the same time with clones of one lock. Each writes alone: the head of
+//! Several may have the catalog open at the same time, with clones of one lock or beside it. Each writes alone: the head of
 //! the chain is read and followed while nobody else does. A record that was kept and did not come into the view, as on a
 //! full disk, is taken in before the next one is written.
 //!
@@ -39,7 +39,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use futures::future::join_all;
-use lifeboat_model::{Classify, Clock, ErrorKind, Exit, Hint, PlanId, SiteName, TierName};
+use lifeboat_model::{Classify, Clock, ErrorKind, Exit, Hint, JobId, PlanId, SiteName, TierName};
 use lifeboat_tiers::TierError;
 use serde::Serialize;
 use tokio::runtime::Handle;
@@ -51,7 +51,7 @@ use view::{View, ViewError};
 
 use crate::named_tier::NamedTier;
 use crate::recovery_key::{RecoveryKey, RootKey, Verifier};
-use crate::state::{Outbox, StateError, StateLock};
+use crate::state::{Outbox, StateError, StateLock, Writing};
 use crate::surroundings::Surroundings;
 use crate::writer::Writer;
 use lifeboat_tiers::envelope::{Opener, Recipient};
@@ -180,10 +180,10 @@ impl Catalog {
         keys: CatalogKeys,
         surroundings: &Surroundings,
     ) -> Result<Self, CatalogError> {
-        let settling = lock.settling();
+        let writing = lock.writing()?;
         let writer = lock.writer(surroundings.now())?;
         let view = View::open_or_begin_anew(&lock.state().view_path())?;
-        drop(settling);
+        drop(writing);
         let (clock, runtime) = (Arc::clone(&surroundings.clock), surroundings.runtime.clone());
         let (own, there) = (Mutex::default(), Mutex::default());
         let catalog = Self { site, keys, writer, lock, view, own, there, clock, runtime };
@@ -192,13 +192,25 @@ impl Catalog {
     }
 
     /// Waits until nobody else writes; the view then has all that was kept.
-    fn writing(&self) -> Result<MutexGuard<'_, Outbox>, CatalogError> {
-        let mut outbox = self.lock.writing();
-        if *outbox == Outbox::MaybeAhead {
+    fn writing(&self) -> Result<Writing<'_>, CatalogError> {
+        let mut writing = self.lock.writing()?;
+        if writing.outbox() == Outbox::MaybeAhead {
             self.view.insert(&self.outbox()?)?;
-            *outbox = Outbox::InView;
+            writing.note(Outbox::InView)?;
         }
-        Ok(outbox)
+        Ok(writing)
+    }
+
+    /// Returns the jobs of this host that began, did not end, and that nobody works on any more.
+    pub(crate) fn abandoned(&self) -> Result<Vec<JobId>, CatalogError> {
+        // No start and no end is recorded meanwhile.
+        let _writing = self.writing()?;
+        let began = self.view.open_jobs(self.writer.id())?;
+        let began = began.iter().filter_map(|record| match record.body() {
+            Body::JobStarted(started) => Some(started.job),
+            _ => None,
+        });
+        Ok(self.lock.abandoned(began.collect())?)
     }
 
     fn own(&self) -> MutexGuard<'_, Vec<Record>> {
@@ -231,7 +243,7 @@ impl Catalog {
         host: &str,
         plan: Option<PlanId>,
     ) -> Result<(), CatalogError> {
-        let outbox = self.writing()?;
+        let writing = self.writing()?;
         if self.view.head(self.writer.id())?.is_some() {
             return Ok(());
         }
@@ -239,19 +251,19 @@ impl Catalog {
         let text = attestation_text(self.site.as_str(), self.writer.id(), &public_key);
         let attestation = BASE64.encode(root.sign(&text).to_bytes());
         let enrolment = Enrolment { host: host.to_owned(), public_key, attestation };
-        self.write(outbox, Body::Enrolment(enrolment), plan, None).map(drop)
+        self.write(writing, Body::Enrolment(enrolment), plan, None).map(drop)
     }
 
     /// Appends a record: durable here when this returns; put on the tiers with [`Self::deliver`].
     pub fn append(&self, body: Body, plan: Option<PlanId>) -> Result<Record, CatalogError> {
-        let outbox = self.writing()?;
+        let writing = self.writing()?;
         let head = self.view.head(self.writer.id())?.ok_or(CatalogError::NotEnrolled)?;
-        self.write(outbox, body, plan, Some(&head))
+        self.write(writing, body, plan, Some(&head))
     }
 
     fn write(
         &self,
-        mut outbox: MutexGuard<'_, Outbox>,
+        mut writing: Writing<'_>,
         body: Body,
         plan: Option<PlanId>,
         head: Option<&Record>,
@@ -266,10 +278,10 @@ impl Catalog {
             time: self.clock.now(),
         };
         let record = Record::write(header, body, &self.writer);
-        *outbox = Outbox::MaybeAhead;
+        writing.note(Outbox::MaybeAhead)?;
         self.lock.keep_outgoing(&outgoing_name(&record), record.plaintext())?;
         self.view.insert(std::slice::from_ref(&record))?;
-        *outbox = Outbox::InView;
+        writing.note(Outbox::InView)?;
         self.own().push(record.clone());
         Ok(record)
     }
@@ -478,8 +490,8 @@ impl Catalog {
         if report.tiers.iter().all(|tier| tier.error.is_some()) {
             return Err(CatalogError::NoTier { source: last });
         }
-        let mut writing = self.lock.writing();
-        *writing = Outbox::MaybeAhead;
+        let mut writing = self.lock.writing()?;
+        writing.note(Outbox::MaybeAhead)?;
         records.extend(self.outbox()?);
         // A view that cannot be read is what a rebuild is for.
         records.extend(self.view.all().unwrap_or_default());

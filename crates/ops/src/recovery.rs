@@ -230,6 +230,7 @@ pub fn preview(
     events: &dyn EventSink,
     cancel: &Cancel,
 ) -> Result<RecoveryPreview, OpsError> {
+    let site = &site.clone().beside();
     let open = open(site, options, events, cancel)?;
     let chosen = choose_base(&open, options, (events, cancel))?;
     let packs = || chosen.packs(options, cancel);
@@ -244,6 +245,7 @@ pub fn recover(
     events: &dyn EventSink,
     cancel: &Cancel,
 ) -> Result<RecoveryReport, OpsError> {
+    let site = &site.clone().beside();
     let open = open(site, options, events, cancel)?;
     let chosen = choose_base(&open, options, (events, cancel))?;
     chosen.placement(options)?.check(options.before)?;

@@ -10,6 +10,11 @@
 //! none, and stay there; a database is loaded and compared under another name, and only then takes
 //! the place of the old one in one transaction. After a kill the old state is where it was or
 //! aside under a name that ends with the time.
+//!
+//! # Beside others
+//!
+//! A restore waits for nobody who works with this host's state, and is refused by nobody but one who replaces something as
+//! well: it only records what it did.
 
 mod database;
 mod elsewhere;
@@ -216,6 +221,7 @@ pub fn preview(
     cancel: &Cancel,
 ) -> Result<RestorePreview, OpsError> {
     let kind = &site.asset(&options.asset)?.kind;
+    let site = &site.clone().beside();
     let open = open(site, options, events, cancel)?;
     let chosen = choose(&open, options, cancel)?;
     let packs = || chosen.packs(options, kind, cancel);
@@ -235,6 +241,10 @@ pub fn restore(
     if options.to == Destination::InPlace && options.confirm.as_ref() != Some(site.name()) {
         return Err(OpsError::Unconfirmed { site: site.name().clone() });
     }
+    let (site, _replacing) = &match options.to {
+        Destination::InPlace => (site.clone().alone_if_free(), site.replacing()?),
+        Destination::Directory(_) | Destination::Tables(..) => (site.clone().beside(), None),
+    };
     let begun = site.surroundings().now();
     let open = open(site, options, events, cancel)?;
     let chosen = choose(&open, options, cancel)?;

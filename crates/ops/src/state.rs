@@ -2,7 +2,11 @@
 //!
 //! ```text
 //! version           the version of this layout, written first
-//! lock              held by the process that writes here
+//! lock              held by the process that works here
+//! replacing         held by the process that puts something back in place
+//! writing           held for the moment in which a record is written
+//! settling          held while a tier is set up, or recorded what is recorded once
+//! at-work/          a file for each job, held by its process as long as it is at work
 //! daemon            held by the daemon, as long as it runs
 //! jobs.sqlite       what is to be done, what runs, and what became of what was done
 //! writer.json       who this host is among the writers of the catalog
@@ -14,7 +18,8 @@
 //! ```
 //!
 //! [`State::open`] is enough to read; whoever writes asks for the [`StateLock`] and keeps it. The jobs of one process that
-//! work at the same time share it: a [`Lender`] takes it with the first and gives it back with the last.
+//! work at the same time share it: a [`Lender`] takes it with the first and gives it back with the last. Who only records
+//! what he did, as a restore, works [`State::beside`] whoever has it.
 //! Everything in it can be read by its owner alone.
 
 use std::fs::{self, File, OpenOptions};
@@ -23,16 +28,16 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use lifeboat_model::{Classify, ErrorKind, Exit, Hint, TierName, Timestamp};
+use lifeboat_model::{AssetName, Classify, ErrorKind, Exit, Hint, JobId, TierName, Timestamp};
 use lifeboat_tiers::durable;
 use rustix::fs::{FlockOperation, flock};
 
-use crate::at_work::AtWork;
+use crate::at_work::{AtWork, Presence};
 use crate::writer::Writer;
 
 /// The version of the layout that this version writes.
 const VERSION: u32 = 1;
-const PRIVATE_DIRECTORY: u32 = 0o700;
+pub(crate) const PRIVATE_DIRECTORY: u32 = 0o700;
 const PRIVATE_FILE: u32 = durable::PRIVATE;
 /// No file of the state that is read whole is larger.
 const FILE_SIZE_MAX: u64 = 1 << 20;
@@ -71,6 +76,12 @@ pub enum StateError {
         /// The state directory.
         path: PathBuf,
     },
+    /// Another process replaces data of this host.
+    #[error("another lifeboat is putting something back in place with the state in {}", path.display())]
+    Replacing {
+        /// The state directory.
+        path: PathBuf,
+    },
     /// Another daemon runs the plan here.
     #[error("a daemon runs with the state in {} already", path.display())]
     Served {
@@ -86,14 +97,17 @@ impl Classify for StateError {
                 ErrorKind::Denied
             }
             Self::Io { .. } => ErrorKind::Unavailable,
-            Self::Newer { .. } | Self::Locked { .. } | Self::Served { .. } => ErrorKind::Conflict,
+            Self::Newer { .. }
+            | Self::Locked { .. }
+            | Self::Replacing { .. }
+            | Self::Served { .. } => ErrorKind::Conflict,
             Self::Damaged { .. } => ErrorKind::Corrupt,
         }
     }
 
     fn exit(&self) -> Exit {
         match self {
-            Self::Locked { .. } | Self::Served { .. } => Exit::Locked,
+            Self::Locked { .. } | Self::Replacing { .. } | Self::Served { .. } => Exit::Locked,
             other => other.kind().exit(),
         }
     }
@@ -107,6 +121,9 @@ impl Classify for StateError {
             }
             Self::Locked { .. } => {
                 "see with `lifeboat jobs` what works here; a lock goes when its process does, and a daemon's when none of its jobs runs"
+            }
+            Self::Replacing { .. } => {
+                "wait for it, or restore into a directory meanwhile: `lifeboat restore ASSET --to DIR`"
             }
             Self::Served { .. } => {
                 "ask it with `lifeboat jobs`; one daemon serves a state directory"
@@ -205,13 +222,30 @@ impl State {
     /// Takes the lock, without waiting for whoever holds it.
     pub fn lock(&self) -> Result<StateLock, StateError> {
         let file = self.hold("lock", |path| StateError::Locked { path })?;
-        Ok(StateLock(Arc::new(Held {
+        Ok(self.right(Some(file)))
+    }
+
+    /// Takes the right to write records beside whoever has the lock.
+    ///
+    /// He who has it sets tiers up, removes, and brings data to tiers; nothing of that may be done with this right.
+    pub fn beside(&self) -> StateLock {
+        self.right(None)
+    }
+
+    fn right(&self, file: Option<File>) -> StateLock {
+        StateLock(Arc::new(Held {
             state: self.clone(),
             writing: Mutex::new(Outbox::MaybeAhead),
             settling: Mutex::new(()),
-            at_work: AtWork::default(),
-            _file: file,
-        })))
+            at_work: AtWork::new(self.directory.join("at-work")),
+            file,
+        }))
+    }
+
+    /// Takes the lock that makes this process the only one that replaces data of this host.
+    pub(crate) fn lock_replacing(&self) -> Result<ReplacingLock, StateError> {
+        let file = self.hold("replacing", |path| StateError::Replacing { path })?;
+        Ok(ReplacingLock { _file: file })
     }
 
     /// Takes the lock that makes this process the only daemon here.
@@ -225,15 +259,41 @@ impl State {
         name: &str,
         held: impl FnOnce(PathBuf) -> StateError,
     ) -> Result<File, StateError> {
+        self.try_hold(name)?.ok_or_else(|| held(self.directory.clone()))
+    }
+
+    /// Locks a file of the state, unless somebody else has it.
+    fn try_hold(&self, name: &str) -> Result<Option<File>, StateError> {
         let path = self.directory.join(name);
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false).mode(PRIVATE_FILE);
-        let file = options.open(&path).map_err(failed("open", &path))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(file),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(held(self.directory.clone())),
-            Err(errno) => Err(failed("lock", &path)(errno.into())),
+        lock_file(&path).map_err(failed("lock", &path))
+    }
+
+    /// Locks a file of the state as soon as nobody else has it.
+    fn wait_for(&self, name: &str) -> Result<File, StateError> {
+        let path = self.directory.join(name);
+        let file = open_lock(&path).map_err(failed("open", &path))?;
+        loop {
+            match flock(&file, FlockOperation::LockExclusive) {
+                Ok(()) => return Ok(file),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(failed("lock", &path)(errno.into())),
+            }
         }
+    }
+}
+
+fn open_lock(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(PRIVATE_FILE).open(path)
+}
+
+/// Locks a file, which is made if need be, unless somebody else has it.
+pub(crate) fn lock_file(path: &Path) -> io::Result<Option<File>> {
+    let file = open_lock(path)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(errno) => Err(errno.into()),
     }
 }
 
@@ -258,6 +318,12 @@ fn read_small(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
     Ok(Some(bytes))
 }
 
+/// The right to replace data of this host; given back when dropped, also by a kill.
+#[derive(Debug)]
+pub(crate) struct ReplacingLock {
+    _file: File,
+}
+
 /// The right to run a plan with a state directory; given back when dropped, also by a kill.
 #[derive(Debug)]
 pub struct DaemonLock {
@@ -275,7 +341,8 @@ struct Held {
     writing: Mutex<Outbox>,
     settling: Mutex<()>,
     at_work: AtWork,
-    _file: File,
+    /// The lock; absent of who works beside whoever has it.
+    file: Option<File>,
 }
 
 /// How the outbox stands beside the catalog's view.
@@ -285,6 +352,42 @@ pub(crate) enum Outbox {
     InView,
     /// It may hold a record that the view lacks.
     MaybeAhead,
+}
+
+/// The right to write a record, held by nobody else on this host as long as this lives.
+///
+/// That the outbox may hold what the view lacks is noted in the locked file for the next process, should this one be
+/// killed in between; whoever begins to write looks anyway.
+#[derive(Debug)]
+pub(crate) struct Writing<'l> {
+    outbox: MutexGuard<'l, Outbox>,
+    file: File,
+    path: PathBuf,
+}
+
+impl Writing<'_> {
+    /// Tells how the outbox stands beside the view.
+    pub(crate) fn outbox(&self) -> Outbox {
+        *self.outbox
+    }
+
+    /// Notes how the outbox stands from now on.
+    pub(crate) fn note(&mut self, outbox: Outbox) -> Result<(), StateError> {
+        let length = match outbox {
+            Outbox::InView => 0,
+            Outbox::MaybeAhead => 1,
+        };
+        self.file.set_len(length).map_err(failed("write", &self.path))?;
+        *self.outbox = outbox;
+        Ok(())
+    }
+}
+
+/// Nobody else on this host sets a tier up, or records what is recorded once, as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Settling<'l> {
+    _here: MutexGuard<'l, ()>,
+    _file: File,
 }
 
 /// Gives those who work in one process at the same time the right of one.
@@ -315,18 +418,43 @@ impl StateLock {
     }
 
     /// Waits until nobody else writes a record; what is returned tells how the outbox stands, and is kept right.
-    pub(crate) fn writing(&self) -> MutexGuard<'_, Outbox> {
-        self.0.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn writing(&self) -> Result<Writing<'_>, StateError> {
+        let mut outbox = self.0.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = self.state().wait_for("writing")?;
+        let path = self.state().directory.join("writing");
+        let noted = file.metadata().map_err(failed("read", &path))?;
+        if noted.len() > 0 {
+            *outbox = Outbox::MaybeAhead;
+        }
+        Ok(Writing { outbox, file, path })
     }
 
-    /// Waits until nobody else sets a tier up, or records what is recorded once.
-    pub(crate) fn settling(&self) -> MutexGuard<'_, ()> {
-        self.0.settling.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Waits until nobody else sets a tier up, or records what is recorded once. Who works beside others leaves that to
+    /// them, and gets nothing while they do.
+    pub(crate) fn settling(&self) -> Result<Option<Settling<'_>>, StateError> {
+        let here = self.0.settling.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = match &self.0.file {
+            Some(_) => Some(self.state().wait_for("settling")?),
+            None => self.state().try_hold("settling")?,
+        };
+        Ok(file.map(|file| Settling { _here: here, _file: file }))
     }
 
     /// Returns who works here.
     pub(crate) fn at_work(&self) -> &AtWork {
         &self.0.at_work
+    }
+
+    /// Returns those of these jobs, which began and did not end, that nobody works on any more.
+    pub(crate) fn abandoned(&self, began: Vec<JobId>) -> Result<Vec<JobId>, StateError> {
+        let folder = self.state().directory.join("at-work");
+        self.at_work().abandoned(began).map_err(failed("read", &folder))
+    }
+
+    /// Enters a job that works on these assets.
+    pub(crate) fn enter(&self, job: JobId, assets: &[AssetName]) -> Result<Presence, StateError> {
+        let folder = self.state().directory.join("at-work");
+        self.at_work().enter(job, assets).map_err(failed("write", &folder))
     }
 
     /// Returns this host's writer; the first call makes it.
@@ -448,6 +576,23 @@ mod tests {
         assert_eq!(state.lock().unwrap_err().exit(), Exit::Locked);
         drop(held);
         assert!(state.lock().is_ok());
+    }
+
+    #[test]
+    fn who_works_beside_waits_for_moments_only_and_leaves_settling_to_others() {
+        let home = tempfile::tempdir().unwrap();
+        let state = State::open(home.path()).unwrap();
+        let held = state.lock().unwrap();
+        let beside = state.beside();
+        let settling = held.settling().unwrap();
+        assert!(settling.is_some() && beside.settling().unwrap().is_none());
+        drop(settling);
+        assert!(beside.settling().unwrap().is_some());
+        held.writing().unwrap().note(Outbox::InView).unwrap();
+        assert_eq!(held.writing().unwrap().outbox(), Outbox::InView);
+        // Killed between outbox and view.
+        beside.writing().unwrap().note(Outbox::MaybeAhead).unwrap();
+        assert_eq!(held.writing().unwrap().outbox(), Outbox::MaybeAhead);
     }
 
     #[test]

@@ -32,7 +32,7 @@ use crate::error::{OpsError, Trouble};
 use crate::named_tier::NamedTier;
 use crate::recovery_key::RecoveryKey;
 use crate::secret;
-use crate::state::{Lender, State, StateError, StateLock};
+use crate::state::{Lender, ReplacingLock, State, StateError, StateLock};
 use crate::surroundings::Surroundings;
 use crate::tier_mark::TierMark;
 
@@ -59,6 +59,7 @@ pub struct Site {
     job: Option<JobId>,
     /// Lends the state's lock, where several jobs of one process work at the same time.
     lender: Option<Arc<Lender>>,
+    right: Right,
     inside: Option<Inside>,
 }
 
@@ -72,6 +73,17 @@ pub(crate) enum Adoption {
     InForce,
     /// It was found on a tier, to read by, or is rehearsed; whichever is in force stays so.
     ToReadBy,
+}
+
+/// Which right to this host's state a command takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Right {
+    /// The lock: another process that works with the state refuses it.
+    Alone,
+    /// The lock if nobody has it, so that nobody begins to capture what is being replaced; else as [`Self::Beside`].
+    AloneIfFree,
+    /// To record what it does, beside whoever has the lock.
+    Beside,
 }
 
 /// How somebody else runs this program with this plan.
@@ -163,6 +175,7 @@ impl Site {
             call,
             job: None,
             lender: None,
+            right: Right::Alone,
             inside: None,
         }
     }
@@ -204,13 +217,45 @@ impl Site {
         self
     }
 
+    /// Is worked on beside whoever works with this host's state: by what brings data back, and must not wait for a backup.
+    #[must_use]
+    pub(crate) const fn beside(mut self) -> Self {
+        self.right = Right::Beside;
+        self
+    }
+
+    /// Is worked on like [`Self::beside`], but nobody else begins as long as that lasts: by what replaces data.
+    #[must_use]
+    pub(crate) const fn alone_if_free(mut self) -> Self {
+        self.right = Right::AloneIfFree;
+        self
+    }
+
     /// Takes the right to write to this host's state, or shares it with those who work beside this.
     pub(crate) fn state_lock(&self) -> Result<StateLock, StateError> {
         let state = State::open(&self.surroundings.state_directory)?;
-        match &self.lender {
-            Some(lender) => lender.lend(&state),
-            None => state.lock(),
+        match (&self.lender, self.right) {
+            (Some(lender), _) => lender.lend(&state),
+            (None, Right::Alone) => state.lock(),
+            (None, Right::Beside) => Ok(state.beside()),
+            (None, Right::AloneIfFree) => match state.lock() {
+                Err(StateError::Locked { .. }) => {
+                    tracing::warn!(
+                        "Another lifeboat is at work here; what it captures now may be neither the old state nor the new."
+                    );
+                    Ok(state.beside())
+                }
+                taken => taken,
+            },
         }
+    }
+
+    /// Takes the right to replace what is here, which nobody else does meanwhile. What is inside a yard is its own.
+    pub(crate) fn replacing(&self) -> Result<Option<ReplacingLock>, StateError> {
+        if self.inside.is_some() {
+            return Ok(None);
+        }
+        State::open(&self.surroundings.state_directory)?.lock_replacing().map(Some)
     }
 
     /// Returns the id of the job that begins now.

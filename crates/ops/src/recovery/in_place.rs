@@ -123,7 +123,7 @@ pub fn preview(
     events: &dyn EventSink,
     cancel: &Cancel,
 ) -> Result<InPlacePreview, OpsError> {
-    let somewhere = options.somewhere();
+    let (somewhere, site) = (options.somewhere(), &site.clone().beside());
     let open = open(site, &somewhere, events, cancel)?;
     let chosen = choose_base(&open, &somewhere, (events, cancel))?;
     let wanted = options.where_it_was(chosen.manifest()?)?;
@@ -142,7 +142,8 @@ pub fn recover(
     if options.confirm.as_ref() != Some(site.name()) {
         return Err(OpsError::Unconfirmed { site: site.name().clone() });
     }
-    let somewhere = options.somewhere();
+    let _replacing = site.replacing()?;
+    let (somewhere, site) = (options.somewhere(), &site.clone().alone_if_free());
     let open = open(site, &somewhere, events, cancel)?;
     let chosen = choose_base(&open, &somewhere, (events, cancel))?;
     let manifest = chosen.manifest()?;

@@ -5,7 +5,7 @@
 //! A tier is set up in the order: folder, mark, key file, config, record. A kill before the record
 //! leaves a tier that the next run takes up where it was left; only the record makes its absence
 //! a loss. Records of jobs that never ended are closed as interrupted when the next job of this
-//! host begins: the state lock proves that none is at work but those of this process, which it knows.
+//! host begins: each job that is at work holds a file of the state directory.
 //!
 //! # Tiers that do not answer
 //!
@@ -14,14 +14,14 @@
 //!
 //! # Several at the same time
 //!
-//! Jobs of one process share the lock. What is set up or recorded once is so by one of them: it is looked again whether
+//! Jobs of one process share the lock, and a restore works beside whoever has it. What is set up or recorded once is so by one of them: it is looked again whether
 //! it is there while none of the others does the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use lifeboat_model::{AssetName, Cancel, Capability, Event, EventSink, JobId, Stage, TierName};
+use lifeboat_model::{AssetName, Cancel, Capability, Event, EventSink, Stage, TierName};
 use lifeboat_repository::lock::{LISTING_LAG_MAX, LockGuard, LockKind, LockOptions, LockOwner};
 use lifeboat_repository::{Indexed, Repository, RepositoryError};
 use lifeboat_tiers::{Refusal, TierError};
@@ -281,7 +281,7 @@ impl<'s> OpenSite<'s> {
         }
         let (site, key) = (self.site.clone(), self.key.clone());
         let finder = Finder { site, key, cancel: cancel.clone() };
-        let _settling = self.catalog.state_lock().settling();
+        let _settling = self.catalog.state_lock().settling()?;
         for vacancy in vacant {
             let name = vacancy.name.clone();
             let found = if self.may_be_taken(&vacancy) {
@@ -422,9 +422,10 @@ impl<'s> OpenSite<'s> {
         self.tiers.values().filter_map(OnceLock::get).flatten()
     }
 
-    /// Records what is recorded once: tiers and the plan, and that jobs ended whose process is gone.
+    /// Records what is recorded once: tiers and the plan, and that jobs ended whose process is gone. Where another process
+    /// does just that, who works beside it does not.
     fn settle(&self) -> Result<(), OpsError> {
-        let _settling = self.catalog.state_lock().settling();
+        let Some(_settling) = self.catalog.state_lock().settling()? else { return Ok(()) };
         self.adopt_tiers()?;
         if self.site.adoption() == Adoption::InForce {
             self.adopt_plan()?;
@@ -436,7 +437,7 @@ impl<'s> OpenSite<'s> {
     /// as the site is open.
     pub fn record(&self, body: Body) -> Result<Record, OpsError> {
         if let Body::JobStarted(JobStarted { job, assets, .. }) = &body {
-            let presence = self.catalog.state_lock().at_work().enter(*job, assets);
+            let presence = self.catalog.state_lock().enter(*job, assets)?;
             self.present.lock().unwrap_or_else(PoisonError::into_inner).push(presence);
         }
         if let Body::JobEnded(_) = &body {
@@ -641,16 +642,7 @@ impl<'s> OpenSite<'s> {
 
     /// Closes the jobs of this host that never ended: their process is gone.
     fn close_interrupted(&self) -> Result<(), OpsError> {
-        let (view, writer) = (self.catalog.view(), self.catalog.writer().id());
-        let began = || -> Result<Vec<JobId>, OpsError> {
-            let records = view.open_jobs(writer)?.into_iter();
-            let jobs = records.filter_map(|record| match record.body() {
-                Body::JobStarted(started) => Some(started.job),
-                _ => None,
-            });
-            Ok(jobs.collect())
-        };
-        for job in self.catalog.state_lock().at_work().abandoned(began)? {
+        for job in self.catalog.abandoned()? {
             self.record(Body::JobEnded(JobEnded { job, ending: Ending::Interrupted }))?;
         }
         Ok(())

@@ -11,14 +11,17 @@ use lifeboat_model::{Cancel, Classify as _, Exit, Outcome, Silent, TierName};
 use lifeboat_ops::OpsError;
 use lifeboat_ops::backup::{BackupOptions, backup};
 use lifeboat_ops::bare_machine::{FoundSite, WantedPlan, find_site, open_address, read_mark};
+use lifeboat_ops::catalog::view::View;
 use lifeboat_ops::ending::Ending;
 use lifeboat_ops::holdings::recovery_points;
 use lifeboat_ops::point::At;
 use lifeboat_ops::recovery_key::RecoveryKey;
 use lifeboat_ops::restore::{Destination, RestoreOptions, only_database, preview, restore};
+use lifeboat_ops::state::State;
 use lifeboat_ops::status::status;
 use lifeboat_ops::verification::{Share, VerifyOptions, verify};
 use lifeboat_ops::wire::addresses::Outside;
+use lifeboat_ops::wire::audit::verify_catalog;
 use lifeboat_ops::wire::marking::{self, Deed};
 use lifeboat_testing::tree::{Aspect, Sample, capture};
 use lifeboat_tiers::fault::{Fault, FaultTier, Moment, Rule, Target};
@@ -129,6 +132,32 @@ fn a_restore_at_a_time_gives_nothing_later_and_by_a_points_name_says_how_much_la
     assert_eq!((media.capture.time, media.point.unwrap().skew_s), (point.time, 0));
     let early = at("media", "2026-11-23T02:00:00Z", "four").unwrap_err();
     assert!(matches!(early, OpsError::NoPoint { .. }), "{early}");
+}
+
+#[test]
+fn a_restore_is_refused_by_nobody_who_works_here_but_one_who_replaces_as_well() {
+    let ground = Ground::new();
+    ground.write("media/a.txt", "good");
+    let site = ground.site(MEDIA_ON_TWO);
+    back_up(&site).unwrap();
+    let working = State::open(&ground.surroundings.state_directory).unwrap().lock().unwrap();
+    let error = back_up(&site).unwrap_err();
+    assert_eq!(error.exit(), Exit::Locked, "{error}");
+    ground.pass(60);
+    let beside = restore_to(&site, "media", At::Latest, &ground.path("back")).unwrap();
+    assert_eq!(beside.ending, Ending::Succeeded);
+    ground.pass(60);
+    let replaced = restore_in_place(&site, "media", At::Latest).unwrap();
+    assert_eq!(replaced.ending, Ending::Succeeded);
+    drop(working);
+    // One chain, in which each job has its end.
+    back_up(&site).unwrap();
+    let report = verify_catalog(&site, &Cancel::new()).unwrap();
+    assert!(report.flaws.is_empty(), "{report:#?}");
+    let state = State::open(&ground.surroundings.state_directory).unwrap();
+    let writer = state.lock().unwrap().writer(ground.surroundings.now()).unwrap().id();
+    let open = View::open(&state.view_path()).unwrap().open_jobs(writer).unwrap();
+    assert!(open.is_empty(), "{open:#?}");
 }
 
 #[test]

@@ -230,16 +230,7 @@ impl Shift<'_> {
         if !self.platform.is_abandoned.swap(false, Ordering::Relaxed) {
             return;
         }
-        let (view, writer) = (self.catalog.view(), self.catalog.writer().id());
-        let began = || -> Result<Vec<JobId>, crate::catalog::view::ViewError> {
-            let records = view.open_jobs(writer)?.into_iter();
-            let jobs = records.filter_map(|record| match record.body() {
-                Body::JobStarted(started) => Some(started.job),
-                _ => None,
-            });
-            Ok(jobs.collect())
-        };
-        for job in self.catalog.state_lock().at_work().abandoned(began).unwrap() {
+        for job in self.catalog.abandoned().unwrap() {
             self.record(Body::JobEnded(JobEnded { job, ending: Ending::Interrupted }));
         }
     }
@@ -248,7 +239,7 @@ impl Shift<'_> {
         self.close_interrupted();
         let task = job.task().unwrap();
         let assets: Vec<_> = task.assets(self.site.plan()).into_iter().collect();
-        let _present = self.catalog.state_lock().at_work().enter(self.job, &assets);
+        let _present = self.catalog.state_lock().enter(self.job, &assets).unwrap();
         let command = task.to_string();
         self.record(Body::JobStarted(JobStarted { job: self.job, command, assets }));
         lock(&self.platform.log).worked.insert(self.job);
