@@ -414,10 +414,20 @@ fn damage_that_a_restore_meets_is_remembered_until_a_verification_shows_otherwis
     let report = back_up(&site).unwrap();
     assert!(report.assets[0].counts.unwrap().bytes_stored > 100_000, "{report:#?}");
 
+    // Read whole where it lies now, it costs nothing any more that the old pack stays damaged.
+    let options = VerifyOptions { tiers: vec![primary], share: Share::All };
+    let verify = || verify(&site, &options, &Silent, &Cancel::new()).unwrap();
+    ground.pass(60);
+    let verified = verify();
+    assert_eq!(verified.outcome, Outcome::Passed, "{verified:#?}");
+    assert_eq!(verified.tiers[0].report.damaged_packs.len(), 1);
+    assert!(!is_damaged() && points().damaged.is_empty());
+    let back = restore("again");
+    assert_eq!((back.preview.tier.as_str(), back.ending), ("primary", Ending::Succeeded));
+
     put(&whole);
     ground.pass(60);
-    let options = VerifyOptions { tiers: vec![primary], share: Share::All };
-    let verified = verify(&site, &options, &Silent, &Cancel::new()).unwrap();
+    let verified = verify();
     assert_eq!(verified.outcome, Outcome::Passed, "{verified:#?}");
     assert!(!is_damaged() && points().damaged.is_empty());
     assert_eq!(restore("after").preview.tier.as_str(), "primary");

@@ -242,6 +242,7 @@ impl<'r, S: State> Structure<'r, S> {
     /// Adds what reading the data showed.
     pub(super) fn add_packs(&mut self, packs: Vec<ReadPack>) -> Result<(), RepositoryError> {
         let mut gone = HashMap::new();
+        let replaced = self.replaced(&packs);
         for pack in packs {
             let finding = |severity, problem| Finding::new(severity, pack.id.object(), problem);
             let number = self.findings.len();
@@ -253,10 +254,14 @@ impl<'r, S: State> Structure<'r, S> {
                         continue;
                     }
                     self.report.damaged_packs.insert(pack.id);
-                    let problem = summary(&verdict.problems);
-                    self.findings.push(
-                        finding(Severity::Error, problem).mended_by(Remedy::DamagedPack(pack.id)),
-                    );
+                    let mut problem = summary(&verdict.problems);
+                    let mut severity = Severity::Error;
+                    if replaced.contains(&pack.id) {
+                        severity = Severity::Hint;
+                        problem += "; what cannot be had from it was read whole from other packs";
+                    }
+                    self.findings
+                        .push(finding(severity, problem).mended_by(Remedy::DamagedPack(pack.id)));
                     self.bad.extend(verdict.bad_blobs.into_iter().map(|blob| (blob, number)));
                 }
                 Err(TierError::NotFound { .. }) => {
@@ -280,6 +285,21 @@ impl<'r, S: State> Structure<'r, S> {
         }
         self.add_cold();
         self.lose(&gone)
+    }
+
+    /// Returns the packs that are damaged and cost nothing: each blob that cannot be had from them was read whole from another
+    /// one just now.
+    fn replaced(&self, packs: &[ReadPack]) -> HashSet<PackId> {
+        let read = packs.iter().filter_map(|pack| Some((pack.id, pack.result.as_ref().ok()?)));
+        let bad: HashMap<PackId, HashSet<(BlobKind, BlobId)>> =
+            read.map(|(id, verdict)| (id, verdict.bad_blobs.iter().copied().collect())).collect();
+        let is_whole = |blob: &(BlobKind, BlobId)| {
+            let mut places = self.index.locations(blob.0, &blob.1);
+            places.any(|place| bad.get(&place.pack).is_some_and(|bad| !bad.contains(blob)))
+        };
+        let damaged = bad.iter().filter(|(_, blobs)| !blobs.is_empty());
+        let replaced = damaged.filter(|(_, blobs)| blobs.iter().all(is_whole));
+        replaced.map(|(id, _)| *id).collect()
     }
 
     /// Says once for all of them how much cannot be read without waiting for it.

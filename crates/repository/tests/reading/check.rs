@@ -121,6 +121,23 @@ fn a_flipped_bit_is_found_by_reading_and_only_then() {
 }
 
 #[test]
+fn a_damaged_pack_whose_blobs_were_read_whole_elsewhere_is_a_hint() {
+    let sound = sound();
+    let mut bytes = sound.bytes(&sound.data);
+    bytes[20] ^= 1;
+    sound.damage(&sound.data, bytes);
+    let again = save_pack(&sound.repository, BlobKind::Data, &[b"content of a", b"content of b"]);
+    let report = sound.check(ReadData::All);
+    assert_eq!(report.outcome(), Outcome::Passed, "{}", shown(&report));
+    assert_eq!(report.damaged_packs, BTreeSet::from([sound.data]), "nothing builds on it");
+    assert!(shown(&report).contains("read whole from other packs"), "{}", shown(&report));
+    let mut bytes = sound.bytes(&again.id);
+    bytes.iter_mut().take(40).for_each(|byte| *byte ^= 1);
+    sound.damage(&again.id, bytes);
+    assert_eq!(sound.check(ReadData::All).outcome(), Outcome::Failed);
+}
+
+#[test]
 fn what_is_found_is_the_same_whether_directories_are_read_beside_the_data_or_after_it() {
     let sound = sound();
     let mut bytes = sound.bytes(&sound.data);
