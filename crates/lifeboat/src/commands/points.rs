@@ -73,7 +73,7 @@ fn row(point: &Point, table: &mut Table) {
     let whole: Vec<&str> = point.whole_on.iter().map(TierName::as_str).collect();
     table.row([
         Cell::new(point.name.as_str(), Tone::Strong),
-        time::instant(point.time).into(),
+        time::exact(point.time).into(),
         holds.join(", ").into(),
         Cell::new(lacks.join(", "), Tone::Warning),
         whole.join(", ").into(),

@@ -179,7 +179,7 @@ impl Answer for Restored {
 
     fn write(&self, page: &mut Page) -> fmt::Result {
         let RestorePreview { capture, point, tier, target, .. } = &self.preview;
-        let captured = time::instant(capture.time);
+        let captured = time::exact(capture.time);
         writeln!(page, "{} of {captured} from {tier} to {target}", capture.asset)?;
         page.write_str(&beside(point.as_ref()))?;
         if let Some(files) = &self.files {
@@ -499,7 +499,7 @@ fn beside(point: Option<&TiedBy>) -> String {
 
 fn announcement(preview: &RestorePreview) -> String {
     let RestorePreview { capture, point, tier, target, replaces, keeps_replaced, .. } = preview;
-    let what = format!("{} of {} from {tier}", capture.asset, time::instant(capture.time));
+    let what = format!("{} of {} from {tier}", capture.asset, time::exact(capture.time));
     let beside = beside(point.as_ref());
     if replaces.is_empty() {
         return format!("{what} goes to {target}, where nothing is in the way\n{beside}");

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use lifeboat_model::Timestamp;
+use lifeboat_model::instant::shown_instant;
 
 const UNITS: [(&str, u64); 4] = [("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)];
 
@@ -40,6 +41,11 @@ pub fn since(from: Timestamp, to: Timestamp) -> String {
 /// Writes an instant: `2026-11-23 02:00:00 UTC`.
 pub fn instant(instant: Timestamp) -> String {
     instant.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+/// Writes an instant so that it is read as what it was: with its fraction, if it has one.
+pub fn exact(instant: Timestamp) -> String {
+    shown_instant(instant)
 }
 
 /// Writes how long before `now` an instant is: `3 h 20 min ago`.
