@@ -112,6 +112,10 @@ fn plumbing_reaches_the_repository_of_a_tier_by_its_name() {
     let snapshots = list("tier:primary").success();
     assert!(snapshots.contains("media"), "{snapshots}");
     assert_eq!(list("primary").success(), snapshots, "nothing else is called so");
+    let by_address = format!("tier:file://{}", environment.path("backups/").display());
+    assert_eq!(list(&by_address).success(), snapshots);
+    let repaired = environment.run(["repo", "repair", "index", &by_address, "--dry-run"]);
+    assert_eq!(repaired.code(), 0, "{repaired}");
     // Where something is, a bare name says too little.
     environment.write("primary/a", "");
     let told = list("primary").failure(2);

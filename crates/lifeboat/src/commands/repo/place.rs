@@ -1,13 +1,12 @@
 //! Which repository a word of the command line means: one at an address, or that of a tier of the plan.
 //!
-//! `tier:NAME` always means the tier. A bare name means it, too, where nothing lies at that path; where something does, it
+//! `tier:NAME` always means the tier, and so does `tier:ADDRESS`. A bare name means it, too, where nothing lies at that path; where something does, it
 //! is refused: what plumbing removes must not depend on which plan lies in the directory. All else is an address, of
 //! which the plan says nothing.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use lifeboat_model::name::ParseNameError;
 use lifeboat_model::{Capability, Secret, TierName};
 use lifeboat_ops::wire::addresses::{Address, Outside};
 use lifeboat_ops::wire::repositories;
@@ -20,6 +19,7 @@ use super::Access;
 use crate::failure::{CommandError, Failure};
 use crate::session::Session;
 use crate::surroundings;
+use crate::tier_argument::TierArgument;
 
 /// What the name of a tier stands behind.
 const TIER: &str = "tier:";
@@ -36,14 +36,8 @@ impl Place {
     /// Finds out what a word means.
     pub fn find(word: &str, session: &Session) -> Result<Self, Failure> {
         if let Some(name) = word.strip_prefix(TIER) {
-            let name: TierName = name.parse().map_err(|error: ParseNameError| {
-                CommandError::usage(
-                    error.to_string(),
-                    "write `tier:NAME`, or `./tier:NAME` for a directory",
-                )
-            })?;
             let site = session.site_quietly()?;
-            site.address(&name)?;
+            let name = TierArgument::from(name.to_owned()).of(&site)?;
             return Ok(Self::Tier(Box::new(site), name));
         }
         match word.parse() {
