@@ -11,6 +11,7 @@ use lifeboat_model::{AssetName, SnapshotId, TierName, Timestamp};
 use lifeboat_plan::Plan;
 use lifeboat_plan::value::duration::Span;
 
+use crate::adoptions::Adoptions;
 use crate::catalog::body::{AssetBackedUp, Body};
 use crate::catalog::view::{View, ViewError, Wanted};
 
@@ -29,8 +30,8 @@ pub struct Recorded {
 #[derive(Debug, Clone, Default)]
 pub struct Backlog {
     captures: BTreeMap<(AssetName, Timestamp), Recorded>,
-    /// When each tier was set up last.
-    adopted: BTreeMap<TierName, Timestamp>,
+    /// Where each tier was set up.
+    adoptions: BTreeMap<TierName, Adoptions>,
 }
 
 /// A capture that a tier lacks.
@@ -69,9 +70,7 @@ impl Backlog {
             }
         }
         for tier in plan.tiers().keys() {
-            let wanted = Wanted { kind: "tier-adopted", tier: Some(tier), ..wanted };
-            let adopted = view.latest(wanted, 1)?.pop();
-            backlog.adopted.extend(adopted.map(|record| (tier.clone(), record.header().time)));
+            backlog.adoptions.insert(tier.clone(), Adoptions::load(view, tier)?);
         }
         Ok(backlog)
     }
@@ -90,10 +89,17 @@ impl Backlog {
         }
     }
 
-    /// Tells whether a tier had a capture since it was set up.
+    /// Tells whether a capture was ever brought to where a tier lies.
     fn had(&self, tier: &TierName, recorded: &Recorded) -> bool {
-        let adopted = self.adopted.get(tier).copied().unwrap_or(Timestamp::MIN);
-        recorded.on.get(tier).is_some_and(|(_, time)| *time >= adopted)
+        let counts = |time| self.adoptions.get(tier).is_none_or(|known| known.counts(time));
+        recorded.on.get(tier).is_some_and(|(_, time)| counts(*time))
+    }
+
+    /// Forgets all that was brought to a tier, since it is to lie at a place where nothing is yet.
+    pub(crate) fn forget(&mut self, tier: &TierName) {
+        for recorded in self.captures.values_mut() {
+            recorded.on.remove(tier);
+        }
     }
 
     /// Returns the newest capture of an asset that a tier holds.

@@ -24,7 +24,9 @@ use lifeboat_tiers::s3::S3OpenError;
 use serde::Serialize;
 
 pub use self::hints::gone_hint;
-use self::hints::{folder_above, is_folder, known_names, known_places, whose_mark};
+use self::hints::{
+    folder_above, hint_of_the_target, is_folder, known_names, known_places, whose_mark,
+};
 use crate::catalog::CatalogError;
 use crate::catalog::view::ViewError;
 use crate::command::CommandError;
@@ -300,6 +302,18 @@ pub enum OpsError {
         /// Where it would be.
         address: String,
     },
+    /// Nothing is where a tier is to be since its address changed in the plan.
+    #[error(
+        "tier `{tier}` is to be at {address} by the plan, where nothing is yet; what lies at {from} no longer counts"
+    )]
+    TierMoved {
+        /// Which tier.
+        tier: TierName,
+        /// Where it is to be.
+        address: String,
+        /// Where it lay last.
+        from: String,
+    },
     /// A tier that was named cannot be read.
     #[error("tier `{tier}` cannot be read: {}", trouble.message)]
     TierUnread {
@@ -534,6 +548,9 @@ impl OpsError {
             Self::Repository(RepositoryError::NoKeyFile { .. }) => Some(Hint::new(
                 "put the file below `repo/keys` back from another tier of this site: each of them opens all, as they share one master key",
             )),
+            Self::Repository(
+                error @ (RepositoryError::TargetNotEmpty { .. } | RepositoryError::NoRoom { .. }),
+            ) => Some(Hint::new(hint_of_the_target(error))),
             Self::PlanUnusable { .. } => Some(inner.hint().unwrap_or_else(|| {
                 Hint::new("give `--from` the address of another tier, or `--plan-id` an older plan")
             })),
@@ -593,7 +610,9 @@ impl Classify for OpsError {
         match self {
             Self::NotBuilt { .. } => Exit::NotBuilt,
             Self::AnotherKey { .. } | Self::KeyOfAnother { .. } => Exit::WrongKey,
-            Self::TierNew { .. } | Self::TierLost { .. } => Exit::NoRepository,
+            Self::TierNew { .. } | Self::TierMoved { .. } | Self::TierLost { .. } => {
+                Exit::NoRepository
+            }
             other => other.inner().map_or_else(|| other.kind().exit(), Classify::exit),
         }
     }

@@ -6,8 +6,9 @@ use lifeboat_model::{AssetName, Cancel, EventSink, SiteName, SnapshotId, TierNam
 use lifeboat_repository::Snapshot;
 use serde::Serialize;
 
+use crate::adoptions::Adoptions;
 use crate::catalog::body::{AssetBackedUp, Body, SnapshotsMissing};
-use crate::catalog::view::{Mark, View, Wanted};
+use crate::catalog::view::{Mark, View, ViewError, Wanted};
 use crate::error::{OpsError, Trouble};
 use crate::inquiry::ask_all;
 use crate::ladder::Ladder;
@@ -118,12 +119,16 @@ impl Holdings {
         cancel: &Cancel,
     ) -> Result<Self, OpsError> {
         let key = site.recovery_key(cancel)?;
+        let adoptions = |name: &TierName| Ok((name.clone(), Adoptions::load(view, name)?));
+        let adoptions: BTreeMap<_, _> =
+            site.plan().tiers().keys().map(adoptions).collect::<Result<_, ViewError>>()?;
         let look = |name: &TierName| -> Result<Snapshots, Trouble> {
             match site.reach(name) {
                 Reached::Trouble(trouble) => Err(trouble),
                 Reached::Vacant(vacancy) => {
-                    let (tier, address) = (name.clone(), vacancy.address().to_owned());
-                    Err(Trouble::of(&OpsError::TierNew { tier, address }))
+                    let address = vacancy.address();
+                    let emptiness = adoptions[name].nothing_at(address);
+                    Err(Trouble::of(&emptiness.trouble(name.clone(), address.to_owned())))
                 }
                 Reached::Ready(tier) => {
                     let opened =

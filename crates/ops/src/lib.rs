@@ -1,5 +1,6 @@
 //! The operations: wire, keys, catalog, jobs, backup, verification, status, restore.
 
+mod adoptions;
 mod at_work;
 pub mod backlog;
 pub mod backup;

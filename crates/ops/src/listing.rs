@@ -3,13 +3,14 @@
 
 use std::collections::BTreeSet;
 
-use lifeboat_model::{Capability, SnapshotId, TierName, Timestamp};
+use lifeboat_model::{Capability, SnapshotId, TierName};
 use lifeboat_repository::repository::State;
 use lifeboat_repository::{Repository, Snapshot, Store};
 use lifeboat_tiers::TierError;
 
+use crate::adoptions::Adoptions;
 use crate::catalog::body::Body;
-use crate::catalog::view::{Mark, View, ViewError, Wanted};
+use crate::catalog::view::{Mark, View};
 use crate::error::OpsError;
 use crate::holdings::let_go;
 use crate::wire::open::{OpenSite, OpenTier};
@@ -95,27 +96,14 @@ pub(crate) fn gone(open: &OpenSite<'_>, tier: &OpenTier) -> Result<BTreeSet<Snap
     Ok(gone)
 }
 
-/// Returns since when a tier has the repository that it has; what was recorded before lay in another one.
-fn set_up(view: &View, tier: &TierName) -> Result<Timestamp, ViewError> {
-    let wanted = Wanted { kind: "tier-adopted", asset: None, tier: Some(tier), good_only: false };
-    let records = view.latest(wanted, u32::MAX)?;
-    let mut adopted = records.iter().filter_map(|record| match record.body() {
-        Body::TierAdopted(body) => Some((body.repository, record.header().time)),
-        _ => None,
-    });
-    let Some((repository, last)) = adopted.next() else { return Ok(Timestamp::MIN) };
-    let mut same = adopted.filter(|(other, _)| *other == repository).map(|(_, time)| time);
-    Ok(same.next_back().unwrap_or(last))
-}
-
 /// Returns the snapshots that were recorded, up to a mark, to lie on a tier.
 pub(crate) fn recorded(
     view: &View,
     tier: &TierName,
     until: Mark,
 ) -> Result<BTreeSet<SnapshotId>, OpsError> {
-    let (records, since) = (view.backups_until(tier, until)?, set_up(view, tier)?);
-    let here = records.iter().filter(|record| record.header().time >= since);
+    let (records, adoptions) = (view.backups_until(tier, until)?, Adoptions::load(view, tier)?);
+    let here = records.iter().filter(|record| adoptions.counts(record.header().time));
     let recorded = here.filter_map(|record| match record.body() {
         Body::AssetBackedUp(body) => Some(&body.snapshots),
         _ => None,

@@ -1,14 +1,17 @@
 //! What all verifications of a tier amount to: damage that was proven stands until it is disproven.
 //!
 //! A verification that reads a share of the data, or none, says nothing of what it did not read; so
-//! only one that read everything and passed takes back that another failed.
+//! only one that read everything and passed takes back that another failed. What was found where the tier lay before says
+//! nothing of the place where it lies now.
 
 use std::collections::BTreeSet;
 
 use lifeboat_model::{Outcome, PackId, TierName, Timestamp};
 use serde::Serialize;
 
+use crate::adoptions::Adoptions;
 use crate::catalog::body::{Body, TierVerified};
+use crate::catalog::record::Record;
 use crate::catalog::view::{View, ViewError};
 
 /// One verification of a tier.
@@ -36,7 +39,9 @@ impl Standing {
     /// Reads how a tier stands.
     pub fn load(view: &View, tier: &TierName) -> Result<Self, ViewError> {
         let mut standing = Self::default();
-        for record in view.verifications(tier)? {
+        let adoptions = Adoptions::load(view, tier)?;
+        let here = |record: &Record| adoptions.counts(record.header().time);
+        for record in view.verifications(tier)?.into_iter().filter(here) {
             if let Body::TierVerified(body) = record.body() {
                 standing.add(record.header().time, body);
             }

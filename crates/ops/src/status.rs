@@ -124,6 +124,10 @@ pub struct TierStatus {
     pub trouble: Option<Trouble>,
     /// How many snapshots it holds.
     pub snapshots: Option<usize>,
+    /// How many that were stored there are gone, and nobody said that they should be.
+    pub gone: usize,
+    /// Where it lay before its address changed in the plan, as long as nothing is where it is to be.
+    pub moved_from: Option<String>,
     /// The verification that it is judged by: one that failed stands until all data was read and
     /// is whole.
     pub verified: Option<VerifiedOnce>,
@@ -194,6 +198,10 @@ pub struct Seen {
     pub protection: Option<Protection>,
     /// How long cold storage takes there.
     pub thaw_within: Option<Duration>,
+    /// Those that were recorded there and are gone without anybody's word.
+    pub gone: BTreeSet<SnapshotId>,
+    /// Where the tier lay before its address changed in the plan, as long as nothing is where it is to be.
+    pub moved_from: Option<String>,
     /// What it holds of logs.
     pub logs: BTreeMap<AssetName, crate::wal::status::TierLog>,
 }
@@ -219,8 +227,9 @@ impl Facts {
         let seen = |tier: &TierName| {
             let good =
                 history.good.iter().filter(|((_, on), _)| on == tier).flat_map(|(_, good)| good);
-            let there = good.filter(|good| !good.is_gone).map(|good| good.snapshot);
-            Seen { snapshots: there.collect(), ..Seen::default() }
+            let (gone, there): (Vec<_>, Vec<_>) = good.partition(|good| good.is_gone);
+            let ids = |all: Vec<&Good>| all.into_iter().map(|good| good.snapshot).collect();
+            Seen { snapshots: ids(there), gone: ids(gone), ..Seen::default() }
         };
         let tiers = plan.tiers().keys().map(|tier| (tier.clone(), Ok(seen(tier))));
         Self { tiers: tiers.collect(), ..Self::default() }
@@ -278,6 +287,8 @@ impl Assessment<'_> {
             address: self.facts.addresses.get(tier).cloned().unwrap_or_default(),
             trouble: seen.and_then(|seen| seen.as_ref().err().cloned()),
             snapshots: self.facts.seen(tier).map(|seen| seen.snapshots.len()),
+            gone: self.facts.seen(tier).map_or(0, |seen| seen.gone.len()),
+            moved_from: self.facts.seen(tier).and_then(|seen| seen.moved_from.clone()),
             verified: self.history.verified.get(tier).cloned(),
         }
     }

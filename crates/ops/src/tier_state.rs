@@ -8,7 +8,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::TryStreamExt as _;
-use lifeboat_model::{AssetName, Capability, Outcome, SiteName, SnapshotId, TierName, Timestamp};
+use lifeboat_model::{
+    AssetName, Capability, Exit, Outcome, SiteName, SnapshotId, TierName, Timestamp,
+};
 use lifeboat_plan::plan::asset::WalMode;
 use lifeboat_plan::value::duration::Span;
 use lifeboat_postgres::archive::{ArchivedFile, SystemId};
@@ -17,6 +19,7 @@ use lifeboat_tiers::protection::Protection;
 use lifeboat_tiers::{ObjectMeta, ObjectPath, ObjectPrefix, Tier, TierError};
 use serde::Serialize;
 
+use crate::adoptions::Emptiness;
 use crate::backlog::{Backlog, Lacking, Present};
 use crate::catalog::view::View;
 use crate::error::{OpsError, Trouble};
@@ -53,6 +56,10 @@ pub struct TierState {
     pub tier: TierName,
     /// Where it is.
     pub address: String,
+    /// Whether it is there.
+    pub stands: Stands,
+    /// Where it lay before its address changed in the plan, as long as nothing is where it is to be.
+    pub moved_from: Option<String>,
     /// Why it could not be looked at.
     pub trouble: Option<Trouble>,
     /// The assets that the plan sends there.
@@ -63,6 +70,22 @@ pub struct TierState {
     pub lock: Lock,
     /// What it is to get still; absent if it could not be looked at.
     pub pending: Option<Pending>,
+}
+
+/// Whether a tier is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stands {
+    /// It was set up.
+    SetUp,
+    /// It never was; the next backup does that.
+    New,
+    /// Its address changed in the plan, and nothing is there yet; the next backup sets it up.
+    Moved,
+    /// It was set up and is not there any more.
+    Lost,
+    /// It could not be looked at.
+    Unreachable,
 }
 
 /// An asset on a tier.
@@ -147,22 +170,31 @@ impl TiersReport {
 }
 
 /// What was found on a tier.
+#[derive(Default)]
 struct Found {
+    /// What it means that nothing was there.
+    nothing: Option<Emptiness>,
     objects: Vec<ObjectMeta>,
     gone: BTreeSet<SnapshotId>,
-    protection: Result<Option<Protection>, TierError>,
+    protection: Option<Result<Protection, TierError>>,
 }
 
 /// Looks at all tiers of a site.
 pub fn tiers_report(site: &Site) -> Result<TiersReport, OpsError> {
     let surroundings = site.surroundings();
     let view = View::open(&State::open(&surroundings.state_directory)?.view_path())?;
-    let (backlog, history) =
+    let (mut backlog, mut history) =
         (Backlog::load(&view, site.plan())?, History::load(&view, site.plan())?);
     let names: Vec<&TierName> = site.plan().tiers().keys().collect();
     let expected = names.iter().map(|name| Ok(((*name).clone(), expected(&view, name)?)));
     let expected: Present = expected.collect::<Result<_, OpsError>>()?;
     let looked = ask_all(&names, |name| look(site, name, &history, &expected[*name]));
+    for (name, found) in names.iter().zip(&looked) {
+        if found.as_ref().is_ok_and(|it| matches!(it.nothing, Some(Emptiness::Moved { .. }))) {
+            backlog.forget(name);
+            history.forget(name);
+        }
+    }
     let records: BTreeSet<ObjectPath> =
         view.all()?.iter().map(crate::catalog::record::Record::path).collect();
     let facts = Facts {
@@ -179,7 +211,7 @@ pub fn tiers_report(site: &Site) -> Result<TiersReport, OpsError> {
 }
 
 /// Returns the snapshots that should lie on a tier.
-fn expected(view: &View, tier: &TierName) -> Result<BTreeSet<SnapshotId>, OpsError> {
+pub(crate) fn expected(view: &View, tier: &TierName) -> Result<BTreeSet<SnapshotId>, OpsError> {
     let (recorded, let_go) = (recorded(view, tier, view.mark()?)?, let_go(view, tier)?);
     Ok(recorded.difference(&let_go).copied().collect())
 }
@@ -195,33 +227,32 @@ fn look(
         Reached::Ready(named) => named.tier,
         Reached::Trouble(trouble) => return Err(trouble),
         Reached::Vacant(vacancy) => {
-            let (tier, address) = (name.clone(), vacancy.address().to_owned());
-            let lost = history.adopted.contains(&(tier.clone(), address.clone()));
-            let error = if lost {
-                OpsError::TierLost { tier, address }
-            } else {
-                OpsError::TierNew { tier, address }
+            let address = vacancy.address().to_owned();
+            return match history.nothing_at(name, &address) {
+                Emptiness::Lost => {
+                    Err(Trouble::of(&Emptiness::Lost.trouble(name.clone(), address)))
+                }
+                nothing => Ok(Found { nothing: Some(nothing), ..Found::default() }),
             };
-            return Err(Trouble::of(&error));
         }
     };
     let found = async {
         let objects: Vec<_> = tier.list(&ObjectPrefix::ALL).try_collect().await?;
-        let protection = protection(tier.as_ref(), &objects).await;
-        let gone = gone(tier.as_ref(), &objects, expected).await?;
-        Ok(Found { objects, gone, protection })
+        let protection = protection(tier.as_ref(), &objects).await.transpose();
+        let gone = gone(tier.as_ref(), &snapshots(&objects), expected).await?;
+        Ok(Found { nothing: None, objects, gone, protection })
     };
     let found: Result<_, TierError> = site.surroundings().runtime.block_on(found);
     found.map_err(|error| Trouble::of(&error))
 }
 
 /// Finds what should lie on a tier and does not; where listings may lag, it is asked for by its name.
-async fn gone(
+pub(crate) async fn gone(
     tier: &dyn Tier,
-    objects: &[ObjectMeta],
+    listed: &BTreeSet<SnapshotId>,
     expected: &BTreeSet<SnapshotId>,
 ) -> Result<BTreeSet<SnapshotId>, TierError> {
-    let mut gone: BTreeSet<_> = expected.difference(&snapshots(objects)).copied().collect();
+    let mut gone: BTreeSet<_> = expected.difference(listed).copied().collect();
     if !tier.capabilities().has(Capability::PromptListing) {
         for id in gone.clone() {
             let path = format!("{SNAPSHOTS}{}", id.to_hex()).parse().expect("it is a valid path");
@@ -295,6 +326,11 @@ impl Facts<'_> {
         Ok(TierState {
             tier: name.clone(),
             address: self.site.address(name)?,
+            stands: stands(found),
+            moved_from: there.and_then(|found| match &found.nothing {
+                Some(Emptiness::Moved { from }) => Some(from.clone()),
+                _ => None,
+            }),
             trouble: found.as_ref().err().cloned(),
             assets: assets.map(|asset| self.asset(asset, name, &present)).collect(),
             space: there.map(|found| Space { free: self.free(name), ..found.space() }),
@@ -348,9 +384,9 @@ impl Facts<'_> {
             self.site.plan().tiers().get(name).and_then(|tier| tier.lock).map(Span::duration);
         let protection = match found.map(|found| &found.protection) {
             None => Err("the tier could not be looked at".to_owned()),
-            Some(Err(error)) => Err(crate::error::explain(error)),
-            Some(Ok(None)) => Err("nothing is stored there yet".to_owned()),
-            Some(Ok(Some(protection))) => Ok(*protection),
+            Some(None) => Err("nothing is stored there yet".to_owned()),
+            Some(Some(Err(error))) => Err(crate::error::explain(error)),
+            Some(Some(Ok(protection))) => Ok(*protection),
         };
         let outcome = declared.map(|_| match protection {
             Err(_) => Outcome::CouldNotVerify,
@@ -400,6 +436,17 @@ impl Facts<'_> {
         let others = others.filter_map(|(_, found)| found.as_ref().ok());
         let all: BTreeSet<_> = others.flat_map(Found::wal).collect();
         all.difference(&found.wal().collect()).count()
+    }
+}
+
+/// Says in a word what was found where a tier should be.
+fn stands(found: &Result<Found, Trouble>) -> Stands {
+    match found {
+        Ok(Found { nothing: None, .. }) => Stands::SetUp,
+        Ok(Found { nothing: Some(Emptiness::Moved { .. }), .. }) => Stands::Moved,
+        Ok(Found { nothing: Some(_), .. }) => Stands::New,
+        Err(trouble) if trouble.exit == Exit::NoRepository.code() => Stands::Lost,
+        Err(_) => Stands::Unreachable,
     }
 }
 

@@ -23,6 +23,7 @@ use lifeboat_repository::check::{
 use lifeboat_repository::lock::LockGuard;
 use serde::Serialize;
 
+use crate::adoptions::Adoptions;
 use crate::backlog::Backlog;
 use crate::catalog::body::{Body, JobEnded, JobStarted, SKIPPED_MAX, TierVerified};
 use crate::catalog::view::Wanted;
@@ -318,7 +319,9 @@ fn chosen(
 /// Returns up to when all packs were read that fell due, or when that was begun to be counted.
 fn read_until(open: &OpenSite<'_>, tier: &TierName) -> Result<Option<Timestamp>, OpsError> {
     let wanted = Wanted { kind: "tier-verified", asset: None, tier: Some(tier), good_only: false };
-    let records = open.catalog().view().latest(wanted, u32::MAX)?;
+    let view = open.catalog().view();
+    let (mut records, adoptions) = (view.latest(wanted, u32::MAX)?, Adoptions::load(view, tier)?);
+    records.retain(|record| adoptions.counts(record.header().time));
     let first = records.last().map(|record| record.header().time);
     let covered = records.iter().find_map(|record| match record.body() {
         Body::TierVerified(body) => body.read_until,

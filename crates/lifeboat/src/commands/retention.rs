@@ -113,12 +113,22 @@ impl Shown {
         let going = tier.snapshots.iter().filter(|fate| fate.reasons.is_empty()).count();
         let staying = tier.snapshots.len() - going;
         let word = page.paint.strong(&tier.tier.to_string());
-        writeln!(
-            page,
-            "{word}: {} kept, {going} {}",
-            counted(staying, "snapshot"),
-            self.removed()
-        )?;
+        match &tier.trouble {
+            // What lies there is not known, and nothing is removed.
+            Some(_) if tier.snapshots.is_empty() => {
+                writeln!(
+                    page,
+                    "{word}: its snapshots could not be looked at; nothing {}",
+                    self.removed()
+                )?;
+            }
+            _ => writeln!(
+                page,
+                "{word}: {} kept, {going} {}",
+                counted(staying, "snapshot"),
+                self.removed()
+            )?,
+        }
         let mut table = Table::new(["Asset", "Time", "Snapshot", "Result"]);
         for fate in &tier.snapshots {
             table.row(self.row(fate));

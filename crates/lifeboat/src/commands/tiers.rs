@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use lifeboat_model::{AssetName, ByteSize, Exit, Outcome, counted};
-use lifeboat_ops::tier_state::{self, AssetThere, Lock, Pending, TierState, TiersReport};
+use lifeboat_ops::tier_state::{self, AssetThere, Lock, Pending, Stands, TierState, TiersReport};
 use lifeboat_plan::plan::asset::WalMode;
 use lifeboat_tiers::protection::Protection;
 use serde::Serialize;
@@ -55,14 +55,11 @@ impl Answer for Shown {
             let word = page.paint.strong("as recorded");
             writeln!(
                 page,
-                "{word}: what a tier holds that is unreachable, and how far it is behind"
+                "{word}: what a tier holds that could not be looked at, and how far it is behind"
             )?;
         }
         for tier in &report.tiers {
-            if let Some(trouble) = &tier.trouble {
-                let word = page.paint.bad("unreachable");
-                writeln!(page, "{word}: {}: {}", tier.tier, trouble.message)?;
-            }
+            write_stands(tier, page)?;
             if let Some(message) = tier.lock.message.as_ref().filter(|_| tier.trouble.is_none()) {
                 let word = match tier.lock.outcome {
                     Some(Outcome::Failed) => page.paint.bad("not locked"),
@@ -83,7 +80,9 @@ impl Answer for Shown {
             }
         }
         let late = |tier: &&TierState| tier.pending.is_some_and(|pending| pending.snapshots > 0);
-        if let Some(tier) = report.tiers.iter().find(late) {
+        if report.tiers.iter().any(|tier| matches!(tier.stands, Stands::New | Stands::Moved)) {
+            writeln!(page, "\nnext: lifeboat backup")?;
+        } else if let Some(tier) = report.tiers.iter().find(late) {
             writeln!(page, "\nnext: lifeboat tiers catch-up {}", tier.tier)?;
         }
         let lacks_log =
@@ -94,6 +93,32 @@ impl Answer for Shown {
             }
         }
         Ok(())
+    }
+}
+
+/// Says of a tier that is not there as it was left what that means.
+fn write_stands(tier: &TierState, page: &mut Page) -> fmt::Result {
+    let (name, address) = (&tier.tier, &tier.address);
+    match (tier.stands, &tier.trouble, &tier.moved_from) {
+        (Stands::New, _, _) => {
+            let word = page.paint.warning("new");
+            writeln!(
+                page,
+                "{word}: {name}: nothing is at {address} yet; `lifeboat backup` sets it up"
+            )
+        }
+        (_, _, Some(from)) => {
+            let word = page.paint.warning("moved");
+            writeln!(
+                page,
+                "{word}: {name}: nothing is at {address} yet, where it is to be by the plan; what lies at {from} no longer counts. `lifeboat backup` sets it up and brings it what others hold"
+            )
+        }
+        (stands, Some(trouble), _) => {
+            let word = if stands == Stands::Lost { "lost" } else { "unreachable" };
+            writeln!(page, "{}: {name}: {}", page.paint.bad(word), trouble.message)
+        }
+        _ => Ok(()),
     }
 }
 
@@ -122,9 +147,12 @@ fn tiers(report: &TiersReport) -> Table {
         "Address",
     ]);
     for tier in &report.tiers {
-        let reached = match tier.trouble {
-            None => Cell::new("yes", Tone::Good),
-            Some(_) => Cell::new("unreachable", Tone::Bad),
+        let reached = match tier.stands {
+            Stands::SetUp => Cell::new("yes", Tone::Good),
+            Stands::New => Cell::new("new", Tone::Warning),
+            Stands::Moved => Cell::new("moved", Tone::Warning),
+            Stands::Lost => Cell::new("lost", Tone::Bad),
+            Stands::Unreachable => Cell::new("unreachable", Tone::Bad),
         };
         let space = |part: fn(&tier_state::Space) -> u64| {
             tier.space.as_ref().map_or_else(dash, |space| bytes(part(space)))

@@ -78,6 +78,8 @@ pub struct RecordedCapture {
     pub captured: Timestamp,
     /// Its snapshot there.
     pub snapshot: SnapshotId,
+    /// When it was recorded there last.
+    pub stored: Timestamp,
     /// Where in a server's log it lies, if it is a base backup.
     pub base: Option<BaseRecord>,
     /// How large all that is in it is, where that was recorded.
@@ -93,8 +95,9 @@ pub struct View {
     connection: Mutex<Connection>,
 }
 
-/// When it was captured in microseconds, its snapshot, its base as JSON, its size in bytes, and whether somebody removed it.
-type CaptureRow = (i64, String, Option<String>, Option<i64>, bool);
+/// When it was captured in microseconds, its snapshot, its base as JSON, its size in bytes, whether somebody removed it, and
+/// when it was stored in microseconds.
+type CaptureRow = (i64, String, Option<String>, Option<i64>, bool, i64);
 
 impl View {
     /// Opens or makes the view at `path`.
@@ -251,22 +254,25 @@ impl View {
         let rows: Vec<CaptureRow> = self.query(
             "SELECT captured_us, snapshot, base, size_bytes, EXISTS (
                  SELECT 1 FROM gone g WHERE g.tier = c.tier AND g.snapshot = c.snapshot
-                   AND g.found_us >= c.stored_us)
+                   AND g.found_us >= c.stored_us), stored_us
              FROM captures c WHERE tier = ?1 AND asset = ?2
                AND NOT EXISTS (SELECT 1 FROM let_go l WHERE l.tier = c.tier AND l.snapshot = c.snapshot)
              ORDER BY captured_us DESC, snapshot DESC LIMIT ?3",
             params![tier.as_str(), asset.as_str(), limit],
-            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)),
+            |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
+            },
         )?;
         let damaged = || ViewError::Damaged { path: self.path.clone() };
         rows.into_iter()
-            .map(|(captured_us, snapshot, base, size, is_gone)| {
+            .map(|(captured_us, snapshot, base, size, is_gone, stored_us)| {
                 let captured = Timestamp::from_microsecond(captured_us).map_err(|_| damaged())?;
+                let stored = Timestamp::from_microsecond(stored_us).map_err(|_| damaged())?;
                 let snapshot = snapshot.parse().map_err(|_| damaged())?;
                 let size_bytes = size.and_then(|size| u64::try_from(size).ok());
                 let base = base.map(|base| serde_json::from_str(&base)).transpose();
                 let base = base.map_err(|_| damaged())?;
-                Ok(RecordedCapture { captured, snapshot, base, size_bytes, is_gone })
+                Ok(RecordedCapture { captured, snapshot, stored, base, size_bytes, is_gone })
             })
             .collect()
     }

@@ -1,6 +1,7 @@
 //! What a person can do about an error: the words of its hint.
 
 use lifeboat_model::{PlanId, TierName};
+use lifeboat_repository::RepositoryError;
 
 use super::OpsError;
 
@@ -9,6 +10,9 @@ impl OpsError {
     pub(super) fn hint_of_a_tier(&self) -> Option<String> {
         Some(match self {
             Self::TierNew { .. } => "`lifeboat backup` sets it up".to_owned(),
+            Self::TierMoved { from, .. } => format!(
+                "`lifeboat backup` sets it up there, and brings it what other tiers hold; if it is to stay at {from}, say so in the plan"
+            ),
             Self::TierUnread { trouble, .. } => trouble.hint.clone()?,
             Self::TierLate { address, .. } => {
                 format!("see whether {address} can be reached from here and is well")
@@ -51,6 +55,17 @@ impl OpsError {
             _ => return None,
         })
     }
+}
+
+/// Says how to go on where something is in the way of a restore, or room is lacking.
+pub(super) fn hint_of_the_target(error: &RepositoryError) -> String {
+    let first = match error {
+        RepositoryError::NoRoom { .. } => "make room, and restore into a new directory",
+        _ => "restore into an empty or new directory",
+    };
+    format!(
+        "{first}; what an interrupted restore of files left there is gone on with by `lifeboat repo restore tier:TIER SNAPSHOT --to DIR --overwrite if-changed`"
+    )
 }
 
 /// Says first how to bring a lost mark back: to empty a tier would lose what is there.

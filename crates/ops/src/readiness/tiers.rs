@@ -10,6 +10,7 @@ use lifeboat_tiers::{ObjectPath, PutMode, ReadRange, Tier, TierError};
 use rustix::fs::{Access, AtFlags, CWD};
 
 use super::{Asking, Subject};
+use crate::adoptions::Emptiness;
 use crate::error::{OpsError, Trouble, explain};
 use crate::named_tier::NamedTier;
 use crate::plan_archive;
@@ -32,13 +33,19 @@ impl Asking<'_> {
         let named = match reached {
             Reached::Trouble(trouble) => return self.trouble(&subject, what, trouble),
             Reached::Vacant(vacancy) => {
-                let (tier, address) = (name.clone(), vacancy.address().to_owned());
-                let place = (tier.clone(), address.clone());
-                if history.is_some_and(|history| history.adopted.contains(&place)) {
-                    let lost = OpsError::TierLost { tier, address };
-                    return self.trouble(&subject, what, Trouble::of(&lost));
-                }
-                return self.vacancy(&subject, &vacancy);
+                let address = vacancy.address().to_owned();
+                let emptiness = history.map(|history| history.nothing_at(name, &address));
+                let told = match emptiness {
+                    Some(Emptiness::Lost) => {
+                        let lost = Emptiness::Lost.trouble(name.clone(), address);
+                        return self.trouble(&subject, what, Trouble::of(&lost));
+                    }
+                    Some(Emptiness::Moved { from }) => Some(format!(
+                        "it lay at {from} before the plan was changed; what lies there no longer counts"
+                    )),
+                    Some(Emptiness::New) | None => None,
+                };
+                return self.vacancy(&subject, &vacancy, told);
             }
             Reached::Ready(named) => named,
         };
@@ -133,7 +140,7 @@ impl Asking<'_> {
     }
 
     /// Asks whether a tier that was never set up can be.
-    fn vacancy(&mut self, subject: &Subject, vacancy: &Vacancy) {
+    fn vacancy(&mut self, subject: &Subject, vacancy: &Vacancy, told: Option<String>) {
         let what = "it can be set up by the first backup";
         let problem = match vacancy.place() {
             Place::Empty(tier) => {
@@ -148,7 +155,9 @@ impl Asking<'_> {
                 (problem, Some(hint.to_owned()))
             }),
         };
-        let Some((problem, hint)) = problem else { return self.passed(subject, what) };
+        let Some((problem, hint)) = problem else {
+            return self.say(subject, what, Outcome::Passed, (told, None));
+        };
         let message = format!("there is nothing at {} yet, and {problem}", vacancy.address());
         self.say(subject, what, Outcome::Failed, (Some(message), hint));
     }

@@ -6,6 +6,7 @@ use lifeboat_model::{AssetName, JobId, Outcome, PlanId, SnapshotId, TierName, Ti
 use lifeboat_plan::Plan;
 use serde::Serialize;
 
+use crate::adoptions::{Adoptions, Emptiness};
 use crate::catalog::body::{AssetBackedUp, BaseRecord, Body, RecoveryEnded};
 use crate::catalog::record::Record;
 use crate::catalog::view::{View, ViewError, Wanted};
@@ -75,8 +76,8 @@ pub struct History {
     pub attempts: BTreeMap<(AssetName, TierName), Attempt>,
     /// The verifications that the tiers are judged by.
     pub verified: BTreeMap<TierName, VerifiedOnce>,
-    /// Tiers that were set up, with their addresses.
-    pub adopted: BTreeSet<(TierName, String)>,
+    /// Where the tiers were set up.
+    pub(crate) adoptions: BTreeMap<TierName, Adoptions>,
     /// When the plan's recovery key was confirmed.
     pub key_confirmed: Option<Timestamp>,
     /// The restore tests that were run, the newest first.
@@ -132,6 +133,18 @@ impl History {
         }
     }
 
+    /// Tells what it means that nothing is where a tier should be.
+    pub(crate) fn nothing_at(&self, tier: &TierName, address: &str) -> Emptiness {
+        self.adoptions.get(tier).map_or(Emptiness::New, |known| known.nothing_at(address))
+    }
+
+    /// Forgets what was recorded of a tier, since it is to lie at a place where nothing is yet.
+    pub(crate) fn forget(&mut self, tier: &TierName) {
+        self.good.retain(|(_, on), _| on != tier);
+        self.attempts.retain(|(_, on), _| on != tier);
+        self.verified.remove(tier);
+    }
+
     fn load_recoveries(&mut self, view: &View) -> Result<(), ViewError> {
         let wanted = Wanted { kind: "recovery-ended", asset: None, tier: None, good_only: false };
         let records = view.latest(wanted, RECOVERIES_MAX)?;
@@ -163,7 +176,9 @@ impl History {
             good_only: true,
         };
         let key = (asset.clone(), tier.clone());
-        let captures = view.captures(asset, tier, GOOD_MAX)?;
+        let (mut captures, adoptions) =
+            (view.captures(asset, tier, GOOD_MAX)?, Adoptions::load(view, tier)?);
+        captures.retain(|capture| adoptions.counts(capture.stored));
         let bases = captures.iter().filter_map(|capture| capture.base.as_ref());
         self.based.extend(bases.map(|base| (asset.clone(), base.system_id.clone())));
         let good = captures.into_iter().map(|capture| Good {
@@ -181,6 +196,7 @@ impl History {
             }
         }
         let last = view.latest(Wanted { good_only: false, ..wanted }, 1)?.pop();
+        let last = last.filter(|record| adoptions.counts(record.header().time));
         let attempt = last.as_ref().and_then(|record| match record.body() {
             Body::AssetBackedUp(body) => attempt_on(body, tier),
             _ => None,
@@ -192,13 +208,7 @@ impl History {
     fn load_tier(&mut self, view: &View, tier: &TierName) -> Result<(), ViewError> {
         let verified = Standing::load(view, tier)?.verified;
         self.verified.extend(verified.map(|verified| (tier.clone(), verified)));
-        let wanted =
-            Wanted { kind: "tier-adopted", asset: None, tier: Some(tier), good_only: false };
-        for record in view.latest(wanted, u32::MAX)? {
-            if let Body::TierAdopted(adopted) = record.body() {
-                self.adopted.insert((tier.clone(), adopted.address.clone()));
-            }
-        }
+        self.adoptions.insert(tier.clone(), Adoptions::load(view, tier)?);
         Ok(())
     }
 }

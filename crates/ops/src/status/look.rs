@@ -11,6 +11,8 @@ use lifeboat_tiers::{ObjectMeta, ObjectPrefix, Tier, TierError};
 use super::history::History;
 use super::rehearsals::tasks;
 use super::{Facts, Lived, Seen, StatusReport, assess};
+use crate::adoptions::Emptiness;
+use crate::backlog::Present;
 use crate::catalog::view::View;
 use crate::daemon::control::Served;
 use crate::daemon::report::{activity, journal_of};
@@ -18,6 +20,7 @@ use crate::error::{OpsError, Trouble};
 use crate::jobs::Job;
 use crate::residence::{self, Known};
 use crate::state::State;
+use crate::tier_state::{expected, gone};
 use crate::wal::WalLog;
 use crate::wal::status::WalStatus;
 use crate::wire::{Reached, Site};
@@ -35,7 +38,15 @@ pub fn status_beside(site: &Site, daemon: Option<Served>) -> Result<StatusReport
     let view = View::open(&state.view_path())?;
     let mut history = History::load(&view, site.plan())?;
     move_on(&mut history, site, surroundings.now());
-    let mut facts = Facts { tiers: look(site, &history), ..Facts::default() };
+    let names = site.plan().tiers().keys();
+    let expected = names.map(|name| Ok((name.clone(), expected(&view, name)?)));
+    let expected: Present = expected.collect::<Result<_, OpsError>>()?;
+    let mut facts = Facts { tiers: look(site, (&history, &expected)), ..Facts::default() };
+    for (tier, seen) in &facts.tiers {
+        if seen.as_ref().is_ok_and(|seen| seen.moved_from.is_some()) {
+            history.forget(tier);
+        }
+    }
     if let Some(here) = residence::own(site)? {
         facts.place = Some(Lived { here, residence: Known::load(&view)?.residence });
     }
@@ -68,12 +79,12 @@ fn move_on(history: &mut History, site: &Site, now: Timestamp) {
 
 type Looked = BTreeMap<TierName, Result<Seen, Trouble>>;
 
-fn look(site: &Site, history: &History) -> Looked {
+fn look(site: &Site, recorded: (&History, &Present)) -> Looked {
     let names: Vec<&TierName> = site.plan().tiers().keys().collect();
     thread::scope(|scope| {
         let tiers: Vec<_> = names
             .iter()
-            .map(|name| (*name, scope.spawn(move || look_at(site, name, history))))
+            .map(|name| (*name, scope.spawn(move || look_at(site, name, recorded))))
             .collect();
         let logged = site.databases().filter(|(_, database)| database.wal.mode != WalMode::None);
         let logs: Vec<_> =
@@ -89,24 +100,29 @@ fn look(site: &Site, history: &History) -> Looked {
     })
 }
 
-fn look_at(site: &Site, name: &TierName, history: &History) -> Result<Seen, Trouble> {
+fn look_at(
+    site: &Site,
+    name: &TierName,
+    (history, expected): (&History, &Present),
+) -> Result<Seen, Trouble> {
     let address = site.address(name).map_err(|error| Trouble::of(&error))?;
     match site.reach(name) {
         Reached::Trouble(trouble) => Err(trouble),
-        Reached::Vacant(_) if history.adopted.contains(&(name.clone(), address.clone())) => {
-            let tier = name.clone();
-            Err(Trouble::of(&OpsError::TierLost { tier, address }))
-        }
-        Reached::Vacant(_) => Ok(Seen::default()),
+        Reached::Vacant(_) => match history.nothing_at(name, &address) {
+            Emptiness::New => Ok(Seen::default()),
+            Emptiness::Moved { from } => Ok(Seen { moved_from: Some(from), ..Seen::default() }),
+            Emptiness::Lost => Err(Trouble::of(&Emptiness::Lost.trouble(name.clone(), address))),
+        },
         Reached::Ready(named) => {
-            let seen = site.surroundings().runtime.block_on(seen(named.tier.as_ref()));
+            let seen = seen(named.tier.as_ref(), &expected[name]);
+            let seen = site.surroundings().runtime.block_on(seen);
             seen.map_err(|error| Trouble::of(&error))
         }
     }
 }
 
 /// Lists the snapshots of a tier's repository, which takes no key, and asks how the newest is locked.
-async fn seen(tier: &dyn Tier) -> Result<Seen, TierError> {
+async fn seen(tier: &dyn Tier, expected: &BTreeSet<SnapshotId>) -> Result<Seen, TierError> {
     let prefix: ObjectPrefix = "repo/snapshots".parse().expect("it is a valid path");
     let listed: Vec<ObjectMeta> = tier.list(&prefix).try_collect().await?;
     let id = |meta: &ObjectMeta| meta.path.file_name().parse::<SnapshotId>().ok();
@@ -117,7 +133,9 @@ async fn seen(tier: &dyn Tier) -> Result<Seen, TierError> {
         Some(newest) => tier.protection(&newest.path).await.ok(),
         None => None,
     };
-    Ok(Seen { snapshots, protection, thaw_within: tier.thaw_within(), logs: BTreeMap::new() })
+    let gone = gone(tier, &snapshots, expected).await?;
+    let thaw_within = tier.thaw_within();
+    Ok(Seen { snapshots, protection, thaw_within, gone, ..Seen::default() })
 }
 
 fn log_of(site: &Site, asset: &AssetName) -> Option<WalStatus> {

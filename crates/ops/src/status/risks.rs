@@ -184,6 +184,18 @@ fn of_tier(status: &TierStatus, plan: &Plan, now: Timestamp, found: &mut Found) 
         found.add(verdict, tier, trouble.message.as_str(), "lifeboat check");
         return;
     }
+    if let Some(from) = &status.moved_from {
+        let message = format!(
+            "nothing is at {} yet, where it is to be by the plan; what lies at {from} no longer counts",
+            status.address
+        );
+        found.add(Verdict::Unknown, tier, message, "lifeboat backup");
+        return;
+    }
+    if status.gone > 0 {
+        let message = format!("{} recorded snapshots are gone from it", status.gone);
+        found.add(Verdict::Unknown, tier, message, format!("lifeboat verify {tier}"));
+    }
     if status.snapshots.unwrap_or(0) == 0 {
         return;
     }

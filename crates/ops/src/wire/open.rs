@@ -28,6 +28,7 @@ use lifeboat_tiers::{Refusal, TierError};
 
 use super::repositories::Lineage;
 use super::{Adoption, Reached, Site, Vacancy, repositories};
+use crate::adoptions::{Adoptions, Emptiness};
 use crate::at_work::{CatchingUp, Presence};
 use crate::catalog::body::{Body, JobEnded, JobStarted, PlanAdopted, TierAdopted};
 use crate::catalog::record::Record;
@@ -36,6 +37,7 @@ use crate::catalog::{Catalog, CatalogKeys, CatalogReport, TierSync};
 use crate::ending::Ending;
 use crate::error::{OpsError, Trouble};
 use crate::inquiry::Inquiry;
+use crate::listing::recorded;
 use crate::named_tier::NamedTier;
 use crate::plan_archive::{ArchivedPlan, Stored};
 use crate::recovery_key::RecoveryKey;
@@ -317,14 +319,27 @@ impl<'s> OpenSite<'s> {
         events: &dyn EventSink,
     ) -> Result<Result<OpenTier, Trouble>, OpsError> {
         let (tier, address) = (vacancy.name.clone(), vacancy.address.clone());
-        let opened = if was_adopted(self.catalog.view(), &tier, &address)? {
-            Err(OpsError::TierLost { tier, address })
-        } else if self.new_tiers == NewTiers::Leave {
-            Err(OpsError::TierNew { tier, address })
-        } else {
-            self.set_up(vacancy, finder, events)
+        let emptiness = Adoptions::load(self.catalog.view(), &tier)?.nothing_at(&address);
+        let opened = match (emptiness, self.new_tiers) {
+            (Emptiness::New, NewTiers::SetUp) => self.set_up(vacancy, finder, events),
+            (Emptiness::Moved { from }, NewTiers::SetUp) => {
+                self.tell_of_move(&tier, (&from, &address))?;
+                self.set_up(vacancy, finder, events)
+            }
+            (emptiness, _) => Err(emptiness.trouble(tier, address)),
         };
         Ok(opened.map_err(|error| Trouble::of(&error)))
+    }
+
+    /// Says that a tier begins anew since its address changed in the plan.
+    fn tell_of_move(&self, tier: &TierName, (from, to): (&str, &str)) -> Result<(), OpsError> {
+        let view = self.catalog.view();
+        let snapshots = recorded(view, tier, view.mark()?)?.len();
+        tracing::warn!(
+            %tier, from, to, snapshots,
+            "The tier lies at a new place since the plan was changed: it is set up there, what lies at the old one no longer counts, and it gets what others hold."
+        );
+        Ok(())
     }
 
     fn set_up(
@@ -578,8 +593,8 @@ impl<'s> OpenSite<'s> {
     fn adopt_tiers(&self) -> Result<(), OpsError> {
         for tier in self.open_tiers() {
             let (name, address) = (&tier.named.name, self.site.address(&tier.named.name)?);
-            if !was_adopted(self.catalog.view(), name, &address)? {
-                let repository = tier.repository.config().id;
+            let repository = tier.repository.config().id;
+            if !Adoptions::load(self.catalog.view(), name)?.knows(&address, repository) {
                 self.record(Body::TierAdopted(TierAdopted {
                     tier: name.clone(),
                     address,
@@ -666,11 +681,7 @@ pub(crate) fn begin_lock(
 
 /// Tells whether a tier was set up at this address before.
 pub(crate) fn was_adopted(view: &View, tier: &TierName, address: &str) -> Result<bool, OpsError> {
-    let wanted = Wanted { kind: "tier-adopted", asset: None, tier: Some(tier), good_only: false };
-    let records = view.latest(wanted, u32::MAX)?;
-    Ok(records.iter().any(
-        |record| matches!(record.body(), Body::TierAdopted(adopted) if adopted.address == address),
-    ))
+    Ok(Adoptions::load(view, tier)?.nothing_at(address) == Emptiness::Lost)
 }
 
 /// Opens tiers, on whichever thread.

@@ -17,7 +17,7 @@ use lifeboat_ops::point::At;
 use lifeboat_ops::retention::letting_go::{self, WhichGone};
 use lifeboat_ops::state::State;
 use lifeboat_ops::status::status;
-use lifeboat_ops::tier_state::{Lag, Pending, tiers_report};
+use lifeboat_ops::tier_state::{Lag, Pending, Stands, TierState, tiers_report};
 use lifeboat_ops::verification::{Share, VerifyOptions, VerifyReport, verify};
 use lifeboat_tiers::counting::Traffic;
 use lifeboat_tiers::fault::{Fault, FaultTier, Moment, Operation, Rule, Target};
@@ -378,7 +378,8 @@ fn a_tier_tells_its_lock_its_space_and_what_is_on_its_way() {
     let vault = Arc::new(FaultTier::new(Arc::new(MemoryTier::new())));
     let site = ground.site(&plan).with_tier("vault".parse().unwrap(), vault.clone());
     let fresh = tiers_report(&site).unwrap();
-    assert!(fresh.tiers.iter().all(|tier| tier.trouble.is_some() && tier.space.is_none()));
+    let is_new = |tier: &TierState| tier.stands == Stands::New && tier.trouble.is_none();
+    assert!(fresh.tiers.iter().all(is_new), "{fresh:#?}");
     assert_eq!(fresh.tiers[2].lock.outcome, Some(Outcome::CouldNotVerify));
     back_up(&site).unwrap();
     let report = tiers_report(&site).unwrap();

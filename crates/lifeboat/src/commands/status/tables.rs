@@ -100,8 +100,9 @@ fn card(asset: &AssetStatus) -> Cell {
 
 pub(super) fn tiers(report: &StatusReport) -> Table {
     let mut table = Table::new(["Tier", ">Snapshots", "Verified", "Where"]);
-    for TierStatus { tier, address, trouble, snapshots, verified } in &report.tiers {
+    for TierStatus { tier, address, trouble, snapshots, gone, verified, .. } in &report.tiers {
         let verified: Cell = match verified {
+            _ if *gone > 0 => Cell::new(format!("failed: {gone} gone"), Tone::Bad),
             None => Cell::new("never", Tone::Warning),
             Some(once) => {
                 let age = time::since(once.time, report.now);

@@ -58,6 +58,9 @@ impl Answer for Done {
                 Some(trouble) => {
                     let word = page.paint.bad("behind");
                     writeln!(page, "{}: {word}: {}", tier.tier, trouble.message)?;
+                    if let Some(hint) = &trouble.hint {
+                        writeln!(page, "    {}: {hint}", page.paint.good("hint"))?;
+                    }
                 }
                 None if tier.brought.is_empty() => writeln!(page, "{}: lacks nothing", tier.tier)?,
                 None => {}
