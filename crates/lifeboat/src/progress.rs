@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lifeboat_model::{Event, EventSink, Lsn, Stage, Timestamp, Work, counted};
 
 use crate::render;
+use crate::screen::talk;
 
 /// How long a stage runs before it is shown.
 const SILENCE: Duration = Duration::from_millis(250);
@@ -22,6 +23,18 @@ const TICK: Duration = Duration::from_millis(200);
 /// Draws the stage that runs; of several that run at once the one that began last.
 #[derive(Debug, Default)]
 pub struct Progress(Mutex<Vec<Running>>);
+
+/// Says in a line what is waited for, where no line can be redrawn.
+#[derive(Debug)]
+pub struct Lines;
+
+impl EventSink for Lines {
+    fn emit(&self, event: Event) {
+        if let Event::Started { stage: stage @ Stage::Listings, .. } = event {
+            talk(&format!("{stage}\n"));
+        }
+    }
+}
 
 #[derive(Debug)]
 struct Running {
@@ -39,13 +52,14 @@ impl EventSink for Progress {
             Event::Started { stage, total } => {
                 running.retain(|other| other.stage != stage);
                 running.last_mut().map(Running::hide);
-                running.push(Running {
-                    stage,
-                    since: Instant::now(),
-                    total,
-                    done: Work::default(),
-                    bar: None,
-                });
+                let (since, done) = (Instant::now(), Work::default());
+                running.push(Running { stage, since, total, done, bar: None });
+                // Nothing advances while it is only waited, and it is told of what lasts.
+                if stage == Stage::Listings
+                    && let Some(waiting) = running.last_mut()
+                {
+                    waiting.bar = Some(waiting.draw());
+                }
             }
             Event::Advanced { stage, work } => {
                 let last = running.len().saturating_sub(1);

@@ -17,7 +17,7 @@ use tracing::Span;
 use crate::arguments::{self, Arguments, GlobalArguments};
 use crate::commands::Command;
 use crate::failure::{CommandError, Failure};
-use crate::progress::Progress;
+use crate::progress::{Lines, Progress};
 use crate::render::{self, Answer};
 use crate::screen::Screen;
 use crate::surroundings::Process;
@@ -46,7 +46,11 @@ pub struct Session {
 impl Session {
     /// Returns who listens to an operation's progress.
     pub fn events(&self) -> Arc<dyn EventSink> {
-        if self.screen.draws_progress() { Arc::new(Progress::default()) } else { Arc::new(Silent) }
+        match (self.screen.draws_progress(), self.screen.quiet) {
+            (true, _) => Arc::new(Progress::default()),
+            (false, false) => Arc::new(Lines),
+            (false, true) => Arc::new(Silent),
+        }
     }
 
     /// Returns the site of the plan that the command line names or that is found.

@@ -116,6 +116,25 @@ impl Backlog {
         })
     }
 
+    /// Returns when the captures of an asset were made that are among some snapshots of a tier and lie on none of those that
+    /// could be looked at.
+    pub(crate) fn nowhere_else(
+        &self,
+        asset: &AssetName,
+        (tier, snapshots): (&TierName, &BTreeSet<SnapshotId>),
+        present: &Present,
+    ) -> Vec<Timestamp> {
+        let holds = |(name, (id, _)): (&TierName, &(SnapshotId, Timestamp))| {
+            present.get(name).is_some_and(|there| there.contains(id))
+        };
+        let is_only_there = |recorded: &Recorded| {
+            recorded.on.get(tier).is_some_and(|(id, _)| snapshots.contains(id))
+                && !recorded.on.iter().any(holds)
+        };
+        let only_there = self.of(asset).filter(|(_, recorded)| is_only_there(recorded));
+        only_there.map(|(captured, _)| captured).collect()
+    }
+
     /// Tells what a snapshot of a tier holds, where that was complete: which asset, and up to when.
     pub fn what(&self, tier: &TierName, snapshot: SnapshotId) -> Option<(&AssetName, Timestamp)> {
         let is_it =

@@ -33,8 +33,9 @@ pub mod view;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Debug;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -128,6 +129,10 @@ impl From<&RecoveryKey> for CatalogKeys {
 
 /// How long a tier may take for the few records of a step while all others wait for it.
 const DELIVERY_MAX: Duration = Duration::from_secs(10);
+
+/// How long a tier may say nothing while its records are read.
+const SILENCE_MAX: Duration =
+    if cfg!(test) { Duration::from_millis(80) } else { Duration::from_secs(10) };
 
 /// What happened on one tier while the catalog was brought up to date.
 #[derive(Debug, Serialize)]
@@ -461,7 +466,9 @@ impl Catalog {
         tiers: &[NamedTier],
         known: &HashSet<RecordName>,
     ) -> Vec<Result<shelf::Found, TierError>> {
-        let read = tiers.iter().map(|tier| shelf::read(tier, self.keys.opener.as_ref(), known));
+        let read = tiers
+            .iter()
+            .map(|tier| unless_silent(tier, shelf::read(tier, self.keys.opener.as_ref(), known)));
         self.runtime.block_on(join_all(read))
     }
 
@@ -567,6 +574,26 @@ pub async fn read_tier(
 ) -> Result<Vec<Record>, TierError> {
     let found = shelf::read(tier, keys.opener.as_ref(), &HashSet::new()).await?;
     Ok(audit(site, &keys.verifier, found.records).accepted)
+}
+
+/// Reads from a tier as long as something comes: records are small, and all others wait.
+async fn unless_silent<T>(
+    tier: &NamedTier,
+    work: impl Future<Output = Result<T, TierError>>,
+) -> Result<T, TierError> {
+    let (mut work, begun) = (pin!(work), Instant::now());
+    loop {
+        if let Ok(done) = tokio::time::timeout(SILENCE_MAX / 8, &mut work).await {
+            return done;
+        }
+        let silent_for = tier.tier.silent_for().unwrap_or_default().min(begun.elapsed());
+        if silent_for >= SILENCE_MAX {
+            let (tier, action) = (tier.tier.address().to_owned(), "read the catalog".to_owned());
+            let why = format!("nothing came for {} seconds", SILENCE_MAX.as_secs_f32());
+            let source = std::io::Error::new(std::io::ErrorKind::TimedOut, why);
+            return Err(TierError::Unavailable { tier, action, source });
+        }
+    }
 }
 
 /// Whether records left the outbox.

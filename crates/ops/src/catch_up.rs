@@ -22,7 +22,7 @@ use lifeboat_repository::RepositoryError;
 use serde::Serialize;
 
 use crate::at_work::CatchingUp;
-use crate::backlog::{Backlog, Lacking, Present};
+use crate::backlog::{Backlog, Lacking};
 use crate::backup::lane::{Delivered, Lane, Lanes, Ordered, Traffic};
 use crate::catalog::body::{AssetBackedUp, Body, JobEnded, JobStarted, TierSnapshot};
 use crate::ending::{Ending, JobStage, StageOutcome};
@@ -222,13 +222,7 @@ impl Missed {
         let mut others = open.assets_of_others();
         let backlog = Backlog::load(open.catalog().view(), plan)?;
         others.extend(open.assets_of_others());
-        let mut present = Present::new();
-        for tier in open.open_tiers().filter(|tier| lanes.to(&tier.named.name).is_some()) {
-            // One that cannot be listed has nothing to give.
-            if let Ok(ids) = tier.repository.snapshot_ids() {
-                present.insert(tier.named.name.clone(), ids.into_iter().collect());
-            }
-        }
+        let present = open.present(|tier| lanes.to(tier).is_some());
         let mut missed = Self::default();
         for (alone, tier) in taken {
             let mut lacking = VecDeque::new();

@@ -1,19 +1,24 @@
 //! What the tiers hold now: their snapshots, tied to captures and points, and what is gone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
-use lifeboat_model::{AssetName, Cancel, EventSink, SiteName, SnapshotId, TierName, Timestamp};
+use lifeboat_model::{
+    AssetName, Cancel, EventSink, Silent, SiteName, SnapshotId, TierName, Timestamp,
+};
 use lifeboat_repository::Snapshot;
 use serde::Serialize;
 
 use crate::adoptions::Adoptions;
 use crate::catalog::body::{AssetBackedUp, Body, SnapshotsMissing};
-use crate::catalog::view::{Mark, View, ViewError, Wanted};
+use crate::catalog::view::{Mark, View, Wanted};
 use crate::error::{OpsError, Trouble};
-use crate::inquiry::ask_all;
+use crate::inquiry::Inquiry;
 use crate::ladder::Ladder;
-use crate::listing::{recorded, see};
+use crate::listing::{Seen, recorded, see};
+use crate::named_tier::NamedTier;
 use crate::point::{Capture, Point, captures, points, roles};
+use crate::recovery_key::RecoveryKey;
 use crate::standing::Standing;
 use crate::state::State;
 use crate::wire::open::{OpenSite, OpenTier};
@@ -47,6 +52,9 @@ pub struct Holdings {
     /// What of the catalog was known before it was looked.
     known: Mark,
 }
+
+/// Tells whether what was found so far will do.
+type IsEnough<'e> = &'e dyn Fn(&Holdings) -> Result<bool, OpsError>;
 
 type Snapshots = Vec<(SnapshotId, Snapshot)>;
 
@@ -91,16 +99,57 @@ impl Holdings {
         Ok(())
     }
 
-    /// Looks into the tiers of a site that is open.
+    /// Looks into the tiers of a site that is open, into all at the same time.
     pub fn of_open(open: &OpenSite<'_>) -> Result<Self, OpsError> {
-        let (view, tiers) = (open.catalog().view(), open.site().plan().tiers().keys());
+        Self::gathered(open, None)
+    }
+
+    /// Looks into the tiers of a site that is open, into all at the same time, until what was found is enough and the others
+    /// had a little time as well. One that did not answer until then is told of as late.
+    pub(crate) fn of_open_until(
+        open: &OpenSite<'_>,
+        is_enough: IsEnough<'_>,
+    ) -> Result<Self, OpsError> {
+        Self::gathered(open, Some(is_enough))
+    }
+
+    fn gathered(open: &OpenSite<'_>, is_enough: Option<IsEnough<'_>>) -> Result<Self, OpsError> {
+        let (site, view, tiers) = (open.site(), open.catalog().view(), open.shared_tiers());
         let known = view.mark()?;
-        let look = |name: &TierName| {
-            let seen = see(open.catalog().view(), name, &open.tier(name)?.repository);
+        let path = open.catalog().state_lock().state().view_path();
+        let names: Vec<TierName> = tiers.keys().cloned().collect();
+        let look = move |name: &TierName, _: &dyn EventSink| -> Result<Snapshots, Trouble> {
+            let view = View::open(&path).map_err(|error| Trouble::of(&OpsError::from(error)))?;
+            let seen = see(&view, name, &tiers[name].repository);
             seen.map(|seen| seen.snapshots).map_err(|error| Trouble::of(&error))
         };
-        let found = tiers.map(|name| (name.clone(), look(name))).collect();
-        Self::new(open.site(), (view, known), found)
+        let mut asked = Inquiry::begin(names, look);
+        let here = |found: &[(TierName, Result<Snapshots, Trouble>)]| {
+            Self::new(site, (view, known), found.iter().cloned().collect())
+        };
+        // What cannot be judged is waited for.
+        let mut found = asked.gather(&Silent, |found| {
+            is_enough
+                .is_some_and(|is_enough| here(found).and_then(|it| is_enough(&it)).unwrap_or(false))
+        });
+        for name in site.plan().tiers().keys() {
+            if asked.awaited().contains(name) {
+                found.push((name.clone(), Err(site.late(name))));
+            } else if let Err(trouble) = open.tier(name) {
+                found.push((name.clone(), Err(trouble)));
+            }
+        }
+        here(&found)
+    }
+
+    /// Returns the tiers that were looked into.
+    pub(crate) fn looked_into(&self) -> BTreeSet<TierName> {
+        self.present.keys().cloned().collect()
+    }
+
+    /// Returns what each tier holds that was looked into.
+    pub(crate) const fn present(&self) -> &BTreeMap<TierName, BTreeSet<SnapshotId>> {
+        &self.present
     }
 
     /// Looks into one tier that is open.
@@ -118,30 +167,20 @@ impl Holdings {
         events: &dyn EventSink,
         cancel: &Cancel,
     ) -> Result<Self, OpsError> {
-        let key = site.recovery_key(cancel)?;
-        let adoptions = |name: &TierName| Ok((name.clone(), Adoptions::load(view, name)?));
-        let adoptions: BTreeMap<_, _> =
-            site.plan().tiers().keys().map(adoptions).collect::<Result<_, ViewError>>()?;
-        let look = |name: &TierName| -> Result<Snapshots, Trouble> {
-            match site.reach(name) {
-                Reached::Trouble(trouble) => Err(trouble),
-                Reached::Vacant(vacancy) => {
-                    let address = vacancy.address();
-                    let emptiness = adoptions[name].nothing_at(address);
-                    Err(Trouble::of(&emptiness.trouble(name.clone(), address.to_owned())))
-                }
-                Reached::Ready(tier) => {
-                    let opened =
-                        repositories::open(&tier, &key, site.surroundings(), events, cancel);
-                    let seen = opened.and_then(|opened| see(view, name, &opened));
-                    seen.map(|seen| seen.snapshots).map_err(|error| Trouble::of(&error))
-                }
-            }
+        let looker = Looker {
+            site: site.clone(),
+            key: site.recovery_key(cancel)?,
+            view: State::open(&site.surroundings().state_directory)?.view_path(),
+            cancel: cancel.clone(),
         };
-        let (known, tiers) = (view.mark()?, site.plan().tiers().keys());
-        let tiers: Vec<TierName> = tiers.cloned().collect();
-        let found = ask_all(&tiers, look);
-        let found = tiers.into_iter().zip(found).collect();
+        let known = view.mark()?;
+        let names = site.plan().tiers().keys().cloned();
+        let mut asked =
+            Inquiry::begin(names, move |name, events: &dyn EventSink| looker.look(name, events));
+        let heard = |name: &TierName| site.silent_for(name);
+        let found = asked.gather_unless_silent(events, site.silence_max(), heard);
+        let mut found: BTreeMap<_, _> = found.into_iter().collect();
+        found.extend(asked.awaited().iter().map(|name| (name.clone(), Err(site.late(name)))));
         Self::new(site, (view, known), found)
     }
 
@@ -169,6 +208,41 @@ impl Holdings {
             record_gone(open, &tier, snapshots)?;
         }
         Ok(())
+    }
+}
+
+/// Looks into tiers, on whichever thread.
+struct Looker {
+    site: Site,
+    key: RecoveryKey,
+    view: PathBuf,
+    cancel: Cancel,
+}
+
+impl Looker {
+    fn look(&self, name: &TierName, events: &dyn EventSink) -> Result<Snapshots, Trouble> {
+        match self.site.reach(name) {
+            Reached::Trouble(trouble) => Err(trouble),
+            Reached::Vacant(vacancy) => {
+                let error = self.nothing_at(name, vacancy.address());
+                Err(Trouble::of(&error.unwrap_or_else(|error| error)))
+            }
+            Reached::Ready(tier) => {
+                let seen = self.see(&tier, events);
+                seen.map(|seen| seen.snapshots).map_err(|error| Trouble::of(&error))
+            }
+        }
+    }
+
+    fn nothing_at(&self, name: &TierName, address: &str) -> Result<OpsError, OpsError> {
+        let adoptions = Adoptions::load(&View::open(&self.view)?, name)?;
+        Ok(adoptions.nothing_at(address).trouble(name.clone(), address.to_owned()))
+    }
+
+    fn see(&self, tier: &NamedTier, events: &dyn EventSink) -> Result<Seen, OpsError> {
+        let surroundings = self.site.surroundings();
+        let opened = repositories::open(tier, &self.key, surroundings, events, &self.cancel)?;
+        see(&View::open(&self.view)?, &tier.name, &opened)
     }
 }
 

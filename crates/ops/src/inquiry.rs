@@ -7,50 +7,62 @@
 //! nothing.
 
 use std::collections::BTreeSet;
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use lifeboat_model::{Event, EventSink, TierName};
+use lifeboat_tiers::FirstAnswer;
 
 /// How long the others are waited for when there is enough to begin with: whoever is well has answered by then, and a
 /// backup reads its assets once for all that take part from the beginning.
 const GRACE: Duration = Duration::from_secs(3);
 
+/// How often it is looked within a silence whether something was heard.
+const LOOKS: u32 = 16;
+
+/// How long a tier may say nothing to whoever only looks, and has an answer without it: as long as to who never heard of it.
+pub(crate) const SILENCE_MAX: Duration = FirstAnswer::USUAL.tries_max;
+
 /// Several tiers that were asked, and have not all answered.
 #[derive(Debug)]
-pub(crate) struct Inquiry<T> {
-    told: Receiver<Told<T>>,
-    awaited: BTreeSet<TierName>,
+pub(crate) struct Inquiry<T, K = TierName> {
+    told: Receiver<Told<T, K>>,
+    awaited: BTreeSet<K>,
 }
 
 #[derive(Debug)]
-enum Told<T> {
+enum Told<T, K> {
     Event(Event),
-    Found(TierName, T),
+    Found(K, T),
 }
 
 /// Passes on what is to be seen of the work to whoever waits.
 #[derive(Debug)]
-struct Passing<T>(Sender<Told<T>>);
+struct Passing<T, K>(Sender<Told<T, K>>);
 
-impl<T: std::fmt::Debug + Send> EventSink for Passing<T> {
+impl<T: Debug + Send, K: Debug + Send> EventSink for Passing<T, K> {
     fn emit(&self, event: Event) {
         // Nobody waits any more.
         drop(self.0.send(Told::Event(event)));
     }
 }
 
-impl<T: std::fmt::Debug + Send + 'static> Inquiry<T> {
+impl<T, K> Inquiry<T, K>
+where
+    T: Debug + Send + 'static,
+    K: Debug + Clone + Ord + Send + 'static,
+{
     /// Asks each of these tiers.
     pub(crate) fn begin(
-        tiers: impl IntoIterator<Item = TierName>,
-        ask: impl Fn(&TierName, &dyn EventSink) -> T + Send + Sync + 'static,
+        tiers: impl IntoIterator<Item = K>,
+        ask: impl Fn(&K, &dyn EventSink) -> T + Send + Sync + 'static,
     ) -> Self {
         let (tell, told) = channel();
         let ask = Arc::new(ask);
-        let awaited: BTreeSet<TierName> = tiers.into_iter().collect();
+        let awaited: BTreeSet<K> = tiers.into_iter().collect();
         for tier in awaited.clone() {
             let (ask, tell, span) = (Arc::clone(&ask), tell.clone(), tracing::Span::current());
             thread::spawn(move || {
@@ -63,12 +75,12 @@ impl<T: std::fmt::Debug + Send + 'static> Inquiry<T> {
     }
 
     /// Returns the tiers that have not answered yet.
-    pub(crate) const fn awaited(&self) -> &BTreeSet<TierName> {
+    pub(crate) const fn awaited(&self) -> &BTreeSet<K> {
         &self.awaited
     }
 
     /// Waits for the next answer; there is none once all are there.
-    pub(crate) fn next(&mut self, events: &dyn EventSink) -> Option<(TierName, T)> {
+    pub(crate) fn next(&mut self, events: &dyn EventSink) -> Option<(K, T)> {
         while !self.awaited.is_empty() {
             let told = self.told.recv().expect("asking a tier does not panic");
             if let Some(found) = self.take(told, events) {
@@ -82,8 +94,8 @@ impl<T: std::fmt::Debug + Send + 'static> Inquiry<T> {
     pub(crate) fn gather(
         &mut self,
         events: &dyn EventSink,
-        is_enough: impl Fn(&[(TierName, T)]) -> bool,
-    ) -> Vec<(TierName, T)> {
+        is_enough: impl Fn(&[(K, T)]) -> bool,
+    ) -> Vec<(K, T)> {
         let (mut found, mut end) = (Vec::new(), None);
         loop {
             if end.is_none() && is_enough(&found) {
@@ -101,7 +113,7 @@ impl<T: std::fmt::Debug + Send + 'static> Inquiry<T> {
     }
 
     /// Waits for the next answer until this moment.
-    fn next_until(&mut self, end: Instant, events: &dyn EventSink) -> Option<(TierName, T)> {
+    fn next_until(&mut self, end: Instant, events: &dyn EventSink) -> Option<(K, T)> {
         while !self.awaited.is_empty() {
             let rest = end.saturating_duration_since(Instant::now());
             match self.told.recv_timeout(rest) {
@@ -118,7 +130,22 @@ impl<T: std::fmt::Debug + Send + 'static> Inquiry<T> {
         None
     }
 
-    fn take(&mut self, told: Told<T>, events: &dyn EventSink) -> Option<(TierName, T)> {
+    /// Waits for all of whom something is heard: whoever says nothing for so long is waited for no longer.
+    pub(crate) fn gather_unless_silent(
+        &mut self,
+        events: &dyn EventSink,
+        longest: Duration,
+        silent_for: impl Fn(&K) -> Duration,
+    ) -> Vec<(K, T)> {
+        let (begun, mut found) = (Instant::now(), Vec::new());
+        let is_heard = |key: &K| begun.elapsed() < longest || silent_for(key) < longest;
+        while self.awaited.iter().any(is_heard) {
+            found.extend(self.next_until(Instant::now() + longest / LOOKS, events));
+        }
+        found
+    }
+
+    fn take(&mut self, told: Told<T, K>, events: &dyn EventSink) -> Option<(K, T)> {
         match told {
             Told::Event(event) => {
                 events.emit(event);
@@ -174,6 +201,31 @@ mod tests {
         let_go.send(()).unwrap();
         assert_eq!(inquiry.next(&Silent), Some((far, 3)));
         assert_eq!(inquiry.next(&Silent), None);
+    }
+
+    #[test]
+    fn who_says_nothing_for_long_is_waited_for_no_longer_and_who_is_slow_is() {
+        let (let_go, held) = channel::<()>();
+        let held = Mutex::new(held);
+        let mut inquiry = Inquiry::begin(names(), move |tier, _: &dyn EventSink| {
+            if tier.as_str() == "far" {
+                held.lock().unwrap().recv().unwrap_or_default();
+            }
+            tier.as_str().len()
+        });
+        let (longest, [far, near]) = (Duration::from_millis(40), names());
+        let found = inquiry.gather_unless_silent(&Silent, longest, |_| Duration::MAX);
+        assert_eq!(found, [(near, 4)]);
+        let heard = Mutex::new(3);
+        let found = inquiry.gather_unless_silent(&Silent, longest, |_| {
+            let mut heard = heard.lock().unwrap();
+            *heard -= 1;
+            if *heard == 0 {
+                let_go.send(()).unwrap();
+            }
+            Duration::ZERO
+        });
+        assert_eq!(found, [(far, 3)]);
     }
 
     #[test]

@@ -16,6 +16,7 @@
 //! A restore waits for nobody who works with this host's state, and is refused by nobody but one who replaces something as
 //! well: it only records what it did.
 
+mod better;
 mod database;
 mod elsewhere;
 mod files;
@@ -42,12 +43,10 @@ pub(crate) use database::Load;
 pub(crate) use stage::{set_aside, suffix_of};
 pub use tables::RestoredTable;
 
-use crate::backlog::{Backlog, Present};
 use crate::catalog::body::{Body, JobEnded, JobStarted, Restored};
 use crate::ending::Ending;
 use crate::error::{OpsError, Trouble};
 use crate::holdings::Holdings;
-use crate::listing::recorded;
 use crate::met_damage;
 use crate::point::{At, Capture, ChosenCapture, Point, capture_at};
 use crate::standing::Standing;
@@ -222,8 +221,8 @@ pub fn preview(
 ) -> Result<RestorePreview, OpsError> {
     let kind = &site.asset(&options.asset)?.kind;
     let site = &site.clone().beside();
-    let open = open(site, options, events, cancel)?;
-    let chosen = choose(&open, options, cancel)?;
+    let (open, holdings) = open(site, options, events, cancel)?;
+    let chosen = choose((&open, &holdings), options, cancel)?;
     let packs = || chosen.packs(options, kind, cancel);
     let thaw = chosen.gate(&open, options, cancel).forecast(packs)?;
     Ok(RestorePreview { thaw, ..chosen.preview })
@@ -246,8 +245,8 @@ pub fn restore(
         Destination::Directory(_) | Destination::Tables(..) => (site.clone().beside(), None),
     };
     let begun = site.surroundings().now();
-    let open = open(site, options, events, cancel)?;
-    let chosen = choose(&open, options, cancel)?;
+    let (open, holdings) = open(site, options, events, cancel)?;
+    let chosen = choose((&open, &holdings), options, cancel)?;
     // It is part of how long a restore takes; waiting for cold storage is told apart.
     let opening = Duration::try_from(site.surroundings().now().duration_since(begun));
     let packs = || chosen.packs(options, kind, cancel);
@@ -315,8 +314,8 @@ pub(crate) fn bring_back(
     (events, cancel): (&dyn EventSink, &Cancel),
 ) -> Result<FilesReport, OpsError> {
     let kind = &site.asset(&options.asset)?.kind;
-    let open = open(site, options, events, cancel)?;
-    let chosen = choose(&open, options, cancel)?;
+    let (open, holdings) = open(site, options, events, cancel)?;
+    let chosen = choose((&open, &holdings), options, cancel)?;
     let packs = || chosen.packs(options, kind, cancel);
     hear(&chosen.preview);
     chosen.gate(&open, options, cancel).pass(options.thaw, packs, events)?;
@@ -332,70 +331,48 @@ pub(crate) fn bring_back(
     Ok(report)
 }
 
+/// Opens the site with as many tiers as are enough to decide by what is restored, and looks into them.
 fn open<'s>(
     site: &'s Site,
     options: &RestoreOptions,
     events: &dyn EventSink,
     cancel: &Cancel,
-) -> Result<OpenSite<'s>, OpsError> {
+) -> Result<(OpenSite<'s>, Holdings), OpsError> {
     if let Some(tier) = &options.tier {
         site.address(tier)?;
     }
     let all = site.plan().tiers().keys();
     let wanted = |tier: &&TierName| options.tier.as_ref().is_none_or(|only| only == *tier);
     let tiers: BTreeSet<_> = all.filter(wanted).cloned().collect();
-    let quorum = match options.at {
-        At::Latest => Quorum::OneOfEach(BTreeSet::from([tiers.clone()])),
-        // What is old may lie on a single tier that keeps longer than the others.
-        At::Time(_) | At::Named(_) => Quorum::All,
-    };
+    let quorum = Quorum::OneOfEach(BTreeSet::from([tiers.clone()]));
     let open = OpenSite::begin(site, (&tiers, &quorum), NewTiers::Leave, events, cancel)?;
-    if newer_on(&open, &options.asset, open.awaited())?.is_some() || all_damaged(&open)? {
+    let unread = |holdings: &Holdings| &tiers - &holdings.looked_into();
+    let decides = |holdings: &Holdings| {
+        let better = better::held_by(&open, options, holdings, &unread(holdings))?;
+        Ok(better.is_none() && better::is_found(options, holdings))
+    };
+    let mut holdings = Holdings::of_open_until(&open, &decides)?;
+    if !open.awaited().is_empty() && (!decides(&holdings)? || all_damaged(&open)?) {
         open.take_in(events, cancel)?;
+        holdings = Holdings::of_open_until(&open, &decides)?;
     }
-    if options.at == At::Latest {
-        let unread = tiers.iter().filter(|tier| open.tier(tier).is_err()).cloned().collect();
-        if let Some(tier) = newer_on(&open, &options.asset, unread)? {
-            tracing::warn!(asset = %options.asset, %tier, "A newer copy was stored on this tier, which cannot be read.");
-        }
+    if let Some(tier) = better::held_by(&open, options, &holdings, &unread(&holdings))? {
+        tracing::warn!(asset = %options.asset, %tier, "What is wanted was stored on this tier in a newer copy, and it cannot be read.");
     }
-    for tier in open.awaited() {
-        tracing::warn!(%tier, "The tier has not answered so far; what it holds is held by others as well.");
+    let is_late = |tier: &&TierName| {
+        open.awaited().contains(*tier)
+            || (open.tier(tier).is_ok() && unread(&holdings).contains(*tier))
+    };
+    for tier in tiers.iter().filter(is_late) {
+        tracing::warn!(%tier, "The tier has not answered so far, and is not asked; what is wanted of it is held by others as well.");
     }
-    Ok(open)
+    Ok((open, holdings))
 }
 
 /// Tells whether what has answered was found damaged, all of it.
 fn all_damaged(open: &OpenSite<'_>) -> Result<bool, OpsError> {
     let names: BTreeSet<_> = open.open_tiers().map(|tier| tier.named.name.clone()).collect();
     Ok(Standing::damaged(open.catalog().view(), &names)? == names)
-}
-
-/// Returns which of some tiers that are not open is known to hold what those that are do not, or the first if these hold
-/// nothing.
-fn newer_on(
-    open: &OpenSite<'_>,
-    asset: &AssetName,
-    unread: BTreeSet<TierName>,
-) -> Result<Option<TierName>, OpsError> {
-    if unread.is_empty() {
-        return Ok(None);
-    }
-    let view = open.catalog().view();
-    let backlog = Backlog::load(view, open.site().plan())?;
-    let mut held = Present::new();
-    for tier in open.open_tiers() {
-        let ids = tier.repository.snapshot_ids()?;
-        held.insert(tier.named.name.clone(), ids.into_iter().collect());
-    }
-    for tier in &unread {
-        let recorded = recorded(view, tier, view.mark()?)?.into_iter();
-        held.insert(tier.clone(), recorded.collect());
-    }
-    let newest = |tier: &TierName| backlog.newest(asset, tier, &held).map(|(captured, _)| captured);
-    let read = open.open_tiers().filter_map(|tier| newest(&tier.named.name)).max();
-    let unread = unread.into_iter().map(|tier| (newest(&tier), tier));
-    Ok(unread.max().filter(|(newest, _)| read < *newest || read.is_none()).map(|(_, tier)| tier))
 }
 
 /// Returns the capture that is wanted.
@@ -417,7 +394,7 @@ struct Chosen<'o> {
 }
 
 fn choose<'o>(
-    open: &'o OpenSite<'_>,
+    (open, holdings): (&'o OpenSite<'_>, &Holdings),
     options: &RestoreOptions,
     cancel: &Cancel,
 ) -> Result<Chosen<'o>, OpsError> {
@@ -427,8 +404,7 @@ fn choose<'o>(
         let unread = |trouble| OpsError::TierUnread { tier: only.clone(), trouble };
         open.tier(only).map_err(unread)?;
     }
-    let holdings = Holdings::of_open(open)?;
-    let capture = captured(options, &holdings);
+    let capture = captured(options, holdings);
     let none = || OpsError::NoPoint { asset: asset.clone(), when: options.at.to_string() };
     let ChosenCapture { capture, point } = capture.ok_or_else(none)?;
     let mut order = site.tiers_of(asset, &[]).unwrap_or_default();

@@ -16,6 +16,7 @@ pub mod rehearsals;
 mod risks;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use lifeboat_model::{AssetName, Outcome, PlanId, SiteName, SnapshotId, TierName, Timestamp};
@@ -219,6 +220,8 @@ pub struct Facts {
     pub rehearsals: Vec<crate::jobs::Job>,
     /// Where the platform lives.
     pub place: Option<Lived>,
+    /// The file that is to hold the recovery key on this host and is not there.
+    pub key_lacking: Option<PathBuf>,
 }
 
 impl Facts {
@@ -265,7 +268,7 @@ pub fn assess(plan: &Plan, history: &History, facts: &Facts, now: Timestamp) -> 
         activity: facts.activity.clone(),
         risks: Vec::new(),
     };
-    report.risks = risks::of(&report, plan);
+    report.risks = risks::of(&report, facts, plan);
     report.verdict = report.risks.iter().map(|risk| risk.verdict).max().unwrap_or(Verdict::Yes);
     report.next = report.risks.iter().find_map(|risk| risk.command.clone());
     report

@@ -4,12 +4,12 @@
 //! Nothing is written and no key is needed: one listing of each tier, and what was recorded, tell all of it.
 //! All tiers are looked at at the same time, so that one that does not answer is waited for once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::TryStreamExt as _;
 use lifeboat_model::{
-    AssetName, Capability, Exit, Outcome, SiteName, SnapshotId, TierName, Timestamp,
+    AssetName, Capability, Exit, Outcome, Silent, SiteName, SnapshotId, TierName, Timestamp,
 };
 use lifeboat_plan::plan::asset::WalMode;
 use lifeboat_plan::value::duration::Span;
@@ -24,7 +24,7 @@ use crate::backlog::{Backlog, Lacking, Present};
 use crate::catalog::view::View;
 use crate::error::{OpsError, Trouble};
 use crate::holdings::let_go;
-use crate::inquiry::ask_all;
+use crate::inquiry::Inquiry;
 use crate::listing::recorded;
 use crate::state::State;
 use crate::status::history::History;
@@ -170,7 +170,7 @@ impl TiersReport {
 }
 
 /// What was found on a tier.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Found {
     /// What it means that nothing was there.
     nothing: Option<Emptiness>,
@@ -188,7 +188,7 @@ pub fn tiers_report(site: &Site) -> Result<TiersReport, OpsError> {
     let names: Vec<&TierName> = site.plan().tiers().keys().collect();
     let expected = names.iter().map(|name| Ok(((*name).clone(), expected(&view, name)?)));
     let expected: Present = expected.collect::<Result<_, OpsError>>()?;
-    let looked = ask_all(&names, |name| look(site, name, &history, &expected[*name]));
+    let looked = look_at_all(site, &history, expected);
     for (name, found) in names.iter().zip(&looked) {
         if found.as_ref().is_ok_and(|it| matches!(it.nothing, Some(Emptiness::Moved { .. }))) {
             backlog.forget(name);
@@ -208,6 +208,19 @@ pub fn tiers_report(site: &Site) -> Result<TiersReport, OpsError> {
     let tiers = facts.tiers.iter().map(|(name, found)| facts.state(name, found));
     let tiers = tiers.collect::<Result<_, _>>()?;
     Ok(TiersReport { schema: SCHEMA, site: site.name().clone(), now: facts.now, tiers })
+}
+
+/// Looks at all tiers at the same time, in the plan's order.
+fn look_at_all(site: &Site, history: &History, expected: Present) -> Vec<Result<Found, Trouble>> {
+    let (looker, history) = (site.clone(), history.clone());
+    let mut asked = Inquiry::begin(site.plan().tiers().keys().cloned(), move |name, _| {
+        look(&looker, name, &history, &expected[name])
+    });
+    let heard = |name: &TierName| site.silent_for(name);
+    let found = asked.gather_unless_silent(&Silent, site.silence_max(), heard);
+    let mut found: BTreeMap<_, _> = found.into_iter().collect();
+    let names = site.plan().tiers().keys();
+    names.map(|name| found.remove(name).unwrap_or_else(|| Err(site.late(name)))).collect()
 }
 
 /// Returns the snapshots that should lie on a tier.

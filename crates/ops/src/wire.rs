@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use lifeboat_model::{AssetName, Cancel, Cancelled, JobId, SiteName, TierName};
 use lifeboat_plan::plan::asset::{Asset, AssetKind, Postgres};
@@ -29,6 +30,7 @@ use lifeboat_tiers::{
 };
 
 use crate::error::{OpsError, Trouble};
+use crate::inquiry::SILENCE_MAX;
 use crate::named_tier::NamedTier;
 use crate::recovery_key::RecoveryKey;
 use crate::secret;
@@ -61,6 +63,8 @@ pub struct Site {
     lender: Option<Arc<Lender>>,
     right: Right,
     inside: Option<Inside>,
+    /// How long a tier may say nothing to whoever only looks.
+    silence_max: Duration,
 }
 
 /// The tiers that were gone to; one may be gone to several times.
@@ -177,7 +181,33 @@ impl Site {
             lender: None,
             right: Right::Alone,
             inside: None,
+            silence_max: SILENCE_MAX,
         }
+    }
+
+    /// Waits so long, where it is only looked, for a tier that says nothing.
+    #[must_use]
+    pub const fn waiting_for_silent(mut self, longest: Duration) -> Self {
+        self.silence_max = longest;
+        self
+    }
+
+    /// Returns how long a tier may say nothing to whoever only looks.
+    pub(crate) const fn silence_max(&self) -> Duration {
+        self.silence_max
+    }
+
+    /// Returns how long nothing was heard of a tier.
+    pub(crate) fn silent_for(&self, name: &TierName) -> Duration {
+        self.answering_of(name).silent_for()
+    }
+
+    /// Says that a tier did not answer in time.
+    pub(crate) fn late(&self, name: &TierName) -> Trouble {
+        Trouble::of(&match self.address(name) {
+            Ok(address) => OpsError::TierLate { tier: name.clone(), address },
+            Err(error) => error,
+        })
     }
 
     /// Is rehearsed in a yard: what the platform does happens inside, and nothing is written to a tier but locks.

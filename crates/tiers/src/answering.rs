@@ -1,7 +1,8 @@
 //! Whether a tier answers, as far as whoever asks it knows; clones know the same.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use lifeboat_model::{Classify, ErrorKind};
 
@@ -22,10 +23,20 @@ pub(crate) enum State {
 #[derive(Debug, Clone, Default)]
 pub struct Answering(Arc<Known>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Known {
     state: AtomicU8,
     is_told: AtomicBool,
+    begun: Instant,
+    /// When it was heard of last, in milliseconds since it was begun.
+    heard_ms: AtomicU64,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        let (state, is_told, heard_ms) = Default::default();
+        Self { state, is_told, begun: Instant::now(), heard_ms }
+    }
 }
 
 impl Answering {
@@ -37,12 +48,25 @@ impl Answering {
         }
     }
 
+    /// Returns how long nothing was heard of it.
+    pub fn silent_for(&self) -> Duration {
+        let heard = Duration::from_millis(self.0.heard_ms.load(Ordering::Relaxed));
+        self.0.begun.elapsed().saturating_sub(heard)
+    }
+
+    /// Takes note that something came of it.
+    pub(crate) fn sign(&self) {
+        let now = u64::try_from(self.0.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.0.heard_ms.fetch_max(now, Ordering::Relaxed);
+    }
+
     /// Takes note of how something ended that was asked of it.
     pub(crate) fn heard<T>(&self, ended: &Result<T, TierError>) {
         let answered =
             |error: &TierError| !error.is_without_answer() && error.kind() != ErrorKind::Cancelled;
         if ended.as_ref().err().is_none_or(answered) {
             self.0.state.store(1, Ordering::Relaxed);
+            self.sign();
         }
     }
 

@@ -329,6 +329,11 @@ impl RetryTier {
 }
 
 impl RetryTier {
+    /// Lists once; each object that comes is a sign of life.
+    async fn list_once(&self, prefix: &ObjectPrefix) -> Result<Vec<ObjectMeta>, TierError> {
+        self.inner.list(prefix).inspect_ok(|_| self.answering.sign()).try_collect().await
+    }
+
     /// Stores an object as `need` has it.
     async fn put_for(
         &self,
@@ -351,6 +356,10 @@ impl Tier for RetryTier {
 
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
+    }
+
+    fn silent_for(&self) -> Option<Duration> {
+        Some(self.answering.silent_for())
     }
 
     fn counted(&self) -> Option<Traffic> {
@@ -401,8 +410,7 @@ impl Tier for RetryTier {
     fn list<'a>(&'a self, prefix: &ObjectPrefix) -> BoxStream<'a, Result<ObjectMeta, TierError>> {
         let prefix = prefix.clone();
         let listed = async move {
-            let found: Vec<_> =
-                self.retry(Load::Any, |_| self.inner.list(&prefix).try_collect().boxed()).await?;
+            let found: Vec<_> = self.retry(Load::Any, |_| self.list_once(&prefix).boxed()).await?;
             Ok(stream::iter(found.into_iter().map(Ok)))
         };
         listed.try_flatten_stream().boxed()

@@ -143,6 +143,11 @@ pub trait Tier: Debug + Send + Sync + 'static {
     /// Returns what this place can do beyond the contract.
     fn capabilities(&self) -> Capabilities;
 
+    /// Returns how long nothing was heard of it, where somebody takes note of that.
+    fn silent_for(&self) -> Option<Duration> {
+        None
+    }
+
     /// Returns what passed between this tier and its store so far, if the tier counts that itself because one
     /// operation may take several requests; else each is one.
     fn counted(&self) -> Option<Traffic> {
@@ -236,6 +241,10 @@ impl<T: Tier + ?Sized> Tier for Arc<T> {
 
     fn capabilities(&self) -> Capabilities {
         (**self).capabilities()
+    }
+
+    fn silent_for(&self) -> Option<Duration> {
+        (**self).silent_for()
     }
 
     fn counted(&self) -> Option<Traffic> {

@@ -61,6 +61,8 @@ fn a_key_that_is_not_there_is_no_wrong_key() {
     for part in ["the file [HOME]/recovery.key", "[key] in the plan", "install -D -m 600"] {
         assert!(told.contains(part), "{part}: {told}");
     }
+    let status = environment.run(["status", "--all"]).stdout();
+    assert!(status.contains("it is not in [HOME]/recovery.key"), "{status}");
     let told =
         environment.run(["restore", "media", "--to", "out", "--key-file", "copy"]).failure(1);
     assert!(told.contains("[HOME]/copy, which `--key-file` names"), "{told}");

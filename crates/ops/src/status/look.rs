@@ -1,11 +1,13 @@
 //! Gathers what a status is made of: all tiers at the same time, so that one that does not answer is waited for once.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::thread;
+use std::io;
+use std::path::PathBuf;
 
 use futures::TryStreamExt as _;
-use lifeboat_model::{AssetName, SnapshotId, TierName, Timestamp};
+use lifeboat_model::{AssetName, EventSink, Silent, SnapshotId, TierName, Timestamp};
 use lifeboat_plan::plan::asset::WalMode;
+use lifeboat_plan::value::secret::SecretRef;
 use lifeboat_tiers::{ObjectMeta, ObjectPrefix, Tier, TierError};
 
 use super::history::History;
@@ -17,6 +19,7 @@ use crate::catalog::view::View;
 use crate::daemon::control::Served;
 use crate::daemon::report::{activity, journal_of};
 use crate::error::{OpsError, Trouble};
+use crate::inquiry::Inquiry;
 use crate::jobs::Job;
 use crate::residence::{self, Known};
 use crate::state::State;
@@ -41,12 +44,13 @@ pub fn status_beside(site: &Site, daemon: Option<Served>) -> Result<StatusReport
     let names = site.plan().tiers().keys();
     let expected = names.map(|name| Ok((name.clone(), expected(&view, name)?)));
     let expected: Present = expected.collect::<Result<_, OpsError>>()?;
-    let mut facts = Facts { tiers: look(site, (&history, &expected)), ..Facts::default() };
+    let mut facts = Facts { tiers: look(site, &history, expected), ..Facts::default() };
     for (tier, seen) in &facts.tiers {
         if seen.as_ref().is_ok_and(|seen| seen.moved_from.is_some()) {
             history.forget(tier);
         }
     }
+    facts.key_lacking = key_lacking(site);
     if let Some(here) = residence::own(site)? {
         facts.place = Some(Lived { here, residence: Known::load(&view)?.residence });
     }
@@ -60,6 +64,15 @@ pub fn status_beside(site: &Site, daemon: Option<Served>) -> Result<StatusReport
         facts.rehearsals = last;
     }
     Ok(assess(site.plan(), &history, &facts, surroundings.now()))
+}
+
+/// Returns the file that is to hold the recovery key, if it is not there. What a command prints nobody asks for to show how
+/// things stand.
+fn key_lacking(site: &Site) -> Option<PathBuf> {
+    let SecretRef::File(file) = &site.plan().key().secret else { return None };
+    let found = file.as_path().symlink_metadata();
+    let is_lacking = found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    is_lacking.then(|| file.as_path().to_owned())
 }
 
 /// Moves on what is known of watched assets: what a sweep saw to be as it was captured is captured until then.
@@ -79,25 +92,28 @@ fn move_on(history: &mut History, site: &Site, now: Timestamp) {
 
 type Looked = BTreeMap<TierName, Result<Seen, Trouble>>;
 
-fn look(site: &Site, recorded: (&History, &Present)) -> Looked {
-    let names: Vec<&TierName> = site.plan().tiers().keys().collect();
-    thread::scope(|scope| {
-        let tiers: Vec<_> = names
-            .iter()
-            .map(|name| (*name, scope.spawn(move || look_at(site, name, recorded))))
-            .collect();
-        let logged = site.databases().filter(|(_, database)| database.wal.mode != WalMode::None);
-        let logs: Vec<_> =
-            logged.map(|(asset, _)| (asset, scope.spawn(move || log_of(site, asset)))).collect();
-        let mut looked: Looked = tiers
-            .into_iter()
-            .map(|(name, tier)| (name.clone(), tier.join().expect("looking does not panic")))
-            .collect();
-        for (asset, log) in logs {
-            add_log(asset, log.join().expect("looking does not panic"), &mut looked);
-        }
-        looked
-    })
+fn look(site: &Site, history: &History, expected: Present) -> Looked {
+    let (asker, history) = (site.clone(), history.clone());
+    let names = site.plan().tiers().keys().cloned();
+    let mut tiers = Inquiry::begin(names, move |name, _: &dyn EventSink| {
+        look_at(&asker, name, (&history, &expected))
+    });
+    let logged = site.databases().filter(|(_, database)| database.wal.mode != WalMode::None);
+    let logged: BTreeMap<AssetName, Vec<TierName>> =
+        logged.map(|(asset, database)| (asset.clone(), database.wal.to.clone())).collect();
+    let asker = site.clone();
+    let mut logs =
+        Inquiry::begin(logged.keys().cloned(), move |asset: &AssetName, _| log_of(&asker, asset));
+    let (longest, heard) = (site.silence_max(), |name: &TierName| site.silent_for(name));
+    let found = tiers.gather_unless_silent(&Silent, longest, heard);
+    let mut looked: Looked = found.into_iter().collect();
+    looked.extend(tiers.awaited().iter().map(|name| (name.clone(), Err(site.late(name)))));
+    // Of a log something is heard as long as it is of one of its tiers.
+    let heard = |asset: &AssetName| logged[asset].iter().map(heard).min().unwrap_or_default();
+    for (asset, log) in logs.gather_unless_silent(&Silent, longest, heard) {
+        add_log(&asset, log, &mut looked);
+    }
+    looked
 }
 
 fn look_at(

@@ -7,7 +7,9 @@ use lifeboat_plan::Plan;
 
 use super::proof::ProofState;
 use super::rehearsals::Rehearsed;
-use super::{AssetOnTier, AssetStatus, Lived, Objective, Risk, StatusReport, TierStatus, Verdict};
+use super::{
+    AssetOnTier, AssetStatus, Facts, Lived, Objective, Risk, StatusReport, TierStatus, Verdict,
+};
 use crate::daemon::report::JobsReport;
 use crate::ending::Ending;
 use crate::objectives::exposure;
@@ -18,7 +20,7 @@ use crate::schedule::Task;
 const LATE: Duration = Duration::from_mins(15);
 
 /// Returns the risks, the worst first.
-pub(super) fn of(report: &StatusReport, plan: &Plan) -> Vec<Risk> {
+pub(super) fn of(report: &StatusReport, facts: &Facts, plan: &Plan) -> Vec<Risk> {
     let mut found = Found::default();
     for asset in &report.assets {
         of_asset(asset, plan, &mut found);
@@ -26,7 +28,7 @@ pub(super) fn of(report: &StatusReport, plan: &Plan) -> Vec<Risk> {
     for tier in &report.tiers {
         of_tier(tier, plan, report.now, &mut found);
     }
-    of_key(report, &mut found);
+    of_key(report, facts, &mut found);
     if let Some(place) = &report.place {
         of_place(place, &mut found);
     }
@@ -216,7 +218,14 @@ fn of_tier(status: &TierStatus, plan: &Plan, now: Timestamp, found: &mut Found) 
     }
 }
 
-fn of_key(report: &StatusReport, found: &mut Found) {
+fn of_key(report: &StatusReport, facts: &Facts, found: &mut Found) {
+    if let Some(file) = &facts.key_lacking {
+        let message = format!(
+            "it is not in {}: without it nothing is backed up, and nothing comes back, on this host",
+            file.display()
+        );
+        found.add(Verdict::Unknown, "recovery key", message, "lifeboat check");
+    }
     if report.key_confirmed.is_none() {
         let message = "nobody confirmed that it is kept away from this host";
         found.add(Verdict::Unknown, "recovery key", message, "lifeboat key confirm");

@@ -18,10 +18,10 @@
 //! it is there while none of the others does the same.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use lifeboat_model::{AssetName, Cancel, Capability, Event, EventSink, Stage, TierName};
+use lifeboat_model::{AssetName, Cancel, Capability, Event, EventSink, Silent, Stage, TierName};
 use lifeboat_repository::lock::{LISTING_LAG_MAX, LockGuard, LockKind, LockOptions, LockOwner};
 use lifeboat_repository::{Indexed, Repository, RepositoryError};
 use lifeboat_tiers::{Refusal, TierError};
@@ -30,6 +30,7 @@ use super::repositories::Lineage;
 use super::{Adoption, Reached, Site, Vacancy, repositories};
 use crate::adoptions::{Adoptions, Emptiness};
 use crate::at_work::{CatchingUp, Presence};
+use crate::backlog::Present;
 use crate::catalog::body::{Body, JobEnded, JobStarted, PlanAdopted, TierAdopted};
 use crate::catalog::record::Record;
 use crate::catalog::view::{View, Wanted};
@@ -44,6 +45,9 @@ use crate::recovery_key::RecoveryKey;
 use crate::residence::fence::expect_home;
 use crate::standing::Standing;
 use crate::tier_mark::TierMark;
+
+/// How long a wait is that somebody is told of: what is over sooner nobody wonders about.
+const TOLD_FROM: Duration = Duration::from_secs(2);
 
 /// What is done with a tier that was never there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +106,7 @@ pub struct OpenSite<'s> {
     key: RecoveryKey,
     catalog: Catalog,
     /// Each tier that was asked for; nothing as long as it has not answered.
-    tiers: BTreeMap<TierName, OnceLock<Result<OpenTier, Trouble>>>,
+    tiers: BTreeMap<TierName, OnceLock<Result<Arc<OpenTier>, Trouble>>>,
     new_tiers: NewTiers,
     /// Those that have not answered yet.
     late: Mutex<Inquiry<Found>>,
@@ -267,7 +271,7 @@ impl<'s> OpenSite<'s> {
         });
         if let Some(tier) = self.tiers.get(name) {
             // Nobody else enters it: each answers once.
-            drop(tier.set(opened));
+            drop(tier.set(opened.map(Arc::new)));
         }
     }
 
@@ -434,7 +438,28 @@ impl<'s> OpenSite<'s> {
 
     /// Returns the tiers that were opened.
     pub fn open_tiers(&self) -> impl Iterator<Item = &OpenTier> {
-        self.tiers.values().filter_map(OnceLock::get).flatten()
+        self.tiers.values().filter_map(OnceLock::get).flatten().map(Arc::as_ref)
+    }
+
+    /// Returns the tiers that were opened, for whoever asks them on threads of their own.
+    pub(crate) fn shared_tiers(&self) -> BTreeMap<TierName, Arc<OpenTier>> {
+        let open =
+            self.tiers.iter().filter_map(|(name, it)| Some((name, it.get()?.as_ref().ok()?)));
+        open.map(|(name, tier)| (name.clone(), Arc::clone(tier))).collect()
+    }
+
+    /// Lists what lies on some of the tiers that were opened, on all at the same time. One that cannot be listed, or falls silent,
+    /// has nothing to give.
+    pub(crate) fn present(&self, wanted: impl Fn(&TierName) -> bool) -> Present {
+        let (site, tiers) = (self.site, self.shared_tiers());
+        let names: Vec<_> = tiers.keys().filter(|name| wanted(name)).cloned().collect();
+        let mut asked = Inquiry::begin(names, move |name: &TierName, _: &dyn EventSink| {
+            tiers[name].repository.snapshot_ids().ok()
+        });
+        let heard = |name: &TierName| site.silent_for(name);
+        let found = asked.gather_unless_silent(&Silent, site.silence_max(), heard);
+        let listed = found.into_iter().filter_map(|(name, ids)| Some((name, ids?)));
+        listed.map(|(name, ids)| (name, ids.into_iter().collect())).collect()
     }
 
     /// Records what is recorded once: tiers and the plan, and that jobs ended whose process is gone. Where another process
@@ -584,8 +609,13 @@ impl<'s> OpenSite<'s> {
         if rest.is_zero() {
             return Ok(());
         }
+        if rest >= TOLD_FROM {
+            events.emit(Event::Started { stage: Stage::Listings, total: None });
+        }
         let pause = async { cancel.cut_short(surroundings.clock.sleep(rest)).await };
-        surroundings.runtime.block_on(pause)?;
+        let paused = surroundings.runtime.block_on(pause);
+        events.emit(Event::Finished { stage: Stage::Listings });
+        paused?;
         Ok(tier.repository.refresh_index(cancel, events)?)
     }
 

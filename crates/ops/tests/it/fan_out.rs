@@ -12,6 +12,7 @@ use lifeboat_ops::Site;
 use lifeboat_ops::catalog::view::View;
 use lifeboat_ops::catch_up::{CatchUpReport, catch_up};
 use lifeboat_ops::ending::Ending;
+use lifeboat_ops::error::Trouble;
 use lifeboat_ops::holdings::recovery_points;
 use lifeboat_ops::point::At;
 use lifeboat_ops::retention::letting_go::{self, WhichGone};
@@ -264,6 +265,64 @@ fn a_restore_begins_with_a_tier_that_has_everything_and_asks_one_that_hangs_once
     let report = restore_to(&site, "media", At::Latest, &to).unwrap();
     assert_eq!((report.ending, report.preview.tier.as_str()), (Ending::Succeeded, "disk"));
     assert_eq!(hangs.asked().len(), 1, "it was not waited for until it is asked again");
+}
+
+/// A tier that says nothing any more to some of what it is asked.
+fn silent(tier: &Arc<FaultTier>, rule: Rule) -> Arc<FaultTier> {
+    let still = StillClock::new(Timestamp::UNIX_EPOCH, Cancel::new());
+    Arc::new(FaultTier::new(tier.clone()).with_clock(Arc::new(still)).with(rule))
+}
+
+const HANGS: Fault = Fault::Slow(Duration::from_mins(1));
+
+#[test]
+fn a_restore_of_a_moment_waits_for_no_tier_that_holds_nothing_better() {
+    let three = Three::new();
+    back_up(&three.site()).unwrap();
+    let now = three.ground.surroundings.now();
+    three.ground.pass(3600);
+    for (number, at) in [At::Time(now), At::Named(now)].into_iter().enumerate() {
+        let hangs = silent(&three.cloud, Rule::new(Target::Any, HANGS));
+        let site = three.site().with_tier("cloud".parse().unwrap(), hangs.clone());
+        let to = three.ground.path(&format!("back-{number}"));
+        let report = restore_to(&site, "media", at, &to).unwrap();
+        assert_eq!((report.ending, report.preview.tier.as_str()), (Ending::Succeeded, "disk"));
+        assert_eq!(hangs.asked().len(), 1, "it was not waited for until it is asked again");
+    }
+}
+
+#[test]
+fn a_tier_that_falls_silent_once_it_is_open_keeps_no_restore_waiting() {
+    let three = Three::new();
+    back_up(&three.site()).unwrap();
+    three.ground.pass(3600);
+    let snapshots = Rule::new(Target::Only(Operation::List), HANGS).below(repo("snapshots"));
+    let site = three.site().with_tier("cloud".parse().unwrap(), silent(&three.cloud, snapshots));
+    let report = restore_to(&site, "media", At::Latest, &three.ground.path("back")).unwrap();
+    assert_eq!((report.ending, report.preview.tier.as_str()), (Ending::Succeeded, "disk"));
+    assert_eq!(report.preview.capture.copies.len(), 2);
+}
+
+#[test]
+fn who_only_looks_hears_the_others_and_of_the_silent_tier_that_it_is() {
+    let three = Three::new();
+    back_up(&three.site()).unwrap();
+    three.ground.pass(3600);
+    // Its mark is read, and then nothing comes any more.
+    let silent = silent(&three.cloud, Rule::new(Target::Only(Operation::List), HANGS));
+    let site = three.site().with_tier("cloud".parse().unwrap(), silent);
+    let site = site.waiting_for_silent(Duration::from_secs(3));
+    let late = |trouble: Option<&Trouble>| {
+        trouble.is_some_and(|trouble| trouble.message.contains("has not answered so far"))
+    };
+    let tiers = tiers_report(&site).unwrap().tiers;
+    assert!(late(tiers[0].trouble.as_ref()) && tiers[1].trouble.is_none(), "{tiers:#?}");
+    assert_eq!(tiers[0].stands, Stands::Unreachable);
+    let tiers = status(&site).unwrap().tiers;
+    assert!(late(tiers[0].trouble.as_ref()) && tiers[2].trouble.is_none(), "{tiers:#?}");
+    let points = recovery_points(&site, None, &Silent, &Cancel::new()).unwrap();
+    assert!(late(points.troubles.values().next()), "{points:#?}");
+    assert_eq!(points.points[0].whole_on.len(), 2);
 }
 
 #[test]
