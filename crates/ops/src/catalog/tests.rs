@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use bytes::Bytes;
+use lifeboat_model::clock::StillClock;
 use lifeboat_model::{Cancel, JobId, SimClock, Timestamp};
 use lifeboat_tiers::fault::{Fault, FaultTier, Moment, Rule, Target};
-use lifeboat_tiers::{CountingTier, MemoryTier, ObjectPath, PutMode, ReadRange, Tier};
+use lifeboat_tiers::{
+    CountingTier, MemoryTier, ObjectPath, PutMode, ReadRange, Throttle, Tier, steady,
+};
 use proptest::prelude::*;
 use tokio::runtime::Runtime;
 use uuid::Uuid;
@@ -174,6 +177,23 @@ fn a_tier_that_was_down_catches_up() {
     assert_eq!(report.tiers.iter().map(|t| t.put).collect::<Vec<_>>(), [0, 1]);
     assert!(catalog.verify(&both).unwrap().flaws.is_empty());
     assert!(catalog.outbox().unwrap().is_empty());
+}
+
+#[test]
+fn a_tier_that_says_nothing_keeps_no_other_waiting_for_its_records() {
+    let host = Host::new(&RecoveryKey::generate(), "shop");
+    let still = Arc::new(StillClock::new(Timestamp::UNIX_EPOCH, Cancel::new()));
+    let hangs = Rule::new(Target::Any, Fault::Slow(Duration::from_mins(1)));
+    let silent = FaultTier::new(Arc::new(MemoryTier::new())).with_clock(still).with(hangs);
+    let clock = &host.surroundings.clock;
+    let silent = steady(Arc::new(silent), clock, Throttle::default(), &Cancel::new());
+    let silent = NamedTier { name: "silent".parse().unwrap(), tier: silent };
+    let catalog = host.enrolled();
+    let tiers = [silent, tier("primary", &Arc::new(MemoryTier::new()))];
+    let report = catalog.catch_up(&tiers).unwrap();
+    assert!(report.tiers[0].error.as_ref().unwrap().contains("read the catalog"), "{report:?}");
+    assert_eq!(report.tiers[1].put, 1);
+    assert!(report.told.iter().map(TierName::as_str).eq(["primary"]));
 }
 
 #[test]
