@@ -6,6 +6,8 @@
 //!
 //! **Limits**: of what a command writes, the last [`OUTPUT_MAX`] bytes of each stream are kept.
 
+mod note;
+
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io::{self, Read, Write as _};
@@ -21,6 +23,8 @@ use lifeboat_model::{Cancel, Classify, ErrorKind, Hint};
 use lifeboat_repository::source::{StreamReader, StreamSource};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+
+pub(crate) use note::{Note, Noted, Notes, left};
 
 /// How much of each output stream is kept: enough for any error message.
 pub const OUTPUT_MAX: usize = 64 << 10;
@@ -163,6 +167,10 @@ pub struct CommandLine {
     pub environment: Vec<(String, String)>,
     /// How long it may take; [`NO_LIMIT`] is for a person who waits and can press Ctrl-C.
     pub timeout: Duration,
+    /// What errors call it, if not by the first of its words.
+    called: Option<String>,
+    /// Where it is noted that it runs.
+    notes: Option<Notes>,
 }
 
 /// More than any command takes.
@@ -181,11 +189,27 @@ impl CommandLine {
     /// Returns a command that may take `timeout`.
     pub fn new<S: Into<OsString>>(argv: impl IntoIterator<Item = S>, timeout: Duration) -> Self {
         let argv = argv.into_iter().map(S::into).collect();
-        Self { argv, directory: None, environment: Vec::new(), timeout }
+        let (directory, called, notes) = (None, None, None);
+        Self { argv, directory, environment: Vec::new(), timeout, called, notes }
+    }
+
+    /// Is what a plan has as `program`, run by something else.
+    #[must_use]
+    pub(crate) fn called(mut self, program: Option<&String>) -> Self {
+        self.called = program.cloned();
+        self
+    }
+
+    /// Has it noted there that it runs.
+    #[must_use]
+    pub(crate) fn noted_in(mut self, notes: Option<&Notes>) -> Self {
+        self.notes = notes.cloned();
+        self
     }
 
     fn program(&self) -> String {
-        self.argv.first().map_or_else(String::new, |program| program.to_string_lossy().into())
+        let first = || self.argv.first().map(|program| program.to_string_lossy().into());
+        self.called.clone().or_else(first).unwrap_or_default()
     }
 
     /// Runs it to its end; anything but exit code 0 is an error.
@@ -284,8 +308,19 @@ impl CommandLine {
             .spawn()
             .map_err(|source| CommandError::Start { program: self.program(), source })?;
         let deadline = Instant::now().checked_add(self.timeout);
-        let program = self.program();
-        Ok(Running { program, child, deadline, limit: self.timeout, ended: false })
+        let (program, limit) = (self.program(), self.timeout);
+        let note = self.note(child.id(), &program);
+        Ok(Running { program, child, deadline, limit, ended: false, _note: note })
+    }
+
+    /// Notes that it runs. Where that cannot be done it goes on: it is as good as any that was never interrupted.
+    fn note(&self, process: u32, program: &str) -> Option<Note> {
+        let taken = self.notes.as_ref()?.take(process, program);
+        let warn = |error: &io::Error| {
+            let error: &dyn std::error::Error = error;
+            tracing::warn!(error, program, "That it runs could not be noted.");
+        };
+        taken.inspect_err(warn).ok()
     }
 }
 
@@ -300,6 +335,8 @@ struct Running {
     deadline: Option<Instant>,
     limit: Duration,
     ended: bool,
+    /// Goes with it.
+    _note: Option<Note>,
 }
 
 impl Running {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use lifeboat_model::{Cancel, Classify, ErrorKind, Hint};
 use lifeboat_postgres::server_command::shell_word;
 
-use crate::command::{CommandError, CommandLine, CommandOutput, Status};
+use crate::command::{CommandError, CommandLine, CommandOutput, Notes, Status};
 use crate::wire::Site;
 
 /// Runs a command in a session of its own and kills that once standard input ends.
@@ -101,16 +101,18 @@ impl Classify for HostError {
 }
 
 impl Host {
-    /// Runs a command of the platform's to its end; anything but exit code 0 is an error.
+    /// Runs a command of the platform's to its end, noted while it runs; anything but exit code 0 is an error.
     pub(crate) fn run(
         &self,
         site: &Site,
         words: Vec<String>,
-        limit: Duration,
+        (limit, notes): (Duration, Option<&Notes>),
         cancel: &Cancel,
     ) -> Result<CommandOutput, HostError> {
         let Self::Other(host) = self else {
-            return CommandLine::new(site.words(words), limit).run(cancel).map_err(HostError::Here);
+            let program = words.first().cloned();
+            let line = CommandLine::new(site.words(words), limit).called(program.as_ref());
+            return line.noted_in(notes).run(cancel).map_err(HostError::Here);
         };
         if site.inside().is_some() {
             return Err(HostError::OutOfReach { host: host.clone() });
@@ -119,7 +121,7 @@ impl Host {
         if program.is_empty() {
             return Err(HostError::Here(CommandError::Empty));
         }
-        let line = CommandLine::new(over_ssh(host, &words), limit);
+        let line = CommandLine::new(over_ssh(host, &words), limit).noted_in(notes);
         line.run_attended(cancel).map_err(|error| told(host, program, error))
     }
 }

@@ -28,6 +28,7 @@ pub mod objectives;
 pub mod plan_archive;
 pub mod point;
 pub mod procedure;
+pub mod process;
 pub mod proof;
 mod random;
 pub mod readiness;

@@ -126,6 +126,23 @@ impl Site {
         }
     }
 
+    fn wait_for_log(&self, log: &str) {
+        let end = Instant::now() + PATIENCE;
+        while self.read("log") != log {
+            assert!(Instant::now() < end, "{}", self.read("log"));
+        }
+    }
+
+    /// Waits until it is noted that a command runs.
+    fn wait_for_note(&self) {
+        let end = Instant::now() + PATIENCE;
+        let run = self.status()["run"].as_str().unwrap().to_owned();
+        let notes = self.environment.path(format!("state/lifeboat/shop/runs/{run}/commands"));
+        while fs::read_dir(&notes).is_ok_and(|mut notes| notes.next().is_none()) {
+            assert!(Instant::now() < end, "nothing is in {}", notes.display());
+        }
+    }
+
     pub fn recover(&self) -> Child {
         self.environment.start(["recover", "loss", "--confirm", "shop"])
     }
@@ -216,6 +233,43 @@ fn a_scenario_is_recovered_by_its_runbook_and_by_people() {
     assert!(records.contains("succeeded"), "{records}");
 }
 
+#[test]
+#[expect(clippy::disallowed_methods, reason = "nothing has to survive a crash")]
+fn tiers_that_cannot_be_asked_are_told_from_points_that_are_not_there() {
+    let site = Site::new(WHOLE);
+    let away = |tier: &str| {
+        fs::rename(site.environment.path(tier), site.environment.path(format!("{tier}-away")))
+            .unwrap();
+    };
+    away("primary");
+    site.environment.run(["recover", "loss", "--dry-run"]).success();
+    let early = ["recover", "loss", "--dry-run", "--at", "20000101_000000"];
+    let none = site.environment.run(early).failure(1);
+    for told in ["no recovery point", "as far as could be asked (primary: ", "mount or bring back"]
+    {
+        assert!(none.contains(told), "{told}: {none}");
+    }
+    away("secondary");
+    for words in [&["recover", "loss", "--dry-run"][..], &["recover", "loss", "--confirm", "shop"]]
+    {
+        let unasked = site.environment.run(words.iter().copied()).failure(1);
+        let told = [
+            "no tier could be asked",
+            "primary: ",
+            "secondary: ",
+            "is not there any more",
+            "mount or bring back",
+        ];
+        for told in told {
+            assert!(unasked.contains(told), "{told}: {unasked}");
+        }
+        assert!(!unasked.contains("no recovery point"), "{unasked}");
+    }
+    let lost =
+        site.environment.run(["recover", "loss", "--dry-run", "--without", "primary"]).failure(1);
+    assert!(lost.contains("primary: ") && lost.contains("is said to be lost"), "{lost}");
+}
+
 const KILLED: &str = r#"
 [[steps]]
 id = "first"
@@ -224,7 +278,7 @@ run = "echo first >> HOME/log"
 [[steps]]
 id = "second"
 needs = ["first"]
-run = "echo second >> HOME/log; until test -e HOME/go; do sleep 0.05; done"
+run = "echo second >> HOME/log; (until test -e HOME/go; do sleep 0.05; done; echo late >> HOME/log)"
 retry = { times = 1, wait = "1s" }
 
 [[steps]]
@@ -242,11 +296,12 @@ approve = { by = "executive", ask = "Was it worth it?" }
 fn a_recovery_whose_process_is_killed_goes_on_at_the_step() {
     let site = Site::new(KILLED);
     let mut driving = site.recover();
-    site.wait_for("second", "under way");
+    site.wait_for_log("first\nsecond\n");
+    // Whoever is killed before he took note of what he began knows nothing of it.
+    site.wait_for_note();
     driving.kill().unwrap();
     driving.wait().unwrap();
     site.environment.run(["recover", "loss", "--confirm", "shop"]).failure(1);
-    site.environment.write("go", "");
     let runbook = site.environment.path("runbooks/loss.toml");
     site.environment.write("runbooks/loss.toml", site.runbook.replace("third >>", "3 >>"));
     let changed = site.environment.run(["recover", "--resume"]);
@@ -254,18 +309,20 @@ fn a_recovery_whose_process_is_killed_goes_on_at_the_step() {
     site.environment.write("runbooks/loss.toml", &site.runbook);
     assert!(runbook.exists());
     let driving = site.environment.start(["recover", "--resume"]);
+    site.wait_for_log("first\nsecond\nsecond\n");
+    site.environment.write("go", "");
     site.wait_for("agree", "waits for a person");
     assert_eq!(
         site.read("log"),
-        "first\nsecond\nsecond\nthird\n",
-        "what is done is not done again"
+        "first\nsecond\nsecond\nlate\nthird\n",
+        "what is done is not done again, and what was left running does not go on beside it"
     );
     let refused = site.environment.run(["recover", "approve", "agree"]);
     assert!(refused.failure(1).contains("`agree` waits for executive"), "{refused}");
     site.environment.run(["recover", "skip", "agree", "--reason", "Dave is away"]).success();
     let (code, said) = ended(driving);
     assert_eq!(code, 3, "what a person skipped makes it incomplete: {said}");
-    assert!(said.contains("Dave is away"), "{said}");
+    assert!(said.contains("Dave is away") && said.contains("second: stopped"), "{said}");
 }
 
 const LIES: &str = r#"

@@ -116,7 +116,9 @@ fn what_cannot_be_prepared_is_said(site: &Site) {
     runs(site, "damage = \"exit 3\"");
     let (code, ended) = drill(site);
     assert_eq!((code, ended["entries"].as_u64()), (1, Some(0)), "nothing was declared");
-    assert!(ended["trouble"].as_str().unwrap().contains("`damage` of the scenario"), "{ended:#}");
+    let trouble = ended["trouble"].as_str().unwrap();
+    let named = trouble.contains("`damage` of the scenario") && trouble.contains("`exit 3` ended");
+    assert!(named, "{trouble}");
 
     runs(site, "");
     let plan = site.read("plan.toml").replacen("start = \"touch ", "start = \"true || touch ", 2);

@@ -133,7 +133,7 @@ impl Follower {
                 add(&mut next, &self.journal, now, |run| Ok(run.command(&command, &person)?));
             match said {
                 // Somebody else answered meanwhile, or may not: it is asked again, if it still asks.
-                Ok(()) | Err(ProcedureError::Refused(_)) => {}
+                Ok(_) | Err(ProcedureError::Refused(_)) => {}
                 Err(error) => return Err(error),
             }
         }

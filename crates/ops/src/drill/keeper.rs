@@ -161,7 +161,8 @@ impl Keeper<'_> {
 
     fn asker<'s>(&'s self, values: &'s Values, mails: &'s Mailbox) -> Asker<'s> {
         let (site, cancel) = (self.site, self.cancel);
-        Asker { host: &Host::Here, site, values, act: None, mails: Some(mails), cancel }
+        let (act, mails, notes) = (None, Some(mails), None);
+        Asker { host: &Host::Here, site, values, act, mails, notes, cancel }
     }
 
     /// Reads what the run recorded of its restores, in a catalog that goes with the yard.

@@ -97,7 +97,8 @@ impl Preparation<'_> {
         let undone = |why: String| DrillError::Undamaged { why };
         let words = self.asker.values.words(damage, None);
         let words = words.map_err(|error| undone(error.to_string()))?;
-        let ended = CommandLine::new(self.inside.words(words), NO_LIMIT).run(self.cancel);
-        ended.map(drop).map_err(|error| undone(explain(&error)))
+        let line = CommandLine::new(self.inside.words(words), NO_LIMIT);
+        let line = line.called(Some(&damage.to_string()));
+        line.run(self.cancel).map(drop).map_err(|error| undone(explain(&error)))
     }
 }

@@ -1,14 +1,16 @@
 //! Declaring a run, driving it, and taking what people say.
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lifeboat_model::{Cancel, EventSink, RunId, ScenarioName, TierName, Timestamp};
 use lifeboat_plan::plan::runbook::RunKind;
-use lifeboat_runbook::entry::{Began, FORMAT};
+use lifeboat_runbook::entry::{AttemptEnding, Began, FORMAT};
 use lifeboat_runbook::{
     Command, Entry, Executor, Fact, Halt, Journal as _, JournalError, Mood, Operator, Outcome,
-    Person, Run, RunError, Witness,
+    Person, Run, RunError, Stand, Witness,
 };
 
 use super::deed::Hands;
@@ -20,6 +22,8 @@ use super::runs::{Driver, KnownRun, Runs};
 use super::values::{Target, Values};
 use super::{Procedure, ProcedureError};
 use crate::catalog::body::{PlaceTaken, Taking};
+use crate::command::{self, Noted};
+use crate::error::OpsError;
 use crate::evidence::collect::collect;
 use crate::surroundings::uuid_v7;
 use crate::wire::Site;
@@ -162,6 +166,7 @@ impl Conduct {
             let by = self.operator.login.clone();
             add(&mut run, &journal, self.now(), |_| Ok(Fact::Resumed { by: by.clone() }))?;
         }
+        self.end_what_was_left(&mut run, &journal, witness)?;
         let hands = self.hands(&procedure, &run, fetch, Arc::clone(events))?;
         let surroundings = self.site.surroundings();
         let clock = &*surroundings.clock;
@@ -175,6 +180,43 @@ impl Conduct {
             self.record(&**events, cancel);
         }
         Ok(report(&self.site, &procedure, &run, None))
+    }
+
+    /// Ends the commands that a process left running which was killed: what is begun anew must not go on beside itself. That
+    /// is as if the process had been asked to stop.
+    fn end_what_was_left(
+        &self,
+        run: &mut Run,
+        journal: &JournalFile,
+        witness: &dyn Witness,
+    ) -> Result<(), ProcedureError> {
+        let directory = self.runs.commands(run.began().run)?;
+        for (noted, _note) in command::left(&directory).map_err(read_failed(&directory))? {
+            if !noted.process.runs() {
+                continue;
+            }
+            let surroundings = self.site.surroundings();
+            let pause = |length| {
+                // A clock of the system sleeps by the runtime in which it is asked to.
+                surroundings.runtime.block_on(async { surroundings.clock.sleep(length).await });
+            };
+            if !noted.process.end_group(pause) {
+                let Noted { step, program, process } = noted;
+                return Err(ProcedureError::StillRuns { step, program, process: process.number });
+            }
+            let is_running = |run: &Run| {
+                let course = run.step(&noted.step).map(|(_, course)| &course.stand);
+                matches!(course, Some(Stand::Running { .. }))
+            };
+            if is_running(run) {
+                let (step, ending) = (noted.step.clone(), AttemptEnding::Stopped);
+                let stopped =
+                    |_: &Run| Ok(Fact::Ended { step: step.clone(), ending: ending.clone() });
+                let entry = add(run, journal, self.now(), stopped)?;
+                witness.saw(run, &entry);
+            }
+        }
+        Ok(())
     }
 
     fn now(&self) -> Timestamp {
@@ -215,6 +257,7 @@ impl Conduct {
             fetch,
             events,
             mails: self.mails.clone(),
+            commands: self.runs.commands(began.run)?,
             turn: Arc::default(),
         })
     }
@@ -234,6 +277,11 @@ impl Conduct {
             }
         }
     }
+}
+
+fn read_failed(directory: &Path) -> impl FnOnce(io::Error) -> ProcedureError {
+    let path = directory.to_owned();
+    move |source| OpsError::Io { action: "read", path, source }.into()
 }
 
 /// Writes which tiers a run does without.
@@ -288,13 +336,13 @@ pub(crate) fn load(
     Ok((Arc::new(procedure), run))
 }
 
-/// Adds what a person says under the number that is next, also if others add entries meanwhile.
+/// Adds what a person says under the number that is next, also if others add entries meanwhile; returns the entry.
 pub(crate) fn add(
     run: &mut Run,
     journal: &JournalFile,
     now: Timestamp,
     fact: impl Fn(&Run) -> Result<Fact, ProcedureError>,
-) -> Result<(), ProcedureError> {
+) -> Result<Entry, ProcedureError> {
     loop {
         let entry = run.next_entry(fact(run)?, now);
         let mut next = run.clone();
@@ -302,7 +350,7 @@ pub(crate) fn add(
         match journal.append(&entry) {
             Ok(()) => {
                 *run = next;
-                return Ok(());
+                return Ok(entry);
             }
             Err(JournalError::Outrun) => {
                 run.catch_up(journal)?;

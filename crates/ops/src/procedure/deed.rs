@@ -33,7 +33,7 @@ use super::platform::{Platform, command_failed, unknown};
 use super::probe::{Asker, Finding};
 use super::taking;
 use super::values::Values;
-use crate::command::{CommandLine, NO_LIMIT};
+use crate::command::{CommandLine, NO_LIMIT, Notes};
 use crate::error::{OpsError, explain};
 use crate::host::Host;
 use crate::point::At;
@@ -86,6 +86,8 @@ pub(super) struct Hands {
     pub(super) events: Arc<dyn EventSink>,
     /// Who takes the platform's mails, if something stands in for that.
     pub(super) mails: Option<Mailbox>,
+    /// Where it is noted which commands run.
+    pub(super) commands: PathBuf,
     /// Held by what lifeboat itself does.
     pub(super) turn: Arc<Mutex<()>>,
 }
@@ -127,15 +129,18 @@ impl Hands {
 
     fn perform_now(&self, act: &Act, cancel: &Cancel) -> Result<Outputs, Failure> {
         let step = self.planned(&act.step);
-        let deed = Deed { host: self.host_of(step, act)?, hands: self, act, cancel };
-        deed.perform(&step.action)
+        self.deed(self.host_of(step, act)?, act, cancel).perform(&step.action)
     }
 
     fn undo_now(&self, act: &Act, cancel: &Cancel) -> Result<(), Failure> {
         let step = self.planned(&act.step);
         let Some(undo) = &step.undo else { return Ok(()) };
-        let deed = Deed { host: self.host_of(step, act)?, hands: self, act, cancel };
-        deed.perform(undo).map(drop)
+        self.deed(self.host_of(step, act)?, act, cancel).perform(undo).map(drop)
+    }
+
+    fn deed<'a>(&'a self, host: Host, act: &'a Act, cancel: &'a Cancel) -> Deed<'a> {
+        let notes = Notes { directory: self.commands.clone(), step: act.step.clone() };
+        Deed { host, hands: self, act, notes, cancel }
     }
 
     /// Returns the host on which a step is done.
@@ -153,7 +158,7 @@ impl Hands {
             Ok(host) => host,
             Err(failure) => return Verdict::Unclear(failure.why),
         };
-        let deed = Deed { host, hands: self, act, cancel };
+        let deed = self.deed(host, act, cancel);
         // A step whose action is its check was asked by performing it: to ask again would do twice what a check does.
         let was_asked = occasion == Occasion::Performed && matches!(step.action, Action::Check(_));
         if was_asked || step.check.is_empty() {
@@ -187,6 +192,7 @@ struct Deed<'a> {
     host: Host,
     hands: &'a Hands,
     act: &'a Act,
+    notes: Notes,
     cancel: &'a Cancel,
 }
 
@@ -232,6 +238,7 @@ impl Deed<'_> {
             values,
             act: Some(self.act),
             mails: self.hands.mails.as_ref(),
+            notes: Some(&self.notes),
             cancel: self.cancel,
         }
     }

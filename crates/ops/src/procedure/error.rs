@@ -1,9 +1,13 @@
 //! Why a procedure cannot be carried out.
 
-use lifeboat_model::{Classify, ErrorCode, ErrorKind, Exit, Hint, RunId, ScenarioName, SiteName};
+use std::collections::{BTreeMap, BTreeSet};
+
+use lifeboat_model::{
+    Classify, ErrorCode, ErrorKind, Exit, Hint, RunId, ScenarioName, SiteName, StepName, TierName,
+};
 use lifeboat_runbook::{ExecutorError, GraphError, JournalError, Refusal, RunError};
 
-use crate::error::OpsError;
+use crate::error::{OpsError, Trouble};
 use crate::state::StateError;
 
 /// A procedure cannot be carried out, or a run does not take what it is told.
@@ -43,6 +47,16 @@ pub enum ProcedureError {
         /// Who.
         by: String,
     },
+    /// A command that a killed process left running does not end.
+    #[error("`{program}` of step `{step}`, process {process}, still runs and could not be ended")]
+    StillRuns {
+        /// Of which step.
+        step: StepName,
+        /// What it is called.
+        program: String,
+        /// Its number.
+        process: u32,
+    },
     /// A run was given up although its runbook is no longer what it was.
     #[error("{run} is given up; nothing of it was undone, since its runbook was changed meanwhile")]
     GivenUp {
@@ -68,12 +82,26 @@ pub enum ProcedureError {
         what: &'static str,
     },
     /// No point holds what the runbook restores.
-    #[error("no recovery point {when} holds all that the runbook of `{scenario}` restores")]
+    #[error(
+        "no recovery point {when} holds all that the runbook of `{scenario}` restores{}",
+        besides(unasked)
+    )]
     NoPoint {
         /// Of what.
         scenario: ScenarioName,
         /// From when.
         when: String,
+        /// Tiers that may hold one and could not be asked.
+        unasked: BTreeMap<TierName, Trouble>,
+    },
+    /// No tier could be asked, so that nothing is known of points.
+    #[error(
+        "which points there are is not known, as no tier could be asked: {}",
+        reasons(troubles)
+    )]
+    NoTierAsked {
+        /// Each tier, and why it could not.
+        troubles: BTreeMap<TierName, Trouble>,
     },
     /// The run does not take a command.
     #[error(transparent)]
@@ -87,6 +115,25 @@ pub enum ProcedureError {
     /// Something with the platform went wrong.
     #[error(transparent)]
     Ops(#[from] OpsError),
+}
+
+fn reasons(troubles: &BTreeMap<TierName, Trouble>) -> String {
+    let each: Vec<_> =
+        troubles.iter().map(|(tier, trouble)| format!("{tier}: {}", trouble.message)).collect();
+    each.join("; ")
+}
+
+fn besides(unasked: &BTreeMap<TierName, Trouble>) -> String {
+    if unasked.is_empty() {
+        return String::new();
+    }
+    format!(", as far as could be asked ({})", reasons(unasked))
+}
+
+/// Returns what is to be done about the tiers, each thing once.
+fn remedies(troubles: &BTreeMap<TierName, Trouble>) -> String {
+    let own: BTreeSet<_> = troubles.values().filter_map(|trouble| trouble.hint.clone()).collect();
+    own.into_iter().collect::<Vec<_>>().join("; ")
 }
 
 impl From<JournalError> for ProcedureError {
@@ -122,6 +169,7 @@ impl Classify for ProcedureError {
             Self::Open { .. } | Self::Driven { .. } | Self::AnotherSite { .. } => {
                 ErrorKind::Conflict
             }
+            Self::NoTierAsked { .. } | Self::StillRuns { .. } => ErrorKind::Unavailable,
             Self::Incomplete { .. } => ErrorKind::Corrupt,
             Self::GivenUp { .. } => ErrorKind::Incomplete,
             _ => self.inner().map_or(ErrorKind::Bug, Classify::kind),
@@ -154,7 +202,18 @@ impl Classify for ProcedureError {
                 "`lifeboat recover status` shows it; approve, confirm, skip and the like need not drive"
                     .to_owned()
             }
+            Self::NoPoint { unasked, .. } if !unasked.is_empty() => format!(
+                "`lifeboat points` lists what there is on the others; for more {}",
+                remedies(unasked)
+            ),
             Self::NoPoint { .. } => "`lifeboat points` lists what there is".to_owned(),
+            Self::StillRuns { process, .. } => format!(
+                "`ps -o pid,user,stat,wchan,args -g {process}` shows what it waits for; once it ended `lifeboat recover --resume` goes on"
+            ),
+            Self::NoTierAsked { troubles } => format!(
+                "one of them is enough: {}; a copy that lies somewhere else is found by `lifeboat restore --from ADDRESS`",
+                remedies(troubles)
+            ),
             _ => return self.inner().and_then(Classify::hint),
         };
         Some(Hint::new(text))

@@ -157,8 +157,7 @@ pub fn look_ahead(
         choice = choose(&report.points, &needed, &alone.cloned().collect(), &report.damaged, at);
         troubles = report.troubles;
         if choice.chosen.is_none() {
-            let (scenario, when) = (procedure.name().clone(), at.to_string());
-            return Err(ProcedureError::NoPoint { scenario, when });
+            return Err(no_point(site, procedure, at, troubles));
         }
     }
     let scenario = procedure.scenario();
@@ -187,6 +186,20 @@ pub fn look_ahead(
         rto_ms: rto(site, procedure).map(milliseconds),
         steps,
     })
+}
+
+/// Tells that nothing fits from that nobody could be asked.
+fn no_point(
+    site: &Site,
+    procedure: &Procedure,
+    at: At,
+    troubles: BTreeMap<TierName, Trouble>,
+) -> ProcedureError {
+    if site.plan().tiers().keys().all(|tier| troubles.contains_key(tier)) {
+        return ProcedureError::NoTierAsked { troubles };
+    }
+    let (scenario, when) = (procedure.name().clone(), at.to_string());
+    ProcedureError::NoPoint { scenario, when, unasked: troubles }
 }
 
 /// Returns how long a recovery may take: what its scenario says, else the class of that.

@@ -37,10 +37,11 @@ pub(crate) struct Platform<'a> {
 impl Platform<'_> {
     /// Runs a command of the platform's to its end; returns what it says.
     pub(super) fn run(&self, command: &Command) -> Result<String, Failure> {
-        let Asker { host, site, values, act, cancel, .. } = self.asker;
+        let Asker { host, site, values, act, notes, cancel, .. } = self.asker;
         let words = values.words(command, act).map_err(|error| unknown(&error))?;
         // How long it may take is for whoever waits to say, who cancels it.
-        let output = host.run(site, words, NO_LIMIT, cancel).map_err(|e| host_failed(&e))?;
+        let ran = host.run(site, words, (NO_LIMIT, notes), cancel);
+        let output = ran.map_err(|error| host_failed(&error))?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 

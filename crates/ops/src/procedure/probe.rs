@@ -21,7 +21,7 @@ use lifeboat_tiers::http::{HttpClient, Patience, Trust};
 
 use super::mailbox::Mailbox;
 use super::values::Values;
-use crate::command::CommandLine;
+use crate::command::{CommandLine, Notes};
 use crate::error::{OpsError, explain};
 use crate::host::{Host, HostError};
 use crate::wire::Site;
@@ -80,6 +80,8 @@ pub struct Asker<'a> {
     pub act: Option<&'a Act>,
     /// Who takes the platform's mails, if something stands in for that.
     pub mails: Option<&'a Mailbox>,
+    /// Where it is noted which commands run that change something.
+    pub(crate) notes: Option<&'a Notes>,
     /// Set when nobody waits for the answer any more.
     pub cancel: &'a Cancel,
 }
@@ -281,7 +283,7 @@ impl Asker<'_> {
     fn command(&self, probe: &CommandProbe) -> Result<Finding, Finding> {
         let words = self.values.words(&probe.command, self.act)?;
         let limit = probe.within.map_or(QUESTION_MAX, Span::duration);
-        match self.host.run(self.site, words, limit, self.cancel) {
+        match self.host.run(self.site, words, (limit, None), self.cancel) {
             // Nobody was there to be asked.
             Err(error @ HostError::Away { .. }) => Err(Finding::unknown(explain(&error))),
             Err(error) => Ok(Finding::failed(explain(&error))),

@@ -3,6 +3,7 @@
 //! ```text
 //! runs/driver          held, and written to, by the process that drives a run
 //! runs/<run>/journal   all that is known of a run
+//! runs/<run>/commands  a note of each command of its steps that runs
 //! ```
 
 use std::fs::{self, File, OpenOptions};
@@ -84,6 +85,14 @@ impl Runs {
         durable::create_directories(&directory, PRIVATE_DIRECTORY)
             .map_err(failed("create", &directory))?;
         Ok(JournalFile::new(directory.join("journal")))
+    }
+
+    /// Returns where it is noted which commands of a run's steps run, for which a place is made.
+    pub(super) fn commands(&self, run: RunId) -> Result<PathBuf, ProcedureError> {
+        let directory = self.directory.join(run.to_string()).join("commands");
+        durable::create_directories(&directory, PRIVATE_DIRECTORY)
+            .map_err(failed("create", &directory))?;
+        Ok(directory)
     }
 
     /// Returns all runs that were declared, the oldest first; their names are ordered by time.

@@ -221,14 +221,15 @@ impl<'a> Platform<'a> {
     fn expect_silence(&self, name: &ServiceName) -> Result<(), String> {
         let Self { site, values, cancel, .. } = self;
         let host = &Host::Here;
-        let asker = Asker { host, site, values, act: None, mails: None, cancel };
+        let (act, mails, notes) = (None, None, None);
+        let asker = Asker { host, site, values, act, mails, notes, cancel };
         let services = platform::Platform { asker };
         services.wait_for_silence(name).map_err(|failure| failure.why)
     }
 
     fn run(&self, command: &Command) -> Result<(), String> {
         let words = self.values.words(command, None).map_err(|error| error.to_string())?;
-        let ran = Host::Here.run(self.site, words, NO_LIMIT, self.cancel);
+        let ran = Host::Here.run(self.site, words, (NO_LIMIT, None), self.cancel);
         ran.map(drop).map_err(|error| crate::error::explain(&error))
     }
 }

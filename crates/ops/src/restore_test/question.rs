@@ -246,6 +246,7 @@ impl<'a> Questions<'a> {
             values: &values,
             act: None,
             mails: None,
+            notes: None,
             cancel: self.cancel,
         };
         let finding = asker.ask(probe);

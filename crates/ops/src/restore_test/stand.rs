@@ -258,7 +258,8 @@ impl Keeper<'_> {
         let target = Target { host: HERE.to_owned(), place: None, directory: None };
         let values = Values::of_plan(site.plan()).with_target(&target);
         let host = &Host::Here;
-        let asker = Asker { host, site, values: &values, act: None, mails: Some(&mails), cancel };
+        let (act, mails, notes) = (None, Some(&mails), None);
+        let asker = Asker { host, site, values: &values, act, mails, notes, cancel };
         if let Some(start) = &plans.start {
             let started = Platform { asker }.start(start);
             let started = started.map_err(|failure| (Outcome::Failed, failure.why))?;

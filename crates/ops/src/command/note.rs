@@ -1,0 +1,90 @@
+//! Notes of the commands that run, so that whoever comes after a process that was killed finds what it left running.
+//!
+//! # Crash consistency
+//!
+//! A note is written once its command began and removed once it ended. It need not survive the system, which no command does
+//! either. A kill in the moment between the beginning and the note leaves a command that nobody knows of.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use lifeboat_model::StepName;
+use lifeboat_tiers::durable;
+use serde::{Deserialize, Serialize};
+
+use crate::process::ProcessMark;
+
+/// Only the owner of the state may look.
+const PRIVATE_DIRECTORY: u32 = 0o700;
+
+/// Where it is noted which commands of a step run.
+#[derive(Debug, Clone)]
+pub(crate) struct Notes {
+    /// A directory that holds nothing else; it need not be there.
+    pub(crate) directory: PathBuf,
+    /// Whose commands they are.
+    pub(crate) step: StepName,
+}
+
+/// A command that ran when it was noted.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Noted {
+    /// At which step.
+    pub(crate) step: StepName,
+    /// What it is called.
+    pub(crate) program: String,
+    /// Its process, which leads a group of its own.
+    pub(crate) process: ProcessMark,
+}
+
+/// A note of a command that runs; removed when dropped.
+#[derive(Debug)]
+pub(crate) struct Note(PathBuf);
+
+impl Drop for Note {
+    fn drop(&mut self) {
+        // One that stays tells of a process that is not there any more, and does no harm.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+impl Notes {
+    /// Takes note of a command that began.
+    pub(super) fn take(&self, process: u32, program: &str) -> io::Result<Note> {
+        let (step, program) = (self.step.clone(), program.to_owned());
+        let noted = Noted { step, program, process: ProcessMark::of(process)? };
+        let bytes = serde_json::to_vec(&noted)?;
+        let path = self.directory.join(process.to_string());
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(durable::PRIVATE);
+        let mut file = match options.open(&path) {
+            // Whoever made the directory before notes sooner.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                durable::create_directories(&self.directory, PRIVATE_DIRECTORY)?;
+                options.open(&path)?
+            }
+            other => other?,
+        };
+        file.write_all(&bytes)?;
+        Ok(Note(path))
+    }
+}
+
+/// Returns what was noted below a directory and not removed since, each with its note. One that was cut off by a kill tells
+/// nothing.
+pub(crate) fn left(directory: &Path) -> io::Result<Vec<(Noted, Note)>> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other?,
+    };
+    let mut left = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        if let Ok(noted) = serde_json::from_slice(&fs::read(&path)?) {
+            left.push((noted, Note(path)));
+        }
+    }
+    Ok(left)
+}
