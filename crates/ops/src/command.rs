@@ -24,7 +24,8 @@ use lifeboat_repository::source::{StreamReader, StreamSource};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-pub(crate) use note::{Note, Noted, Notes, left};
+use note::Note;
+pub(crate) use note::{Left, Noted, Notes, end_left};
 
 /// How much of each output stream is kept: enough for any error message.
 pub const OUTPUT_MAX: usize = 64 << 10;

@@ -9,13 +9,16 @@
 //!
 //! - At most one place captures: whoever cannot know that it is the one does not.
 //! - No move is taken back by a clock; a move that knew of another one ends it.
+//! - While a recovery brings the platform somewhere, no other place captures, until that is over or a person says otherwise.
 //! - A plan without places moves nothing, and is refused where the catalog knows of a move away from its host.
 
+pub mod begun;
 pub mod destination;
 mod error;
 pub mod fence;
 pub mod hand_over;
 mod own;
+pub mod sought;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -30,6 +33,7 @@ use crate::catalog::view::{View, ViewError, Wanted};
 
 pub use error::PlaceError;
 pub use own::{is_place, own};
+use sought::Sought;
 
 impl Whereabouts {
     /// Tells whether both are the same: by the plan's names for them, or else by their hosts.
@@ -194,6 +198,8 @@ pub struct Known {
     pub residence: Residence,
     /// All moves, the newest first.
     pub moves: Vec<Move>,
+    /// Recoveries that bring it somewhere and are not over, the newest first.
+    pub underway: Vec<Sought>,
     /// The host that backed something up last, and when.
     pub backed_up: Option<(String, Timestamp)>,
 }
@@ -215,18 +221,29 @@ impl Known {
             }
             None => None,
         };
-        Ok(Self { residence: Residence::of(&moves), moves, backed_up })
+        let underway = sought::underway(view, &moves)?;
+        Ok(Self { residence: Residence::of(&moves), moves, underway, backed_up })
     }
 
-    /// Returns the moves that no other one follows: the next one comes after them.
+    /// Returns the moves that no other one follows, and the recoveries that are to become one: the next one comes after them.
     pub fn ends(&self) -> BTreeSet<RecordId> {
-        ends(&self.moves).map(|end| end.record).collect()
+        let underway = self.underway.iter().map(|sought| sought.record);
+        ends(&self.moves).map(|end| end.record).chain(underway).collect()
+    }
+
+    /// Returns the recoveries that bring it to another place than this.
+    pub fn sought_elsewhere(&self, here: &Whereabouts) -> impl Iterator<Item = &Sought> {
+        self.underway.iter().filter(|sought| !sought.what.whereabouts.is(here))
     }
 
     /// Refuses whoever stands where the platform does not live. Where nobody said yet where that is, whoever backed it up
     /// last counts.
     pub fn expect_at(&self, here: &Whereabouts, plan: &Plan) -> Result<(), PlaceError> {
         let here_is = here.clone();
+        if let Some(sought) = self.sought_elsewhere(here).next() {
+            let sought = Box::new(sought.clone());
+            return Err(PlaceError::Sought { here: here_is, sought });
+        }
         match &self.residence {
             Residence::Lives { whereabouts, .. } if whereabouts.is(here) => Ok(()),
             Residence::Lives { whereabouts, since, by } => Err(PlaceError::LivesElsewhere {

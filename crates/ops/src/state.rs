@@ -195,6 +195,16 @@ impl State {
         Ok(Some(text.trim().to_owned()))
     }
 
+    /// Returns where a hand-over is noted while it goes on.
+    pub(crate) fn hand_over_path(&self) -> PathBuf {
+        self.directory.join("hand-over")
+    }
+
+    /// Returns where it is noted which commands of a hand-over run.
+    pub(crate) fn hand_over_commands_path(&self) -> PathBuf {
+        self.directory.join("hand-over-commands")
+    }
+
     fn place_path(&self) -> PathBuf {
         self.directory.join("place")
     }

@@ -30,6 +30,8 @@ use crate::daemon::report::JobsReport;
 use crate::error::Trouble;
 use crate::objectives::{Comeback, Limits, Sight, Way, comeback, exposure, judge_exposure};
 use crate::residence::Residence;
+use crate::residence::begun::BegunHandOver;
+use crate::residence::sought::Sought;
 use crate::scorecard::{Held, Medium, Scorecard, TierCopy, place_of, scorecard};
 use crate::standing::VerifiedOnce;
 use history::{Attempt, Good, History};
@@ -188,6 +190,10 @@ pub struct Lived {
     /// Where it lives.
     #[serde(flatten)]
     pub residence: Residence,
+    /// Recoveries that bring it somewhere and are not over.
+    pub underway: Vec<Sought>,
+    /// A hand-over that was begun here and is not over.
+    pub hand_over: Option<BegunHandOver>,
 }
 
 /// What was seen on a tier.

@@ -212,6 +212,10 @@ fn about(body: &Body) -> String {
         Body::RetentionReleased(released) => released.hold.to_string(),
         Body::PlaceTaken(taken) => format!("{}, {}", taken.whereabouts, taken.by),
         Body::PlaceLeft(left) => format!("{} by {}", left.whereabouts, left.login),
+        Body::PlaceSought(sought) => {
+            format!("{} by {} of `{}`", sought.whereabouts, sought.run, sought.scenario)
+        }
+        Body::PlaceForgone(forgone) => forgone.run.to_string(),
     }
 }
 

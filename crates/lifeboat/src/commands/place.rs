@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 
 use clap::{Args, Subcommand};
-use lifeboat_model::{Exit, PlaceName, SiteName, TierName};
+use lifeboat_model::{Exit, PlaceName, ServiceName, SiteName, TierName};
 use lifeboat_ops::Site;
 use lifeboat_ops::catalog::body::Whereabouts;
+use lifeboat_ops::residence::begun::{BegunHandOver, begun};
 use lifeboat_ops::residence::fence::{self, Looked};
-use lifeboat_ops::residence::hand_over::{HandOverOptions, HandOverReport, hand_over};
+use lifeboat_ops::residence::hand_over::{self, HandOverOptions, HandOverReport};
+use lifeboat_ops::residence::sought::Sought;
 use lifeboat_ops::residence::{self, Known, Move, PlaceError, Residence, What};
 use serde::Serialize;
 
@@ -56,6 +58,9 @@ pub struct HandOver {
     /// Confirm beforehand that this site's services are stopped
     #[arg(long, value_name = "SITE")]
     confirm: Option<SiteName>,
+    /// Start again what a hand-over stopped that was cut short, and stay here
+    #[arg(long, conflicts_with_all = ["to", "confirm"])]
+    take_back: bool,
 }
 
 #[derive(Serialize)]
@@ -63,6 +68,8 @@ struct Shown {
     here: Whereabouts,
     #[serde(flatten)]
     known: Known,
+    /// A hand-over that was begun here and is not over.
+    hand_over: Option<BegunHandOver>,
     /// Tiers that did not tell.
     unasked: Vec<TierName>,
 }
@@ -73,6 +80,8 @@ impl Answer for Shown {
     fn write(&self, page: &mut Page) -> fmt::Result {
         writeln!(page, "this is {}", self.here)?;
         write_residence(&self.known.residence, &self.here, page)?;
+        write_underway(&self.known.underway, page)?;
+        self.hand_over.iter().try_for_each(|begun| write_begun(begun, page))?;
         if !self.unasked.is_empty() {
             let names: Vec<_> = self.unasked.iter().map(TierName::as_str).collect();
             let word = page.paint.warning("not asked");
@@ -133,6 +142,32 @@ pub(super) fn write_residence(
     }
 }
 
+/// Says which recoveries bring it somewhere.
+pub(super) fn write_underway(underway: &[Sought], page: &mut Page) -> fmt::Result {
+    let word = page.paint.warning("a recovery goes on");
+    underway.iter().try_for_each(|sought| writeln!(page, "{word}: {sought}"))
+}
+
+/// Says that a hand-over was begun, what is stopped, and what leads on.
+pub(super) fn write_begun(begun: &BegunHandOver, page: &mut Page) -> fmt::Result {
+    let BegunHandOver { begun: since, login, to, stopped, process } = begun;
+    let names: Vec<_> = stopped.iter().map(ServiceName::as_str).collect();
+    let (names, since) = (names.join(", "), time::instant(*since));
+    if begun.goes_on() {
+        let word = page.paint.warning("is handed over");
+        return writeln!(
+            page,
+            "it {word} since {since} by {login} (process {}); stopped so far: {names}",
+            process.number
+        );
+    }
+    let word = page.paint.bad("cut short");
+    let to = to.as_ref().map(|to| format!(" --to {to}")).unwrap_or_default();
+    writeln!(page, "a hand-over that {login} began at {since} was {word}; it stopped {names}")?;
+    writeln!(page, "    `lifeboat place hand-over{to}` does it anew")?;
+    writeln!(page, "    `lifeboat place hand-over --take-back` starts again what it stopped")
+}
+
 #[derive(Serialize)]
 struct Said {
     here: Whereabouts,
@@ -151,9 +186,8 @@ impl Answer for Said {
 }
 
 #[derive(Serialize)]
-struct Claimed {
-    here: Whereabouts,
-}
+#[serde(transparent)]
+struct Claimed(fence::Claimed);
 
 impl Answer for Claimed {
     const SCHEMA: &'static str = "lifeboat.place.claimed/1";
@@ -163,7 +197,42 @@ impl Answer for Claimed {
     }
 
     fn write(&self, page: &mut Page) -> fmt::Result {
-        writeln!(page, "the platform lives at {} from now on, and nowhere else", self.here)
+        let fence::Claimed { here, told, untold } = &self.0;
+        writeln!(page, "the platform lives at {here} from now on, and nowhere else")?;
+        if !told.is_empty() {
+            writeln!(page, "told by {}", listed(told))?;
+        }
+        let word = page.paint.warning("not told");
+        for (tier, why) in untold {
+            writeln!(page, "{word} by {tier}: {why}")?;
+        }
+        if told.is_empty() {
+            writeln!(
+                page,
+                "no other place knows of it yet: `lifeboat serve --once` tells the tiers once they answer; until then it holds here for a day"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct TakenBack(hand_over::TakenBack);
+
+impl Answer for TakenBack {
+    const SCHEMA: &'static str = "lifeboat.place.taken-back/1";
+
+    fn sort(&self) -> Sort {
+        Sort::Summary
+    }
+
+    fn write(&self, page: &mut Page) -> fmt::Result {
+        let hand_over::TakenBack { here, started, .. } = &self.0;
+        for service in started {
+            writeln!(page, "started: {service}")?;
+        }
+        writeln!(page, "nothing is handed over: the platform lives on at {here}")
     }
 }
 
@@ -204,11 +273,15 @@ fn listed(names: &BTreeSet<TierName>) -> String {
 
 impl HandOver {
     fn run(self, site: &Site, session: &Session) -> Result<Exit, Failure> {
+        if self.take_back {
+            return session.done(&TakenBack(hand_over::take_back(site, &session.cancel)?));
+        }
         confirm_site(site.name(), self.confirm.as_ref(), "stopped and handed over", session)?;
         let (to, login, confirm) = (self.to, surroundings::login(), site.name().clone());
         let options = HandOverOptions { to, login, confirm };
-        let report = hand_over(site, &options, &*session.events(), &session.cancel)?;
-        session.done(&HandedOver(report))
+        let report = hand_over::hand_over(site, &options, &*session.events(), &session.cancel)?;
+        let exit = if report.told.is_empty() { Exit::Incomplete } else { Exit::Done };
+        session.end(&HandedOver(report), exit)
     }
 }
 
@@ -220,7 +293,8 @@ impl Place {
             Self::Show => {
                 let here = residence::own(&site)?.ok_or(PlaceError::NoPlaces)?;
                 let Looked { known, unasked } = fence::look(&site, &session.cancel)?;
-                session.done(&Shown { here, known, unasked })
+                let hand_over = begun(&site, &here, &known)?;
+                session.done(&Shown { here, known, hand_over, unasked })
             }
             Self::Is(is) => {
                 residence::is_place(&site, &is.place)?;
@@ -229,8 +303,9 @@ impl Place {
             }
             Self::Claim(claim) => {
                 let said = (surroundings::login(), claim.reason);
-                let here = fence::claim(&site, (&said.0, &said.1), &session.cancel)?;
-                session.done(&Claimed { here })
+                let claimed = fence::claim(&site, (&said.0, &said.1), &session.cancel)?;
+                let exit = if claimed.told.is_empty() { Exit::Incomplete } else { Exit::Done };
+                session.end(&Claimed(claimed), exit)
             }
             Self::HandOver(hand_over) => hand_over.run(&site, session),
         }

@@ -31,7 +31,9 @@ impl Answer for Listed {
 
     fn write(&self, page: &mut Page) -> fmt::Result {
         let PointsReport { points, troubles, damaged, missing, .. } = &self.0;
-        if points.is_empty() {
+        if points.is_empty() && !troubles.is_empty() {
+            writeln!(page, "no recovery points where it could be looked")?;
+        } else if points.is_empty() {
             writeln!(page, "no recovery points; `lifeboat backup` makes one")?;
         } else {
             let mut table = Table::new(["Point", "Time", "Holds", "Lacks", "Whole on", "Proof"]);

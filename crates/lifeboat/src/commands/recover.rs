@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use lifeboat_model::{EventSink, Exit, ScenarioName, Silent, SiteName};
+use lifeboat_model::{EventSink, Exit, RunId, ScenarioName, Silent, SiteName};
 use lifeboat_ops::Site;
 use lifeboat_ops::point::At;
 use lifeboat_ops::procedure::conduct::{Conduct, Declaration};
@@ -60,6 +60,9 @@ pub struct Recover {
     /// Do without this tier, by name or address: it is lost, and what others hold counts as all there is; may be given several times
     #[arg(long, value_name = "TIER", value_delimiter = ',', conflicts_with = "resume")]
     without: Vec<TierArgument>,
+    /// Go on although this recovery was begun at another place and is not over: its host is lost; may be given several times
+    #[arg(long, value_name = "RUN", value_delimiter = ',', conflicts_with = "resume")]
+    despite: Vec<RunId>,
     /// Say from which point it would recover, what is replaced and lost, and how long it should take; change
     /// nothing
     #[arg(long, conflicts_with = "resume")]
@@ -245,6 +248,9 @@ impl Recover {
         conduct.refuse_another()?;
         let ahead = look_ahead(&site, &procedure, at, &*session.events(), &session.cancel)?;
         screen::talk(&crate::render::text(&Ahead(ahead.clone()), session.screen.err));
+        if let Some(destination) = &ahead.destination {
+            destination.expect_alone(&self.despite)?;
+        }
         confirm_site(site.name(), self.confirm.as_ref(), "recovered", session)?;
         let target = self.target(&site)?;
         let (procedure, outlook) = (&procedure, &ahead);

@@ -11,7 +11,7 @@ use lifeboat_ops::jobs::JobState;
 use lifeboat_ops::status::{self, Lived, StatusReport, Verdict};
 use serde::Serialize;
 
-use super::place::write_residence;
+use super::place::{write_begun, write_residence, write_underway};
 use crate::daemon;
 use crate::failure::Failure;
 use crate::render::{Answer, Page, Tone, time};
@@ -51,8 +51,10 @@ impl Answer for Shown {
     fn write(&self, page: &mut Page) -> fmt::Result {
         let Self { report, detail } = self;
         write_verdict(page, report)?;
-        if let Some(Lived { here, residence }) = &report.place {
+        if let Some(Lived { here, residence, underway, hand_over }) = &report.place {
             write_residence(residence, here, page)?;
+            write_underway(underway, page)?;
+            hand_over.iter().try_for_each(|begun| write_begun(begun, page))?;
         }
         writeln!(page)?;
         page.table(&tables::assets(report));

@@ -4,10 +4,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use lifeboat_testing::postgres::Cluster;
+use nix::unistd::Uid;
+use serde_json::json;
 
 use crate::environment::{Ended, Environment};
+
+/// How long something that has to happen is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 const SECTIONS: &str = r#"
 [places.main]
@@ -77,7 +83,11 @@ impl Places {
 
     /// Two places of a platform with more assets than files.
     fn with(more: &[&str], runbook: &str) -> Self {
-        let (main, standby) = (Environment::new(), Environment::new());
+        Self::at((Environment::new(), Environment::new()), more, runbook)
+    }
+
+    /// Two places at homes that are there.
+    fn at((main, standby): (Environment, Environment), more: &[&str], runbook: &str) -> Self {
         main.write("shared/media/one.txt", "one");
         let shared = main.path("shared").display().to_string();
         let media = format!("media={shared}/media");
@@ -260,6 +270,178 @@ fn a_hand_over_that_fails_starts_again_what_it_stopped() {
     let unknown = main.run(["place", "hand-over", "--to", "moon", "--confirm", "shop"]).failure(2);
     assert!(unknown.contains("no place `moon`") && unknown.contains("main, standby"), "{unknown}");
     assert!(places.shared("front").exists());
+}
+
+/// Waits until something is so.
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < end, "{what}");
+    }
+}
+
+#[test]
+fn a_hand_over_that_is_killed_is_told_and_gone_on_with_or_taken_back() {
+    let places = Places::new();
+    let main = &places.main;
+    let plan = fs::read_to_string(main.path("plan.toml")).unwrap();
+    let shared = places.shared("").display().to_string();
+    let stop = format!("stop = \"rm {shared}database\"");
+    let hangs = format!("stop = \"rm -f {shared}database; test -e {shared}go || sleep 600\"");
+    assert!(plan.contains(&stop), "{plan}");
+    let plan = plan.replace(&stop, &hangs).replace("stop = \"rm ", "stop = \"rm -f ");
+    main.write("plan.toml", plan);
+    let nothing = main.run(["place", "hand-over", "--take-back"]).failure(1);
+    assert!(nothing.contains("no hand-over was begun"), "{nothing}");
+    let cut_short = || {
+        let words = ["place", "hand-over", "--to", "standby", "--confirm", "shop"];
+        let mut handing = main.start(words);
+        wait_until("it stops the database", || !places.shared("database").exists());
+        let told = main.run(["place", "show"]).success();
+        assert!(
+            told.contains("is handed over since") && told.contains("front, database"),
+            "{told}"
+        );
+        let busy = main.run(words).failure(1);
+        assert!(busy.contains("hands the platform over since"), "{busy}");
+        handing.kill().unwrap();
+        handing.wait().unwrap();
+        for words in [&["place", "show"][..], &["status"]] {
+            let told = main.run(words.iter().copied());
+            for part in ["cut short", "front, database", "hand-over --to standby", "--take-back"] {
+                assert!(told.stdout().contains(part), "{part}: {told}");
+            }
+        }
+    };
+    cut_short();
+    let back = main.run(["place", "hand-over", "--take-back"]).success();
+    assert!(back.contains("started: database\nstarted: front\n"), "{back}");
+    assert!(places.shared("database").exists() && places.shared("front").exists());
+    let told = main.run(["place", "show"]).success();
+    assert!(!told.contains("cut short"), "{told}");
+    assert_eq!(state(main), lives("main"));
+
+    cut_short();
+    fs::File::create(places.shared("go")).unwrap();
+    main.run(["place", "hand-over", "--to", "standby", "--confirm", "shop"]).success();
+    let told = main.run(["place", "show"]).success();
+    assert!(!told.contains("cut short") && told.contains("stands still"), "{told}");
+}
+
+#[test]
+fn a_claim_says_which_tiers_tell_of_it() {
+    let places = Places::new();
+    let main = &places.main;
+    let claim = || main.run(["place", "claim", "--reason", "it does"]);
+    assert!(claim().success().contains("told by far, near"));
+    places.rename("near", "near-away");
+    let some = claim();
+    assert_eq!(some.code(), 0, "{some}");
+    let told = some.stdout();
+    assert!(told.contains("told by far\n") && told.contains("not told by near: "), "{told}");
+    places.rename("far", "far-away");
+    let none = claim();
+    assert_eq!(none.code(), 3, "{none}");
+    assert!(none.stdout().contains("no other place knows of it yet"), "{none}");
+    let json = main.run(["place", "claim", "--reason", "it does", "--json"]).json();
+    assert_eq!((&json["told"], json["untold"].as_object().unwrap().len()), (&json!([]), 2));
+    // It holds here, and is told once they answer.
+    for tier in ["near", "far"] {
+        places.rename(&format!("{tier}-away"), tier);
+    }
+    main.run(["backup"]).success();
+    places.bootstrap();
+    assert_eq!(state(&places.standby), lives("main"));
+}
+
+/// A step that waits until it is let go on.
+const WAITS: &str = r#"
+title = "Loss of the host"
+
+[[steps]]
+id = "wait"
+run = "touch SHARED/waits; until test -e SHARED/go; do sleep 0.05; done"
+retry = { times = 1, wait = "1s" }
+
+[[steps]]
+id = "media"
+needs = ["wait"]
+restore = { asset = "media" }
+"#;
+
+#[test]
+fn while_a_recovery_goes_on_elsewhere_the_place_where_it_lived_leaves_the_platform_alone() {
+    let places = Places::with(&[], WAITS);
+    let Places { main, standby } = &places;
+    places.bootstrap();
+    let begin = |words: &[&str]| {
+        _ = fs::remove_file(places.shared("waits"));
+        let driving = standby.start(words.iter().copied());
+        wait_until("its first step begins", || places.shared("waits").exists());
+        driving
+    };
+    let mut driving = begin(&["recover", "loss", "--confirm", "shop"]);
+    for words in [&["backup"][..], &["retention", "run"], &["tiers", "catch-up"]] {
+        let refused = main.run(words.iter().copied()).failure(1);
+        assert!(refused.contains("of `loss` brings the platform to `standby`"), "{refused}");
+    }
+    for words in [&["place", "show"][..], &["status"], &["recover", "loss", "--dry-run"]] {
+        let told = main.run(words.iter().copied());
+        assert!(told.stdout().contains("a recovery goes on: run_"), "{told}");
+    }
+    // A second one would contradict it, which is said while nothing is done yet.
+    let second = main.run(["recover", "loss", "--confirm", "shop"]).failure(1);
+    assert!(
+        second.contains("would contradict it") && second.contains("--despite run_"),
+        "{second}"
+    );
+    main.run(["recover", "status"]).failure(1);
+
+    // Once it is given up there, the platform lives where it lived.
+    driving.kill().unwrap();
+    driving.wait().unwrap();
+    standby.run(["recover", "abort", "--reason", "main is well"]).success();
+    let aborted = standby.run(["recover", "--resume"]);
+    assert!(aborted.stdout().contains("aborted"), "{aborted}");
+    assert_eq!(state(main), lives("main"));
+    main.run(["backup"]).success();
+
+    // Whoever says that the other one's host is lost goes beyond it, and is the one who counts.
+    let mut driving = begin(&["recover", "loss", "--confirm", "shop"]);
+    driving.kill().unwrap();
+    driving.wait().unwrap();
+    fs::File::create(places.shared("go")).unwrap();
+    let shown = main.run(["place", "show", "--json"]).json();
+    let run = shown["underway"][0]["run"].as_str().unwrap().to_owned();
+    let despite = main.run(["recover", "loss", "--confirm", "shop", "--despite", &run]);
+    assert_eq!(despite.code(), 0, "{despite}");
+    assert_eq!(state(main), lives("main"));
+    main.run(["backup"]).success();
+    let moved = main.run(["catalog", "list", "--kind", "place-sought"]).success();
+    assert!(moved.contains("`main`") && moved.contains("`standby`"), "{moved}");
+    // The host comes up again after all, and the first one does not go on.
+    let resumed = standby.run(["recover", "--resume"]).failure(1);
+    assert!(resumed.contains("went beyond this recovery"), "{resumed}");
+    standby.run(["recover", "abort", "--reason", "main lives"]).success();
+    assert!(standby.run(["recover", "--resume"]).stdout().contains("aborted"));
+    assert_eq!(state(standby), lives("main"));
+}
+
+#[test]
+fn a_drill_at_another_place_fences_nobody() {
+    if !Uid::effective().is_root() {
+        return;
+    }
+    let below = || Environment::below(Path::new("/var/lib"));
+    let places = Places::at((below(), below()), &[], WAITS);
+    places.bootstrap();
+    fs::File::create(places.shared("go")).unwrap();
+    let drilled = places.standby.run(["drill", "loss", "--json"]);
+    assert!(drilled.json()["entries"].as_u64().unwrap() > 3, "{drilled}");
+    places.main.run(["backup"]).success();
+    assert_eq!(state(&places.main), lives("main"));
+    let told = places.main.run(["--json", "catalog", "list", "--kind", "place-sought"]).json();
+    assert_eq!(told["records"], json!([]));
 }
 
 #[test]

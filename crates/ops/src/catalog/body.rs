@@ -65,6 +65,10 @@ pub enum Body {
     PlaceTaken(PlaceTaken),
     /// The platform was made to stand still, so that it can go on somewhere else.
     PlaceLeft(PlaceLeft),
+    /// A recovery began that brings the platform somewhere.
+    PlaceSought(PlaceSought),
+    /// Such a recovery was given up.
+    PlaceForgone(PlaceForgone),
 }
 
 impl Body {
@@ -93,6 +97,8 @@ impl Body {
             Self::RetentionReleased(_) => "retention-released",
             Self::PlaceTaken(_) => "place-taken",
             Self::PlaceLeft(_) => "place-left",
+            Self::PlaceSought(_) => "place-sought",
+            Self::PlaceForgone(_) => "place-forgone",
         }
     }
 }
@@ -586,6 +592,27 @@ pub struct PlaceLeft {
     pub login: String,
     /// What was known of places when that began, the ends of it: this follows them.
     pub after: BTreeSet<RecordId>,
+}
+
+/// A recovery began that brings the platform somewhere; once it is over the platform lives there, and until then nobody
+/// else works on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaceSought {
+    /// Where to.
+    pub whereabouts: Whereabouts,
+    /// By which run.
+    pub run: RunId,
+    /// Of what.
+    pub scenario: ScenarioName,
+    /// What was known of places when it was declared, the ends of it: this follows them.
+    pub after: BTreeSet<RecordId>,
+}
+
+/// A recovery was given up, so that the platform lives where it lived.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaceForgone {
+    /// Which run.
+    pub run: RunId,
 }
 
 /// The text that the root key signs to enrol a writer.

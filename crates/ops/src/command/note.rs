@@ -10,29 +10,29 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use lifeboat_model::StepName;
 use lifeboat_tiers::durable;
 use serde::{Deserialize, Serialize};
 
 use crate::process::ProcessMark;
+use crate::surroundings::Surroundings;
 
 /// Only the owner of the state may look.
 const PRIVATE_DIRECTORY: u32 = 0o700;
 
-/// Where it is noted which commands of a step run.
+/// Where it is noted which commands run that belong to one step or service.
 #[derive(Debug, Clone)]
 pub(crate) struct Notes {
     /// A directory that holds nothing else; it need not be there.
     pub(crate) directory: PathBuf,
     /// Whose commands they are.
-    pub(crate) step: StepName,
+    pub(crate) of: String,
 }
 
 /// A command that ran when it was noted.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Noted {
-    /// At which step.
-    pub(crate) step: StepName,
+    /// Of which step or service.
+    pub(crate) of: String,
     /// What it is called.
     pub(crate) program: String,
     /// Its process, which leads a group of its own.
@@ -53,8 +53,8 @@ impl Drop for Note {
 impl Notes {
     /// Takes note of a command that began.
     pub(super) fn take(&self, process: u32, program: &str) -> io::Result<Note> {
-        let (step, program) = (self.step.clone(), program.to_owned());
-        let noted = Noted { step, program, process: ProcessMark::of(process)? };
+        let (of, program) = (self.of.clone(), program.to_owned());
+        let noted = Noted { of, program, process: ProcessMark::of(process)? };
         let bytes = serde_json::to_vec(&noted)?;
         let path = self.directory.join(process.to_string());
         let mut options = OpenOptions::new();
@@ -72,19 +72,38 @@ impl Notes {
     }
 }
 
-/// Returns what was noted below a directory and not removed since, each with its note. One that was cut off by a kill tells
-/// nothing.
-pub(crate) fn left(directory: &Path) -> io::Result<Vec<(Noted, Note)>> {
+/// Why what a killed process left running goes on.
+#[derive(Debug)]
+pub(crate) enum Left {
+    /// What was noted cannot be read.
+    Unread(io::Error),
+    /// It cannot be ended; its note stays.
+    Hangs(Noted),
+}
+
+/// Ends what was noted below a directory and still runs, with all that it started; returns what that was. A note that was
+/// cut off by a kill tells nothing.
+pub(crate) fn end_left(directory: &Path, surroundings: &Surroundings) -> Result<Vec<Noted>, Left> {
+    let pause = |length| {
+        // A clock of the system sleeps by the runtime in which it is asked to.
+        surroundings.runtime.block_on(async { surroundings.clock.sleep(length).await });
+    };
     let entries = match fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other?,
+        other => other.map_err(Left::Unread)?,
     };
-    let mut left = Vec::new();
+    let mut ended = Vec::new();
     for entry in entries {
-        let path = entry?.path();
-        if let Ok(noted) = serde_json::from_slice(&fs::read(&path)?) {
-            left.push((noted, Note(path)));
+        let path = entry.map_err(Left::Unread)?.path();
+        let bytes = fs::read(&path).map_err(Left::Unread)?;
+        let noted = serde_json::from_slice(&bytes).ok();
+        if let Some(noted) = noted.filter(|noted: &Noted| noted.process.runs()) {
+            if !noted.process.end_group(pause) {
+                return Err(Left::Hangs(noted));
+            }
+            ended.push(noted);
         }
+        drop(Note(path));
     }
-    Ok(left)
+    Ok(ended)
 }

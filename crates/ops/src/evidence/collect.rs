@@ -21,6 +21,7 @@ use crate::procedure::outlook::rto;
 use crate::procedure::report::milliseconds;
 use crate::procedure::runs::{KnownRun, Runs};
 use crate::procedure::{Procedure, ProcedureError};
+use crate::residence::sought::{following_its_own, forgo};
 use crate::state::State;
 use crate::wire::Site;
 use crate::wire::open::{NewTiers, OpenSite};
@@ -50,6 +51,10 @@ pub fn collect(
     let ledger = Ledger::open(site, events, cancel)?;
     let there = runs_in(ledger.catalog().view())?;
     for known in over.iter().filter(|known| !there.contains(&known.id.to_string())) {
+        if known.was_aborted() {
+            let plan = site.plan().id();
+            forgo(ledger.catalog(), known.id, plan).map_err(OpsError::from)?;
+        }
         match keep_run(site, ledger.catalog(), &runs, known) {
             Ok(record) => collected.kept.push(record),
             Err(error) => collected.troubles.push((known.id, explain(&error))),
@@ -118,6 +123,7 @@ fn record_move(site: &Site, catalog: &Catalog, run: &Run) -> Result<(), CatalogE
     let is_this =
         |record: &Record| matches!(record.body(), Body::PlaceTaken(own) if own.by == taken.by);
     if !recorded.iter().any(is_this) {
+        let taken = following_its_own(catalog.view(), run.began().run, taken)?;
         catalog.append(Body::PlaceTaken(taken), Some(site.plan().id()))?;
     }
     Ok(())

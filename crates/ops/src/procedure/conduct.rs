@@ -1,11 +1,10 @@
 //! Declaring a run, driving it, and taking what people say.
 
-use std::io;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lifeboat_model::{Cancel, EventSink, RunId, ScenarioName, TierName, Timestamp};
+use lifeboat_model::{Cancel, EventSink, RunId, ScenarioName, Silent, TierName, Timestamp};
 use lifeboat_plan::plan::runbook::RunKind;
 use lifeboat_runbook::entry::{AttemptEnding, Began, FORMAT};
 use lifeboat_runbook::{
@@ -22,9 +21,10 @@ use super::runs::{Driver, KnownRun, Runs};
 use super::values::{Target, Values};
 use super::{Procedure, ProcedureError};
 use crate::catalog::body::{PlaceTaken, Taking};
-use crate::command::{self, Noted};
+use crate::command::{self, Left, Noted};
 use crate::error::OpsError;
 use crate::evidence::collect::collect;
+use crate::residence::sought::seek;
 use crate::surroundings::uuid_v7;
 use crate::wire::Site;
 
@@ -167,6 +167,9 @@ impl Conduct {
             add(&mut run, &journal, self.now(), |_| Ok(Fact::Resumed { by: by.clone() }))?;
         }
         self.end_what_was_left(&mut run, &journal, witness)?;
+        if procedure.kind() == RunKind::Recovery && *run.mood() == Mood::Going {
+            self.tell_other_places(&run, &**events, cancel)?;
+        }
         let hands = self.hands(&procedure, &run, fetch, Arc::clone(events))?;
         let surroundings = self.site.surroundings();
         let clock = &*surroundings.clock;
@@ -191,32 +194,39 @@ impl Conduct {
         witness: &dyn Witness,
     ) -> Result<(), ProcedureError> {
         let directory = self.runs.commands(run.began().run)?;
-        for (noted, _note) in command::left(&directory).map_err(read_failed(&directory))? {
-            if !noted.process.runs() {
-                continue;
-            }
-            let surroundings = self.site.surroundings();
-            let pause = |length| {
-                // A clock of the system sleeps by the runtime in which it is asked to.
-                surroundings.runtime.block_on(async { surroundings.clock.sleep(length).await });
-            };
-            if !noted.process.end_group(pause) {
-                let Noted { step, program, process } = noted;
-                return Err(ProcedureError::StillRuns { step, program, process: process.number });
-            }
-            let is_running = |run: &Run| {
-                let course = run.step(&noted.step).map(|(_, course)| &course.stand);
-                matches!(course, Some(Stand::Running { .. }))
-            };
-            if is_running(run) {
-                let (step, ending) = (noted.step.clone(), AttemptEnding::Stopped);
-                let stopped =
-                    |_: &Run| Ok(Fact::Ended { step: step.clone(), ending: ending.clone() });
-                let entry = add(run, journal, self.now(), stopped)?;
-                witness.saw(run, &entry);
-            }
+        let left = command::end_left(&directory, self.site.surroundings());
+        for Noted { of, .. } in left.map_err(|left| still_runs(left, directory))? {
+            let running = run.steps().find(|(step, course)| {
+                step.name.as_str() == of && matches!(course.stand, Stand::Running { .. })
+            });
+            let Some(step) = running.map(|(step, _)| step.name.clone()) else { continue };
+            let ending = AttemptEnding::Stopped;
+            let stopped = |_: &Run| Ok(Fact::Ended { step: step.clone(), ending: ending.clone() });
+            let entry = add(run, journal, self.now(), stopped)?;
+            witness.saw(run, &entry);
         }
         Ok(())
+    }
+
+    /// Tells other places of a recovery that brings the platform here, before its first step. A platform that is lost must not
+    /// stay so since a tier is: what cannot be told is said.
+    fn tell_other_places(
+        &self,
+        run: &Run,
+        events: &dyn EventSink,
+        cancel: &Cancel,
+    ) -> Result<(), ProcedureError> {
+        let Some(taken) = move_of(run) else { return Ok(()) };
+        let site = (*self.site).clone().without(lost(run))?;
+        match seek(&site, (run.began().run, &taken), events, cancel) {
+            Err(error @ (OpsError::Place(_) | OpsError::Cancelled(_))) => Err(error.into()),
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, "Other places do not know of this recovery yet.");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
     }
 
     fn now(&self) -> Timestamp {
@@ -279,9 +289,13 @@ impl Conduct {
     }
 }
 
-fn read_failed(directory: &Path) -> impl FnOnce(io::Error) -> ProcedureError {
-    let path = directory.to_owned();
-    move |source| OpsError::Io { action: "read", path, source }.into()
+fn still_runs(left: Left, directory: PathBuf) -> ProcedureError {
+    match left {
+        Left::Unread(source) => OpsError::Io { action: "read", path: directory, source }.into(),
+        Left::Hangs(Noted { of, program, process }) => {
+            ProcedureError::StillRuns { step: of, program, process: process.number }
+        }
+    }
 }
 
 /// Writes which tiers a run does without.
@@ -369,6 +383,11 @@ pub fn say(site: &Site, command: &Command, person: &Person) -> Result<RunReport,
     let (procedure, mut run) = match (load(site, &known, &journal), command) {
         (Err(ProcedureError::Run(RunError::Changed { .. })), Command::Abort { why }) => {
             give_up(&known, &journal, (&person.name, why), now)?;
+            let forgone = collect(site, &Silent, &Cancel::new());
+            if let (Err(error), Some(_)) = (forgone, known.about(MOVE)) {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, "Other places do not know yet that it is given up.");
+            }
             return Err(ProcedureError::GivenUp { run: known.id });
         }
         (loaded, _) => loaded?,

@@ -139,7 +139,7 @@ impl Hands {
     }
 
     fn deed<'a>(&'a self, host: Host, act: &'a Act, cancel: &'a Cancel) -> Deed<'a> {
-        let notes = Notes { directory: self.commands.clone(), step: act.step.clone() };
+        let notes = Notes { directory: self.commands.clone(), of: act.step.to_string() };
         Deed { host, hands: self, act, notes, cancel }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lifeboat_model::{
-    Classify, ErrorCode, ErrorKind, Exit, Hint, RunId, ScenarioName, SiteName, StepName, TierName,
+    Classify, ErrorCode, ErrorKind, Exit, Hint, RunId, ScenarioName, SiteName, TierName,
 };
 use lifeboat_runbook::{ExecutorError, GraphError, JournalError, Refusal, RunError};
 
@@ -51,7 +51,7 @@ pub enum ProcedureError {
     #[error("`{program}` of step `{step}`, process {process}, still runs and could not be ended")]
     StillRuns {
         /// Of which step.
-        step: StepName,
+        step: String,
         /// What it is called.
         program: String,
         /// Its number.

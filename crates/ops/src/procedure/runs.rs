@@ -12,7 +12,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use lifeboat_model::RunId;
-use lifeboat_runbook::{Entry, Fact, Journal as _, Operator};
+use lifeboat_runbook::{Entry, Fact, Journal as _, Operator, Outcome};
 use lifeboat_tiers::durable;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -51,6 +51,12 @@ impl KnownRun {
     /// Tells whether it is over.
     pub fn is_over(&self) -> bool {
         self.entries.iter().any(|entry| matches!(entry.fact, Fact::Finished { .. }))
+    }
+
+    /// Tells whether it was given up.
+    pub(crate) fn was_aborted(&self) -> bool {
+        let aborted = Fact::Finished { outcome: Outcome::Aborted };
+        self.entries.iter().any(|entry| entry.fact == aborted)
     }
 
     /// Returns something that it was declared with.

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use lifeboat_model::{AssetName, Cancel, PlanId, RecordId, TierName, Timestamp};
+use lifeboat_model::{AssetName, Cancel, PlanId, RecordId, RunId, TierName, Timestamp};
 use serde::Serialize;
 
 use super::fence::{Looked, known_here, look};
-use super::{Known, Residence, own};
+use super::sought::Sought;
+use super::{Known, PlaceError, Residence, own};
 use crate::catalog::body::{Body, PlanAdopted, Whereabouts};
 use crate::catalog::view::{View, Wanted};
 use crate::error::OpsError;
@@ -20,6 +21,8 @@ pub struct Destination {
     pub here: Whereabouts,
     /// Where it lives until then, as far as is known.
     pub from: Residence,
+    /// Recoveries that bring it to another place, and are not over.
+    pub elsewhere: Vec<Sought>,
     /// Whether it lives here afterwards and did not before.
     pub is_move: bool,
     /// What the runbook does not bring back whole: the platform is not moved by a part of it.
@@ -50,7 +53,8 @@ impl Destination {
         }
         let Some(here) = own(site)? else { return Self::unplanned(site) };
         let Looked { known, unasked } = look(site, cancel)?;
-        let is_away = !known.residence.is_at(&here);
+        let elsewhere: Vec<_> = known.sought_elsewhere(&here).cloned().collect();
+        let is_away = !known.residence.is_at(&here) || !elsewhere.is_empty();
         let is_move = is_away && lacking.is_empty();
         let lacking = if is_away { lacking } else { BTreeSet::new() };
         let to_write = here.place.is_none().then(|| sections(&[&here.host]));
@@ -60,6 +64,7 @@ impl Destination {
         Ok(Some(Self {
             here,
             from,
+            elsewhere,
             is_move,
             lacking,
             is_whole: false,
@@ -82,6 +87,7 @@ impl Destination {
         Ok(Some(Self {
             here,
             from: Residence::Unsaid,
+            elsewhere: Vec::new(),
             is_move: false,
             lacking: BTreeSet::new(),
             is_whole: false,
@@ -90,6 +96,15 @@ impl Destination {
             to_write,
             after: BTreeSet::new(),
         }))
+    }
+
+    /// Refuses while another recovery brings the platform to another place, unless somebody says that its host is lost.
+    pub fn expect_alone(&self, despite: &[RunId]) -> Result<(), PlaceError> {
+        let other = self.elsewhere.iter().find(|sought| !despite.contains(&sought.what.run));
+        other.map_or(Ok(()), |sought| {
+            let (here, sought) = (self.here.clone(), Box::new(sought.clone()));
+            Err(PlaceError::AlreadySought { here, sought })
+        })
     }
 
     /// Takes note of the moment that the recovery comes back to.

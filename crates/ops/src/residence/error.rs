@@ -4,6 +4,7 @@ use lifeboat_model::{
     AssetName, Classify, ErrorKind, Hint, PlaceName, ServiceName, TierName, Timestamp,
 };
 
+use super::sought::Sought;
 use crate::catalog::body::{Taking, Whereabouts};
 
 /// A host must not do what is done where the platform lives alone.
@@ -20,6 +21,30 @@ pub enum PlaceError {
         since: Timestamp,
         /// How that came about.
         by: Box<Taking>,
+    },
+    /// A recovery brings it to another place.
+    #[error("{sought}; this is {here}")]
+    Sought {
+        /// Where this is.
+        here: Whereabouts,
+        /// Which one.
+        sought: Box<Sought>,
+    },
+    /// A recovery is to begin while another one brings the platform to another place.
+    #[error("{sought}, and a second one here would contradict it; this is {here}")]
+    AlreadySought {
+        /// Where this is.
+        here: Whereabouts,
+        /// The first.
+        sought: Box<Sought>,
+    },
+    /// Somebody at another place went beyond a recovery that is not over.
+    #[error(
+        "somebody at another place went beyond this recovery to {here} meanwhile: by a word, or by another recovery"
+    )]
+    Overruled {
+        /// Where this is.
+        here: Whereabouts,
     },
     /// It was handed over and goes on nowhere yet.
     #[error("the platform stands still since {still}, when {there} handed it over{}; this is {here}", whither(to.as_ref()))]
@@ -86,6 +111,39 @@ pub enum PlaceError {
         /// Why not.
         why: String,
     },
+    /// A command that a killed hand-over left running does not end.
+    #[error(
+        "`{program}` of service `{service}`, process {process}, still runs and could not be ended"
+    )]
+    StillRuns {
+        /// Of which service.
+        service: String,
+        /// What it is called.
+        program: String,
+        /// Its number.
+        process: u32,
+    },
+    /// A service that was stopped could not be started again.
+    #[error("cannot start `{service}` again: {why}")]
+    NotStarted {
+        /// Which service.
+        service: ServiceName,
+        /// Why not.
+        why: String,
+    },
+    /// Somebody hands the platform over just now.
+    #[error("{login} hands the platform over since {since}, by process {process}")]
+    HandingOver {
+        /// Who.
+        login: String,
+        /// Since when.
+        since: Timestamp,
+        /// By which process.
+        process: u32,
+    },
+    /// There is nothing to take back.
+    #[error("no hand-over was begun here that did not end")]
+    NothingBegun,
     /// Not all of the platform was captured, so it was not handed over.
     #[error("`{asset}` was not captured as a whole, so the platform was not handed over: {why}")]
     NotCaptured {
@@ -132,14 +190,21 @@ impl Classify for PlaceError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::LivesElsewhere { .. }
+            | Self::Sought { .. }
+            | Self::AlreadySought { .. }
+            | Self::Overruled { .. }
+            | Self::HandingOver { .. }
             | Self::StandsStill { .. }
             | Self::Disputed { .. }
             | Self::BackedUpElsewhere { .. } => ErrorKind::Conflict,
             Self::NoPlace { .. } | Self::NoPlaces => ErrorKind::Config,
             Self::Unknown { .. } | Self::NamedOtherwise { .. } => ErrorKind::Usage,
-            Self::Unasked { .. } | Self::NotStopped { .. } | Self::Unheard => {
-                ErrorKind::Unavailable
-            }
+            Self::Unasked { .. }
+            | Self::NotStopped { .. }
+            | Self::NotStarted { .. }
+            | Self::StillRuns { .. }
+            | Self::Unheard => ErrorKind::Unavailable,
+            Self::NothingBegun => ErrorKind::NotFound,
             Self::NotCaptured { .. } => ErrorKind::Incomplete,
             Self::Damaged => ErrorKind::Corrupt,
         }
@@ -151,6 +216,16 @@ impl Classify for PlaceError {
                 "bring it back here with `lifeboat recover SCENARIO`; if it does live here, say so with `lifeboat place claim --reason WHY`"
                     .to_owned()
             }
+            Self::Sought { .. } => {
+                "it ends there, or with `lifeboat recover abort --reason WHY` there; if that host is lost and the platform lives here, say so with `lifeboat place claim --reason WHY`".to_owned()
+            }
+            Self::Overruled { .. } => {
+                "`lifeboat place show` says by whom; `lifeboat recover abort --reason WHY` gives this one up".to_owned()
+            }
+            Self::AlreadySought { sought, .. } => format!(
+                "leave it to that one, or give it up there with `lifeboat recover abort --reason WHY`; if that host is lost, add `--despite {}`",
+                sought.what.run
+            ),
             Self::Disputed { .. } => {
                 "find out which of them has the data that counts, stop the other, and say it there with `lifeboat place claim --reason WHY`"
                     .to_owned()
@@ -169,6 +244,16 @@ impl Classify for PlaceError {
             Self::NotStopped { .. } => {
                 "what was stopped was started again; mend it, then hand over again".to_owned()
             }
+            Self::StillRuns { process, .. } => {
+                format!("`ps -o pid,user,stat,wchan,args -g {process}` shows what it waits for")
+            }
+            Self::NotStarted { .. } => {
+                "mend it, then `lifeboat place hand-over --take-back` again".to_owned()
+            }
+            Self::HandingOver { .. } => {
+                "wait until it ended; Ctrl-C there has it start again what it stopped".to_owned()
+            }
+            Self::NothingBegun => "`lifeboat place show` says where the platform lives".to_owned(),
             Self::NotCaptured { asset, .. } => format!(
                 "what was stopped was started again; a service that has to run for it to be backed up gets holds = [\"{asset}\"] in the plan"
             ),

@@ -11,10 +11,11 @@
 //! without the daemon cannot read the catalog, and asks nobody. By a plan without places only the tiers that a job opens, and that
 //! answered when it began, are asked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use lifeboat_model::{Cancel, Exit, TierName, Timestamp};
+use serde::Serialize;
 
 use super::{Known, PlaceError, Residence, own};
 use crate::catalog::body::{Body, PlaceTaken, Taking, Whereabouts};
@@ -63,7 +64,7 @@ pub(crate) fn expect_home(
 /// any.
 fn expect_unplanned(site: &Site, view: &View) -> Result<(), OpsError> {
     let known = Known::load(view)?;
-    if known.residence == Residence::Unsaid {
+    if known.residence == Residence::Unsaid && known.underway.is_empty() {
         return Ok(());
     }
     let here = Whereabouts { place: None, host: site.surroundings().hostname.clone() };
@@ -227,20 +228,46 @@ pub fn expect_as_known_to_pusher(site: &Site) -> Result<(), OpsError> {
     }
 }
 
-/// Says that the platform lives here, since a person says so.
+/// A person's word that the platform lives here, and who has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Claimed {
+    /// This host.
+    pub here: Whereabouts,
+    /// The tiers that tell of it.
+    pub told: BTreeSet<TierName>,
+    /// Those that do not yet, and why.
+    pub untold: BTreeMap<TierName, String>,
+}
+
+/// Says that the platform lives here, since a person says so. What no tier took is kept here, and delivered later.
 pub fn claim(
     site: &Site,
     (login, reason): (&str, &str),
     cancel: &Cancel,
-) -> Result<Whereabouts, OpsError> {
-    let whereabouts = own(site)?.ok_or(PlaceError::NoPlaces)?;
-    let tiers = site.plan().tiers().keys().cloned().collect();
+) -> Result<Claimed, OpsError> {
+    let here = own(site)?.ok_or(PlaceError::NoPlaces)?;
+    let tiers: BTreeSet<_> = site.plan().tiers().keys().cloned().collect();
     let leave = crate::wire::open::NewTiers::Leave;
     let open = OpenSite::open(site, &tiers, leave, &lifeboat_model::Silent, cancel)?;
     let after = Known::load(open.catalog().view())?.ends();
     let by = Taking::Word { login: login.to_owned(), reason: reason.to_owned() };
-    let taken = PlaceTaken { whereabouts: whereabouts.clone(), by, after };
-    open.record(Body::PlaceTaken(taken))?;
-    open.deliver()?;
-    Ok(whereabouts)
+    open.record(Body::PlaceTaken(PlaceTaken { whereabouts: here.clone(), by, after }))?;
+    let mut claimed = Claimed { here, told: BTreeSet::new(), untold: BTreeMap::new() };
+    let mut delivered: BTreeMap<_, _> =
+        open.deliver()?.into_iter().map(|sync| (sync.tier, sync.error)).collect();
+    for tier in tiers {
+        let why = match delivered.remove(&tier) {
+            Some(why) => why,
+            None => open.tier(&tier).err().map(|trouble| trouble.message),
+        };
+        match why {
+            None => {
+                claimed.told.insert(tier);
+            }
+            Some(why) => {
+                claimed.untold.insert(tier, why);
+            }
+        }
+    }
+    Ok(claimed)
 }

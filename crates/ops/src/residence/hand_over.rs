@@ -9,10 +9,12 @@
 //!
 //! # Crash consistency
 //!
-//! A kill leaves services stopped, and no record: the platform still lives here. To hand it over again does all of it
-//! anew, to start its services ends it. Once the record is written, nothing is captured here any more.
+//! A kill leaves services stopped, and no record: the platform still lives here. What was stopped is [noted](super::begun)
+//! and told. To hand it over again does all of it anew, [`take_back`] starts what was stopped. Once the record is written, nothing
+//! is captured here any more.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use lifeboat_model::{
     Cancel, EventSink, JobId, PlaceName, ServiceName, SiteName, TierName, Timestamp,
@@ -22,17 +24,20 @@ use lifeboat_plan::plan::service::Service;
 use lifeboat_plan::value::command::Command;
 use serde::Serialize;
 
-use super::fence::expect_home_now;
+use super::begun::{BegunHandOver, begun};
+use super::fence::{expect_home_now, known_here};
 use super::{Known, PlaceError, own};
 use crate::backup::{AssetReport, BackupJobReport, BackupOptions, backup};
 use crate::catalog::body::{Body, PlaceLeft, Whereabouts};
-use crate::command::NO_LIMIT;
+use crate::command::{self, Left, NO_LIMIT, Noted, Notes};
 use crate::error::OpsError;
 use crate::host::Host;
 use crate::procedure::platform;
 use crate::procedure::probe::Asker;
 use crate::procedure::services::start_order;
 use crate::procedure::values::{Target, Values};
+use crate::process::ProcessMark;
+use crate::state::State;
 use crate::wire::Site;
 use crate::wire::open::{NewTiers, OpenSite};
 
@@ -83,7 +88,18 @@ pub fn hand_over(
     let here = own(site)?.ok_or(PlaceError::NoPlaces)?;
     expect_whither(site, options)?;
     expect_home_now(site, cancel)?;
+    let before = begun(site, &here, &known_here(site)?)?;
+    expect_nobody_at_it(before.as_ref())?;
+    end_what_was_left(site)?;
     let mut platform = Platform::new(site, &here, cancel);
+    platform.begun = Some(BegunHandOver {
+        begun: site.surroundings().now(),
+        login: options.login.clone(),
+        to: options.to.clone(),
+        // What one before left stopped is started with the rest, if this one fails.
+        stopped: before.map(|before| before.stopped).unwrap_or_default(),
+        process: own_process()?,
+    });
     match quiesce(&mut platform, events) {
         Err(error) => {
             platform.start_again();
@@ -100,6 +116,7 @@ pub fn hand_over(
             };
             let told =
                 record(site, left, (events, cancel)).inspect_err(|_| platform.start_again())?;
+            BegunHandOver::forget(site)?;
             Ok(HandOverReport {
                 schema: SCHEMA,
                 site: site.name().clone(),
@@ -112,6 +129,69 @@ pub fn hand_over(
                 told,
             })
         }
+    }
+}
+
+/// What was taken back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TakenBack {
+    /// The version of this document.
+    pub schema: u32,
+    /// Which site.
+    pub site: SiteName,
+    /// Where it lives on.
+    pub here: Whereabouts,
+    /// The services that run again, in the order in which they were started.
+    pub started: Vec<ServiceName>,
+}
+
+/// Starts again what a hand-over stopped that was cut short; the platform lives on here.
+pub fn take_back(site: &Site, cancel: &Cancel) -> Result<TakenBack, OpsError> {
+    let here = own(site)?.ok_or(PlaceError::NoPlaces)?;
+    let known = known_here(site)?;
+    known.expect_at(&here, site.plan())?;
+    let begun = begun(site, &here, &known)?.ok_or(PlaceError::NothingBegun)?;
+    expect_nobody_at_it(Some(&begun))?;
+    end_what_was_left(site)?;
+    let mut platform = Platform::new(site, &here, cancel);
+    platform.stopped.clone_from(&begun.stopped);
+    let (started, failed) = platform.start_all();
+    if let Some((service, why)) = failed.into_iter().next() {
+        return Err(PlaceError::NotStarted { service, why }.into());
+    }
+    BegunHandOver::forget(site)?;
+    let (schema, site) = (SCHEMA, site.name().clone());
+    Ok(TakenBack { schema, site, here, started })
+}
+
+fn own_process() -> Result<ProcessMark, OpsError> {
+    let path = PathBuf::from("/proc/self/stat");
+    ProcessMark::own().map_err(|source| OpsError::Io { action: "read", path, source })
+}
+
+/// Ends a command that a killed hand-over left running: it must not stop what is started again.
+fn end_what_was_left(site: &Site) -> Result<(), OpsError> {
+    let surroundings = site.surroundings();
+    let path = State::open(&surroundings.state_directory)?.hand_over_commands_path();
+    match command::end_left(&path, surroundings) {
+        Ok(_) => Ok(()),
+        Err(Left::Unread(source)) => Err(OpsError::Io { action: "read", path, source }),
+        Err(Left::Hangs(Noted { of, program, process })) => {
+            let process = process.number;
+            Err(PlaceError::StillRuns { service: of, program, process }.into())
+        }
+    }
+}
+
+/// Refuses while another process hands over.
+fn expect_nobody_at_it(begun: Option<&BegunHandOver>) -> Result<(), PlaceError> {
+    match begun.filter(|begun| begun.goes_on()) {
+        None => Ok(()),
+        Some(begun) => Err(PlaceError::HandingOver {
+            login: begun.login.clone(),
+            since: begun.begun,
+            process: begun.process.number,
+        }),
     }
 }
 
@@ -181,6 +261,8 @@ struct Platform<'a> {
     values: Values,
     cancel: &'a Cancel,
     stopped: Vec<ServiceName>,
+    /// What is noted of it, while it is handed over.
+    begun: Option<BegunHandOver>,
 }
 
 impl<'a> Platform<'a> {
@@ -189,7 +271,7 @@ impl<'a> Platform<'a> {
         let host = planned.map_or_else(|| here.host.clone(), |place| place.host.clone());
         let target = Target { host, place: here.place.clone(), directory: None };
         let values = Values::of_plan(site.plan()).with_target(&target);
-        Self { site, values, cancel, stopped: Vec::new() }
+        Self { site, values, cancel, stopped: Vec::new(), begun: None }
     }
 
     /// Stops those that are meant, those first that need others.
@@ -199,22 +281,58 @@ impl<'a> Platform<'a> {
             let Some(stop) = service.stop.as_ref().filter(|_| is_meant(service)) else { continue };
             // First: what fails in the middle may have stopped it.
             self.stopped.push(name.clone());
-            self.run(stop)
+            self.note(&name)?;
+            self.run(&name, stop)
                 .and_then(|()| self.expect_silence(&name))
                 .map_err(|why| PlaceError::NotStopped { service: name, why })?;
         }
         Ok(())
     }
 
-    /// Starts what was stopped, as far as that goes; whoever handed it over is told what does not.
-    fn start_again(&self) {
-        for name in order(self.site.plan()).iter().filter(|name| self.stopped.contains(name)) {
-            let service = self.site.plan().services().get(name);
+    /// Notes that a service is being stopped.
+    fn note(&mut self, name: &ServiceName) -> Result<(), OpsError> {
+        let Some(begun) = &mut self.begun else { return Ok(()) };
+        if !begun.stopped.contains(name) {
+            begun.stopped.push(name.clone());
+        }
+        begun.keep(self.site)
+    }
+
+    /// Starts what was stopped, as far as that goes; whoever handed it over is told what does not, and it stays noted.
+    fn start_again(&mut self) {
+        if let Some(begun) = &self.begun {
+            self.stopped.clone_from(&begun.stopped);
+        }
+        let (_, failed) = self.start_all();
+        for (service, why) in &failed {
+            tracing::error!(%service, why, "It could not be started again.");
+        }
+        let noted = match &mut self.begun {
+            _ if failed.is_empty() => BegunHandOver::forget(self.site),
+            Some(begun) => {
+                begun.stopped = failed.into_iter().map(|(service, _)| service).collect();
+                begun.keep(self.site)
+            }
+            None => Ok(()),
+        };
+        if let Err(error) = noted {
+            let error: &dyn std::error::Error = &error;
+            tracing::error!(error, "What is stopped could not be noted.");
+        }
+    }
+
+    /// Starts what was stopped, as far as that goes; returns what runs, and what does not and why.
+    fn start_all(&self) -> (Vec<ServiceName>, Vec<(ServiceName, String)>) {
+        let (mut started, mut failed) = (Vec::new(), Vec::new());
+        for name in order(self.site.plan()).into_iter().filter(|name| self.stopped.contains(name)) {
+            let service = self.site.plan().services().get(&name);
             let Some(start) = service.and_then(|service| service.start.as_ref()) else { continue };
-            if let Err(why) = self.run(start) {
-                tracing::error!(service = %name, why, "It could not be started again.");
+            match self.run(&name, start) {
+                Ok(()) => started.push(name),
+                Err(why) => failed.push((name, why)),
             }
         }
+        (started, failed)
     }
 
     /// Refuses a service that still answers: what it writes from now on would be lost.
@@ -227,9 +345,12 @@ impl<'a> Platform<'a> {
         services.wait_for_silence(name).map_err(|failure| failure.why)
     }
 
-    fn run(&self, command: &Command) -> Result<(), String> {
+    fn run(&self, name: &ServiceName, command: &Command) -> Result<(), String> {
         let words = self.values.words(command, None).map_err(|error| error.to_string())?;
-        let ran = Host::Here.run(self.site, words, (NO_LIMIT, None), self.cancel);
+        let state = State::open(&self.site.surroundings().state_directory);
+        let directory = state.map_err(|error| error.to_string())?.hand_over_commands_path();
+        let notes = Notes { directory, of: name.to_string() };
+        let ran = Host::Here.run(self.site, words, (NO_LIMIT, Some(&notes)), self.cancel);
         ran.map(drop).map_err(|error| crate::error::explain(&error))
     }
 }

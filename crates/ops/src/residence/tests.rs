@@ -7,6 +7,7 @@ use lifeboat_plan::{Facts, SourceFile, load};
 use uuid::Uuid;
 
 use super::*;
+use crate::catalog::body::PlaceSought;
 
 const PLAN: &str = r#"
 format = 1
@@ -63,7 +64,8 @@ fn left(number: u8, place: &str, follows: &[u8]) -> Move {
 
 fn known(moves: &[Move], backed_up: Option<&str>) -> Known {
     let backed_up = backed_up.map(|host| (host.to_owned(), Timestamp::UNIX_EPOCH));
-    Known { residence: Residence::of(moves), moves: moves.to_vec(), backed_up }
+    let (residence, moves) = (Residence::of(moves), moves.to_vec());
+    Known { residence, moves, underway: Vec::new(), backed_up }
 }
 
 /// Which of the two places may work.
@@ -90,6 +92,53 @@ fn the_platform_lives_where_the_last_move_brought_it_and_nowhere_after_it_was_le
         turned.reverse();
         assert_eq!(Residence::of(&turned), Residence::of(&moves), "in whatever order they come");
     }
+}
+
+/// A recovery that brings the platform to a place; its number is its run, too.
+fn sought(number: u8, place: &str, follows: &[u8]) -> Sought {
+    let (run, scenario) =
+        (RunId::from_uuid(Uuid::from_u128(number.into())), "loss".parse().unwrap());
+    let what = PlaceSought { whereabouts: at(place), run, scenario, after: after(follows) };
+    Sought { record: id(number), time: Timestamp::from_second(number.into()).unwrap(), what }
+}
+
+/// What is known of moves and recoveries, of which those are given up whose numbers are given.
+fn seeking<const M: usize, const S: usize>(
+    moves: [Move; M],
+    all: [Sought; S],
+    forgone: &[u8],
+) -> Known {
+    let run = |number: &u8| RunId::from_uuid(Uuid::from_u128((*number).into()));
+    let forgone = forgone.iter().map(run).collect();
+    let moves = Vec::from(moves);
+    let underway = sought::not_over(Vec::from(all), &forgone, &moves);
+    Known { underway, ..known(&moves, None) }
+}
+
+#[test]
+fn while_a_recovery_brings_it_elsewhere_nobody_works_on_the_platform_until_that_is_over() {
+    let (lived, begun) = (taken(1, "main", &[]), sought(2, "standby", &[1]));
+    let underway = seeking([lived.clone()], [begun.clone()], &[]);
+    assert_eq!(may_work(&underway), Vec::<&str>::new(), "nor there, where it is half");
+    assert_eq!(underway.ends(), after(&[1, 2]));
+    let given_up = seeking([lived.clone()], [begun.clone()], &[2]);
+    assert_eq!(may_work(&given_up), ["main"]);
+    let mut brought = taken(2, "standby", &[1, 2]);
+    brought.record = id(3);
+    assert_eq!(may_work(&seeking([lived.clone(), brought], [begun.clone()], &[])), ["standby"]);
+    let word = taken(3, "main", &[1, 2]);
+    assert_eq!(may_work(&seeking([lived.clone(), word], [begun.clone()], &[])), ["main"]);
+    // Who did not know of it does not end it.
+    let unaware = taken(3, "main", &[1]);
+    assert_eq!(
+        may_work(&seeking([lived.clone(), unaware], [begun.clone()], &[])),
+        Vec::<&str>::new()
+    );
+    // One that was begun in spite of it goes beyond it, also once it is over itself.
+    let second = sought(4, "main", &[1, 2]);
+    let both = seeking([lived.clone()], [begun.clone(), second.clone()], &[]);
+    assert!(both.underway.iter().eq([&second]), "{both:?}");
+    assert_eq!(may_work(&seeking([lived], [begun, second], &[4])), ["main"]);
 }
 
 #[test]

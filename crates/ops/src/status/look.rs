@@ -21,6 +21,7 @@ use crate::daemon::report::{activity, journal_of};
 use crate::error::{OpsError, Trouble};
 use crate::inquiry::Inquiry;
 use crate::jobs::Job;
+use crate::residence::begun::begun;
 use crate::residence::{self, Known};
 use crate::state::State;
 use crate::tier_state::{expected, gone};
@@ -52,7 +53,10 @@ pub fn status_beside(site: &Site, daemon: Option<Served>) -> Result<StatusReport
     }
     facts.key_lacking = key_lacking(site);
     if let Some(here) = residence::own(site)? {
-        facts.place = Some(Lived { here, residence: Known::load(&view)?.residence });
+        let known = Known::load(&view)?;
+        let hand_over = begun(site, &here, &known)?;
+        let Known { residence, underway, .. } = known;
+        facts.place = Some(Lived { here, residence, underway, hand_over });
     }
     for name in site.plan().tiers().keys() {
         facts.addresses.insert(name.clone(), site.address(name)?);

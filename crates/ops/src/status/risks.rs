@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lifeboat_model::{Outcome, Timestamp};
+use lifeboat_model::{Outcome, ServiceName, Timestamp};
 use lifeboat_plan::Plan;
 
 use super::proof::ProofState;
@@ -73,6 +73,12 @@ fn of_place(place: &Lived, found: &mut Found) {
             found.add(Verdict::Unknown, "platform", message, "lifeboat recover SCENARIO");
         }
         Residence::Lives { .. } | Residence::Unsaid => {}
+    }
+    if let Some(begun) = place.hand_over.as_ref().filter(|begun| !begun.goes_on()) {
+        let names: Vec<_> = begun.stopped.iter().map(ServiceName::as_str).collect();
+        let names = names.join(", ");
+        let message = format!("a hand-over was cut short, which stopped {names}");
+        found.add(Verdict::Unknown, "platform", message, "lifeboat place hand-over --take-back");
     }
 }
 

@@ -8,12 +8,13 @@ use lifeboat_ops::residence::Residence;
 use lifeboat_ops::residence::destination::Destination;
 use lifeboat_runbook::Outcome;
 
-use crate::commands::place::write_residence;
+use crate::commands::place::{write_residence, write_underway};
 use crate::render::Page;
 
 /// Writes where the platform lives and will live.
 pub(super) fn write(destination: &Destination, page: &mut Page) -> fmt::Result {
-    let Destination { here, from, unasked, other_plan, to_write, lacking, .. } = destination;
+    let Destination { here, from, elsewhere, unasked, other_plan, to_write, lacking, .. } =
+        destination;
     if destination.is_move {
         write_residence(from, here, page)?;
         let word = page.paint.strong("moves");
@@ -39,6 +40,7 @@ pub(super) fn write(destination: &Destination, page: &mut Page) -> fmt::Result {
             names.join(", ")
         )?;
     }
+    write_underway(elsewhere, page)?;
     if !unasked.is_empty() {
         let names: Vec<_> = unasked.iter().map(TierName::as_str).collect();
         let word = page.paint.warning("not asked");
