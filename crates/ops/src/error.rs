@@ -7,7 +7,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use lifeboat_model::{AssetName, Cancelled, Classify, ErrorCode, ErrorKind, Exit, Hint};
-use lifeboat_model::{PlanId, RepositoryId, SiteName, SnapshotId, TierName};
+use lifeboat_model::{PlaceName, PlanId, RepositoryId, SiteName, SnapshotId, TierName};
 use lifeboat_plan::Rejected;
 use lifeboat_postgres::PostgresError;
 use lifeboat_postgres::archive::ArchiveError;
@@ -266,6 +266,17 @@ pub enum OpsError {
         tier: TierName,
         /// Where it was.
         address: String,
+    },
+    /// A tier is another place's own.
+    #[error(
+        "tier `{tier}` is not seen here: by its `places` in the plan it is {} that see it",
+        listed(places)
+    )]
+    NotSeenHere {
+        /// Which tier.
+        tier: TierName,
+        /// Who sees it.
+        places: Vec<PlaceName>,
     },
     /// A tier is said to be lost.
     #[error("tier `{tier}` at {address} is said to be lost, and nothing asks it")]
@@ -600,6 +611,7 @@ impl Classify for OpsError {
             | Self::TierUnread { .. }
             | Self::ListingBehind { .. }
             | Self::TierLate { .. }
+            | Self::NotSeenHere { .. }
             | Self::DoneWithout { .. } => ErrorKind::Unavailable,
             Self::NotWhole { .. } => ErrorKind::Incomplete,
             _ => ErrorKind::NotFound,
@@ -700,6 +712,10 @@ fn count(snapshots: &[SnapshotId]) -> String {
     let (ids, number) = (shown.join(", "), snapshots.len());
     let (noun, verb) = if number == 1 { ("snapshot", "was") } else { ("snapshots", "were") };
     format!("{number} {noun} ({ids}{more}) {verb}")
+}
+
+fn listed(places: &[PlaceName]) -> String {
+    places.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn reasons(tiers: &[(TierName, String)]) -> String {

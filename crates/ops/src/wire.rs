@@ -33,6 +33,7 @@ use crate::error::{OpsError, Trouble};
 use crate::inquiry::SILENCE_MAX;
 use crate::named_tier::NamedTier;
 use crate::recovery_key::RecoveryKey;
+use crate::residence::own;
 use crate::secret;
 use crate::state::{Lender, ReplacingLock, State, StateError, StateLock};
 use crate::surroundings::Surroundings;
@@ -492,7 +493,30 @@ impl Site {
         if tiers.is_empty() {
             return Err(OpsError::NoDestination { asset: asset.clone() });
         }
-        Ok(tiers)
+        // What only other places see they fill; an asset for which nothing else is left is told why.
+        let seen: Vec<_> = self.seen_here(&tiers)?;
+        Ok(if seen.is_empty() { tiers } else { seen })
+    }
+
+    /// Tells whether this host sees a tier, as the plan says it of places.
+    pub(crate) fn is_seen_here(&self, name: &TierName) -> Result<bool, OpsError> {
+        let planned = self.planned(name)?;
+        if planned.places.is_empty() {
+            return Ok(true);
+        }
+        let here = own(self)?.and_then(|here| here.place);
+        Ok(planned.is_seen_at(here.as_ref()))
+    }
+
+    /// Returns those of some tiers that this host sees.
+    pub(crate) fn seen_here(&self, names: &[TierName]) -> Result<Vec<TierName>, OpsError> {
+        let mut seen = Vec::new();
+        for name in names {
+            if self.is_seen_here(name)? {
+                seen.push(name.clone());
+            }
+        }
+        Ok(seen)
     }
 
     fn planned(&self, name: &TierName) -> Result<&PlannedTier, OpsError> {
@@ -546,6 +570,10 @@ impl Site {
         let address = self.address(name)?;
         if self.done_without.contains(name) {
             return Err(OpsError::DoneWithout { tier: name.clone(), address });
+        }
+        if !self.is_seen_here(name)? && !self.elsewhere.contains_key(name) {
+            let places = self.planned(name)?.places.clone();
+            return Err(OpsError::NotSeenHere { tier: name.clone(), places });
         }
         let tier: Arc<dyn Tier> = match self.elsewhere.get(name) {
             Some(tier) => Arc::clone(tier),

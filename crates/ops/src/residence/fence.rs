@@ -2,7 +2,8 @@
 //!
 //! Before anything is captured or removed, every tier of the plan is asked what its catalog tells of moves. A tier that does not
 //! tell is not used. Where some do not tell, and all that do are folders of this host, which no other place need see, nothing
-//! is known: then nothing is done, unless a person said within [`WORD_HOLDS`] that the platform lives here.
+//! is known: then nothing is done, unless a person said within [`WORD_HOLDS`] that the platform lives here. What by its `places` in the
+//! plan only others see tells nothing here, and nobody waits for it; a folder counts as seen by others where `places` says so.
 //!
 //! # Limits
 //!
@@ -54,7 +55,9 @@ pub(crate) fn expect_home(
     let (told, unasked) = ask(open, found, learned)?;
     let known = Known::load(open.catalog().view())?;
     known.expect_at(&here, site.plan())?;
-    if may_be_unseen(site, &told, &unasked) && !is_fresh_word(&known, site.surroundings().now()) {
+    if may_be_unseen(site, &here, &told, &unasked)
+        && !is_fresh_word(&known, site.surroundings().now())
+    {
         return Err(PlaceError::Unasked { tiers: unasked }.into());
     }
     Ok(())
@@ -106,7 +109,7 @@ fn ask(
     let (mut unasked, mut others) = (Vec::new(), Vec::new());
     for name in open.site().plan().tiers().keys() {
         match found.iter().find(|(found, _)| found == name) {
-            _ if told.contains(name) || open.site().done_without().contains(name) => {}
+            _ if told.contains(name) || !may_tell(open.site(), name)? => {}
             Some((_, found)) if is_new(open, name, found)? => {}
             Some(_) => unasked.push(name.clone()),
             None => others.push(name.clone()),
@@ -117,6 +120,11 @@ fn ask(
     told.extend(open.catalog().learn(&ready)?);
     unasked.extend(ready.into_iter().map(|tier| tier.name).filter(|name| !told.contains(name)));
     Ok((told, unasked))
+}
+
+/// Tells whether a tier can tell anything here: it is neither said to be lost nor seen by other places alone.
+fn may_tell(site: &Site, name: &TierName) -> Result<bool, OpsError> {
+    Ok(!site.done_without().contains(name) && site.is_seen_here(name)?)
 }
 
 /// Tells whether a tier is not there since it was never set up.
@@ -150,12 +158,19 @@ fn reach(
     Ok(ready)
 }
 
-/// Tells whether a move may be recorded where nobody looked: all that told are folders of this host, and others did not.
-fn may_be_unseen(site: &Site, told: &BTreeSet<TierName>, unasked: &[TierName]) -> bool {
+/// Tells whether a move may be recorded where nobody looked: all that told need not be seen by any other place, and others did
+/// not.
+fn may_be_unseen(
+    site: &Site,
+    here: &Whereabouts,
+    told: &BTreeSet<TierName>,
+    unasked: &[TierName],
+) -> bool {
     let tiers = site.plan().tiers();
-    let is_folder =
-        |name: &TierName| tiers.get(name).is_none_or(|tier| tier.url.folder().is_some());
-    !unasked.is_empty() && told.iter().all(is_folder)
+    let is_own = |name: &TierName| {
+        tiers.get(name).is_none_or(|tier| !tier.is_seen_beside(here.place.as_ref()))
+    };
+    !unasked.is_empty() && told.iter().all(is_own)
 }
 
 fn is_fresh_word(known: &Known, now: Timestamp) -> bool {
@@ -179,8 +194,12 @@ pub fn look(site: &Site, cancel: &Cancel) -> Result<Looked, OpsError> {
     let keys = CatalogKeys::from(&site.recovery_key(cancel)?);
     let catalog = Catalog::open(lock, site.name().clone(), keys, site.surroundings())?;
     let mut unasked = Vec::new();
-    let wanted: Vec<_> =
-        names.into_iter().filter(|name| !site.done_without().contains(name)).collect();
+    let mut wanted = Vec::new();
+    for name in names {
+        if may_tell(site, &name)? {
+            wanted.push(name);
+        }
+    }
     let ready = reach(site, catalog.view(), &wanted, &mut unasked)?;
     let told = catalog.learn(&ready)?;
     unasked.extend(ready.into_iter().map(|tier| tier.name).filter(|name| !told.contains(name)));
@@ -207,9 +226,15 @@ pub(crate) fn expect_home_now(site: &Site, cancel: &Cancel) -> Result<(), OpsErr
     let Some(here) = own(site)? else { return Ok(()) };
     let Looked { known, unasked } = look(site, cancel)?;
     known.expect_at(&here, site.plan())?;
-    let tiers = site.plan().tiers().keys();
-    let told = tiers.filter(|name| !unasked.contains(name)).cloned().collect();
-    if may_be_unseen(site, &told, &unasked) && !is_fresh_word(&known, site.surroundings().now()) {
+    let mut told = BTreeSet::new();
+    for name in site.plan().tiers().keys().filter(|name| !unasked.contains(name)) {
+        if may_tell(site, name)? {
+            told.insert(name.clone());
+        }
+    }
+    if may_be_unseen(site, &here, &told, &unasked)
+        && !is_fresh_word(&known, site.surroundings().now())
+    {
         return Err(PlaceError::Unasked { tiers: unasked }.into());
     }
     Ok(())

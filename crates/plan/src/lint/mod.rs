@@ -142,6 +142,7 @@ const RULES: [Rule; 36] = [
     objective_too_tight::RULE,
     places::SAME_HOST,
     places::FIXED,
+    places::UNSEEN,
     probe_asset::RULE,
     rehearsal::RULE,
     restore_test::RULE,

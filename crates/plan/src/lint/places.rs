@@ -1,4 +1,7 @@
-//! Places that are one host, and steps that know only one of them, so that the way back is another runbook.
+//! Places that are one host, steps that know only one of them, so that the way back is another runbook, and folders of which it
+//! is not said which places see them.
+
+use lifeboat_model::TierName;
 
 use super::walk::steps;
 use super::{Inputs, Problem, Rule, Severity};
@@ -10,6 +13,9 @@ pub(super) const SAME_HOST: Rule =
 
 pub(super) const FIXED: Rule =
     Rule { code: "fixed-place", severity: Severity::Warning, needs_whole: false, check: fixed };
+
+pub(super) const UNSEEN: Rule =
+    Rule { code: "unseen-tier", severity: Severity::Note, needs_whole: true, check: unseen };
 
 fn same_host(inputs: &Inputs<'_>) -> Vec<Problem> {
     let places: Vec<_> = inputs.document.places.iter().collect();
@@ -43,4 +49,21 @@ fn fixed(inputs: &Inputs<'_>) -> Vec<Problem> {
         );
     }
     problems
+}
+
+/// Where every tier is a folder, a host cannot tell one that another place sees from its own disk.
+fn unseen(inputs: &Inputs<'_>) -> Vec<Problem> {
+    let tiers = &inputs.document.tiers;
+    let has_others = inputs.document.places.len() > 1;
+    if !has_others || tiers.values().any(|tier| tier.url.folder().is_none()) {
+        return Vec::new();
+    }
+    let unsaid = tiers.iter().filter(|(_, tier)| tier.places.is_empty()).map(|(name, _)| name);
+    let problem = |name: &TierName| {
+        let message = format!("which places see the folder of `{name}` is not said");
+        Problem::at_key(place!["tiers", name], message)
+            .label("while another folder is away, no place backs up")
+            .help("write places = [\"…\"]: a host's own disk is seen by that place, a shared one by all")
+    };
+    unsaid.map(problem).collect()
 }

@@ -27,6 +27,7 @@ enum Sort {
     Scenario,
     Contact,
     Channel,
+    Place,
 }
 
 impl Sort {
@@ -41,6 +42,7 @@ impl Sort {
             Self::Scenario => "scenario",
             Self::Contact => "contact",
             Self::Channel => "notification channel",
+            Self::Place => "place",
         }
     }
 
@@ -55,6 +57,7 @@ impl Sort {
             Self::Scenario => "scenarios",
             Self::Contact => "contacts",
             Self::Channel => "notify",
+            Self::Place => "places",
         }
     }
 }
@@ -153,6 +156,7 @@ fn known_names(document: &Document) -> BTreeMap<Sort, BTreeSet<String>> {
         (Sort::Scenario, names(&document.scenarios)),
         (Sort::Contact, names(&document.contacts)),
         (Sort::Channel, names(&document.notify)),
+        (Sort::Place, names(&document.places)),
     ])
 }
 
@@ -174,6 +178,9 @@ fn of_platform(document: &Document, found: &mut References) {
         if let Some(class) = &scenario.class {
             found.one(Sort::Class, class, place!["scenarios", name, "class"]);
         }
+    }
+    for (name, tier) in &document.tiers {
+        found.each(Sort::Place, &tier.places, &place!["tiers", name, "places"]);
     }
     for tier in document.costs.tiers.keys() {
         found.one(Sort::Tier, tier, place!["costs", format!("tiers.{tier}")]);

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use lifeboat_model::PlaceName;
+
 use crate::table::{table, words};
 use crate::value::address::TierUrl;
 use crate::value::duration::Span;
@@ -12,6 +14,9 @@ table! {
     pub struct Tier {
         /// Its address.
         url: TierUrl,
+        /// The places of the plan that see it; without it all that can reach its address. A folder of one host's own disk is
+        /// seen by that place alone.
+        places: Vec<PlaceName> = Vec::new(),
         /// What is kept there.
         keep: Keep = Keep::default(),
         /// Nobody can delete a copy before it is this old; needs object lock.
@@ -58,6 +63,19 @@ impl Tier {
     /// Tells whether what only a recovery reads takes hours until it can be read.
     pub fn is_archive(&self) -> bool {
         self.access == Some(AccessTier::Archive)
+    }
+
+    /// Tells whether a place sees it; a host that is none sees what it can reach.
+    pub fn is_seen_at(&self, place: Option<&PlaceName>) -> bool {
+        self.places.is_empty() || place.is_none_or(|place| self.places.contains(place))
+    }
+
+    /// Tells whether another place sees it than this. Of a folder that is so only where the plan says it.
+    pub fn is_seen_beside(&self, here: Option<&PlaceName>) -> bool {
+        if self.places.is_empty() {
+            return self.url.folder().is_none();
+        }
+        self.places.iter().any(|place| Some(place) != here)
     }
 
     /// Returns for how long an object is locked when it is stored: for what the plan says, and for as
@@ -167,6 +185,7 @@ mod tests {
     fn a_lock_has_slack_for_being_extended_seldom() {
         let tier = |lock: &str| Tier {
             url: "s3://copies".parse().unwrap(),
+            places: Vec::new(),
             keep: Keep::default(),
             lock: Some(lock.parse().unwrap()),
             append_only: false,

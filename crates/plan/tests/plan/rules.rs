@@ -306,6 +306,23 @@ fn two_places_of_one_host() {
 }
 
 #[test]
+fn folders_of_which_it_is_not_said_which_places_see_them() {
+    let places = "[places.main]\nhost = \"web-1\"\n[places.other]\nhost = \"web-2\"\n";
+    says(&small().plus(places), &[]);
+    let folders = small().plus(places).with("s3://shop-backups", "file:///mnt/shop");
+    says(&folders, &[("unseen-tier", "near"), ("unseen-tier", "far")]);
+    assert!(folders.load().is_ok());
+    let said = |which: &str| {
+        let url = format!("url = \"file:///mnt/shop\"\nplaces = [{which}]");
+        let own = "url = \"file:///var/backups/shop\"\nplaces = [\"main\"]";
+        let folders = small().plus(places).with("url = \"s3://shop-backups\"", &url);
+        folders.with("url = \"file:///var/backups/shop\"", own)
+    };
+    says(&said("\"main\", \"other\""), &[]);
+    says(&said("\"moon\""), &[("unknown-reference", "\"moon\"")]);
+}
+
+#[test]
 fn a_step_that_knows_one_place_alone() {
     let places = "[places.main]\nhost = \"web-1\"\n[places.other]\nhost = \"web-2\"\n";
     let step = |on: &str| {
