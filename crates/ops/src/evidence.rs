@@ -17,7 +17,7 @@
 mod carried;
 pub mod collect;
 pub mod document;
-mod expected;
+pub(crate) mod expected;
 pub mod measure;
 pub mod proof;
 mod tested;

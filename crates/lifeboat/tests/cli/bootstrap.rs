@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use crate::environment::{Ended, Environment};
 
-const RUNBOOK: &str = "title = \"Fire\"\n[[steps]]\nid = \"look\"\nwait = \"1m\"\n";
+const RUNBOOK: &str =
+    "title = \"Fire\"\n[[steps]]\nid = \"media\"\nrestore = { asset = \"media\" }\n";
 
 /// A site with media on two tiers and a runbook, backed up once.
 fn site() -> Environment {
@@ -105,13 +106,16 @@ fn an_address_and_the_key_give_back_plan_runbooks_catalog_and_data() {
     assert_eq!(states, ["there", "there"]);
 
     let commands = next(&document);
-    assert_eq!(commands.len(), 3, "{commands:?}");
+    assert_eq!(commands.len(), 4, "{commands:?}");
     assert!(commands[0].starts_with("install ") && commands[1] == "lifeboat tiers", "{commands:?}");
-    assert_eq!(commands[2], "lifeboat restore media --tier far --in-place");
+    assert_eq!(commands[2], "lifeboat recover fire --dry-run", "the runbook leads further");
+    assert_eq!(commands[3], "lifeboat restore media --tier far --in-place");
     assert!(bare.shell(&commands[0]).0);
     let (_, tiers) = bare.shell(&commands[1]);
     assert!(tiers.contains("set up at") && tiers.contains("near"), "the loss is told: {tiers}");
-    let (is_done, text) = bare.shell(&format!("{} --confirm shop", commands[2]));
+    let (is_done, text) = bare.shell(&commands[2]);
+    assert!(is_done && text.contains("media"), "{text}");
+    let (is_done, text) = bare.shell(&format!("{} --confirm shop", commands[3]));
     assert!(is_done, "{text}");
     assert_eq!(fs::read_to_string(site.path("media/a")).unwrap(), "kept");
 }

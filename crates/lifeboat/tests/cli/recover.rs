@@ -420,5 +420,14 @@ fn a_corrupt_database_comes_back_and_is_kept_aside() {
     let kept =
         cluster.psql("postgres", "SELECT count(*) FROM pg_database WHERE datname LIKE 'shop%'");
     assert_eq!(kept.unwrap(), "2", "the corrupt one is kept under another name");
+    let proof = site.environment.run(["evidence", "show", "--json"]).json();
+    let (counted, text) = (&proof["record"]["body"]["counts"][0], proof.to_string());
+    let rows = counted["rows"].as_str().unwrap_or_else(|| panic!("{proof:#}"));
+    for told in
+        ["1 tables with 2 rows are as they were counted", "check users: ", "check pictures_named: "]
+    {
+        assert!(rows.contains(told), "{told}: {rows}");
+    }
+    assert!(!text.contains("none were counted"), "{text}");
     assert!(site.environment.path("front").exists());
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use lifeboat_model::{Outcome, StepName, Timestamp};
+use lifeboat_model::{AssetName, CheckName, Outcome, StepName, Timestamp};
 use lifeboat_plan::Plan;
 use lifeboat_plan::plan::runbook::{Action, Step as PlannedStep};
 use lifeboat_runbook::entry::{AttemptEnding, Found};
@@ -14,15 +14,15 @@ use super::Drilled;
 use super::document::{
     AssetKept, Attempt, CheckKept, Counted, Decided, Delivery, Facts, Finding, JournalKept, Kind,
     LIST_MAX, Limited, Mode, ObjectiveKept, Place, Rejected, Source, StepLog, TakenKept, TimesKept,
-    bounded, text,
+    bounded, rows, text,
 };
-use super::expected::expected;
+use super::expected::{asked, expected};
 use super::measure::{estimates, objectives};
 use crate::catalog::body::Restored;
 use crate::ending::Ending;
 use crate::procedure::Procedure;
 use crate::procedure::conduct::{DECLARED_BY, HOST, POINT, POINT_TIME, REJECTED};
-use crate::procedure::deed::SHOWN;
+use crate::procedure::deed::{ROWS, SHOWN, TABLES};
 use crate::procedure::outlook::RejectedPoint;
 use crate::procedure::report::{milliseconds, stand};
 
@@ -49,7 +49,8 @@ impl Carried<'_> {
         let steps = self.steps();
         let mut checks = self.checks();
         checks.extend(drilled.into_iter().flat_map(|drilled| drilled.points.clone()));
-        self.note_unverified(&checks, &mut not_verified);
+        let counts = self.counts(&checks);
+        self.note_unverified(&checks, &counts, &mut not_verified);
         let objectives = objectives(self.plan, self.procedure, self.run);
         let unmeasured = objectives.iter().filter(|kept| kept.outcome == Outcome::CouldNotVerify);
         not_verified.extend(unmeasured.map(|kept| format!("{}: {}", kept.of, kept.message)));
@@ -78,7 +79,7 @@ impl Carried<'_> {
             times: self.times(),
             objectives: bounded(objectives, "objectives", &mut not_verified),
             estimates: bounded(estimates(self.procedure, self.run), "estimates", &mut not_verified),
-            counts: self.counts(),
+            counts,
             taken: self.taken(),
             notifications: bounded(self.notifications(drilled), "notifications", &mut not_verified),
             checks: bounded(checks, "checks", &mut not_verified),
@@ -316,20 +317,39 @@ impl Carried<'_> {
         checks
     }
 
-    fn counts(&self) -> Vec<Counted> {
+    fn counts(&self, checks: &[CheckKept]) -> Vec<Counted> {
         let counts = self.courses().filter_map(|(planned, _, course)| {
             let Action::Restore(restore) = &planned.action else { return None };
+            let asset = &restore.restore.asset;
             Some(Counted {
-                asset: restore.restore.asset.to_string(),
+                asset: asset.to_string(),
                 files: number_of(&course.outputs, "files"),
                 bytes: number_of(&course.outputs, "bytes"),
-                rows: None,
+                rows: rows(compared_text(&course.outputs), self.showed(asset, checks)),
                 sample: None,
                 hashes: (course.stand == Stand::Done)
                     .then(|| "each file is held to the hash of its content".to_owned()),
             })
         });
         counts.collect()
+    }
+
+    /// Returns what the checks showed that ask an asset, the last word of each.
+    fn showed(
+        &self,
+        asset: &AssetName,
+        checks: &[CheckKept],
+    ) -> impl Iterator<Item = (String, String)> + use<> {
+        let asks = |check: &&CheckKept| {
+            let probe =
+                check.name.parse().ok().and_then(|name: CheckName| self.plan.checks().get(&name));
+            let asked = probe.and_then(|probe| asked(self.plan, probe));
+            check.outcome != Outcome::CouldNotVerify && asked.is_some_and(|it| it.contains(asset))
+        };
+        let showed = checks.iter().filter(asks);
+        let showed: BTreeMap<_, _> =
+            showed.map(|check| (format!("check {}", check.name), check.actual.clone())).collect();
+        showed.into_iter()
     }
 
     fn taken(&self) -> Vec<TakenKept> {
@@ -372,7 +392,12 @@ impl Carried<'_> {
         told.collect()
     }
 
-    fn note_unverified(&self, checks: &[CheckKept], not_verified: &mut Vec<String>) {
+    fn note_unverified(
+        &self,
+        checks: &[CheckKept],
+        counts: &[Counted],
+        not_verified: &mut Vec<String>,
+    ) {
         let checks = checks.iter().filter(|check| check.outcome == Outcome::CouldNotVerify);
         not_verified
             .extend(checks.map(|check| format!("check `{}`: {}", check.name, check.actual)));
@@ -395,13 +420,16 @@ impl Carried<'_> {
                 Stand::Running { .. } | Stand::Failed(_) | Stand::Done => {}
             }
         }
-        if !self.restores_whole() {
-            not_verified.push("rows: a recovery counts none; its checks ask for them".to_owned());
-        }
+        let uncounted = counts.iter().filter(|counted| counted.rows.is_none());
+        let databases = uncounted.filter(|counted| self.is_database(&counted.asset));
+        not_verified.extend(databases.map(|counted| {
+            format!("rows of `{}`: none were counted, and no check asks for them", counted.asset)
+        }));
     }
 
-    fn restores_whole(&self) -> bool {
-        !self.procedure.steps().iter().any(|step| matches!(step.action, Action::Restore(_)))
+    fn is_database(&self, asset: &str) -> bool {
+        let asset = asset.parse().ok().and_then(|name: AssetName| self.plan.assets().get(&name));
+        asset.is_some_and(|asset| asset.postgres().is_some())
     }
 
     /// What failed, was skipped or took too long is to be mended; the owner of the plan answers for it.
@@ -508,7 +536,16 @@ fn time_of(outputs: &Outputs) -> Option<Timestamp> {
     }
 }
 
+/// Says how much of a database is as it was counted at its backup: what differs is not put in its place.
+fn compared_text(outputs: &Outputs) -> Option<String> {
+    let (tables, rows) = (number_of(outputs, TABLES)?, number_of(outputs, ROWS)?);
+    Some(format!("{tables} tables with {rows} rows are as they were counted"))
+}
+
 fn counted_text(outputs: &Outputs) -> String {
+    if let Some(compared) = compared_text(outputs) {
+        return compared;
+    }
     match (number_of(outputs, "files"), number_of(outputs, "bytes")) {
         (Some(files), Some(bytes)) => format!("{files} files with {bytes} bytes"),
         _ => "it came back".to_owned(),

@@ -334,6 +334,16 @@ pub struct CheckKept {
     pub took_ms: Option<u64>,
 }
 
+/// Says what is known of an asset's rows: what was counted as it came back, and what each check showed.
+pub(super) fn rows(
+    compared: Option<String>,
+    showed: impl Iterator<Item = (String, String)>,
+) -> Option<String> {
+    let showed = showed.map(|(check, shown)| format!("{check}: {shown}"));
+    let rows: Vec<_> = compared.into_iter().chain(showed).collect();
+    (!rows.is_empty()).then(|| text(&rows.join("; ")))
+}
+
 /// How much came back of an asset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counted {

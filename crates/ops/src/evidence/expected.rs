@@ -1,6 +1,8 @@
 //! What a check of the plan has to show, as a person reads it.
 
-use lifeboat_model::CheckName;
+use std::collections::BTreeSet;
+
+use lifeboat_model::{AssetName, CheckName};
 use lifeboat_plan::Plan;
 use lifeboat_plan::plan::check::Probe;
 
@@ -8,6 +10,24 @@ use lifeboat_plan::plan::check::Probe;
 pub(super) fn expected(plan: &Plan, name: &str) -> String {
     let probe = name.parse::<CheckName>().ok().and_then(|name| plan.checks().get(&name));
     probe.map_or_else(|| "it passes".to_owned(), of_probe)
+}
+
+/// Returns the assets that a check asks; nothing where it names none and may be about any.
+pub(crate) fn asked(plan: &Plan, probe: &Probe) -> Option<BTreeSet<AssetName>> {
+    let database = |named: &Option<AssetName>| named.clone().or_else(|| only_database(plan));
+    let asked = match probe {
+        Probe::Sql(probe) => vec![database(&probe.asset)],
+        Probe::FilesIn(probe) => vec![database(&probe.asset), Some(probe.files_in.clone())],
+        Probe::Files(probe) => vec![Some(probe.files.clone())],
+        _ => return None,
+    };
+    Some(asked.into_iter().flatten().collect())
+}
+
+/// Returns the plan's only database, if it has one.
+pub(crate) fn only_database(plan: &Plan) -> Option<AssetName> {
+    let mut databases = plan.assets().iter().filter(|(_, asset)| asset.postgres().is_some());
+    databases.next().filter(|_| databases.next().is_none()).map(|(name, _)| name.clone())
 }
 
 fn of_probe(probe: &Probe) -> String {

@@ -10,7 +10,7 @@ use lifeboat_runbook::Phase;
 
 use super::document::{
     AssetKept, CheckKept, Counted, Facts, Finding, Kind, Limited, Mode, ObjectiveKept, Place,
-    Source, StepLog, Teardown, TimesKept, bounded, text,
+    Source, StepLog, Teardown, TimesKept, bounded, rows, text,
 };
 use super::expected::expected;
 use super::measure::judged;
@@ -214,13 +214,12 @@ impl TestedRestore<'_> {
     fn counted(&self, tested: &AssetTested) -> Counted {
         let own = |check: &&TestedCheck| check.assets.contains(&tested.asset);
         let asked = self.tested.checks.iter().filter(own);
-        let rows = asked.map(|check| format!("{}: {}", check.result.name, check.result.message));
-        let rows: Vec<_> = rows.collect();
+        let asked = asked.map(|check| (check.result.name.clone(), check.result.message.clone()));
         Counted {
             asset: tested.asset.to_string(),
             files: None,
             bytes: None,
-            rows: (!rows.is_empty()).then(|| text(&rows.join("; "))),
+            rows: rows(None, asked),
             sample: Some(format!("at {}, drawn with seed {}", self.tested.at, self.tested.seed)),
             hashes: (tested.outcome == Outcome::Passed).then(|| {
                 "every file was read back and held to the hash of what was stored".to_owned()

@@ -53,6 +53,10 @@ pub(crate) const SHOWN: &str = "check ";
 /// What the names begin with by which a step tells when a service that it started was found healthy.
 pub(crate) const HEALTHY: &str = "healthy ";
 
+/// By what names a restore tells how many tables and rows are as they were counted at the backup.
+pub(crate) const TABLES: &str = "tables";
+pub(crate) const ROWS: &str = "rows";
+
 /// What checks showed.
 #[derive(Debug)]
 struct Asked {
@@ -327,6 +331,10 @@ impl Deed<'_> {
         let mut outputs = text_output("target", &report.preview.target);
         outputs.insert("time".to_owned(), Output::Time(report.preview.capture.time));
         outputs.extend(report.files.iter().flat_map(counted));
+        if let Some(database) = &report.database {
+            outputs.extend(number(TABLES, u64::try_from(database.tables).unwrap_or(u64::MAX)));
+            outputs.extend(number(ROWS, database.rows));
+        }
         Ok((outputs, report.started))
     }
 

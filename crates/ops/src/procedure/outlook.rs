@@ -8,7 +8,7 @@ use std::time::Duration;
 use lifeboat_model::{
     AssetName, Cancel, EventSink, ScenarioName, SiteName, StepName, TierName, Timestamp,
 };
-use lifeboat_plan::plan::runbook::{Action, Extent, RestoreAction, Step as PlannedStep};
+use lifeboat_plan::plan::runbook::{Action, Extent, RestoreAction, RunKind, Step as PlannedStep};
 use lifeboat_plan::plan::tier::Tier;
 use lifeboat_plan::value::duration::Span;
 use lifeboat_postgres::recovery::RecoveryTarget;
@@ -229,6 +229,16 @@ fn not_whole(site: &Site, procedure: &Procedure) -> BTreeSet<AssetName> {
         })
     };
     site.plan().assets().keys().filter(|asset| !brings_back(asset)).cloned().collect()
+}
+
+/// Returns the scenarios whose runbooks bring back all that the plan protects.
+pub fn bringing_back_all(site: &Site) -> Vec<ScenarioName> {
+    let names = site.plan().scenarios().keys();
+    let brings_back_all = |name: &&ScenarioName| {
+        let procedure = Procedure::of(site.plan(), name, RunKind::Recovery);
+        procedure.is_ok_and(|procedure| not_whole(site, &procedure).is_empty())
+    };
+    names.filter(brings_back_all).cloned().collect()
 }
 
 #[derive(Debug, Default)]

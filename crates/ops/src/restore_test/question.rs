@@ -19,6 +19,7 @@ use super::within::Within;
 use crate::catalog::body::TestedCheck;
 use crate::command::{CommandError, CommandLine};
 use crate::error::{OpsError, explain};
+use crate::evidence::expected::{asked, only_database};
 use crate::host::Host;
 use crate::procedure::probe::{Asker, paths_in_one, paths_of};
 use crate::procedure::values::Values;
@@ -71,19 +72,8 @@ impl<'a> Questions<'a> {
 
     /// Returns the assets of the test that a check asks; one that names none is about all of them.
     fn asked(&self, probe: &Probe) -> BTreeSet<AssetName> {
-        let database = |named: &Option<AssetName>| named.clone().or_else(|| self.only_database());
-        let asked: Vec<Option<AssetName>> = match probe {
-            Probe::Sql(probe) => vec![database(&probe.asset)],
-            Probe::FilesIn(probe) => vec![database(&probe.asset), Some(probe.files_in.clone())],
-            Probe::Files(probe) => vec![Some(probe.files.clone())],
-            _ => return self.assets.clone(),
-        };
-        asked.into_iter().flatten().filter(|asset| self.assets.contains(asset)).collect()
-    }
-
-    fn only_database(&self) -> Option<AssetName> {
-        let mut databases = self.site.databases();
-        databases.next().filter(|_| databases.next().is_none()).map(|(name, _)| name.clone())
+        let asked = asked(self.site.plan(), probe);
+        asked.map_or_else(|| self.assets.clone(), |asked| &asked & self.assets)
     }
 
     fn shown(&self, name: &CheckName, probe: &Probe) -> Result<Shown, Shown> {
@@ -124,7 +114,7 @@ impl<'a> Questions<'a> {
     }
 
     fn server(&self, named: Option<&AssetName>) -> Result<(&Instance, Timestamp), Shown> {
-        let only = || self.only_database();
+        let only = || only_database(self.site.plan());
         let asset = named.cloned().or_else(only);
         let asset = asset.ok_or_else(|| Shown::unknown("it does not say which database to ask"))?;
         let restored = self.restored(&asset)?;

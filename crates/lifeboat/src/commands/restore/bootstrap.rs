@@ -4,11 +4,12 @@ use std::fmt::{self, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
-use lifeboat_model::{Exit, PlanId, counted};
+use lifeboat_model::{Exit, PlanId, ScenarioName, counted};
 use lifeboat_ops::bare_machine::bootstrap::{
     self, Bootstrapped, FileState, PlanFile, Protected, Way,
 };
 use lifeboat_ops::bare_machine::{FoundSite, KnownPlan};
+use lifeboat_ops::procedure::outlook::bringing_back_all;
 use lifeboat_plan::value::secret::SecretRef;
 use serde::Serialize;
 
@@ -57,20 +58,21 @@ impl Restore {
         }
         let directory = surroundings::absolute(&self.plan_to)?;
         let secret = found.site.plan().key().secret.clone();
+        let scenarios = bringing_back_all(&found.site);
         let report = bootstrap::bootstrap(found, &directory, &session.cancel)?;
         let is_whole =
             !report.is_blocked() && !report.is_older() && report.catalog.flaws.is_empty();
         let exit = if is_whole { Exit::Done } else { Exit::Incomplete };
-        let (needs, next) = self.next(&report, &secret, session);
+        let (needs, next) = self.next(&report, (&secret, &scenarios), session);
         let readers = readers(&report.files, &report.assets).filter(|_| !report.is_blocked());
         session.end(&Brought { report, needs, readers, next }, exit)
     }
 
-    /// Returns what is needed first, and the commands to go on with.
+    /// Returns what is needed first, and the commands to go on with: a runbook leads further than single restores.
     fn next(
         &self,
         report: &Bootstrapped,
-        secret: &SecretRef,
+        (secret, scenarios): (&SecretRef, &[ScenarioName]),
         session: &Session,
     ) -> (Option<String>, Vec<String>) {
         if report.is_blocked() {
@@ -88,6 +90,8 @@ impl Restore {
             if is_found { String::new() } else { format!(" --plan {}", word(&shown(plan))) };
         next.push(format!("lifeboat tiers{with_plan}"));
         let from = if report.is_where_planned() {
+            let recover = |name| format!("lifeboat recover {name} --dry-run{with_plan}");
+            next.extend(scenarios.iter().map(recover));
             format!("--tier {}{with_plan}", report.tier)
         } else {
             let key =
