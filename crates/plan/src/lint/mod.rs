@@ -125,7 +125,7 @@ impl Problem {
     }
 }
 
-const RULES: [Rule; 36] = [
+const RULES: [Rule; 37] = [
     archive::KEEP,
     archive::LOG,
     blackout::RULE,
