@@ -34,6 +34,19 @@ needs = ["restore"]
 start = ["*"]
 "#;
 
+/// Looks at what happened, and brings back only what it calls for.
+const LOOKS: &str = r#"
+[[steps]]
+id = "look"
+manual = "Look at the pictures. Note `lost` if any is missing."
+
+[[steps]]
+id = "restore"
+needs = ["look"]
+when = { step = "look", is = "lost" }
+restore = { asset = "media" }
+"#;
+
 /// The line of the plan behind which keys of its scenario go.
 const SCENARIO: &str = "rpo = \"24h\"\n";
 
@@ -103,6 +116,16 @@ fn a_platform_that_runs_is_brought_up_and_damaged_in_the_yard_before_its_runbook
     assert!(shown.contains("was damaged by `rm "), "{shown}");
 
     what_cannot_be_prepared_is_said(&site);
+}
+
+#[test]
+fn what_the_case_at_hand_did_not_call_for_is_not_missed_by_a_drill() {
+    let Some(site) = site(LOOKS, "") else { return };
+    let (code, ended) = drill(&site);
+    assert_eq!(code, 0, "{ended:#}");
+    assert_eq!((&ended["ran"], &ended["outcome"]), (&json!("succeeded"), &json!("passed")));
+    let asked = ended["checklist"].to_string();
+    assert!(!asked.contains("Backup restoration successful"), "nothing was brought back: {asked}");
 }
 
 fn what_cannot_be_prepared_is_said(site: &Site) {

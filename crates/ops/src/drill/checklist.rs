@@ -1,6 +1,6 @@
 //! The points of a drill's check-list: what is always asked, and what its plan adds.
 //!
-//! Always asked are: whether everything came back that the runbook restores, whether every service is healthy that it starts
+//! Always asked are: whether everything came back that the runbook restores in the case that it found, whether every service is healthy that it starts
 //! or that ran before, and whether the data hold together, by all checks of the runbook that ask the data. A point holds if all of its questions
 //! were answered yes; one that nobody came to could not be verified.
 
@@ -161,6 +161,8 @@ pub(super) fn of_run(procedure: &Procedure, run: Option<&Run>) -> Vec<PointCheck
         let (of_it, message) = match stand {
             Some(Stand::Done) => (Outcome::Passed, asset),
             Some(Stand::Failed(failure)) => (Outcome::Failed, format!("{asset}: {}", failure.why)),
+            // What was found did not call for it.
+            Some(Stand::LeftOut { .. }) => continue,
             _ => (Outcome::CouldNotVerify, format!("{asset}: it was not restored")),
         };
         outcome = outcome.max(of_it);
