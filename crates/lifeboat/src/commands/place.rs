@@ -162,9 +162,11 @@ pub(super) fn write_begun(begun: &BegunHandOver, page: &mut Page) -> fmt::Result
         );
     }
     let word = page.paint.bad("cut short");
-    let to = to.as_ref().map(|to| format!(" --to {to}")).unwrap_or_default();
     writeln!(page, "a hand-over that {login} began at {since} was {word}; it stopped {names}")?;
-    writeln!(page, "    `lifeboat place hand-over{to}` does it anew")?;
+    match to {
+        Some(to) => writeln!(page, "    `lifeboat place hand-over --to {to}` does it anew")?,
+        None => writeln!(page, "    `lifeboat place hand-over` does it anew")?,
+    }
     writeln!(page, "    `lifeboat place hand-over --take-back` starts again what it stopped")
 }
 

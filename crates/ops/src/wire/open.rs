@@ -46,6 +46,11 @@ use crate::residence::fence::expect_home;
 use crate::standing::Standing;
 use crate::tier_mark::TierMark;
 
+/// How often it is looked for the key of a repository that was made just now, and for how long: listings lag by seconds
+/// where they do.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOKS_MAX: u32 = 60;
+
 /// How long a wait is that somebody is told of: what is over sooner nobody wonders about.
 const TOLD_FROM: Duration = Duration::from_secs(2);
 
@@ -360,6 +365,7 @@ impl<'s> OpenSite<'s> {
         surroundings.runtime.block_on(mark.write(named.tier.as_ref()))?;
         let made = repositories::make(&named, &self.key, lineage, surroundings)?;
         let repository = made.load_index(&finder.cancel, events)?;
+        finder.await_key(&repository)?;
         Ok(OpenTier { named, repository })
     }
 
@@ -744,5 +750,18 @@ impl Finder {
         let surroundings = self.site.surroundings();
         let repository = repositories::open(&named, &self.key, surroundings, events, &self.cancel)?;
         Ok(OpenTier { named, repository })
+    }
+
+    /// Waits until a listing shows the key of a repository that was made just now: whoever opens it next looks for it there.
+    fn await_key(&self, repository: &Repository<Indexed>) -> Result<(), OpsError> {
+        let surroundings = self.site.surroundings();
+        for _ in 0..LOOKS_MAX {
+            if !repository.keys()?.is_empty() {
+                break;
+            }
+            let pause = async { surroundings.clock.sleep(LOOK_EVERY).await };
+            surroundings.runtime.block_on(self.cancel.cut_short(pause))?;
+        }
+        Ok(())
     }
 }
