@@ -1,20 +1,24 @@
 //! The state directory: this host's memory, which may be lost without losing any data.
 //!
 //! ```text
-//! version           the version of this layout, written first
-//! lock              held by the process that works here
-//! replacing         held by the process that puts something back in place
-//! writing           held for the moment in which a record is written
-//! settling          held while a tier is set up, or recorded what is recorded once
-//! at-work/          a file for each job, held by its process as long as it is at work
-//! daemon            held by the daemon, as long as it runs
-//! jobs.sqlite       what is to be done, what runs, and what became of what was done
-//! writer.json       who this host is among the writers of the catalog
-//! catalog.sqlite    the local view of the catalog
-//! outbox/           records that are not on every tier yet
-//! runs/             the journals of recoveries: the one thing here that is nowhere else while a run is open
-//! place             which place of the plan this host is, where an operator said so
-//! locks/            until when objects of a tier are locked, where that was extended; a file a tier
+//! version             the version of this layout, written first
+//! lock                held by the process that works here
+//! replacing           held by the process that puts something back in place
+//! writing             held for the moment in which a record is written
+//! settling            held while a tier is set up, or recorded what is recorded once
+//! at-work/            a file for each job, held by its process as long as it is at work
+//! daemon              held by the daemon, as long as it runs
+//! lifeboat.sock       where the daemon listens, unless it is told otherwise
+//! jobs.sqlite         what is to be done, what runs, and what became of what was done
+//! writer.json         who this host is among the writers of the catalog
+//! catalog.sqlite      the local view of the catalog
+//! outbox/             records that are not on every tier yet
+//! runs/               the journals of recoveries: the one thing here that is nowhere else while a run is open
+//! drills/             the journals of drills, and what each has to tear down
+//! place               which place of the plan this host is, where an operator said so
+//! hand-over           a hand-over to another place, as long as it goes on
+//! hand-over-commands  which of its commands run
+//! locks/              until when objects of a tier are locked, where that was extended; a file a tier
 //! ```
 //!
 //! [`State::open`] is enough to read; whoever writes asks for the [`StateLock`] and keeps it. The jobs of one process that
