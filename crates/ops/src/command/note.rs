@@ -82,7 +82,7 @@ pub(crate) enum Left {
 }
 
 /// Ends what was noted below a directory and still runs, with all that it started; returns what that was. A note that was
-/// cut off by a kill tells nothing.
+/// cut short by a kill is told of, and ends nothing: its process number alone may be another's by now.
 pub(crate) fn end_left(directory: &Path, surroundings: &Surroundings) -> Result<Vec<Noted>, Left> {
     let pause = |length| {
         // A clock of the system sleeps by the runtime in which it is asked to.
@@ -96,12 +96,18 @@ pub(crate) fn end_left(directory: &Path, surroundings: &Surroundings) -> Result<
     for entry in entries {
         let path = entry.map_err(Left::Unread)?.path();
         let bytes = fs::read(&path).map_err(Left::Unread)?;
-        let noted = serde_json::from_slice(&bytes).ok();
-        if let Some(noted) = noted.filter(|noted: &Noted| noted.process.runs()) {
-            if !noted.process.end_group(pause) {
-                return Err(Left::Hangs(noted));
+        match serde_json::from_slice::<Noted>(&bytes) {
+            Ok(noted) if noted.process.runs() => {
+                if !noted.process.end_group(pause) {
+                    return Err(Left::Hangs(noted));
+                }
+                ended.push(noted);
             }
-            ended.push(noted);
+            Ok(_) => {}
+            Err(error) => tracing::warn!(
+                error = &error as &dyn std::error::Error, note = %path.display(),
+                "A kill cut the note of a command short: whether that still runs is not known. Its process had the number that the note is called by."
+            ),
         }
         drop(Note(path));
     }

@@ -226,7 +226,10 @@ pub fn stage(
     };
     // What is known of the copies stands in the catalog; what keeps it from being read keeps the test, which tells.
     let tiers = site.plan().tiers().keys().cloned().collect();
-    drop(OpenSite::open(&site, &tiers, NewTiers::Leave, events, cancel));
+    if let Err(error) = OpenSite::open(&site, &tiers, NewTiers::Leave, events, cancel) {
+        let error: &dyn std::error::Error = &error;
+        tracing::warn!(error, "The catalog could not be brought up to date with the tiers.");
+    }
     let Some(plans) = site.plan().restore_tests().get(&options.test) else {
         return refusal("the plan has no such test".to_owned());
     };
