@@ -224,11 +224,8 @@ fn text_of(output: &Output) -> String {
 }
 
 #[test]
-fn systemd_starts_the_service_watches_it_reloads_it_and_stops_it() {
-    // Only root can have such a machine.
-    if !Uid::effective().is_root() {
-        return;
-    }
+fn as_root_systemd_starts_the_service_watches_it_reloads_it_and_stops_it() {
+    assert!(Uid::effective().is_root(), "only root can boot a machine");
     let machine = Machine::boot();
     machine.done(&["bash", "-c", FURNISH]);
     machine.done(&["lifeboat", "install"]);

@@ -428,10 +428,8 @@ fn while_a_recovery_goes_on_elsewhere_the_place_where_it_lived_leaves_the_platfo
 }
 
 #[test]
-fn a_drill_at_another_place_fences_nobody() {
-    if !Uid::effective().is_root() {
-        return;
-    }
+fn as_root_a_drill_at_another_place_fences_nobody() {
+    assert!(Uid::effective().is_root(), "only root has a yard");
     let below = || Environment::below(Path::new("/var/lib"));
     let places = Places::at((below(), below()), &[], WAITS);
     places.bootstrap();
