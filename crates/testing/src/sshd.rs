@@ -131,6 +131,12 @@ impl Sshd {
         Ok(room)
     }
 
+    /// Makes a directory, which is the user's.
+    pub fn make_directory(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir(path)?;
+        own(path, &self.user)
+    }
+
     /// Puts a script into the login's PATH, in the place of what was called so.
     pub fn install(&self, name: &str, script: &str) -> Result<(), ProgramError> {
         let there = self.folder.path().join("there");

@@ -48,6 +48,13 @@ impl Login {
         Ok(Self { server, room })
     }
 
+    /// Empties a repository's directory, or makes it: a tier behind SFTP has one before it is set up.
+    fn begin_anew(&self, repository: &str) -> Result<(), BenchError> {
+        let directory = self.room.join(repository);
+        remove(&directory)?;
+        self.server.make_directory(&directory).map_err(system("make a directory for SFTP"))
+    }
+
     fn tier(&self, repository: &str) -> Arc<dyn Tier> {
         let directory = self.room.join(repository);
         let mut options = SftpOptions::new("127.0.0.1", directory.display().to_string());
@@ -149,7 +156,7 @@ impl Store {
     /// Removes a repository, by the server, which would otherwise go on listing it.
     pub fn clear(&self, way: Way, repository: &str) -> Result<(), BenchError> {
         if way == Way::Ssh {
-            return remove(&self.login().room.join(repository));
+            return self.login().begin_anew(repository);
         }
         let tier = self.tier(way, repository)?;
         runtime()?.block_on(async {
