@@ -385,7 +385,8 @@ struct Chosen<'o> {
     followed_by: Option<Follower>,
 }
 
-/// Chooses base backup and timeline on the first tier that has any.
+/// Chooses base backup and timeline on the first tier from which the target can be reached: one that keeps for longer leads
+/// further back.
 fn choose_base<'o>(
     open: &'o OpenSite<'_>,
     options: &RecoveryOptions,
@@ -395,13 +396,23 @@ fn choose_base<'o>(
         open.site().asset(&options.asset)?.postgres().ok_or_else(|| OpsError::NotInPlan {
             what: format!("`{}` as an asset of kind = \"postgres\"", options.asset),
         })?;
+    let mut refused: Option<ChoiceError> = None;
     for tier in tiers_in_order(open, &options.asset)? {
         let bases = bases(open, tier, options, heard)?;
-        if !bases.is_empty() {
-            return choose_among(open, postgres, options, tier, bases);
+        if bases.is_empty() {
+            continue;
+        }
+        match choose_among(open, postgres, options, tier, bases) {
+            Err(OpsError::Choice(error)) if error.may_end_on_another_tier() => {
+                refused = Some(match refused {
+                    Some(before) => before.wider(error),
+                    None => error,
+                });
+            }
+            chosen => return chosen,
         }
     }
-    Err(ChoiceError::NoBase.into())
+    Err(refused.unwrap_or(ChoiceError::NoBase).into())
 }
 
 /// Returns the tiers that were opened, in the order in which an asset is looked for on them: those that were found damaged last.

@@ -24,6 +24,7 @@
 //! of its own beside the old one.
 
 pub mod catch_up;
+pub mod copies;
 pub mod error;
 pub mod file;
 pub mod get;
@@ -38,6 +39,7 @@ pub mod summary;
 mod tests;
 
 pub use catch_up::{CatchUpReport, catch_up};
+pub use copies::Copies;
 pub use error::ArchiveError;
 pub use file::{Cluster, WalFile};
 pub use inventory::{ClusterInventory, Inventory};

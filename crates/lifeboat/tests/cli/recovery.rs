@@ -25,6 +25,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_lifeboat");
 pub struct Shop {
     pub cluster: Cluster,
     home: tempfile::TempDir,
+    key: RecoveryKey,
 }
 
 /// What was committed, and when that was certain, by the server's clock.
@@ -41,12 +42,7 @@ impl Shop {
         let at = |name: &str| home.path().join(name);
         let key = RecoveryKey::generate();
         write(&at("recovery.key"), key.spelled().expose(), 0o600);
-        let tier = LocalTier::create(&at("primary")).unwrap();
-        let mark = TierMark::new("shop".parse().unwrap(), key.public_halves().verifier.to_string());
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        runtime.block_on(mark.write(&tier)).unwrap();
-        // What the server's own user archives to; with `wal serve` it would be root's.
-        give_away(&at("primary"));
+        make_tier(&at("primary"), &key);
         let push = format!(
             "{BINARY} --plan {} wal push %p --socket {}",
             at("plan.toml").display(),
@@ -56,7 +52,21 @@ impl Shop {
         let cluster = Cluster::start_with(&options).unwrap();
         write(&at("plan.toml"), &plan(home.path(), &key, &cluster), 0o644);
         cluster.psql("postgres", "CREATE TABLE ledger (n int PRIMARY KEY, note text)").unwrap();
-        Self { cluster, home }
+        Self { cluster, home, key }
+    }
+
+    /// Has the log and the backups go to another tier, too, which need not acknowledge.
+    fn add_secondary(&self) {
+        make_tier(&self.at("secondary"), &self.key);
+        let plan = fs::read_to_string(self.at("plan.toml")).unwrap();
+        let tier = format!(
+            "[tiers.secondary]\nurl = \"file://{}/secondary\"\nkeep = {{ within = \"30d\" }}\n[schedules",
+            self.home().display()
+        );
+        let plan = plan
+            .replace("[schedules", &tier)
+            .replace("to = [\"primary\"]", "to = [\"primary\", \"secondary\"]");
+        write(&self.at("plan.toml"), &plan, 0o644);
     }
 
     pub fn at(&self, name: &str) -> PathBuf {
@@ -273,6 +283,15 @@ fn check_pages(folder: &Path) -> usize {
     pages
 }
 
+/// Makes a tier to which the server's own user archives; with `wal serve` it would be root's.
+fn make_tier(path: &Path, key: &RecoveryKey) {
+    let tier = LocalTier::create(path).unwrap();
+    let mark = TierMark::new("shop".parse().unwrap(), key.public_halves().verifier.to_string());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(mark.write(&tier)).unwrap();
+    give_away(path);
+}
+
 fn plan(home: &Path, key: &RecoveryKey, cluster: &Cluster) -> String {
     let halves = key.public_halves();
     let mut text = format!(
@@ -369,6 +388,54 @@ fn quiet_hours_are_reached_and_what_is_too_early_or_missing_is_said() {
     let preview = shop.done(&[&arguments[..], &[&ledger[3].1, "--dry-run"]].concat());
     assert_eq!(preview["timeline"], 1);
     assert!(!to.exists());
+}
+
+#[test]
+fn what_one_tier_does_not_reach_is_reached_with_the_other() {
+    let shop = Shop::new(Release::System);
+    shop.add_secondary();
+    shop.commit(1);
+    shop.done(&["backup", "database", "--to", "secondary"]);
+    let ledger = shop.commit_rows(2..=4);
+    shop.done(&["backup", "database", "--to", "primary"]);
+    shop.commit(5);
+    let lost = shop.archive_all();
+    shop.commit(6);
+    shop.archive_all();
+    // The base on the first tier is too young.
+    let recovered = shop.recover(&ledger[1].1, "early", &[]);
+    assert_eq!(recovered.rows(), [1, 2, 3]);
+    assert_eq!(recovered.answer["tier"], "secondary", "{:#}", recovered.answer);
+    // A part of the log is lost on the tier whose base is used.
+    remove_segment(&shop.at("primary/wal"), &lost);
+    let recovered = shop.recover("latest", "latest", &[]);
+    assert_eq!(recovered.rows(), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(recovered.answer["tier"], "primary", "{:#}", recovered.answer);
+    // One tier of the log that cannot be listed is told of, and the other has it all.
+    let folder = shop.at("primary/wal");
+    fs::rename(&folder, shop.at("wal")).unwrap();
+    fs::write(&folder, "no folder").unwrap();
+    assert_eq!(shop.recover("latest", "unlisted", &[]).rows(), [1, 2, 3, 4, 5, 6]);
+    // What nobody has is said with what the tier that leads furthest back reaches.
+    let (to, at) = (shop.at("none").display().to_string(), "2020-01-01T00:00:00Z");
+    let asked = |at: &str, more: &[&str]| {
+        let arguments = ["restore", "database", "--to", &to, "--dry-run", "--at", at];
+        shop.run(&[&arguments[..], more].concat())
+    };
+    let refused = |more: &[&str]| {
+        let text = String::from_utf8_lossy(&asked(at, more).stderr).into_owned();
+        let oldest = text.split("the oldest leads to ").nth(1).map(|rest| rest[..19].to_owned());
+        oldest.unwrap_or_else(|| panic!("{text}"))
+    };
+    assert_eq!(refused(&[]), refused(&["--tier", "secondary"]));
+    assert_ne!(refused(&[]), refused(&["--tier", "primary"]));
+    // What is lost is told of the moment that was asked for.
+    let preview = asked(&ledger[1].1, &[]);
+    let text = String::from_utf8_lossy(&preview.stdout).into_owned();
+    assert!(
+        text.contains("any moment from ") && text.contains("of which the archive has"),
+        "{text}"
+    );
 }
 
 fn remove_segment(folder: &Path, segment: &str) {

@@ -1,21 +1,24 @@
-//! What the archive of a cluster holds, asked of the tier that the log goes to first.
+//! What the archive of a cluster holds, asked of all tiers to which its log goes: what one of them lacks another may have,
+//! and `wal get` fetches it from there.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lifeboat_model::{Lsn, Timestamp};
+use lifeboat_model::{Lsn, TierName, Timestamp};
 use lifeboat_plan::plan::asset::Postgres;
 use lifeboat_postgres::archive::file::WalFile;
 use lifeboat_postgres::archive::get::{Source, find};
 use lifeboat_postgres::archive::inventory::{Listed, list};
 use lifeboat_postgres::archive::name::SystemId;
 use lifeboat_postgres::archive::reach::{TimeIndex, begun};
-use lifeboat_postgres::archive::{ArchiveError, ClusterInventory, Duty, Inventory, WalAddress};
+use lifeboat_postgres::archive::{
+    ArchiveError, ClusterInventory, Copies, Duty, Inventory, WalAddress,
+};
 use lifeboat_postgres::recovery::{Candidate, LogReach};
 use lifeboat_postgres::timeline::TimelineHistory;
 use lifeboat_postgres::wal::{SegmentName, SegmentNumber, SegmentSize, TimelineId, WalFileName};
-use lifeboat_tiers::Tier;
 use lifeboat_tiers::envelope::Opener;
+use lifeboat_tiers::{Tier, TierError};
 use tokio::runtime::Handle;
 
 use crate::error::OpsError;
@@ -24,18 +27,27 @@ use crate::named_tier::NamedTier;
 use crate::wire::Reached;
 use crate::wire::open::OpenSite;
 
-/// The archived log of one cluster on one tier.
+/// The archived log of one cluster.
 pub(super) struct ArchivedLog {
-    tier: NamedTier,
+    /// Those that hold any of it, in the order in which they are read.
+    tiers: Vec<NamedTier>,
     system: SystemId,
-    listed: BTreeMap<SegmentName, Listed>,
+    segments: BTreeMap<SegmentName, Vec<Held>>,
     cluster: ClusterInventory,
     opener: Opener,
     runtime: Handle,
 }
 
+/// A segment on one of the tiers.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    /// The place of the tier among [`ArchivedLog::tiers`].
+    tier: usize,
+    listed: Listed,
+}
+
 impl ArchivedLog {
-    /// Finds the first tier of the log that holds any of it.
+    /// Lists what the tiers of the log hold of it. One that cannot be listed is told of, as long as another one can.
     pub(super) fn open(
         open: &OpenSite<'_>,
         postgres: &Postgres,
@@ -43,38 +55,20 @@ impl ArchivedLog {
     ) -> Result<Self, OpsError> {
         let site = open.site();
         let (system, runtime) = (SystemId(system_id), site.surroundings().runtime.clone());
-        let reached = ask_all(&postgres.wal.to, |name| match open.tier(name) {
-            Ok(tier) => Some(tier.named.clone()),
-            Err(_) => match site.reach(name) {
-                Reached::Ready(tier) => Some(tier),
-                Reached::Trouble(_) | Reached::Vacant(_) => None,
-            },
+        let looked = ask_all(&postgres.wal.to, |name| {
+            let tier = reach(open, name)?;
+            let listed = runtime.block_on(list(tier.tier.as_ref(), &system.folder()));
+            Some((tier, listed))
         });
-        let mut best: Option<Self> = None;
-        for tier in reached.into_iter().flatten() {
-            let folder = system.folder();
-            let listed = runtime.block_on(list(tier.tier.as_ref(), &folder))?;
-            let Some(cluster) = Inventory::of(listed.iter().copied()).cluster(system).cloned()
-            else {
-                continue;
-            };
-            let segments = listed.iter().filter_map(|listed| match listed.name.file {
-                WalFileName::Segment(segment) => Some((segment, *listed)),
-                _ => None,
-            });
-            let (listed, opener) = (segments.collect(), open.key().opener());
-            let found = Self { tier, system, listed, cluster, opener, runtime: runtime.clone() };
-            // Of tiers that hold a different amount, the one that leads furthest.
-            if best.as_ref().is_none_or(|best| found.newest() > best.newest()) {
-                best = Some(found);
-            }
-        }
-        let what = format!("archived log of cluster {system_id} on a tier that can be reached");
-        best.ok_or(OpsError::NotInPlan { what })
-    }
-
-    fn newest(&self) -> Option<SegmentName> {
-        self.listed.keys().next_back().copied()
+        let (tiers, listed) = heard(looked.into_iter().flatten())?;
+        let all = listed.iter().flatten().copied();
+        let Some(cluster) = Inventory::of(all).cluster(system).cloned() else {
+            let what = format!("archived log of cluster {system_id} on a tier that can be reached");
+            return Err(OpsError::NotInPlan { what });
+        };
+        let segments = segments(&listed);
+        let opener = open.key().opener();
+        Ok(Self { tiers, system, segments, cluster, opener, runtime })
     }
 
     pub(super) fn size(&self) -> SegmentSize {
@@ -90,8 +84,8 @@ impl ArchivedLog {
         let mut fetched = Vec::new();
         let mut number = first;
         while number <= last {
-            let Some(listed) = self.segment(history, number) else { break };
-            let Some(file) = self.find(listed.name.file)? else { break };
+            let Some(name) = self.name(history, number) else { break };
+            let Some(file) = self.find(name.into())? else { break };
             fetched.push(file);
             number = number.next();
         }
@@ -100,12 +94,12 @@ impl ArchivedLog {
 
     fn find(&self, file: WalFileName) -> Result<Option<WalFile>, OpsError> {
         let (system, size) = (self.system, self.size());
-        let source = Source {
-            name: self.tier.name.clone(),
-            tier: Ok(Arc::clone(&self.tier.tier)),
+        let source = |tier: &NamedTier| Source {
+            name: tier.name.clone(),
+            tier: Ok(Arc::clone(&tier.tier)),
             duty: Duty::Acknowledges,
         };
-        let sources = [source];
+        let sources: Vec<_> = self.tiers.iter().map(source).collect();
         let found = find(WalAddress { system, size, file }, &sources, &self.opener);
         Ok(self.runtime.block_on(found)?)
     }
@@ -121,22 +115,41 @@ impl ArchivedLog {
     }
 
     /// Returns the segments along a timeline from a position on, in their order.
-    fn along(&self, history: &TimelineHistory, from: Lsn) -> Vec<Listed> {
+    fn along(&self, history: &TimelineHistory, from: Lsn) -> Vec<Copies<'_>> {
         let (size, mut found) = (self.size(), Vec::new());
         let mut number = SegmentNumber::of(from, size);
-        while let Some(listed) = self.segment(history, number) {
-            found.push(listed);
+        while let Some(copies) = self.segment(history, number) {
+            found.push(copies);
             number = number.next();
         }
         found
     }
 
-    fn segment(&self, history: &TimelineHistory, number: SegmentNumber) -> Option<Listed> {
+    fn segment(&self, history: &TimelineHistory, number: SegmentNumber) -> Option<Copies<'_>> {
+        self.copies(self.name(history, number)?)
+    }
+
+    /// Returns what the segment of this number is called along a timeline, if it is there.
+    fn name(&self, history: &TimelineHistory, number: SegmentNumber) -> Option<SegmentName> {
         let size = self.size();
         let mut names = history
             .timelines_of(number, size)
             .filter_map(|timeline| SegmentName::new(timeline, number, size));
-        names.find_map(|name| self.listed.get(&name)).copied()
+        names.find(|name| self.segments.contains_key(name))
+    }
+
+    /// Returns where a segment lies, if it is there.
+    fn copies(&self, name: SegmentName) -> Option<Copies<'_>> {
+        let mut held = self.segments.get(&name)?.iter();
+        let mut copies = held.next().map(|first| Copies::of(self.tier(first), first.listed))?;
+        for other in held {
+            copies.add(self.tier(other), other.listed);
+        }
+        Some(copies)
+    }
+
+    fn tier(&self, held: &Held) -> &dyn Tier {
+        self.tiers[held.tier].tier.as_ref()
     }
 
     /// Returns when a timeline was begun, if its first segment is there.
@@ -144,10 +157,10 @@ impl ArchivedLog {
         let (size, timeline) = (self.size(), history.timeline());
         let first = history.parent().and_then(|parent| {
             let number = SegmentNumber::of(parent.end, size);
-            self.listed.get(&SegmentName::new(timeline, number, size)?)
+            self.copies(SegmentName::new(timeline, number, size)?)
         });
         let Some(first) = first else { return Ok(None) };
-        Ok(self.runtime.block_on(begun(self.tier(), first, timeline, &self.opener))?)
+        Ok(self.runtime.block_on(begun(&first, timeline, &self.opener))?)
     }
 
     /// Tells whether more was archived of a timeline than one that was begun later has of it.
@@ -157,10 +170,54 @@ impl ArchivedLog {
         let fork = younger.end_of(history.timeline());
         fork.is_none_or(|fork| last.is_some_and(|last| last >= SegmentNumber::of(fork, size)))
     }
+}
 
-    fn tier(&self) -> &dyn Tier {
-        self.tier.tier.as_ref()
+/// Goes to a tier of the log, whether it was opened or not.
+fn reach(open: &OpenSite<'_>, name: &TierName) -> Option<NamedTier> {
+    match open.tier(name) {
+        Ok(tier) => Some(tier.named.clone()),
+        Err(_) => match open.site().reach(name) {
+            Reached::Ready(tier) => Some(tier),
+            Reached::Trouble(_) | Reached::Vacant(_) => None,
+        },
     }
+}
+
+/// Returns the tiers that were listed, and what each holds; the trouble of one if none was.
+fn heard(
+    looked: impl Iterator<Item = (NamedTier, Result<Vec<Listed>, TierError>)>,
+) -> Result<(Vec<NamedTier>, Vec<Vec<Listed>>), OpsError> {
+    let (mut tiers, mut listed, mut trouble) = (Vec::new(), Vec::new(), None);
+    for (tier, found) in looked {
+        match found {
+            Ok(found) => {
+                tiers.push(tier);
+                listed.push(found);
+            }
+            Err(error) => {
+                let cause: &dyn std::error::Error = &error;
+                tracing::warn!(error = cause, tier = %tier.name, "The log on this tier cannot be listed.");
+                trouble.get_or_insert(error);
+            }
+        }
+    }
+    match trouble {
+        Some(trouble) if tiers.is_empty() => Err(trouble.into()),
+        _ => Ok((tiers, listed)),
+    }
+}
+
+/// Returns the segments, and where each lies.
+fn segments(listed: &[Vec<Listed>]) -> BTreeMap<SegmentName, Vec<Held>> {
+    let mut segments: BTreeMap<SegmentName, Vec<Held>> = BTreeMap::new();
+    for (tier, listed) in listed.iter().enumerate() {
+        for listed in listed {
+            if let WalFileName::Segment(segment) = listed.name.file {
+                segments.entry(segment).or_default().push(Held { tier, listed: *listed });
+            }
+        }
+    }
+    segments
 }
 
 impl LogReach for ArchivedLog {
@@ -224,7 +281,7 @@ impl LogReach for ArchivedLog {
         time: Timestamp,
     ) -> Result<Option<Lsn>, OpsError> {
         let along = self.along(history, from);
-        let mut index = TimeIndex::new(self.tier(), &self.opener, &along);
+        let mut index = TimeIndex::new(&self.opener, &along);
         let place = self.runtime.block_on(index.place_of(time))?;
         let first = SegmentNumber::of(from, self.size());
         Ok(place.and_then(|place| SegmentNumber(first.0 + place as u64).end(self.size())))
@@ -236,7 +293,7 @@ impl LogReach for ArchivedLog {
         from: Lsn,
     ) -> Result<Option<Timestamp>, OpsError> {
         let along = self.along(history, from);
-        let mut index = TimeIndex::new(self.tier(), &self.opener, &along);
+        let mut index = TimeIndex::new(&self.opener, &along);
         Ok(self.runtime.block_on(index.last())?)
     }
 
@@ -247,7 +304,7 @@ impl LogReach for ArchivedLog {
         name: &str,
     ) -> Result<Option<Lsn>, OpsError> {
         let along = self.along(history, from);
-        let mut index = TimeIndex::new(self.tier(), &self.opener, &along);
+        let mut index = TimeIndex::new(&self.opener, &along);
         Ok(self.runtime.block_on(index.restore_point(name, from))?)
     }
 
@@ -265,7 +322,7 @@ impl LogReach for ArchivedLog {
                 SegmentNumber::of(to, self.size()).0 - SegmentNumber::of(from, self.size()).0;
             along.truncate(usize::try_from(count).unwrap_or(usize::MAX).saturating_add(1));
         }
-        let index = TimeIndex::new(self.tier(), &self.opener, &along);
+        let index = TimeIndex::new(&self.opener, &along);
         Ok(self.runtime.block_on(index.transaction(xid, from))?)
     }
 }

@@ -8,7 +8,9 @@ use lifeboat_postgres::archive::inventory::{
 };
 use lifeboat_postgres::archive::name::root;
 use lifeboat_postgres::archive::reach::TimeIndex;
-use lifeboat_postgres::archive::{ArchivedFile, ClusterInventory, Duty, Inventory, SystemId};
+use lifeboat_postgres::archive::{
+    ArchivedFile, ClusterInventory, Copies, Duty, Inventory, SystemId,
+};
 use lifeboat_postgres::wal::WalFileName;
 use lifeboat_tiers::Tier;
 use lifeboat_tiers::envelope::Opener;
@@ -197,7 +199,8 @@ impl WalLog<'_> {
         for range in ranges.into_iter().skip(skipped) {
             let from = segments.partition_point(|at| at.name.file < range.first.into());
             let to = segments.partition_point(|at| at.name.file <= range.last.into());
-            let mut index = TimeIndex::new(tier, opener, &segments[from..to]);
+            let copies = Copies::on(tier, &segments[from..to]);
+            let mut index = TimeIndex::new(opener, &copies);
             let runtime = &self.site.surroundings().runtime;
             let first = runtime.block_on(index.first())?;
             let last = runtime.block_on(index.last())?;

@@ -19,6 +19,7 @@ use lifeboat_model::{Lsn, Timestamp};
 use lifeboat_tiers::envelope::{Opener, sealed_length_max};
 use lifeboat_tiers::{ReadRange, Tier};
 
+use super::copies::Copies;
 use super::error::ArchiveError;
 use super::file::WalFile;
 use super::inventory::Listed;
@@ -42,9 +43,12 @@ pub async fn read_summary(
     object::open_summary(&listed.name, &beginning, opener)
 }
 
-async fn read(tier: &dyn Tier, listed: &Listed, opener: &Opener) -> Result<WalFile, ArchiveError> {
-    let sealed = tier.get(&listed.name.path(), ReadRange::Full).await?;
-    object::open(&listed.name, &sealed, opener).map(|(_, file)| file)
+async fn read(copies: &Copies<'_>, opener: &Opener) -> Result<WalFile, ArchiveError> {
+    let read = async |tier: &dyn Tier, listed: &Listed| {
+        let sealed = tier.get(&listed.name.path(), ReadRange::Full).await?;
+        object::open(&listed.name, &sealed, opener).map(|(_, file)| file)
+    };
+    copies.read(read).await
 }
 
 /// Reads on in the log; returns the end of the first record behind a position that says what is looked
@@ -69,12 +73,11 @@ fn search(
 /// Returns when a timeline was begun, by the log of its first segment: what a server writes first when
 /// its recovery ended tells of both timelines.
 pub async fn begun(
-    tier: &dyn Tier,
-    first: &Listed,
+    first: &Copies<'_>,
     timeline: TimelineId,
     opener: &Opener,
 ) -> Result<Option<Timestamp>, ArchiveError> {
-    let file = read(tier, first, opener).await?;
+    let file = read(first, opener).await?;
     let begins = |event: &Event| match event {
         Event::EndOfRecovery { timeline: begun, .. } => *begun == timeline,
         Event::Checkpoint(made) => made.timeline == timeline && made.previous_timeline != timeline,
@@ -91,16 +94,15 @@ pub async fn begun(
 /// The times of segments that follow each other.
 #[derive(Debug)]
 pub struct TimeIndex<'a> {
-    tier: &'a dyn Tier,
     opener: &'a Opener,
-    segments: &'a [Listed],
+    segments: &'a [Copies<'a>],
     read: BTreeMap<usize, Option<SegmentSummary>>,
 }
 
 impl<'a> TimeIndex<'a> {
     /// Looks at `segments`, which are in their order.
-    pub const fn new(tier: &'a dyn Tier, opener: &'a Opener, segments: &'a [Listed]) -> Self {
-        Self { tier, opener, segments, read: BTreeMap::new() }
+    pub const fn new(opener: &'a Opener, segments: &'a [Copies<'a>]) -> Self {
+        Self { opener, segments, read: BTreeMap::new() }
     }
 
     /// Returns how many summaries were read.
@@ -171,7 +173,7 @@ impl<'a> TimeIndex<'a> {
         name: &str,
         from: Lsn,
     ) -> Result<Option<Lsn>, ArchiveError> {
-        let file = read(self.tier, &self.segments[at], self.opener).await?;
+        let file = read(&self.segments[at], self.opener).await?;
         let is_named = |event: &Event| matches!(event, Event::RestorePoint(p) if p.name == name);
         let (found, _) = search(&mut RecordReader::new(), file.bytes(), from, is_named);
         Ok(found.map(|(end, _)| end))
@@ -182,8 +184,8 @@ impl<'a> TimeIndex<'a> {
     pub async fn transaction(&self, xid: u32, from: Lsn) -> Result<Option<Lsn>, ArchiveError> {
         let ends = |event: &Event| matches!(event, Event::Commit(ended) | Event::Abort(ended) if ended.xid == Some(xid));
         let mut reader = RecordReader::new();
-        for listed in self.segments {
-            let file = read(self.tier, listed, self.opener).await?;
+        for copies in self.segments {
+            let file = read(copies, self.opener).await?;
             let (found, state) = search(&mut reader, file.bytes(), from, ends);
             if found.is_some() || state != Ok(LogState::GoesOn) {
                 // What is no record ends the log for the server too.
@@ -226,8 +228,10 @@ impl<'a> TimeIndex<'a> {
         if let Some(read) = self.read.get(&at) {
             return Ok(read.clone());
         }
-        let listed = &self.segments[at];
-        let summary = read_summary(self.tier, listed, self.opener).await?.segment;
+        let opener = self.opener;
+        let read =
+            async |tier: &dyn Tier, listed: &Listed| read_summary(tier, listed, opener).await;
+        let summary = self.segments[at].read(read).await?.segment;
         self.read.insert(at, summary.clone());
         Ok(summary)
     }

@@ -180,6 +180,27 @@ impl ChoiceError {
                 | Self::Unknown { .. }
         )
     }
+
+    /// Tells whether the base backups of another tier may lead to the target.
+    pub const fn may_end_on_another_tier(&self) -> bool {
+        self.is_elsewhere() || matches!(self, Self::Hole { .. })
+    }
+
+    /// Of what two tiers lack for the same target, returns what tells of the wider reach; else the first.
+    #[must_use]
+    pub fn wider(self, other: Self) -> Self {
+        match (&self, &other) {
+            (Self::TooEarly { oldest }, Self::TooEarly { oldest: wider }) if wider < oldest => {
+                other
+            }
+            (Self::TooEarlyInLog { oldest }, Self::TooEarlyInLog { oldest: wider })
+                if wider < oldest =>
+            {
+                other
+            }
+            _ => self,
+        }
+    }
 }
 
 impl Classify for ChoiceError {
@@ -465,6 +486,9 @@ mod tests {
         assert_eq!(early, ChoiceError::TooEarlyInLog { oldest: base(3).stop });
         let late = chosen(&RecoveryTarget::Lsn(Lsn(11 * SEGMENT)), &[]).unwrap_err();
         assert_eq!(late, ChoiceError::BeyondEnd { end: Lsn(10 * SEGMENT) });
+        let on = |second| ChoiceError::TooEarly { oldest: time(second) };
+        assert_eq!((on(25).wider(on(24)), on(24).wider(on(25))), (on(24), on(24)));
+        assert_eq!(on(25).wider(ChoiceError::NoBase), on(25));
         let none = choose(&[], &RecoveryTarget::Latest, &mut Archive::default());
         assert_eq!(none, Err(ChoiceError::NoBase));
     }

@@ -1,6 +1,7 @@
 //! Reachable times, from the summaries of few segments.
 
 use super::*;
+use crate::archive::copies::Copies;
 use crate::archive::inventory::{Listed, list};
 use crate::archive::object::SealedFile;
 use crate::archive::reach::TimeIndex;
@@ -35,7 +36,8 @@ async fn few_segments_tell_what_can_be_reached() {
     let opener = opener();
     let seconds: Vec<_> = (0..128).map(|number| Some(100 + number * 10)).collect();
     let (tier, listed) = archive(&opener, &seconds).await;
-    let mut index = TimeIndex::new(&tier, &opener, &listed);
+    let copies = Copies::on(&tier, &listed);
+    let mut index = TimeIndex::new(&opener, &copies);
     assert_eq!(index.first().await.unwrap(), Some(at(100)));
     assert_eq!(index.last().await.unwrap(), Some(at(1370)));
     for (second, place) in [
@@ -46,7 +48,7 @@ async fn few_segments_tell_what_can_be_reached() {
         (1370, Some(127)),
         (1371, None),
     ] {
-        let mut index = TimeIndex::new(&tier, &opener, &listed);
+        let mut index = TimeIndex::new(&opener, &copies);
         assert_eq!(index.place_of(at(second)).await.unwrap(), place, "{second}");
         assert!(index.reads() <= 8, "{second}: {}", index.reads());
     }
@@ -61,7 +63,8 @@ async fn idle_segments_say_nothing_and_do_no_harm() {
     let mut seconds = vec![None; 40];
     (seconds[7], seconds[8], seconds[30]) = (Some(100), Some(200), Some(300));
     let (tier, listed) = archive(&opener, &seconds).await;
-    let mut index = TimeIndex::new(&tier, &opener, &listed);
+    let copies = Copies::on(&tier, &listed);
+    let mut index = TimeIndex::new(&opener, &copies);
     assert_eq!(index.first().await.unwrap(), Some(at(100)));
     assert_eq!(index.last().await.unwrap(), Some(at(300)));
     for (second, place) in [
@@ -75,7 +78,8 @@ async fn idle_segments_say_nothing_and_do_no_harm() {
         assert_eq!(index.place_of(at(second)).await.unwrap(), place, "{second}");
     }
     let (tier, listed) = archive(&opener, &[None, None]).await;
-    let mut index = TimeIndex::new(&tier, &opener, &listed);
+    let copies = Copies::on(&tier, &listed);
+    let mut index = TimeIndex::new(&opener, &copies);
     assert_eq!((index.first().await.unwrap(), index.place_of(at(1)).await.unwrap()), (None, None));
 }
 
@@ -118,7 +122,8 @@ async fn names_and_transactions_are_found_wherever_they_stand() {
     let mut listed = list(&memory, &name::root()).await.unwrap();
     listed.sort_by_key(|listed| listed.name.file);
     assert_eq!(listed.len(), 2);
-    let mut index = TimeIndex::new(&memory, &opener, &listed);
+    let copies = Copies::on(&memory, &listed);
+    let mut index = TimeIndex::new(&opener, &copies);
     for (name, from, found) in [
         ("twice", Lsn(0), Some(early)),
         ("twice", early, Some(late)),
@@ -138,4 +143,28 @@ async fn names_and_transactions_are_found_wherever_they_stand() {
     ] {
         assert_eq!(index.transaction(xid, from).await.unwrap(), found, "{xid} from {from}");
     }
+}
+
+/// Files that two tiers are said to hold.
+fn spread<'a>([first, second]: [&'a dyn Tier; 2], listed: &[Listed]) -> Vec<Copies<'a>> {
+    let mut copies = Copies::on(first, listed);
+    for (copies, listed) in copies.iter_mut().zip(listed) {
+        copies.add(second, *listed);
+    }
+    copies
+}
+
+#[tokio::test]
+async fn what_one_tier_does_not_give_is_read_from_the_next() {
+    let opener = opener();
+    let (whole, listed) = archive(&opener, &[Some(100), Some(200)]).await;
+    let empty = MemoryTier::new();
+    for tiers in [[&empty as &dyn Tier, &whole], [&whole, &empty]] {
+        let copies = spread(tiers, &listed);
+        let mut index = TimeIndex::new(&opener, &copies);
+        assert_eq!(index.last().await.unwrap(), Some(at(200)));
+        assert_eq!(index.transaction(7, Lsn(0)).await.unwrap(), None);
+    }
+    let nowhere = spread([&empty, &empty], &listed);
+    assert!(TimeIndex::new(&opener, &nowhere).last().await.is_err());
 }
