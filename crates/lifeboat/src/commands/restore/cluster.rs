@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use lifeboat_model::{AssetName, EventSink, Exit, TierName, counted};
+use lifeboat_model::{AssetName, EventSink, Exit, TierName, Timestamp, counted};
 use lifeboat_ops::Site;
 use lifeboat_ops::recovery::{
     self, RecoveryOptions, RecoveryPreview, RecoveryReport, Start, Started,
@@ -177,15 +177,7 @@ pub fn write_preview(preview: &RecoveryPreview, page: &mut Page) -> fmt::Result 
         time::instant(preview.consistent)
     )?;
     writeln!(page, "replays timeline {timeline} from {} to {target}", preview.start_lsn)?;
-    match preview.last_commit {
-        Some(last) => writeln!(
-            page,
-            "the archive leads to {}; its last commit is of {}, and what came later is lost",
-            preview.end_lsn,
-            time::instant(last)
-        )?,
-        None => writeln!(page, "the archive leads to {}", preview.end_lsn)?,
-    }
+    write_reach(preview, page)?;
     if let Some(follower) = &preview.followed_by {
         let word = page.paint.warning("note");
         writeln!(
@@ -205,6 +197,52 @@ pub fn write_preview(preview: &RecoveryPreview, page: &mut Page) -> fmt::Result 
         writeln!(page, "{word}: {pages} on the server when it was backed up")?;
     }
     write_forecast(preview.thaw.as_ref(), page)
+}
+
+/// Says what can be reached at all, and what is lost with the moment that was asked for.
+fn write_reach(preview: &RecoveryPreview, page: &mut Page) -> fmt::Result {
+    let Some(last) = preview.last_commit else {
+        return writeln!(page, "the archive leads to {}", preview.end_lsn);
+    };
+    let (first, end) = (time::instant(preview.consistent), time::instant(last));
+    writeln!(
+        page,
+        "any moment from {first} to {end} can be reached from there: the archive's last commit is of then"
+    )?;
+    match given_up(&preview.at, last) {
+        GivenUp::Nothing => writeln!(page, "loses what was committed after {end}"),
+        GivenUp::BehindMoment(moment) => writeln!(
+            page,
+            "loses what was committed after {}, of which the archive has what came until {end}",
+            time::instant(moment)
+        ),
+        GivenUp::BehindTarget => writeln!(
+            page,
+            "loses what was committed behind {}, of which the archive has what came until {end}",
+            preview.at
+        ),
+    }
+}
+
+/// What of an archived log a recovery leaves out.
+#[derive(Debug, PartialEq, Eq)]
+enum GivenUp {
+    /// It goes to the end.
+    Nothing,
+    /// What was committed after a time.
+    BehindMoment(Timestamp),
+    /// What was committed behind a place in the log.
+    BehindTarget,
+}
+
+/// Tells what a recovery gives up of a log with this last commit.
+fn given_up(at: &str, last: Timestamp) -> GivenUp {
+    match at.parse() {
+        Ok(RecoveryTarget::Latest) => GivenUp::Nothing,
+        Ok(RecoveryTarget::Time(moment)) if moment >= last => GivenUp::Nothing,
+        Ok(RecoveryTarget::Time(moment)) => GivenUp::BehindMoment(moment),
+        _ => GivenUp::BehindTarget,
+    }
 }
 
 fn write_started(started: &Started, page: &mut Page) -> fmt::Result {
@@ -230,6 +268,23 @@ fn write_started(started: &Started, page: &mut Page) -> fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_recovery_gives_up_is_told_by_its_target() {
+        let last = Timestamp::from_second(1_800_000_000).unwrap();
+        let early = Timestamp::from_second(1_700_000_000).unwrap();
+        for (at, given) in [
+            ("latest".to_owned(), GivenUp::Nothing),
+            (last.to_string(), GivenUp::Nothing),
+            ("2038-01-01T00:00:00Z".to_owned(), GivenUp::Nothing),
+            (early.to_string(), GivenUp::BehindMoment(early)),
+            ("lsn:0/3000028".to_owned(), GivenUp::BehindTarget),
+            ("name:before".to_owned(), GivenUp::BehindTarget),
+            ("immediate".to_owned(), GivenUp::BehindTarget),
+        ] {
+            assert_eq!(given_up(&at, last), given, "{at}");
+        }
+    }
 
     #[test]
     fn a_moved_tablespace_has_two_absolute_paths() {
