@@ -18,7 +18,8 @@ use crate::name::DatabaseName;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What makes answers the same on every server: how values are written, where names are looked up.
-/// A dump may take hours, so nothing may time out; and rows that a policy hides must be an error.
+/// Rows that a policy hides must be an error. A dump may take hours, and a base backup idles for as long, so nothing may time
+/// out; which timeouts there are depends on the version.
 const SETTINGS: &str = "
     SET search_path = '';
     SET timezone = 'UTC';
@@ -30,9 +31,9 @@ const SETTINGS: &str = "
     SET lc_monetary = 'C';
     SET standard_conforming_strings = on;
     SET row_security = off;
-    SET statement_timeout = 0;
-    SET lock_timeout = 0;
-    SET idle_in_transaction_session_timeout = 0;
+    SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings
+    WHERE name IN ('statement_timeout', 'lock_timeout', 'transaction_timeout',
+                   'idle_in_transaction_session_timeout', 'idle_session_timeout');
 ";
 
 /// A connection, closed when it is dropped.

@@ -80,6 +80,19 @@ fn a_backup_whose_session_is_lost_cannot_be_stopped() {
 }
 
 #[test]
+fn a_window_outlives_what_ends_idle_sessions() {
+    for release in Release::ALL {
+        let options = ClusterOptions::default().release(release);
+        let ground = Ground::new(&options.setting("idle_session_timeout", "200ms"));
+        let window = ground.open().unwrap();
+        // The server's clock cannot be simulated.
+        ground.sql("SELECT pg_sleep(0.8)");
+        ground.runtime.block_on(window.ping()).unwrap();
+        ground.runtime.block_on(window.stop()).unwrap();
+    }
+}
+
+#[test]
 fn a_window_on_a_standby_says_so_and_ends_with_its_promotion() {
     for release in Release::ALL {
         let options = ClusterOptions::default().release(release).setting("full_page_writes", "on");

@@ -38,6 +38,9 @@ use crate::wire::open::OpenTier;
 /// How long a segment of the log is waited for: `archive_command` is tried again each minute.
 const WAL_WAIT_MAX: Duration = Duration::from_mins(2);
 
+/// How often a primary ends a segment, if its standby does not know: what `lifeboat postgres setup` sets.
+const SEGMENT_END_USUAL: Duration = Duration::from_mins(5);
+
 /// How long it is waited before the archive is looked at again: archiving a segment takes some hundredths
 /// of a second here, and some tenths far away. Each time it is twice as long.
 const WAL_LOOK_FIRST: Duration = Duration::from_millis(10);
@@ -170,14 +173,15 @@ impl Job<'_> {
     /// Waits until the log from the start up to a position is on every tier that must hold it.
     fn await_log(&self, log: &[NamedTier], beginning: &Beginning, to: Lsn) -> Result<(), OpsError> {
         let surroundings = self.site().surroundings();
-        let started = self.now();
+        let (started, wait_max) =
+            (self.now(), wait_max(beginning.origin, beginning.archive_timeout));
         let mut pause = WAL_LOOK_FIRST;
         loop {
             let Some((tier, segment)) = self.first_missing(log, beginning, to)? else {
                 return Ok(());
             };
             let waited = Duration::try_from(self.now().duration_since(started)).unwrap_or_default();
-            if waited >= WAL_WAIT_MAX {
+            if waited >= wait_max {
                 let (tier, waited_s) = (tier.to_string(), waited.as_secs());
                 return Err(BaseError::WalMissing { segment, tier, waited_s }.into());
             }
@@ -255,6 +259,16 @@ impl Job<'_> {
     }
 }
 
+/// Returns how long the log of a backup is waited for. The last segment of a standby is ended by its primary alone, which
+/// does so some time after it was written to, and a standby most often has that setting too.
+fn wait_max(origin: Origin, archive_timeout: Duration) -> Duration {
+    match (origin, archive_timeout) {
+        (Origin::Primary, _) => WAL_WAIT_MAX,
+        (Origin::Standby, Duration::ZERO) => SEGMENT_END_USUAL + WAL_WAIT_MAX,
+        (Origin::Standby, ends) => ends.saturating_add(WAL_WAIT_MAX),
+    }
+}
+
 /// Adds what a base backup turned out to be; returns what is wrong with what it copied.
 pub(super) fn conclude(
     base: &BegunBase,
@@ -290,4 +304,17 @@ pub(super) fn conclude(
         report.remarks.push(Remark::DamagedPages { path, pages });
     }
     Ok(trouble)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_standby_is_given_the_time_in_which_its_primary_ends_a_segment() {
+        let hour = Duration::from_hours(1);
+        assert_eq!(wait_max(Origin::Primary, hour), WAL_WAIT_MAX);
+        assert_eq!(wait_max(Origin::Standby, hour), hour + WAL_WAIT_MAX);
+        assert!(wait_max(Origin::Standby, Duration::ZERO) > SEGMENT_END_USUAL);
+    }
 }

@@ -12,6 +12,7 @@
 //! A kill ends the session, and the server forgets the backup by itself. Nothing is left on it.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use lifeboat_model::{Clock, Lsn, Timestamp};
 use tokio_postgres::Row;
@@ -57,6 +58,8 @@ pub struct Beginning {
     pub places: Places,
     /// Where its files of settings are.
     pub configuration: ConfigurationPaths,
+    /// After how long the server ends a segment that was written to; nought if it never does.
+    pub archive_timeout: Duration,
     /// What the backup is called.
     pub label: String,
 }
@@ -94,6 +97,7 @@ struct Asked {
     origin: Origin,
     logs_hints: bool,
     configuration: ConfigurationPaths,
+    archive_timeout: Duration,
 }
 
 impl Window {
@@ -124,6 +128,7 @@ impl Window {
             hint_bits: if hints { HintBits::Logged } else { HintBits::Silent },
             places: Places { data: asked.data, tablespaces, version_directory },
             configuration: asked.configuration,
+            archive_timeout: asked.archive_timeout,
             control,
             label: label.to_owned(),
         };
@@ -230,7 +235,8 @@ async fn ask(session: &Session) -> Result<Asked, BaseError> {
                pg_catalog.current_setting('wal_log_hints')::bool,
                pg_catalog.current_setting('config_file'),
                pg_catalog.current_setting('hba_file'),
-               pg_catalog.current_setting('ident_file')";
+               pg_catalog.current_setting('ident_file'),
+               (SELECT setting::int4 FROM pg_catalog.pg_settings WHERE name = 'archive_timeout')";
     let row = row(session, ASK, "tell where its files are").await?;
     let path = |column: usize| {
         row.get::<_, Option<String>>(column).filter(|text| !text.is_empty()).map(PathBuf::from)
@@ -242,6 +248,9 @@ async fn ask(session: &Session) -> Result<Asked, BaseError> {
         origin: if row.get(2) { Origin::Standby } else { Origin::Primary },
         logs_hints: row.get(3),
         configuration: ConfigurationPaths { settings: path(4), access: path(5), users: path(6) },
+        archive_timeout: Duration::from_secs(
+            row.get::<_, Option<i32>>(7).unwrap_or(0).unsigned_abs().into(),
+        ),
     })
 }
 
