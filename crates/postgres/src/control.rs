@@ -133,6 +133,20 @@ pub struct ServerLimits {
     pub locks_per_transaction: u32,
 }
 
+impl ServerLimits {
+    /// Returns of each the larger one.
+    #[must_use]
+    pub fn or_more(self, other: Self) -> Self {
+        Self {
+            connections: self.connections.max(other.connections),
+            worker_processes: self.worker_processes.max(other.worker_processes),
+            wal_senders: self.wal_senders.max(other.wal_senders),
+            prepared_transactions: self.prepared_transactions.max(other.prepared_transactions),
+            locks_per_transaction: self.locks_per_transaction.max(other.locks_per_transaction),
+        }
+    }
+}
+
 /// What a control file says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ControlFile {

@@ -442,6 +442,58 @@ fn what_one_tier_does_not_reach_is_reached_with_the_other() {
     );
 }
 
+#[test]
+fn a_server_that_was_given_more_after_its_base_backup_comes_back() {
+    for release in Release::ALL {
+        let mut shop =
+            Shop::with(ClusterOptions::default().release(release).setting("max_connections", "20"));
+        shop.commit(1);
+        shop.back_up();
+        for setting in
+            ["max_connections = 60", "max_worker_processes = 20", "max_locks_per_transaction = 100"]
+        {
+            shop.sql(&format!("ALTER SYSTEM SET {setting}"));
+        }
+        shop.cluster.restart().unwrap();
+        shop.commit(2);
+        shop.archive_all();
+        let recovered = shop.recover("latest", "latest", &[]);
+        assert_eq!(recovered.rows(), [1, 2], "{release:?}");
+        assert_eq!(recovered.answer["started_server"]["is_promoted"], true);
+        let counted = shop.done(&[
+            "query",
+            "database",
+            "--at",
+            "latest",
+            "--sql",
+            "SELECT count(*) FROM ledger",
+        ]);
+        assert_eq!(
+            counted["results"][0]["rows"],
+            serde_json::json!([["2"]]),
+            "{release:?}: {counted:#}"
+        );
+    }
+}
+
+#[test]
+fn a_server_that_lets_nobody_in_is_not_waited_for() {
+    let shop = Shop::new(Release::System);
+    // The server that runs does not read it again, and the one that is restored does.
+    let access = shop.cluster.data_dir().join("pg_hba.conf");
+    write(&access, "local all all scram-sha-256\n", 0o600);
+    give_away(&access);
+    shop.back_up();
+    shop.archive_all();
+    let to = shop.at("closed");
+    let output = shop.run(&["restore", "database", "--to", to.to_str().unwrap(), "--start"]);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let recovered = Recovered { shop: &shop, data: to, answer: Value::Null };
+    assert_ne!(output.status.code(), Some(0));
+    assert!(text.contains("lets nobody in") && text.contains("pg_hba.conf"), "{text}");
+    recovered.stop();
+}
+
 fn remove_segment(folder: &Path, segment: &str) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

@@ -373,6 +373,11 @@ fn a_subscription_does_not_come_to_life() {
         (&json!([["t"]]), &json!([["0"]]))
     );
     assert_eq!(connections(), before);
+    // Nor does that of a server which was restored beside production and takes changes.
+    let recovered = shop.recover("latest", "beside", &[]);
+    assert_eq!(recovered.sql("SELECT subenabled FROM pg_subscription"), "t");
+    assert_eq!(recovered.sql("SHOW max_logical_replication_workers"), "0");
+    assert_eq!(connections(), before);
 }
 
 #[test]

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use lifeboat_model::{Cancel, Event, Lsn, Stage, Timestamp};
-use lifeboat_postgres::recovery::start::{Progress, RestoredServer, ServerPrograms};
+use lifeboat_postgres::ClientEnvironment;
+use lifeboat_postgres::control::ServerLimits;
+use lifeboat_postgres::recovery::start::{Progress, RestoredServer, ServerPrograms, raised};
 use lifeboat_postgres::server_command::quoted;
 use lifeboat_postgres::yard::Inside;
 use serde::Serialize;
@@ -68,16 +70,34 @@ impl Recovery<'_> {
         let service = told(LogService::bind(self.site, &self.options.asset, &options, &served));
         thread::scope(|scope| {
             let serving = service.map(|service| scope.spawn(|| service.run()));
-            let started = programs
-                .start(data, &manifest.limits)
-                .map_err(OpsError::from)
-                .and_then(|server| self.wait(&server, &environment));
+            let started = self.bring_up((&programs, data), manifest.limits, &environment);
             let started = self.end(started, &programs, data);
             served.cancel();
             // Who replays has told what was wrong with the log; what is left is the end of serving it.
             serving.and_then(|serving| serving.join().ok()).and_then(told);
             started
         })
+    }
+
+    /// Starts the server and waits for it; once more with more of what its log wants, if that was raised after the base backup.
+    fn bring_up(
+        &self,
+        (programs, data): (&ServerPrograms, &Path),
+        mut limits: ServerLimits,
+        environment: &ClientEnvironment,
+    ) -> Result<Started, OpsError> {
+        let surroundings = self.site.surroundings();
+        loop {
+            let server = programs.start(data, &limits)?;
+            let error = match self.wait(&server, environment) {
+                Err(OpsError::Start(error)) => error,
+                other => return other,
+            };
+            let more = raised(&error, data, limits, &*surroundings.clock);
+            let Some(more) = surroundings.runtime.block_on(more) else { return Err(error.into()) };
+            programs.stop(data)?;
+            limits = more;
+        }
     }
 
     /// Shuts the server down again if that is wanted, also one that did not get where it should: it would stand in the
@@ -100,7 +120,7 @@ impl Recovery<'_> {
     fn wait(
         &self,
         server: &RestoredServer,
-        environment: &lifeboat_postgres::ClientEnvironment,
+        environment: &ClientEnvironment,
     ) -> Result<Started, OpsError> {
         let surroundings = self.site.surroundings();
         let begun = surroundings.now();

@@ -107,6 +107,8 @@ impl RecoverySettings {
             lines.push(("archive_mode", "off".to_owned()));
             lines.push(("primary_conninfo", String::new()));
             lines.push(("synchronous_standby_names", String::new()));
+            // Its subscriptions are another server's, which goes on using their slots at the publisher.
+            lines.push(("max_logical_replication_workers", "0".to_owned()));
         }
         lines
     }

@@ -14,6 +14,8 @@ use std::time::Duration;
 use lifeboat_model::{Classify, Clock, ErrorKind, Hint, Lsn, Timestamp};
 
 use super::settings::limits;
+use crate::base::control_copy::copy_control;
+use crate::base::inventory::CONTROL_FILE;
 use crate::conninfo::Conninfo;
 use crate::control::ServerLimits;
 use crate::enclosure::EnclosureError;
@@ -99,6 +101,13 @@ pub enum StartError {
         /// The last words of its log.
         log: String,
     },
+    /// It answers, and nobody is let in who could ask how far it is.
+    #[error("the server runs, but lets nobody in who could ask how far it is")]
+    NoEntry {
+        /// The server's word.
+        #[source]
+        source: PostgresError,
+    },
     /// It could not be asked.
     #[error(transparent)]
     Server(#[from] PostgresError),
@@ -113,7 +122,7 @@ impl Classify for StartError {
             Self::NoPrograms { .. } => ErrorKind::NotFound,
             Self::Run(_) | Self::Stop { .. } | Self::NoCluster { .. } => ErrorKind::Unavailable,
             Self::Ended { .. } | Self::Stalled { .. } => ErrorKind::Conflict,
-            Self::Server(source) => source.kind(),
+            Self::Server(source) | Self::NoEntry { source } => source.kind(),
             Self::Enclosure(source) => source.kind(),
         }
     }
@@ -123,6 +132,9 @@ impl Classify for StartError {
             Self::NoPrograms { major, .. } => {
                 Some(Hint::new(format!("apt-get install postgresql-{major}")))
             }
+            Self::NoEntry { .. } => Some(Hint::new(
+                "let the data directory's owner in as the role of the same name, by a line `local all all peer` in its pg_hba.conf, and reload the server; or restore without `--start` and start it yourself",
+            )),
             Self::Server(source) => source.hint(),
             Self::Enclosure(source) => source.hint(),
             _ => None,
@@ -239,7 +251,7 @@ impl RestoredServer {
         format!("host={} port={PORT} dbname=postgres", self.data.display())
     }
 
-    /// Waits until the server takes changes or waits at its target; tells `note` how far it is.
+    /// Waits until the server takes changes, which it does once it reached its target; tells `note` how far it is.
     pub async fn wait(
         &self,
         environment: &ClientEnvironment,
@@ -254,10 +266,15 @@ impl RestoredServer {
                 Ok(server) => {
                     let progress = progress(&server).await?;
                     note(progress);
-                    if progress.is_promoted || progress.is_paused {
+                    if progress.is_promoted {
                         return Ok(Some(progress));
                     }
+                    if progress.is_paused {
+                        return Err(StartError::Stalled { log: self.last_words() });
+                    }
                 }
+                // It says so only once it lets somebody in at all.
+                Err(source) if is_no_entry(&source) => return Err(StartError::NoEntry { source }),
                 Err(_) if self.runs() => absent = 0,
                 Err(_) if absent < ABSENT_MAX => absent += 1,
                 Err(_) => return Err(StartError::Ended { log: self.last_words() }),
@@ -277,6 +294,26 @@ impl RestoredServer {
     fn last_words(&self) -> String {
         last_words(&self.log)
     }
+}
+
+/// Tells whether a server answers and lets nobody in as who asks.
+const fn is_no_entry(error: &PostgresError) -> bool {
+    matches!(error, PostgresError::Refused { .. } | PostgresError::NoDatabase { .. })
+}
+
+/// Returns what a server has to be given that ended or stopped replaying, if that was since the one which wrote the log was
+/// given more of something meanwhile. It notes that in its control file before it stops (`xlog_redo` of `XLOG_PARAMETER_CHANGE`).
+pub async fn raised(
+    error: &StartError,
+    data: &Path,
+    given: ServerLimits,
+    clock: &dyn Clock,
+) -> Option<ServerLimits> {
+    if !matches!(error, StartError::Ended { .. } | StartError::Stalled { .. }) {
+        return None;
+    }
+    let (_, control) = copy_control(&data.join(CONTROL_FILE), clock).await.ok()?;
+    Some(given.or_more(control.limits)).filter(|wanted| *wanted != given)
 }
 
 /// Returns the last lines of a server's log.

@@ -18,7 +18,9 @@ use lifeboat_model::Clock;
 use tokio_postgres::error::SqlState;
 
 use super::settings::limits;
-use super::start::{LOOK_EVERY, PORT, Progress, ServerPrograms, StartError, last_words, progress};
+use super::start::{
+    LOOK_EVERY, PORT, Progress, ServerPrograms, StartError, last_words, progress, raised,
+};
 use crate::conninfo::Conninfo;
 use crate::control::ServerLimits;
 use crate::enclosure::{Enclosure, Errand, Inmate, Walls};
@@ -65,8 +67,8 @@ const LOOK_EARLY: Duration = Duration::from_millis(40);
 /// How often it is looked before the server is thought to replay for long.
 const EARLY_MAX: u32 = 50;
 
-/// How many tablespaces may be made on the way to the target.
-const NEW_TABLESPACES_MAX: usize = 64;
+/// How often a server is begun anew that made a tablespace on the way to its target, or was given more of something.
+const ATTEMPTS_MAX: usize = 64;
 
 /// The oldest major version that has these settings.
 const ARCHIVE_LIBRARY: u32 = 15;
@@ -151,8 +153,9 @@ impl Throwaway {
             self.make_cluster(enclosure, walls)?;
         }
         let preload = Preload::read(&self.ask_for_libraries(enclosure, walls)?);
-        let errand = self.errand(&preload);
-        for _ in 0..=NEW_TABLESPACES_MAX {
+        let mut given = self.limits;
+        for _ in 0..=ATTEMPTS_MAX {
+            let errand = self.errand(&preload, &given);
             let inmate = enclosure.run(walls, &errand, self.open_log()?)?;
             let mut starting = Starting { throwaway: self, inmate };
             let waited = starting.wait(surroundings, note, goes_on).await;
@@ -170,7 +173,10 @@ impl Throwaway {
                     }));
                 }
                 Err(StartError::Ended { .. }) if self.make_room(enclosure, walls) => drop(inmate),
-                Err(error) => return Err(error),
+                Err(error) => match raised(&error, &self.data, given, surroundings.1).await {
+                    Some(more) => given = more,
+                    None => return Err(error),
+                },
             }
         }
         Err(StartError::Ended { log: last_words(&self.log) })
@@ -203,19 +209,19 @@ impl Throwaway {
         Err(StartError::Ended { log: said })
     }
 
-    fn errand(&self, preload: &Preload) -> Errand {
+    fn errand(&self, preload: &Preload, wanted: &ServerLimits) -> Errand {
         let mut arguments = vec!["-D".to_owned(), text(&self.data)];
-        for (name, value) in self.settings(preload) {
+        for (name, value) in self.settings(preload, wanted) {
             arguments.push("-c".to_owned());
             arguments.push(format!("{name}={value}"));
         }
         Errand { program: self.programs.path("postgres"), arguments }
     }
 
-    fn settings(&self, preload: &Preload) -> Vec<(&'static str, String)> {
+    fn settings(&self, preload: &Preload, wanted: &ServerLimits) -> Vec<(&'static str, String)> {
         let mut settings: Vec<(_, String)> =
             SETTINGS.map(|(name, value)| (name, value.into())).into();
-        for (name, value) in limits(&self.limits) {
+        for (name, value) in limits(wanted) {
             settings.push((name, value.to_string()));
         }
         settings.extend([

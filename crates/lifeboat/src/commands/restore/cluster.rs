@@ -261,7 +261,7 @@ fn write_started(started: &Started, page: &mut Page) -> fmt::Result {
     }
     writeln!(
         page,
-        "it does not archive its log; if it takes the server's place: ALTER SYSTEM RESET archive_mode, restart it, and back it up"
+        "it does not archive its log, and its subscriptions rest; if it takes the server's place: ALTER SYSTEM RESET archive_mode; ALTER SYSTEM RESET max_logical_replication_workers, restart it, and back it up"
     )
 }
 
