@@ -34,6 +34,7 @@ pub mod object;
 pub mod push;
 pub mod reach;
 pub mod summary;
+mod tablespace;
 
 #[cfg(test)]
 mod tests;

@@ -477,6 +477,30 @@ fn a_server_that_was_given_more_after_its_base_backup_comes_back() {
 }
 
 #[test]
+fn a_tablespace_that_was_made_later_is_never_taken_from_the_server_that_has_it() {
+    for release in Release::ALL {
+        let mut shop = Shop::new(release);
+        shop.back_up();
+        let space = shop.cluster.make_directory("space").unwrap();
+        shop.sql(&format!("CREATE TABLESPACE later LOCATION '{}'", space.display()));
+        shop.sql("CREATE TABLE placed TABLESPACE later AS SELECT generate_series(1, 1000) AS n");
+        shop.archive_all();
+        let to = shop.at("beside");
+        let output = shop.run(&["restore", "database", "--to", to.to_str().unwrap(), "--start"]);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_ne!(output.status.code(), Some(0), "{text}");
+        let log = fs::read_to_string(to.join("lifeboat-recovery.log")).unwrap();
+        assert!(log.contains("where data of another server lie"), "{text} {log}");
+        // It reads its files, and not what it remembers of them.
+        shop.cluster.restart().unwrap();
+        assert_eq!(shop.sql("SELECT sum(n) FROM placed"), "500500", "{release:?}");
+        shop.sql("DROP TABLE placed; DROP TABLESPACE later");
+        let recovered = shop.recover("latest", "free", &[]);
+        assert_eq!(recovered.sql("SELECT sum(n) FROM placed"), "500500", "{release:?}");
+    }
+}
+
+#[test]
 fn a_server_that_lets_nobody_in_is_not_waited_for() {
     let shop = Shop::new(Release::System);
     // The server that runs does not read it again, and the one that is restored does.

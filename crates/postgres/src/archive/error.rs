@@ -154,6 +154,14 @@ pub enum ArchiveError {
         #[source]
         source: Box<ArchiveError>,
     },
+    /// The log makes a tablespace where another server's data lie.
+    #[error("the log makes tablespace {oid} at {}, where data of another server lie", path.display())]
+    TablespaceTaken {
+        /// Its number.
+        oid: u32,
+        /// Its directory.
+        path: PathBuf,
+    },
     /// A file of this host could not be used.
     #[error("cannot {action} {}", path.display())]
     Io {
@@ -197,7 +205,9 @@ impl Classify for ArchiveError {
         match self {
             Self::Name(_) | Self::Unfit { .. } => ErrorKind::Usage,
             Self::NoTier { .. } => ErrorKind::Config,
-            Self::SplitBrain { .. } | Self::Newcomer { .. } => ErrorKind::Conflict,
+            Self::SplitBrain { .. } | Self::Newcomer { .. } | Self::TablespaceTaken { .. } => {
+                ErrorKind::Conflict
+            }
             Self::NoArchive { .. } => ErrorKind::NotFound,
             Self::Header { .. }
             | Self::Differs { .. }
@@ -240,6 +250,9 @@ impl Classify for ArchiveError {
             }
             Self::Unproven { .. } => {
                 "make a tier reachable that the plan's `ack` names, or name with `--from` the one whose end counts"
+            }
+            Self::TablespaceTaken { .. } => {
+                "a server that replays this would take these data for its own: recover on a host on which that directory is empty; or move it away if nobody needs it, and start the recovery again; `lifeboat query` looks at the past without touching it"
             }
             Self::Tier(error) => return error.hint(),
             Self::NotAcknowledged { source, .. } => return source.hint(),

@@ -12,6 +12,7 @@ use rustix::fs::OFlags;
 
 use super::error::ArchiveError;
 use super::name::{SystemId, WalAddress};
+use super::tablespace::expect_free;
 use crate::control::{CONTROL_FILE_LENGTH, ControlFile};
 use crate::timeline::HISTORY_LENGTH_MAX;
 use crate::wal::{SegmentHeader, SegmentName, SegmentSize, WalFileName};
@@ -49,9 +50,7 @@ impl Cluster {
     ///
     /// By the text of the path: `pg_wal` may be a link to another disk, beside which there is none.
     pub fn around(file: &Path) -> Result<Self, ArchiveError> {
-        let beside = |directory: &Path| directory.parent().map(Path::to_owned).unwrap_or_default();
-        let directory = beside(&file.parent().map(Path::to_owned).unwrap_or_default());
-        Self::at(&directory)
+        Self::at(&cluster_around(file))
     }
 
     /// Reads the control file of the cluster in a directory.
@@ -135,8 +134,12 @@ impl WalFile {
 
     /// Writes the file where the server wants it, so that it is there whole or not at all.
     ///
-    /// It need not survive a crash: a recovery that begins again asks for it again.
+    /// It need not survive a crash: a recovery that begins again asks for it again. A segment by which the server would take
+    /// the data of another one is refused.
     pub fn place(&self, path: &Path) -> Result<(), ArchiveError> {
+        if matches!(self.address.file, WalFileName::Segment(_) | WalFileName::Partial(_)) {
+            expect_free(&self.bytes, &cluster_around(path))?;
+        }
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(UNFINISHED);
         let unfinished = path.with_file_name(name);
@@ -158,6 +161,12 @@ impl WalFile {
     pub const fn bytes(&self) -> &Bytes {
         &self.bytes
     }
+}
+
+/// Returns the data directory of a file that lies in its `pg_wal`.
+fn cluster_around(file: &Path) -> PathBuf {
+    let above = |path: &Path| path.parent().map(Path::to_owned).unwrap_or_default();
+    above(&above(file))
 }
 
 const fn length_max(address: WalAddress) -> u64 {
