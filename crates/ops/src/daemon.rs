@@ -316,9 +316,8 @@ impl Daemon {
             Workers::Loop => None,
         };
         while !cancel.is_cancelled() {
-            let step = self.step();
+            let step = self.look();
             self.pings.alive(self.site(), step.as_ref().err().map(|error| explain(error)));
-            *lock(&self.looked) = self.now();
             let wait = step.unwrap_or_else(|error| {
                 let error: &dyn std::error::Error = &error;
                 tracing::error!(error, "The journal could not be kept; it is tried again.");
@@ -352,6 +351,13 @@ impl Daemon {
             let waited = futures::future::select(happens, surroundings.clock.sleep(at_most));
             drop(cancel.cut_short(waited).await);
         });
+    }
+
+    /// Does what there is to do, and takes note that somebody looked, unless the journal could not be kept.
+    fn look(self: &Arc<Self>) -> Result<Duration, JournalError> {
+        let wait = self.step()?;
+        *lock(&self.looked) = self.now();
+        Ok(wait)
     }
 
     /// Does what there is to do; returns how long nothing more is to be expected.

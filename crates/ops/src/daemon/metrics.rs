@@ -44,6 +44,8 @@ pub(super) struct TaskMeasured {
     pub task: Task,
     pub past: Option<Past>,
     pub last: Option<Job>,
+    /// When its calendar wanted it first since the plan has it.
+    pub first_due: Option<Timestamp>,
     pub next: Option<Timestamp>,
 }
 
@@ -145,6 +147,12 @@ const fn word(verdict: Verdict) -> &'static str {
     }
 }
 
+const OUTCOMES: [(Outcome, &str); 3] = [
+    (Outcome::Passed, "passed"),
+    (Outcome::Failed, "failed"),
+    (Outcome::CouldNotVerify, "could-not-verify"),
+];
+
 const VERDICTS: [Verdict; 3] = [Verdict::Yes, Verdict::Unknown, Verdict::No];
 
 fn of_verdict(report: &StatusReport, text: &mut Text) {
@@ -228,9 +236,12 @@ fn of_backups(measured: &Measured<'_>, text: &mut Text) {
 }
 
 fn of_objectives(report: &StatusReport, text: &mut Text) {
-    let lost = places(report, |_, on| on.exposure_s.filter(|_| !on.wants_log).map(number));
-    let help =
-        "How much would be lost now, by the snapshots recorded on a tier to which no log goes.";
+    // Of a log nothing is recorded, and without it the number would be wrong for what lies beside it too.
+    let lost = places(report, |asset, on| {
+        let has_log = asset.tiers.iter().any(|on| on.wants_log);
+        on.exposure_s.filter(|_| !has_log).map(number)
+    });
+    let help = "How much would be lost now, by what is recorded of snapshots; absent of an asset whose log is archived.";
     text.gauge("dr_rpo_seconds", help, lost);
     let targets = assets(report, |asset| asset.rpo_s.map(number));
     text.gauge("dr_rpo_target_seconds", "How much may be lost.", targets);
@@ -302,9 +313,13 @@ fn of_tiers(report: &StatusReport, text: &mut Text) {
     let help = "How long ago that was.";
     let age = tiers(|once, now| exposure(once.time, now).as_secs_f64());
     text.gauge("dr_tier_verified_age_seconds", help, age);
-    let help = "Whether that verification found everything whole.";
-    let whole = tiers(|once, _| if once.outcome == Outcome::Passed { 1.0 } else { 0.0 });
-    text.gauge("dr_tier_verified", help, whole);
+    let outcomes = report.tiers.iter().flat_map(|tier| {
+        OUTCOMES.map(|(outcome, word)| {
+            let labels = vec![("tier", tier.tier.to_string()), ("outcome", word.to_owned())];
+            (labels, tier.verified.as_ref().and_then(|once| truth(once.outcome == outcome)))
+        })
+    });
+    text.gauge("dr_tier_verified", "How that verification ended.", outcomes);
 }
 
 fn of_jobs(tasks: &[TaskMeasured], text: &mut Text) {
@@ -323,6 +338,9 @@ fn of_jobs(tasks: &[TaskMeasured], text: &mut Text) {
         Some(exposure(last.started?, last.ended?).as_secs_f64())
     });
     text.gauge("dr_job_duration_seconds", "How long it took then.", took);
+    let first = job(|it| it.first_due.map(seconds));
+    let help = "When its calendar wanted it first since the plan has it.";
+    text.gauge("dr_job_first_due_timestamp_seconds", help, first);
     let next = job(|it| it.next.map(seconds));
     text.gauge("dr_job_next_run_timestamp_seconds", "When it is due next.", next);
     let failures = job(|it| it.past.map(|past| f64::from(past.failures)));
@@ -346,6 +364,7 @@ mod tests {
         let tasks = Task::all(&plan).into_iter().map(|task| TaskMeasured {
             past: Some(past),
             last: None,
+            first_due: Some(now()),
             next: Some(now()),
             task,
         });
@@ -385,7 +404,6 @@ mod tests {
         for line in [
             "dr_recoverable{verdict=\"yes\"} 1",
             "dr_asset_protected{asset=\"database\",verdict=\"yes\"} 1",
-            "dr_rpo_seconds{asset=\"database\",tier=\"far\"} 2400",
             "dr_rpo_target_seconds{asset=\"database\"} 3600",
             "dr_rto_measured_seconds{asset=\"database\"} 600",
             "dr_asset_proven{asset=\"database\"} 1",
@@ -395,6 +413,12 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
         }
+        // Its log leads further on the one tier than its snapshots do on the other, and nobody looked.
+        assert!(!text.contains("dr_rpo_seconds{asset=\"database\""), "{text}");
+        let verified =
+            |outcome: &str| format!("dr_tier_verified{{tier=\"near\",outcome=\"{outcome}\"}}");
+        assert!(text.contains(&format!("{} 1", verified("passed"))), "{text}");
+        assert!(text.contains(&format!("{} 0", verified("could-not-verify"))), "{text}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::catalog::view::{View, ViewError};
 use crate::error::explain;
 use crate::jobs::{JobState, JournalError};
 use crate::objectives::exposure;
-use crate::schedule::{Task, next_runs};
+use crate::schedule::{Held, Task, next_runs};
 use crate::status::history::History;
 use crate::status::{Facts, assess};
 
@@ -103,10 +103,16 @@ impl Daemon {
         let known = self.journal.known_history(&all)?;
         let next = next_runs(site.plan(), &known, &self.conditions(now)?, now);
         let measured = all.into_iter().map(|task| {
+            let past = known.get(&task).copied();
+            let next = next.iter().find(|run| run.task == task);
+            // What is done where the platform lives is nothing that should happen here.
+            let is_here = !next.is_some_and(|run| matches!(run.held, Some(Held::Elsewhere { .. })));
+            let timetable = task.timetable(site.plan()).filter(|_| is_here);
             Ok(TaskMeasured {
-                past: known.get(&task).copied(),
                 last: self.journal.last_of(&task)?,
-                next: next.iter().find(|run| run.task == task).map(|run| run.at),
+                first_due: past.and_then(|past| timetable?.next_after(past.since)),
+                next: next.filter(|_| is_here).map(|run| run.at),
+                past,
                 task,
             })
         });

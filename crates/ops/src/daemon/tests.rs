@@ -111,14 +111,8 @@ fn ended(daemon: &Daemon) -> Vec<Job> {
 
 /// Returns everything that the plan's calendar wants done.
 fn calendar(plan: &lifeboat_plan::Plan) -> Vec<(Task, lifeboat_plan::schedule::Timetable)> {
-    let backups = plan.schedules().iter();
-    let backups = backups.map(|(name, it)| (Task::Backup(name.clone()), it.timetable()));
-    let tests = plan.restore_tests().iter();
-    let tests = tests.map(|(name, it)| (Task::RestoreTest(name.clone()), it.timetable()));
-    let drills = plan.drills().iter();
-    let drills = drills.map(|(name, it)| (Task::Drill(name.clone()), it.timetable()));
-    let retention = (Task::Retention, plan.retention().timetable());
-    backups.chain(tests).chain(drills).chain([retention]).collect()
+    let all = Task::all(plan).into_iter();
+    all.filter_map(|task| Some((task.clone(), task.timetable(plan)?))).collect()
 }
 
 #[test]
@@ -279,4 +273,23 @@ fn the_daemon_publishes_how_it_goes_and_answers_nothing_else() {
     assert!(path("/metrics").1.contains("dr_plan_loaded 0\n"));
     ground.clock.advance(LOOK_EVERY * 7);
     assert!(path("/health").0.contains("503"));
+}
+
+#[test]
+fn a_loop_that_cannot_keep_its_journal_is_not_healthy() {
+    let ground = Ground::new("2027-11-01T12:00:00Z");
+    let daemon = ground.daemon();
+    let status = || get(&ground, &daemon, "GET /health HTTP/1.1").0;
+    daemon.look().unwrap();
+    ground.clock.advance(LOOK_EVERY * 7);
+    daemon.look().unwrap();
+    assert!(status().contains("200"), "{}", status());
+    let journal = rusqlite::Connection::open(daemon.state.journal_path()).unwrap();
+    journal.execute_batch("ALTER TABLE jobs RENAME TO lost").unwrap();
+    ground.clock.advance(LOOK_EVERY * 7);
+    daemon.look().unwrap_err();
+    assert!(status().contains("503"), "{}", status());
+    journal.execute_batch("ALTER TABLE lost RENAME TO jobs").unwrap();
+    daemon.look().unwrap();
+    assert!(status().contains("200"), "{}", status());
 }

@@ -67,26 +67,19 @@ impl Rhythm {
         (past, conditions): (&Past, &Conditions),
         now: Timestamp,
     ) -> Self {
-        let calendar = |timetable: Timetable, most: Span| {
+        let calendar = |most: Span| {
             let jitter = jitter(plan.site(), task, most.duration());
             let ended = past.ended.unwrap_or(past.since);
             let again = tried_again(task, past.tries, ended);
-            Self::Calendar { timetable, jitter, again }
+            task.timetable(plan).map(|timetable| Self::Calendar { timetable, jitter, again })
         };
         let planned = match task {
-            Task::Backup(name) => {
-                plan.schedules().get(name).map(|it| calendar(it.timetable(), it.jitter))
-            }
+            Task::Backup(name) => plan.schedules().get(name).and_then(|it| calendar(it.jitter)),
             Task::RestoreTest(name) => {
-                plan.restore_tests().get(name).map(|it| calendar(it.timetable(), it.jitter))
+                plan.restore_tests().get(name).and_then(|it| calendar(it.jitter))
             }
-            Task::Drill(name) => {
-                plan.drills().get(name).map(|it| calendar(it.timetable(), it.jitter))
-            }
-            Task::Retention => {
-                let it = plan.retention();
-                Some(calendar(it.timetable(), it.jitter))
-            }
+            Task::Drill(name) => plan.drills().get(name).and_then(|it| calendar(it.jitter)),
+            Task::Retention => calendar(plan.retention().jitter),
             Task::Capture(asset) => conditions.watched.get(asset).map(|changed| {
                 let rested = past.ended.filter(|_| past.failures > 0);
                 let wait = doubled(RECAPTURE_FIRST, past.failures).min(RECAPTURE_LONGEST);

@@ -8,6 +8,8 @@ use std::time::Duration;
 use lifeboat_model::{AssetName, DrillName, RestoreTestName, ScheduleName, TierName};
 use lifeboat_plan::Plan;
 use lifeboat_plan::plan::asset::Asset;
+use lifeboat_plan::plan::timetable::{Drill, RestoreTest, Schedule};
+use lifeboat_plan::schedule::Timetable;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A task; its order is the order in which tasks that are due at the same time are begun.
@@ -69,6 +71,17 @@ impl Task {
             Self::CatchUp(tier) | Self::Verification(tier) => plan.tiers().contains_key(tier),
             Self::RestoreTest(name) => plan.restore_tests().contains_key(name),
             Self::Drill(name) => plan.drills().contains_key(name),
+        }
+    }
+
+    /// Returns when the plan wants a task done, of those that go by the calendar.
+    pub fn timetable(&self, plan: &Plan) -> Option<Timetable> {
+        match self {
+            Self::Backup(name) => plan.schedules().get(name).map(Schedule::timetable),
+            Self::RestoreTest(name) => plan.restore_tests().get(name).map(RestoreTest::timetable),
+            Self::Drill(name) => plan.drills().get(name).map(Drill::timetable),
+            Self::Retention => Some(plan.retention().timetable()),
+            Self::Capture(_) | Self::Delivery | Self::CatchUp(_) | Self::Verification(_) => None,
         }
     }
 
