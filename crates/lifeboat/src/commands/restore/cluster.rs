@@ -207,7 +207,7 @@ fn write_reach(preview: &RecoveryPreview, page: &mut Page) -> fmt::Result {
     let (first, end) = (time::instant(preview.consistent), time::instant(last));
     writeln!(
         page,
-        "any moment from {first} to {end} can be reached from there: the archive's last commit is of then"
+        "with it any moment from {first} to {end} can be reached, when the archive's last commit was made"
     )?;
     match given_up(&preview.at, last) {
         GivenUp::Nothing => writeln!(page, "loses what was committed after {end}"),
