@@ -22,7 +22,7 @@ pub trait Clock: Debug + Send + Sync {
     fn sleep(&self, duration: Duration) -> Sleep<'_>;
 }
 
-/// The machine's clock; sleeping needs a tokio runtime with its timer enabled.
+/// The machine's clock; whoever polls a sleep needs a tokio runtime with its timer enabled, and who makes one does not.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
@@ -33,7 +33,8 @@ impl Clock for SystemClock {
     }
 
     fn sleep(&self, duration: Duration) -> Sleep<'_> {
-        Box::pin(tokio::time::sleep(duration))
+        // Tokio's own looks for the runtime as soon as it is made.
+        Box::pin(async move { tokio::time::sleep(duration).await })
     }
 }
 
@@ -96,6 +97,13 @@ impl Clock for StillClock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sleep_can_be_made_where_no_runtime_is() {
+        let sleep = SystemClock.sleep(Duration::ZERO);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        runtime.unwrap().block_on(sleep);
+    }
 
     #[test]
     fn a_simulated_clock_moves_only_when_told() {
