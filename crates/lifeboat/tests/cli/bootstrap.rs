@@ -71,6 +71,24 @@ fn next(document: &Value) -> Vec<String> {
 }
 
 #[test]
+fn a_tier_that_the_plan_got_later_suffices_after_its_first_backup() {
+    let site = site();
+    let plan = fs::read_to_string(site.path("plan.toml")).unwrap();
+    let third = site.path("third");
+    let tier = format!(
+        "\n[tiers.third]\nurl = \"file://{}\"\nkeep = {{ within = \"30d\" }}\n",
+        third.display()
+    );
+    site.write("plan.toml", format!("{plan}{tier}"));
+    site.run(["backup", "--to", "third"]).success();
+    let bare = Bare::of(&site);
+    let back = bare.restore(&third, &["--plan-to", "etc"]);
+    assert_eq!(back.code(), 0, "{back}");
+    let found = fs::read_to_string(bare.environment.path("etc/plan.toml")).unwrap();
+    assert!(found.contains("[tiers.third]"), "{found}");
+}
+
+#[test]
 fn an_address_and_the_key_give_back_plan_runbooks_catalog_and_data() {
     let site = site();
     let bare = Bare::of(&site);

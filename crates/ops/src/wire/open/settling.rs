@@ -38,9 +38,22 @@ impl OpenSite<'_> {
                 Found::Tier(opened) => self.enter(&name, *opened),
             }
         }
+        let new: Vec<_> = vacant.iter().map(|vacancy| vacancy.name.clone()).collect();
         self.settle_all(vacant, events, cancel)?;
+        self.tell_new(&new)?;
         self.settle()?;
         self.deliver()?;
+        Ok(())
+    }
+
+    /// Brings tiers that were set up just now what was recorded before: from each of them alone a bare machine has to learn
+    /// whose it is and which plan is in force.
+    fn tell_new(&self, names: &[TierName]) -> Result<(), OpsError> {
+        let set_up = names.iter().filter_map(|name| self.tier(name).ok());
+        let set_up: Vec<_> = set_up.map(|tier| tier.named.clone()).collect();
+        if !set_up.is_empty() {
+            self.catalog.catch_up(&set_up)?;
+        }
         Ok(())
     }
 
