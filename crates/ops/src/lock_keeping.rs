@@ -8,7 +8,9 @@
 //!
 //! Until when an object is locked follows from when it was stored, which a listing tells, or from the
 //! **lock book**: a file of the state directory with a day for each object whose lock was extended. Where the
-//! book was lost, the store is asked.
+//! book was lost, the store is asked. That an object was locked when it was stored counts only if it was stored since the plan
+//! asks for locks of that length, which the book knows too: who adds a lock to a tier, or makes it longer, has what was stored
+//! before asked about, and locked.
 //!
 //! # Invariants
 //!
@@ -67,7 +69,29 @@ pub struct LockTerms {
 
 /// Until when objects are locked at least, where that was extended: by path, as days since 1970.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LockBook(BTreeMap<String, i64>);
+pub struct LockBook {
+    days: BTreeMap<String, i64>,
+    /// For how long what is stored is locked, and since when; not known of a book that is new.
+    stored: Option<Stored>,
+}
+
+/// What the lock is that objects get when they are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stored {
+    locked_for: Duration,
+    since: Timestamp,
+}
+
+impl Stored {
+    /// How its line of a book begins.
+    const WORD: &str = "stored ";
+
+    fn parse(line: &str) -> Option<Self> {
+        let (seconds, since) = line.strip_prefix(Self::WORD)?.split_once(' ')?;
+        let since = Timestamp::from_second(since.parse().ok()?).ok()?;
+        Some(Self { locked_for: Duration::from_secs(seconds.parse().ok()?), since })
+    }
+}
 
 impl LockBook {
     /// Reads a book; what is no line of one does not count.
@@ -76,20 +100,40 @@ impl LockBook {
             let (day, path) = line.split_once(' ')?;
             Some((path.to_owned(), day.parse().ok()?))
         };
-        Self(text.lines().filter_map(line).collect())
+        let days = text.lines().filter_map(line).collect();
+        Self { days, stored: text.lines().find_map(Stored::parse) }
     }
 
     /// Writes it.
     pub fn to_text(&self) -> String {
         let mut text = String::new();
-        for (path, day) in &self.0 {
+        if let Some(Stored { locked_for, since }) = self.stored {
+            _ = writeln!(text, "{}{} {}", Stored::WORD, locked_for.as_secs(), since.as_second());
+        }
+        for (path, day) in &self.days {
             _ = writeln!(text, "{day} {path}");
         }
         text
     }
 
+    /// Takes note of how what is stored is locked now; `before` tells of a book that does not know whether that was so before.
+    fn note_terms(&mut self, locked_for: Duration, now: Timestamp, before: impl FnOnce() -> bool) {
+        let since = match self.stored {
+            Some(known) if known.locked_for >= locked_for => known.since,
+            None if before() => Timestamp::MIN,
+            // A whole second later: what was stored in this one may have been before.
+            _ => now.saturating_add(Duration::from_secs(1)).unwrap_or(now),
+        };
+        self.stored = Some(Stored { locked_for, since });
+    }
+
+    /// Tells whether an object was stored since objects are locked as they are now.
+    fn is_stored_so(&self, object: &ObjectMeta) -> bool {
+        self.stored.is_none_or(|stored| object.modified >= stored.since)
+    }
+
     fn until(&self, path: &ObjectPath) -> Option<Timestamp> {
-        let day = self.0.get(path.as_str())?;
+        let day = self.days.get(path.as_str())?;
         Timestamp::from_second(day.checked_mul(DAY_SECONDS)?).ok()
     }
 
@@ -100,14 +144,14 @@ impl LockBook {
 
     /// Takes note of a lock; of a day that has begun nothing counts.
     fn note(&mut self, path: &ObjectPath, until: Timestamp) {
-        let day = self.0.entry(path.to_string()).or_insert(i64::MIN);
+        let day = self.days.entry(path.to_string()).or_insert(i64::MIN);
         *day = (*day).max(until.as_second().div_euclid(DAY_SECONDS));
     }
 
     /// Forgets what has run out.
     fn forget_before(&mut self, now: Timestamp) {
         let today = now.as_second().div_euclid(DAY_SECONDS);
-        self.0.retain(|_, day| *day >= today);
+        self.days.retain(|_, day| *day >= today);
     }
 }
 
@@ -120,7 +164,9 @@ pub fn due<'m>(
 ) -> Vec<&'m ObjectMeta> {
     let by_storing = |object: &ObjectMeta| object.modified.saturating_add(terms.locked_for).ok();
     let is_known = |object: &&ObjectMeta| {
-        by_storing(object).is_some_and(|until| until >= needed) || book.knows(&object.path, needed)
+        let is_locked =
+            book.is_stored_so(object) && by_storing(object).is_some_and(|until| until >= needed);
+        is_locked || book.knows(&object.path, needed)
     };
     objects.iter().filter(|object| !is_known(object)).collect()
 }
@@ -188,6 +234,7 @@ pub fn keep_locks(
     let needed = newest.saturating_add(terms.lock).unwrap_or(Timestamp::MAX);
     let book = LockBook::parse(&open.catalog().state_lock().lock_book(name)?);
     let mut keeping = Keeping { open, tier, terms, needed, book, kept: LocksKept::default() };
+    keeping.note_terms();
     let standing = keeping.standing(&snapshots)?;
     let is_needed = |one: &&(SnapshotId, Snapshot)| {
         sake.made(&one.1) || standing.iter().any(|standing| standing.snapshots.contains(&one.0))
@@ -210,6 +257,26 @@ struct Keeping<'a> {
 }
 
 impl Keeping<'_> {
+    /// Notes how what is stored is locked now. Of a book that does not know the store is asked by one object that was there
+    /// before all others.
+    fn note_terms(&mut self) {
+        let (store, tier) = (self.tier.repository.store(), &self.tier.named.tier);
+        let config: ObjectPath = "repo/config".parse().expect("it is a valid path");
+        let is_so = || {
+            let asked = async {
+                let meta = tier.head(&config).await?;
+                Ok::<_, TierError>((meta.modified, tier.protection(&config).await?))
+            };
+            let Ok((stored, Protection::Locked { until, .. })) = store.runtime().block_on(asked)
+            else {
+                return false;
+            };
+            stored.saturating_add(self.terms.locked_for).is_ok_and(|wanted| until >= wanted)
+        };
+        let now = self.open.site().surroundings().now();
+        self.book.note_terms(self.terms.locked_for, now, is_so);
+    }
+
     /// Returns what the newest moments of the plan's assets are recovered from, of what is there.
     fn standing(&self, there: &[(SnapshotId, Snapshot)]) -> Result<Vec<Standing>, OpsError> {
         let (site, view) = (self.open.site(), self.open.catalog().view());
@@ -293,7 +360,8 @@ impl Keeping<'_> {
             let oldest = base.began.saturating_sub(LOG_BEFORE).unwrap_or(Timestamp::MIN);
             let locked = oldest.saturating_add(self.terms.locked_for).unwrap_or(Timestamp::MAX);
             // Of a base that begins in the future nobody knows when it was made.
-            let is_young = base.began <= now && locked >= self.needed;
+            let is_so = self.book.stored.is_none_or(|stored| oldest >= stored.since);
+            let is_young = is_so && base.began <= now && locked >= self.needed;
             let system = base.at.system;
             let folder = if is_young { system.histories() } else { system.folder() };
             wanted.extend(log_of(base.at, &self.list_below(&folder)?));
@@ -372,6 +440,20 @@ mod tests {
         book.note(&objects[3].path, day(120));
         assert_eq!(due(&objects, &book, terms, day(130)).len(), 1, "a note is never shortened");
         assert_eq!(LockBook::parse(&book.to_text()), book);
+        assert_eq!(due(&objects, &book, terms, day(120)).len(), 0);
+        // The plan asks for longer locks since the hundredth day.
+        book.note_terms(terms.locked_for, day(80), || true);
+        assert_eq!(due(&objects, &book, terms, day(120)).len(), 0, "it was so before");
+        let longer = LockTerms { lock: days(60), locked_for: days(70) };
+        book.note_terms(longer.locked_for, day(100), || true);
+        assert_eq!(due(&objects, &book, longer, day(130)).len(), 3, "the fourth is noted");
+        assert_eq!(LockBook::parse(&book.to_text()), book);
+        book.note_terms(terms.locked_for, day(101), || false);
+        book.note_terms(longer.locked_for, day(102), || false);
+        let later = object("e", 102);
+        assert_eq!(due(&[later], &book, longer, day(130)).len(), 1, "shorter in between");
+        let mut book = LockBook::default();
+        book.note(&objects[3].path, day(130));
         book.forget_before(day(131));
         assert_eq!(due(&objects, &book, terms, day(130)).len(), 2);
     }

@@ -88,6 +88,33 @@ fn locked_copies_outlast_mistakes_the_plan_and_a_thief() {
     assert!(stored.iter().all(|version| left.contains(version)), "what lies above it took nothing");
 }
 
+#[test]
+fn a_lock_that_the_plan_asks_for_later_comes_to_what_was_there() {
+    let moto = Moto::start().unwrap();
+    moto.make_bucket(BUCKET, Bucket::Locking).unwrap();
+    let environment = home(&moto);
+    environment.write("media/a", "of the first day");
+    init(&environment);
+    let plan = fs::read_to_string(environment.path("plan.toml")).unwrap();
+    let url = format!("url  = \"s3://{BUCKET}/site\"\n");
+    let with = |more: &str| plan.replace(&url, &format!("{url}prompt_listing = true\n{more}"));
+    let is_locked = || {
+        let checked = environment.run(["check", "--json"]).json();
+        let answers = checked["readiness"]["answers"].as_array().unwrap().clone();
+        let of_locks =
+            |answer: &&serde_json::Value| answer["what"] == "what is stored there is locked";
+        answers.iter().find(of_locks).map(|answer| answer["outcome"].clone())
+    };
+    environment.write("plan.toml", with(""));
+    assert_eq!(environment.run(["backup"]).code(), 0);
+    for lock in ["10d", "30d"] {
+        environment.write("plan.toml", with(&format!("lock = \"{lock}\"\n")));
+        assert_eq!(is_locked(), Some("failed".into()), "{lock}");
+        assert_eq!(environment.run(["backup"]).code(), 0);
+        assert_eq!(is_locked(), Some("passed".into()), "{lock}");
+    }
+}
+
 /// The plan keeps one snapshot, and the lock both.
 fn retention_leaves_what_is_locked(environment: &Environment) {
     let ended = environment.run(["retention", "run", "far", "--json"]);

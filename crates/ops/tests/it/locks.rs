@@ -325,9 +325,11 @@ fn a_store_that_merely_could_lock_is_found_out() {
     // It says that it locks, and forgets to.
     let clock = Arc::<SimClock>::clone(&ground.clock);
     let rule = LockRule { mode: LockMode::Governance, keep: Duration::ZERO };
-    let site = on(&ground.site(LOCKED), Arc::new(MemoryTier::locking(clock, rule)));
+    let faulty = Arc::new(FaultTier::new(Arc::new(MemoryTier::locking(clock, rule))));
+    faulty.add(Rule::new(Target::Only(Operation::Protect), Fault::Denied));
+    let site = on(&ground.site(LOCKED), Arc::<FaultTier>::clone(&faulty));
     assert_eq!(answers(&site, "what is stored there is locked"), []);
-    back_up(&site).unwrap();
+    assert_eq!(back_up(&site).unwrap().locks[0].ending, Ending::Failed);
     let answer = locked(&site);
     assert_eq!(answer.outcome, Outcome::Failed);
     assert!(answer.message.unwrap().contains("not locked: the newest pack"));
