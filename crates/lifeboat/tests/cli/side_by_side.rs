@@ -53,6 +53,13 @@ fn noise(environment: &Environment, path: &str, length: usize, seed: u64) {
     environment.write(path, bytes);
 }
 
+/// Lifts what holds the backups back: nobody needs to wait for the rest of them.
+fn without_bandwidth(environment: &Environment) {
+    let plan = fs::read_to_string(environment.path("plan.toml")).unwrap();
+    let lines = plan.lines().filter(|line| !line.starts_with("bandwidth"));
+    environment.write("plan.toml", lines.collect::<Vec<_>>().join("\n"));
+}
+
 fn ask(environment: &Environment, task: &str) -> String {
     let queued = environment.run(["--json", "jobs", "run", task]).json();
     queued["job"]["id"].as_str().unwrap().to_owned()
@@ -95,10 +102,7 @@ fn a_long_backup_keeps_no_other_waiting_and_a_kill_with_two_at_work_loses_neithe
     nobody_runs_anything(&left);
     assert!(asked.iter().all(|id| state(&left, id) == "lost"), "{left:#}");
 
-    // Nobody needs to wait for the rest of it.
-    let plan = fs::read_to_string(environment.path("plan.toml")).unwrap();
-    let lines = plan.lines().filter(|line| !line.starts_with("bandwidth"));
-    environment.write("plan.toml", lines.collect::<Vec<_>>().join("\n"));
+    without_bandwidth(&environment);
     let daemon = Running::start(&environment);
     let done = jobs_once(&environment, |jobs| jobs["jobs"] == Value::Array(Vec::new()));
     nothing_is_lost_or_doubled(&done, &[&asked[..], &[third]].concat());
@@ -110,4 +114,36 @@ fn a_long_backup_keeps_no_other_waiting_and_a_kill_with_two_at_work_loses_neithe
     let key = fs::read_to_string(environment.path("recovery.key")).unwrap();
     Restic::new(environment.path("first/repo"), key.trim()).check_read_data().unwrap();
     environment.run(["restore", "configuration", "--to", "back"]).success();
+}
+
+#[test]
+fn a_backup_that_is_stopped_with_its_daemon_waits_for_the_next_one_and_is_done_once() {
+    let environment = busy_site();
+    let daemon = Running::start(&environment);
+    let slow = ask(&environment, "backup:slow");
+    jobs_once(&environment, |jobs| state(jobs, &slow) == "running");
+    let said = daemon.stop();
+    assert!(!said.contains("Something still runs"), "it stopped by itself: {said}");
+    let left = environment.run(["--json", "jobs"]).json();
+    let waiting = &left["jobs"].as_array().unwrap()[..];
+    assert_eq!(waiting.len(), 1, "{left:#}");
+    assert_eq!(
+        (&waiting[0]["id"], &waiting[0]["state"]),
+        (&slow.as_str().into(), &"queued".into())
+    );
+    assert_eq!(waiting[0]["message"], "the daemon was stopped meanwhile");
+    assert!(waiting[0]["started"].is_null(), "{left:#}");
+
+    without_bandwidth(&environment);
+    let daemon = Running::start(&environment);
+    let done = jobs_once(&environment, |jobs| state(jobs, &slow) == "succeeded");
+    daemon.stop();
+    let runs = done["ended"].as_array().unwrap().iter();
+    let runs: Vec<_> = runs.filter(|job| job["task"] == "backup:slow").collect();
+    assert_eq!(runs.len(), 1, "done once: {done:#}");
+    assert_eq!(runs[0]["attempt"], 1, "who is asked to stop does not lose it: {done:#}");
+    let points = environment.run(["--json", "points"]).json();
+    assert_eq!(points["points"].as_array().unwrap().len(), 1, "{points:#}");
+    let catalog = environment.run(["--json", "catalog", "list", "--limit", "10000"]).json();
+    every_job_has_its_end(&catalog);
 }
