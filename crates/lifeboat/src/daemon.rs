@@ -22,7 +22,8 @@ pub struct Found {
     pub served: Served,
 }
 
-/// Looks for the daemon of a site, where it wrote down itself that it listens.
+/// Looks for the daemon of a site, where it wrote down itself that it listens. One that does not answer in time counts as
+/// none: what can be done without it is.
 pub fn find(site: &Site, session: &Session) -> Option<Found> {
     // Who may not read the journal may not ask the daemon either.
     let socket = socket_of(site).ok().flatten()?;

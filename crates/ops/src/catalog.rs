@@ -200,7 +200,14 @@ impl Catalog {
     fn writing(&self) -> Result<Writing<'_>, CatalogError> {
         let mut writing = self.lock.writing()?;
         if writing.outbox() == Outbox::MaybeAhead {
-            self.view.insert(&self.outbox()?)?;
+            let outbox = self.outbox()?;
+            match self.view.insert(&outbox) {
+                Err(error) if error.is_damage() => {
+                    self.begin_view_anew(&error)?;
+                    self.view.insert(&outbox)?;
+                }
+                other => other?,
+            }
             writing.note(Outbox::InView)?;
         }
         Ok(writing)
@@ -321,6 +328,30 @@ impl Catalog {
         Ok(synced)
     }
 
+    /// Returns which records the view has; one that cannot be read any more begins anew, and the tiers fill it.
+    fn known(&self) -> Result<HashSet<RecordName>, CatalogError> {
+        match self.view.names() {
+            Err(error) if error.is_damage() => {
+                let mut writing = self.lock.writing()?;
+                writing.note(Outbox::MaybeAhead)?;
+                self.begin_view_anew(&error)?;
+                drop(writing);
+                Ok(self.view.names()?)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// Empties a view that cannot be read; whoever asks the tiers next fills it.
+    fn begin_view_anew(&self, damage: &ViewError) -> Result<(), CatalogError> {
+        let error: &dyn std::error::Error = damage;
+        tracing::warn!(
+            error,
+            "The catalog's local view is damaged: it begins anew, and the tiers fill it."
+        );
+        Ok(self.view.begin_anew()?)
+    }
+
     /// Returns what of these records a tier is not known to have.
     fn lacking(&self, tier: &NamedTier, records: &[Record]) -> Vec<Record> {
         let all = self.there();
@@ -386,7 +417,7 @@ impl Catalog {
     pub fn catch_up(&self, tiers: &[NamedTier]) -> Result<CatalogReport, CatalogError> {
         // Before the view is read: what leaves the outbox below must be among what was put.
         let outbox = self.outbox()?;
-        let known = self.view.names()?;
+        let known = self.known()?;
         let shelves = self.read_all(tiers, &known);
         let is_new = |record: &&Record| !known.contains(&RecordName::of(record));
         let mut new: Vec<_> = outbox.iter().filter(is_new).cloned().collect();
@@ -504,7 +535,13 @@ impl Catalog {
         records.extend(self.view.all().unwrap_or_default());
         let Audited { accepted, flaws } = audit(&self.site, &self.keys.verifier, records);
         report.flaws.extend(flaws);
-        self.view.replace(&accepted)?;
+        match self.view.replace(&accepted) {
+            Err(error) if error.is_damage() => {
+                self.begin_view_anew(&error)?;
+                self.view.replace(&accepted)?;
+            }
+            other => other?,
+        }
         drop(writing);
         report.records = accepted.len();
         Ok(report)

@@ -87,6 +87,41 @@ fn ids(catalog: &Catalog) -> Vec<lifeboat_model::RecordId> {
 }
 
 #[test]
+fn a_view_that_is_damaged_behind_its_beginning_is_filled_from_the_tiers() {
+    for by_rebuild in [false, true] {
+        let host = Host::new(&RecoveryKey::generate(), "shop");
+        let memory = Arc::new(MemoryTier::new());
+        let tiers = [tier("primary", &memory)];
+        let catalog = host.enrolled();
+        for number in 0..200 {
+            catalog.append(started(number), None).unwrap();
+        }
+        catalog.deliver(&tiers).unwrap();
+        if by_rebuild {
+            // One that is on no tier yet.
+            catalog.append(ended(0), None).unwrap();
+        }
+        let all = ids(&catalog);
+        drop(catalog);
+        let path = State::open(&host.surroundings.state_directory).unwrap().view_path();
+        let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        let length = file.metadata().unwrap().len();
+        let garbage = vec![0xa5; usize::try_from(length).unwrap() - 4096];
+        std::os::unix::fs::FileExt::write_all_at(&file, &garbage, 4096).unwrap();
+        let catalog = host.open();
+        if by_rebuild {
+            catalog.rebuild(&tiers).unwrap();
+        } else {
+            catalog.catch_up(&tiers).unwrap();
+        }
+        assert_eq!(ids(&catalog), all, "{by_rebuild}");
+        catalog.append(ended(1), None).unwrap();
+        catalog.deliver(&tiers).unwrap();
+        assert!(catalog.verify(&tiers).unwrap().flaws.is_empty());
+    }
+}
+
+#[test]
 fn a_lost_view_comes_back_the_same() {
     let host = Host::new(&RecoveryKey::generate(), "shop");
     let memory = Arc::new(MemoryTier::new());

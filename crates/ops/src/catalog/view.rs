@@ -54,6 +54,15 @@ pub enum ViewError {
     },
 }
 
+impl ViewError {
+    /// Tells whether SQLite cannot read any more what is there.
+    pub(super) fn is_damage(&self) -> bool {
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        let Self::Sqlite { source, .. } = self else { return false };
+        matches!(source.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
+    }
+}
+
 /// Which records a query wants.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'a> {
@@ -95,6 +104,17 @@ pub struct View {
     connection: Mutex<Connection>,
 }
 
+/// Opens or makes the file.
+fn connect(path: &Path) -> Result<Connection, ViewError> {
+    // Made here, since SQLite would make it readable for everybody.
+    let made = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+    made.map_err(|source| ViewError::Create { path: path.to_owned(), source })?;
+    let wrap = |source| ViewError::Sqlite { path: path.to_owned(), source };
+    let mut connection = Connection::open(path).map_err(wrap)?;
+    prepare(&mut connection).map_err(wrap)?;
+    Ok(connection)
+}
+
 /// When it was captured in microseconds, its snapshot, its base as JSON, its size in bytes, whether somebody removed it, and
 /// when it was stored in microseconds.
 type CaptureRow = (i64, String, Option<String>, Option<i64>, bool, i64);
@@ -102,29 +122,29 @@ type CaptureRow = (i64, String, Option<String>, Option<i64>, bool, i64);
 impl View {
     /// Opens or makes the view at `path`.
     pub fn open(path: &Path) -> Result<Self, ViewError> {
-        let path = path.to_owned();
-        // Made here, since SQLite would make it readable for everybody.
-        let made =
-            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
-        made.map_err(|source| ViewError::Create { path: path.clone(), source })?;
-        let wrap = |source| ViewError::Sqlite { path: path.clone(), source };
-        let mut connection = Connection::open(&path).map_err(wrap)?;
-        prepare(&mut connection).map_err(wrap)?;
-        Ok(Self { path, connection: Mutex::new(connection) })
+        let connection = Mutex::new(connect(path)?);
+        Ok(Self { path: path.to_owned(), connection })
     }
 
     /// Opens the view; one that SQLite cannot read any more begins empty and is filled from the tiers.
     pub(super) fn open_or_begin_anew(path: &Path) -> Result<Self, ViewError> {
-        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
         match Self::open(path) {
-            Err(ViewError::Sqlite { source, .. })
-                if matches!(source.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase)) =>
-            {
+            Err(error) if error.is_damage() => {
                 Self::remove(path)?;
                 Self::open(path)
             }
             other => other,
         }
+    }
+
+    /// Begins empty: what was there cannot be read.
+    pub(super) fn begin_anew(&self) -> Result<(), ViewError> {
+        let mut connection = self.connection();
+        // What is removed must not be open any more.
+        *connection = Connection::open_in_memory().map_err(|source| self.wrap(source))?;
+        Self::remove(&self.path)?;
+        *connection = connect(&self.path)?;
+        Ok(())
     }
 
     /// Removes the view's files; the records stay where they are.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use nix::unistd::Uid;
 use tokio::io::BufReader;
@@ -9,6 +10,9 @@ use tokio::net::UnixStream;
 
 use super::control::{Ask, Reply, Served};
 use crate::wal::protocol;
+
+/// How long one answer is waited for: a daemon that is stopped or hangs still takes connections.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
 /// A conversation with the daemon.
 #[derive(Debug)]
@@ -47,12 +51,23 @@ fn is_absence(error: &io::Error) -> bool {
     )
 }
 
-/// Asks what needs one answer; `None` if no daemon listens.
+/// Asks what needs one answer; `None` if no daemon listens, and an error if it does not answer in time.
 pub async fn ask(socket: &Path, ask: &Ask) -> io::Result<Option<Reply>> {
-    match Conversation::begin(socket, ask).await? {
-        None => Ok(None),
-        Some(mut conversation) => conversation.next().await.map(Some),
-    }
+    ask_within(socket, ask, ANSWERS_WITHIN).await
+}
+
+async fn ask_within(socket: &Path, ask: &Ask, within: Duration) -> io::Result<Option<Reply>> {
+    let answer = async {
+        match Conversation::begin(socket, ask).await? {
+            None => Ok(None),
+            Some(mut conversation) => conversation.next().await.map(Some),
+        }
+    };
+    tokio::time::timeout(within, answer).await.unwrap_or_else(|_| {
+        let message =
+            format!("it did not answer in {} seconds: it hangs or is stopped", within.as_secs());
+        Err(io::Error::new(io::ErrorKind::TimedOut, message))
+    })
 }
 
 /// Returns what runs behind a socket, if anything does.
@@ -60,5 +75,22 @@ pub async fn served(socket: &Path) -> Option<Served> {
     match ask(socket, &Ask::Status).await {
         Ok(Some(Reply::Status(served))) => Some(served),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_does_not_answer_keeps_nobody_waiting() {
+        let home = tempfile::tempdir().unwrap();
+        let socket = home.path().join("socket");
+        let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+        let asked = ask_within(&socket, &Ask::Status, Duration::from_millis(20)).await;
+        let error = asked.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
+        drop(listener);
+        assert!(ask(&socket, &Ask::Status).await.unwrap().is_none(), "nobody listens");
     }
 }

@@ -102,7 +102,7 @@ pub enum StartError {
         log: String,
     },
     /// It answers, and nobody is let in who could ask how far it is.
-    #[error("the server runs, but lets nobody in who could ask how far it is")]
+    #[error("the server answers, but lets nobody in who could ask how far it is")]
     NoEntry {
         /// The server's word.
         #[source]
@@ -133,7 +133,7 @@ impl Classify for StartError {
                 Some(Hint::new(format!("apt-get install postgresql-{major}")))
             }
             Self::NoEntry { .. } => Some(Hint::new(
-                "let the data directory's owner in as the role of the same name, by a line `local all all peer` in its pg_hba.conf, and reload the server; or restore without `--start` and start it yourself",
+                "let the data directory's owner in as the role of the same name, by a line `local all all peer` in the pg_hba.conf that is backed up; or restore without `--start`, and serve its log and start it as that says",
             )),
             Self::Server(source) => source.hint(),
             Self::Enclosure(source) => source.hint(),
