@@ -594,7 +594,7 @@ impl Daemon {
         self.supervisor.reloading();
         let loaded = (self.setup.loader)();
         let mut in_force = lock(&self.in_force);
-        let reloaded = match loaded {
+        let reloaded = match loaded.and_then(|site| of_same_site(site, &in_force.site)) {
             Ok(site) => {
                 in_force.trouble = None;
                 let is_new = site.plan().id() != in_force.site.plan().id();
@@ -640,6 +640,17 @@ impl Daemon {
             _ => format!("{running} running{plan}"),
         }
     }
+}
+
+/// Refuses the plan of another site: state, journal and lock are of the one that is served.
+fn of_same_site(site: Site, served: &Site) -> Result<Site, String> {
+    let (name, served) = (site.name(), served.name());
+    if name == served {
+        return Ok(site);
+    }
+    Err(format!(
+        "it is the plan of another site, `{name}`, and this daemon serves `{served}`; start one for it: lifeboat serve"
+    ))
 }
 
 fn lease(now: Timestamp) -> Timestamp {

@@ -5,6 +5,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
+/// Takes what somebody sends and tells of it, before the answer that lets them go on: so what was sent in an order is told
+/// in it, and all is told once they are gone.
+type Take = fn(TcpStream, &dyn Fn(String)) -> std::io::Result<()>;
+
 /// Takes mails, or what HTTP brings, until the process ends.
 #[derive(Debug)]
 pub struct Sink {
@@ -23,7 +27,7 @@ impl Sink {
         Self::listen(take_request)
     }
 
-    fn listen(take: fn(TcpStream) -> std::io::Result<Option<String>>) -> std::io::Result<Self> {
+    fn listen(take: Take) -> std::io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let (address, taken) = (listener.local_addr()?, Arc::<Mutex<Vec<_>>>::default());
         let told = Arc::clone(&taken);
@@ -31,9 +35,10 @@ impl Sink {
             for stream in listener.incoming().flatten() {
                 let told = Arc::clone(&told);
                 thread::spawn(move || {
-                    if let Ok(Some(text)) = take(stream) {
+                    // Who goes in the middle of it sent nothing.
+                    _ = take(stream, &|text| {
                         told.lock().unwrap_or_else(PoisonError::into_inner).push(text);
-                    }
+                    });
                 });
             }
         });
@@ -51,7 +56,7 @@ impl Sink {
     }
 }
 
-fn take_mail(mut stream: TcpStream) -> std::io::Result<Option<String>> {
+fn take_mail(mut stream: TcpStream, tell: &dyn Fn(String)) -> std::io::Result<()> {
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     let mut mail = String::new();
     stream.write_all(b"220 sink\r\n")?;
@@ -70,6 +75,9 @@ fn take_mail(mut stream: TcpStream) -> std::io::Result<Option<String>> {
                 "250 taken"
             }
             "QUIT" => {
+                if !mail.is_empty() {
+                    tell(std::mem::take(&mut mail));
+                }
                 stream.write_all(b"221 bye\r\n")?;
                 break;
             }
@@ -77,10 +85,13 @@ fn take_mail(mut stream: TcpStream) -> std::io::Result<Option<String>> {
         };
         stream.write_all(format!("{answer}\r\n").as_bytes())?;
     }
-    Ok(Some(mail).filter(|mail| !mail.is_empty()))
+    if !mail.is_empty() {
+        tell(mail);
+    }
+    Ok(())
 }
 
-fn take_request(mut stream: TcpStream) -> std::io::Result<Option<String>> {
+fn take_request(mut stream: TcpStream, tell: &dyn Fn(String)) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let (mut head, mut length) = (String::new(), 0);
     loop {
@@ -98,6 +109,8 @@ fn take_request(mut stream: TcpStream) -> std::io::Result<Option<String>> {
     let mut body = Vec::new();
     reader.take(length).read_to_end(&mut body)?;
     let body = String::from_utf8_lossy(&body);
-    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
-    Ok(Some(format!("{head} {body}")).filter(|_| !head.is_empty()))
+    if !head.is_empty() {
+        tell(format!("{head} {body}"));
+    }
+    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 }

@@ -40,7 +40,8 @@ enum Below {
 /// The arguments of `lifeboat jobs run`.
 #[derive(Debug, Args)]
 struct Run {
-    /// Do this: backup:SCHEDULE, capture:ASSET, catch-up:TIER, verification:TIER, retention or delivery
+    /// Do this: backup:SCHEDULE, capture:ASSET, catch-up:TIER, verification:TIER, restore-test:NAME, drill:NAME, retention
+    /// or delivery
     #[arg(value_name = "TASK")]
     task: Task,
     /// Wait until it is done, and end as it does

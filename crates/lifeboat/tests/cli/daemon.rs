@@ -267,6 +267,8 @@ fn a_daemon_that_is_killed_at_any_moment_loses_and_doubles_nothing() {
 
     let document = environment.run(["--json", "jobs", "--last", "1000"]).json();
     nothing_is_lost_or_doubled(&document, &asked);
+    let points = environment.run(["--json", "points"]).json();
+    every_success_has_its_point(&document, points["points"].as_array().unwrap().len());
 
     let key = fs::read_to_string(environment.path("recovery.key")).unwrap();
     Restic::new(environment.path("first/repo"), key.trim()).check_read_data().unwrap();
@@ -290,9 +292,20 @@ pub fn nothing_is_lost_or_doubled(document: &Value, asked: &[String]) {
         assert!(["succeeded", "lost"].contains(&job["state"].as_str().unwrap()), "{job}");
     }
     let lost = jobs.iter().filter(|job| job["state"] == "lost").count();
+    assert!(lost > 0, "no kill hit a job, so this shows nothing: {document:#}");
     let again = jobs.iter().filter(|job| job["attempt"].as_u64() > Some(1)).count();
     let given_up = jobs.iter().filter(|job| job["state"] == "lost" && job["attempt"] == 3).count();
     assert_eq!(again, lost - given_up, "each is begun anew as often as it may be");
+}
+
+/// What there is to restore then: of each backup that succeeded one point, and of one that a kill hit no more than that.
+fn every_success_has_its_point(document: &Value, points: usize) {
+    let jobs = document["ended"].as_array().unwrap().iter();
+    let states: Vec<_> =
+        jobs.filter(|job| job["task"] == "backup:daily").map(|job| &job["state"]).collect();
+    let succeeded = states.iter().filter(|state| **state == "succeeded").count();
+    let attempts = states.len();
+    assert!((succeeded..=attempts).contains(&points), "{points} of {attempts}: {document:#}");
 }
 
 /// What the catalog says then.

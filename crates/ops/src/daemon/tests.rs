@@ -71,7 +71,12 @@ impl Ground {
     }
 
     fn site_in(&self, environment: BTreeMap<String, String>) -> Site {
+        self.site_called("techit-production", environment)
+    }
+
+    fn site_called(&self, name: &str, environment: BTreeMap<String, String>) -> Site {
         let (text, files) = reference_plan();
+        let text = text.replacen("techit-production", name, 1);
         let source = SourceFile { path: "plan.toml".to_owned(), text };
         let checked = load(source, &files, &Facts::default(), self.now()).unwrap();
         let surroundings = Surroundings {
@@ -88,7 +93,10 @@ impl Ground {
     }
 
     fn daemon(&self) -> Arc<Daemon> {
-        let loader: Loader = Box::new(|| Err("`cron` has four fields".to_owned()));
+        self.daemon_with(Box::new(|| Err("`cron` has four fields".to_owned())))
+    }
+
+    fn daemon_with(&self, loader: Loader) -> Arc<Daemon> {
         let executor = self.pretence.clone();
         Daemon::open(self.site(), Setup { loader, executor, workers: Workers::Loop }).unwrap()
     }
@@ -126,6 +134,21 @@ fn a_drill_that_cannot_begin_says_so_and_a_bad_plan_changes_nothing() {
     let drill = daemon.site().for_a_job(&ground, "drill:monthly");
     assert_eq!(drill.ending, Ending::Failed);
     assert!(drill.message.is_some());
+}
+
+#[test]
+fn the_plan_of_another_site_is_not_taken_over() {
+    let ground = Ground::new("2027-11-01T12:00:00Z");
+    let on_disk = Arc::new(Mutex::new(ground.site_called("other", BTreeMap::new())));
+    let read = Arc::clone(&on_disk);
+    let daemon = ground.daemon_with(Box::new(move || Ok(lock(&read).clone())));
+    let refused = daemon.reload().unwrap_err();
+    assert!(refused.contains("`other`") && refused.contains("`techit-production`"), "{refused}");
+    assert_eq!(daemon.site().name().to_string(), "techit-production");
+    assert!(daemon.told().contains("does not hold"), "{}", daemon.told());
+    *lock(&on_disk) = ground.site();
+    assert_eq!(daemon.reload(), Ok(false), "its own is, as before");
+    assert!(!daemon.told().contains("does not hold"), "{}", daemon.told());
 }
 
 trait ForAJob {
