@@ -6,7 +6,7 @@
 //!
 //! # Limits
 //!
-//! A record that begins in one segment and ends in the next is not seen: it would have to stand on the last hundred bytes of one.
+//! A record that begins in one segment and ends in the next is not seen: it has a hundred bytes to a kilobyte, as its path is long.
 
 use std::fs;
 use std::io;
