@@ -192,7 +192,13 @@ impl Catalog {
         let (clock, runtime) = (Arc::clone(&surroundings.clock), surroundings.runtime.clone());
         let (own, there) = (Mutex::default(), Mutex::default());
         let catalog = Self { site, keys, writer, lock, view, own, there, clock, runtime };
-        drop(catalog.writing()?);
+        match catalog.writing() {
+            Err(CatalogError::View(error)) if error.is_damage() => {
+                catalog.begin_view_anew(&error)?;
+                drop(catalog.writing()?);
+            }
+            other => drop(other?),
+        }
         Ok(catalog)
     }
 
@@ -200,14 +206,7 @@ impl Catalog {
     fn writing(&self) -> Result<Writing<'_>, CatalogError> {
         let mut writing = self.lock.writing()?;
         if writing.outbox() == Outbox::MaybeAhead {
-            let outbox = self.outbox()?;
-            match self.view.insert(&outbox) {
-                Err(error) if error.is_damage() => {
-                    self.begin_view_anew(&error)?;
-                    self.view.insert(&outbox)?;
-                }
-                other => other?,
-            }
+            self.view.insert(&self.outbox()?)?;
             writing.note(Outbox::InView)?;
         }
         Ok(writing)
@@ -328,17 +327,17 @@ impl Catalog {
         Ok(synced)
     }
 
-    /// Returns which records the view has; one that cannot be read any more begins anew, and the tiers fill it.
-    fn known(&self) -> Result<HashSet<RecordName>, CatalogError> {
+    /// Returns which records the view has. One that cannot be read any more begins anew, and nobody else writes until it is
+    /// filled: who appends follows the head of a chain that it does not have.
+    fn known(&self) -> Result<(HashSet<RecordName>, Option<Writing<'_>>), CatalogError> {
         match self.view.names() {
             Err(error) if error.is_damage() => {
                 let mut writing = self.lock.writing()?;
                 writing.note(Outbox::MaybeAhead)?;
                 self.begin_view_anew(&error)?;
-                drop(writing);
-                Ok(self.view.names()?)
+                Ok((self.view.names()?, Some(writing)))
             }
-            other => Ok(other?),
+            other => Ok((other?, None)),
         }
     }
 
@@ -417,7 +416,7 @@ impl Catalog {
     pub fn catch_up(&self, tiers: &[NamedTier]) -> Result<CatalogReport, CatalogError> {
         // Before the view is read: what leaves the outbox below must be among what was put.
         let outbox = self.outbox()?;
-        let known = self.known()?;
+        let (known, filling) = self.known()?;
         let shelves = self.read_all(tiers, &known);
         let is_new = |record: &&Record| !known.contains(&RecordName::of(record));
         let mut new: Vec<_> = outbox.iter().filter(is_new).cloned().collect();
@@ -428,7 +427,7 @@ impl Catalog {
         }
         let Audited { accepted, flaws } = self.audit_new(&known, new)?;
         report.flaws.extend(flaws);
-        let writing = self.writing()?;
+        let writing = filling.map_or_else(|| self.writing(), Ok)?;
         self.view.insert(&accepted)?;
         drop(writing);
         report.told = told_by(tiers, &shelves);

@@ -232,6 +232,9 @@ fn the_daemon_runs_restore_tests_and_a_failed_one_is_a_risk() {
 /// How often a daemon is killed, unless `LIFEBOAT_KILLS` says otherwise, as `make kills` does.
 const KILLS: u32 = 12;
 
+/// How often as many rounds are played until a kill hits a job at work.
+const ROUNDS_MAX: u32 = 5;
+
 /// Returns how often a daemon is killed.
 pub fn kills() -> u32 {
     let kills = std::env::var("LIFEBOAT_KILLS").ok();
@@ -250,7 +253,10 @@ fn a_daemon_that_is_killed_at_any_moment_loses_and_doubles_nothing() {
     let environment = site();
     let mut random = StdRng::seed_from_u64(6);
     let mut asked = Vec::new();
-    for round in 0..kills() {
+    for round in 0..kills() * ROUNDS_MAX {
+        if round >= kills() && ended(&environment).iter().any(|job| job["state"] == "lost") {
+            break;
+        }
         let daemon = Running::start(&environment);
         environment.write("media/upload", format!("of round {round}").repeat(100_000));
         let queued = environment.run(["--json", "jobs", "run", "backup:daily"]).json();

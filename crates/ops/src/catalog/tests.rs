@@ -109,13 +109,17 @@ fn a_view_that_is_damaged_behind_its_beginning_is_filled_from_the_tiers() {
         let garbage = vec![0xa5; usize::try_from(length).unwrap() - 4096];
         std::os::unix::fs::FileExt::write_all_at(&file, &garbage, 4096).unwrap();
         let catalog = host.open();
+        let reader = View::open(&path).unwrap();
         if by_rebuild {
             catalog.rebuild(&tiers).unwrap();
         } else {
             catalog.catch_up(&tiers).unwrap();
         }
         assert_eq!(ids(&catalog), all, "{by_rebuild}");
+        assert_eq!(reader.all().unwrap().len(), all.len(), "who had it open reads on");
+        drop(reader);
         catalog.append(ended(1), None).unwrap();
+        assert_eq!(View::open(&path).unwrap().all().unwrap().len(), all.len() + 1);
         catalog.deliver(&tiers).unwrap();
         assert!(catalog.verify(&tiers).unwrap().flaws.is_empty());
     }

@@ -16,6 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lifeboat_model::{AssetName, JobId, SnapshotId, TierName, Timestamp, WriterId};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Params, Row, Transaction, TransactionBehavior, params};
 
 use super::body::BaseRecord;
@@ -115,6 +116,15 @@ fn connect(path: &Path) -> Result<Connection, ViewError> {
     Ok(connection)
 }
 
+/// Empties a database that may be damaged, as SQLite's documentation says (`SQLITE_DBCONFIG_RESET_DATABASE`).
+fn reset(connection: &mut Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_RESET_DATABASE, true)?;
+    let emptied = connection.execute_batch("VACUUM");
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_RESET_DATABASE, false)?;
+    emptied?;
+    prepare(connection)
+}
+
 /// When it was captured in microseconds, its snapshot, its base as JSON, its size in bytes, whether somebody removed it, and
 /// when it was stored in microseconds.
 type CaptureRow = (i64, String, Option<String>, Option<i64>, bool, i64);
@@ -137,14 +147,10 @@ impl View {
         }
     }
 
-    /// Begins empty: what was there cannot be read.
+    /// Begins empty: what was there cannot be read. That is so for all who have it open, each of whom would otherwise take the
+    /// new file's log along when he closes the old one.
     pub(super) fn begin_anew(&self) -> Result<(), ViewError> {
-        let mut connection = self.connection();
-        // What is removed must not be open any more.
-        *connection = Connection::open_in_memory().map_err(|source| self.wrap(source))?;
-        Self::remove(&self.path)?;
-        *connection = connect(&self.path)?;
-        Ok(())
+        reset(&mut self.connection()).map_err(|source| self.wrap(source))
     }
 
     /// Removes the view's files; the records stay where they are.

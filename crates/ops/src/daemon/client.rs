@@ -70,10 +70,15 @@ async fn ask_within(socket: &Path, ask: &Ask, within: Duration) -> io::Result<Op
     })
 }
 
-/// Returns what runs behind a socket, if anything does.
+/// Returns what runs behind a socket, if anything does that answers; of what does not it is told.
 pub async fn served(socket: &Path) -> Option<Served> {
     match ask(socket, &Ask::Status).await {
         Ok(Some(Reply::Status(served))) => Some(served),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(error, "A daemon runs here, and does not answer.");
+            None
+        }
         _ => None,
     }
 }

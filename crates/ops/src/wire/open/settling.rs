@@ -51,8 +51,13 @@ impl OpenSite<'_> {
     fn tell_new(&self, names: &[TierName]) -> Result<(), OpsError> {
         let set_up = names.iter().filter_map(|name| self.tier(name).ok());
         let set_up: Vec<_> = set_up.map(|tier| tier.named.clone()).collect();
-        if !set_up.is_empty() {
-            self.catalog.catch_up(&set_up)?;
+        if set_up.is_empty() {
+            return Ok(());
+        }
+        for synced in self.catalog.catch_up(&set_up)?.tiers {
+            if let Some(error) = synced.error {
+                tracing::warn!(tier = %synced.tier, error, "What was recorded before did not come there; the next command brings it.");
+            }
         }
         Ok(())
     }
