@@ -159,6 +159,11 @@ impl Play {
     fn end(&self, outcome: Outcome) -> (EndState, u64) {
         let run = self.load();
         assert_eq!(self.world.violations(), Vec::<String>::new());
+        let undone = self.world.undone();
+        assert!(outcome == Outcome::Aborted || undone.is_empty(), "{undone:?} is undone");
+        let begun = run.steps().filter(|(step, _)| step.undo == Undo::Possible);
+        let begun = begun.filter_map(|(step, course)| Some((step.name.clone(), course.begun?.0)));
+        assert_eq!(wrong_undo(&begun.collect(), undone), None);
         let times = run.times(Timestamp::MAX);
         let parts = times.phases.values().sum::<std::time::Duration>();
         assert_eq!(parts + times.people + times.standstill, times.total, "the parts add up");
@@ -256,9 +261,44 @@ pub fn an_abort_at_any_entry_undoes_what_can_be(runbook: &Arc<Runbook>) {
     }
 }
 
+/// Says what is wrong with what was undone: only what was `begun` and has an undo may be, the last one first; a kill has the
+/// undo that was under way done again. Pure.
+fn wrong_undo(begun: &BTreeMap<StepName, u64>, mut undone: Vec<StepName>) -> Option<String> {
+    undone.dedup();
+    let mut before: Option<(&StepName, u64)> = None;
+    for step in &undone {
+        let Some(&at) = begun.get(step) else {
+            return Some(format!("`{step}` is undone, which was not begun or has no undo"));
+        };
+        if let Some((later, _)) = before.filter(|(_, later)| *later <= at) {
+            return Some(format!("`{later}` is undone before `{step}`, which was begun later"));
+        }
+        before = Some((step, at));
+    }
+    None
+}
+
 fn check_undone(runbook: &Runbook, end: &EndState) {
     for step in runbook.graph.steps() {
         let has_effect = end.effects.contains(&step.name);
         assert!(!has_effect || step.undo == Undo::Nothing, "`{}` is not undone", step.name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_begun_may_be_undone_and_the_last_one_first() {
+        let name = |name: &str| name.parse::<StepName>().unwrap();
+        let begun = BTreeMap::from([(name("stop"), 3), (name("start"), 9)]);
+        let wrong = |undone: &[&str]| {
+            wrong_undo(&begun, undone.iter().map(|step| name(step)).collect()).unwrap_or_default()
+        };
+        assert_eq!(wrong(&["start", "stop", "stop"]), "", "a kill has one done again");
+        assert!(wrong(&["stop", "start"]).contains("which was begun later"));
+        assert!(wrong(&["start", "stop", "start"]).contains("which was begun later"));
+        assert!(wrong(&["start", "restore"]).contains("was not begun or has no undo"));
     }
 }

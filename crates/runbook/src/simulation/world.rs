@@ -60,6 +60,7 @@ pub enum Trouble {
 struct State {
     effects: BTreeSet<StepName>,
     troubled: BTreeSet<StepName>,
+    undone: Vec<StepName>,
     violations: Vec<String>,
 }
 
@@ -95,6 +96,11 @@ impl World {
     /// Returns the steps that have an effect.
     pub fn effects(&self) -> BTreeSet<StepName> {
         self.state().effects.clone()
+    }
+
+    /// Returns the steps whose undo was begun, each time that it was, the first one first.
+    pub fn undone(&self) -> Vec<StepName> {
+        self.state().undone.clone()
     }
 
     /// Returns what should not have happened.
@@ -176,6 +182,7 @@ impl Actor for World {
     }
 
     async fn undo(&self, act: &Act, _: &Cancel) -> Result<(), Failure> {
+        self.state().undone.push(act.step.clone());
         self.work(&act.step).await;
         self.state().effects.remove(&act.step);
         self.work(&act.step).await;
