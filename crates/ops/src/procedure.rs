@@ -24,6 +24,7 @@ pub mod report;
 pub mod runs;
 pub(crate) mod services;
 mod taking;
+pub mod target;
 pub mod values;
 
 use std::sync::Arc;

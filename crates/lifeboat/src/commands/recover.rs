@@ -18,9 +18,8 @@ use lifeboat_ops::point::At;
 use lifeboat_ops::procedure::conduct::{Conduct, Declaration};
 use lifeboat_ops::procedure::outlook::look_ahead;
 use lifeboat_ops::procedure::report::{RunReport, RunState, StepReport};
-use lifeboat_ops::procedure::values::Target;
+use lifeboat_ops::procedure::target::Target;
 use lifeboat_ops::procedure::{Procedure, conduct};
-use lifeboat_ops::residence;
 use lifeboat_plan::plan::runbook::RunKind;
 use lifeboat_runbook::{Operator, Outcome};
 use serde::Serialize;
@@ -54,7 +53,7 @@ pub struct Recover {
     /// What runbooks call `target.directory`: where they put what goes beside what is there
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     to: Option<PathBuf>,
-    /// What runbooks call `target.host` [default: this host, as `[places]` of the plan calls it]
+    /// What runbooks call `target.host`: a name or an address of this host [default: this host, as `[places]` of the plan calls it]
     #[arg(long, value_name = "HOST", conflicts_with = "resume")]
     host: Option<String>,
     /// Do without this tier, by name or address: it is lost, and what others hold counts as all there is; may be given several times
@@ -240,6 +239,7 @@ impl Recover {
         };
         let procedure = Procedure::of(site.plan(), scenario, RunKind::Recovery)?;
         let at = At::parse(&self.at)?;
+        let target = self.target(&site)?;
         if self.dry_run {
             let ahead = look_ahead(&site, &procedure, at, &*session.events(), &session.cancel)?;
             return session.done(&Ahead(ahead));
@@ -252,7 +252,6 @@ impl Recover {
             destination.expect_alone(&self.despite)?;
         }
         confirm_site(site.name(), self.confirm.as_ref(), "recovered", session)?;
-        let target = self.target(&site)?;
         let (procedure, outlook) = (&procedure, &ahead);
         conduct.declare(&Declaration { procedure, outlook, target, declared })?;
         drive(&conduct, session)
@@ -261,11 +260,7 @@ impl Recover {
     fn target(&self, site: &Site) -> Result<Target, Failure> {
         let directory = self.to.as_deref().map(surroundings::absolute).transpose()?;
         let directory = directory.map(|path| path.display().to_string());
-        let place = residence::own(site)?.and_then(|here| here.place);
-        let planned = place.as_ref().and_then(|place| site.plan().places().get(place));
-        let planned = planned.map(|place| place.host.clone());
-        let host = self.host.clone().or(planned).unwrap_or_else(surroundings::hostname);
-        Ok(Target { host, place, directory })
+        Ok(Target::here(site, self.host.as_deref(), directory)?)
     }
 }
 

@@ -194,6 +194,39 @@ needs = ["agree"]
 start = ["*"]
 "#;
 
+/// Says where it is done.
+const HERE: &str = r#"
+[[steps]]
+id = "restore"
+restore = { asset = "media" }
+check = ["pictures"]
+
+[[steps]]
+id = "say"
+needs = ["restore"]
+run = ["sh", "-c", "echo '{{ target.host }}' > HOME/said"]
+"#;
+
+#[test]
+fn a_recovery_is_done_on_this_host_whatever_it_is_called_and_its_evidence_says_so() {
+    let site = Site::new(HERE);
+    site.lose();
+    let at =
+        |host: &str| site.environment.run(["recover", "loss", "--confirm", "shop", "--host", host]);
+    let refused = at("elsewhere.invalid").failure(2);
+    assert!(refused.contains("elsewhere.invalid is not known to be this host"), "{refused}");
+    assert!(refused.contains("run it on elsewhere.invalid"), "{refused}");
+    // An address of documentation, which nobody has.
+    at("192.0.2.1").failure(2);
+    assert!(!site.environment.path("media").exists(), "nothing was done");
+
+    at("127.0.0.1").success();
+    assert_eq!(site.read("said"), "127.0.0.1\n");
+    let shown = site.environment.run(["evidence", "show", "--format", "json"]).json();
+    let own = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    assert_eq!(shown["body"]["place"]["host"], own.trim(), "{shown:#}");
+}
+
 #[test]
 fn a_scenario_is_recovered_by_its_runbook_and_by_people() {
     let site = Site::new(WHOLE);

@@ -29,7 +29,8 @@ use crate::procedure::conduct::{Conduct, Declaration};
 use crate::procedure::mailbox::Mailbox;
 use crate::procedure::outlook::{ChosenPoint, look_ahead};
 use crate::procedure::probe::Asker;
-use crate::procedure::values::{Target, Values};
+use crate::procedure::target::Target;
+use crate::procedure::values::Values;
 use crate::state::State;
 use crate::wire::Site;
 

@@ -21,7 +21,7 @@ use super::measure::{estimates, objectives};
 use crate::catalog::body::Restored;
 use crate::ending::Ending;
 use crate::procedure::Procedure;
-use crate::procedure::conduct::{DECLARED_BY, HOST, POINT, POINT_TIME, REJECTED};
+use crate::procedure::conduct::{DECLARED_BY, HOST, HOSTNAME, POINT, POINT_TIME, REJECTED};
 use crate::procedure::deed::{ROWS, SHOWN, TABLES};
 use crate::procedure::outlook::RejectedPoint;
 use crate::procedure::report::{milliseconds, stand};
@@ -233,7 +233,8 @@ impl Carried<'_> {
     }
 
     fn place(&self, drilled: Option<&Drilled>) -> Place {
-        let host = self.about(HOST).unwrap_or("?").to_owned();
+        // Runs of earlier versions tell only what their runbooks called it.
+        let host = self.about(HOSTNAME).or(self.about(HOST)).unwrap_or("?").to_owned();
         match drilled {
             Some(drilled) => Place {
                 host,

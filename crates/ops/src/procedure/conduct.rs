@@ -18,7 +18,8 @@ use super::mailbox::Mailbox;
 use super::outlook::{Outlook, rto};
 use super::report::{RunReport, report};
 use super::runs::{Driver, KnownRun, Runs};
-use super::values::{Target, Values};
+use super::target::Target;
+use super::values::Values;
 use super::{Procedure, ProcedureError};
 use crate::catalog::body::{PlaceTaken, Taking};
 use crate::command::{self, Left, Noted};
@@ -37,6 +38,8 @@ pub(crate) const POINT_TIME: &str = "point-time";
 const OLDER: &str = "older-point";
 pub(crate) const HOST: &str = "host";
 const PLACE: &str = "place";
+/// What this host calls itself.
+pub(crate) const HOSTNAME: &str = "hostname";
 const DIRECTORY: &str = "directory";
 pub(crate) const DECLARED_BY: &str = "declared-by";
 /// Newer points that were not taken, as JSON.
@@ -136,6 +139,7 @@ impl Conduct {
             (MOVE, declared_move(run, procedure, outlook)),
             (TO_WRITE, outlook.destination.as_ref().and_then(|whither| whither.to_write.clone())),
         ];
+            (HOSTNAME, Some(self.site.surroundings().hostname.clone())),
         let about = about.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
         let (runbook, declared) = (procedure.runbook().id, *declared);
         let began = Began { format: FORMAT, run, runbook, declared, about: about.collect() };

@@ -34,6 +34,7 @@ use super::probe::{Asker, Finding};
 use super::taking;
 use super::values::Values;
 use crate::command::{CommandLine, NO_LIMIT, Notes};
+use super::target::HERE;
 use crate::error::{OpsError, explain};
 use crate::host::Host;
 use crate::point::At;
@@ -67,9 +68,6 @@ struct Asked {
     /// What those showed that passed; the journal keeps it.
     shown: Outputs,
 }
-
-/// Names of this very host.
-const HERE: [&str; 4] = ["localhost", "127.0.0.1", "::1", ""];
 
 /// Does the steps of a procedure.
 #[derive(Debug, Clone)]

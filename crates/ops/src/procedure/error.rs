@@ -103,6 +103,16 @@ pub enum ProcedureError {
         /// Each tier, and why it could not.
         troubles: BTreeMap<TierName, Trouble>,
     },
+    /// A recovery is done on this host alone.
+    #[error(
+        "{host} is not known to be this host, which is {hostname}, and a recovery is done on this host"
+    )]
+    AnotherHost {
+        /// Which host was named.
+        host: String,
+        /// What this one calls itself.
+        hostname: String,
+    },
     /// The run does not take a command.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -163,7 +173,7 @@ impl ProcedureError {
 impl Classify for ProcedureError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoScenario { .. } => ErrorKind::Usage,
+            Self::NoScenario { .. } | Self::AnotherHost { .. } => ErrorKind::Usage,
             Self::NoOrder { .. } => ErrorKind::Config,
             Self::NoRun | Self::NoPoint { .. } => ErrorKind::NotFound,
             Self::Open { .. } | Self::Driven { .. } | Self::AnotherSite { .. } => {
@@ -193,6 +203,10 @@ impl Classify for ProcedureError {
                 let names: Vec<_> = known.iter().map(ToString::to_string).collect();
                 format!("it has {}", names.join(", "))
             }
+            Self::AnotherHost { host, hostname } => format!(
+                "run it on {host}; if that is an address of this host that leads here from outside, write `host = \"{host}\"` into a \
+                 place of the plan and say `lifeboat place is PLACE`; without `--host` it is {hostname}"
+            ),
             Self::NoRun => "`lifeboat recover SCENARIO` declares one".to_owned(),
             Self::Open { .. } => {
                 "`lifeboat recover --resume` goes on with it; `lifeboat recover abort --reason WHY` gives it up"

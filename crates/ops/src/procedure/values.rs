@@ -2,24 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use lifeboat_model::{PlaceName, RunId, Timestamp};
+use lifeboat_model::{RunId, Timestamp};
 use lifeboat_plan::Plan;
 use lifeboat_plan::value::command::Command;
 use lifeboat_plan::value::template::{Template, UnknownName};
 use lifeboat_runbook::Act;
 
 use super::Procedure;
-
-/// Where a recovery goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    /// The host on which services run afterwards.
-    pub host: String,
-    /// Which place of the plan that is, if it is one.
-    pub place: Option<PlaceName>,
-    /// A directory for what a runbook puts beside what is there.
-    pub directory: Option<String>,
-}
+use super::target::Target;
 
 /// The values of names, but for what steps give.
 #[derive(Debug, Clone, Default)]

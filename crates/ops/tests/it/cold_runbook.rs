@@ -13,7 +13,7 @@ use lifeboat_ops::procedure::Procedure;
 use lifeboat_ops::procedure::conduct::{self, Conduct, Declaration};
 use lifeboat_ops::procedure::outlook::{Outlook, look_ahead};
 use lifeboat_ops::procedure::report::{RunReport, RunState};
-use lifeboat_ops::procedure::values::Target;
+use lifeboat_ops::procedure::target::Target;
 use lifeboat_ops::{Site, Surroundings};
 use lifeboat_plan::plan::runbook::RunKind;
 use lifeboat_plan::{Facts, SourceFile, load};
