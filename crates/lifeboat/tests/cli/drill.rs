@@ -182,6 +182,7 @@ fn a_platform_is_lost_and_brought_back_in_a_yard_while_the_real_one_runs_untouch
             "Backup restoration successful",
             "All services operational",
             "Data integrity verified",
+            "Lost no more than its RPO",
             "User authentication working",
             "Payment processing functional",
             "Email delivery operational",
@@ -295,12 +296,16 @@ fn what_goes_wrong_is_found_and_nothing_of_it_is_left(machine: &Machine) {
     assert_eq!(yards(machine).len(), 1, "its files are still there");
 
     // What does not hold is a finding for somebody, until some day.
+    // What was uploaded since the backup would be lost.
+    machine.change_plan("rpo = \"24h\"\nrto = \"4h\"", "rpo = \"1ms\"\nrto = \"4h\"");
     machine.change_plan("expect = \"> 0\"", "expect = \"> 1000000\"");
     let run = machine.lifeboat(&DRILL);
     let ended = run.json();
     assert_eq!(run.code(), 1, "{run}");
     assert_nothing_left(machine, &ended);
     let integrity = ("Data integrity verified".to_owned(), "failed".to_owned());
+    let lost = ("Lost no more than its RPO".to_owned(), "failed".to_owned());
+    assert!(points(&ended).contains(&lost), "{ended:#}");
     assert!(points(&ended).contains(&integrity), "{ended:#}");
     let records = machine.lifeboat(&["catalog", "list", "--kind", "drill-ended", "--json"]).json();
     assert_eq!(records["records"].as_array().unwrap().len(), 4, "{records:#}");

@@ -16,6 +16,7 @@ use lifeboat_plan::value::duration::Span;
 use lifeboat_runbook::{Outcome as Ran, Run, Stand};
 
 use super::record::PointChecked;
+use crate::evidence::document::ObjectiveKept;
 use crate::procedure::Procedure;
 use crate::procedure::probe::{Asker, Finding};
 use crate::procedure::services::start_order;
@@ -24,6 +25,7 @@ use crate::wire::Site;
 const RESTORED: &str = "Backup restoration successful";
 const SERVICES: &str = "All services operational";
 const INTEGRITY: &str = "Data integrity verified";
+const LITTLE_LOST: &str = "Lost no more than its RPO";
 const IN_TIME: &str = "Recovered within its RTO";
 
 /// A question of a point.
@@ -186,4 +188,14 @@ pub(super) fn in_time(ran: Option<Ran>, took: Duration, rto: Duration) -> PointC
     let whole = Duration::from_secs(took.as_secs());
     let message = format!("{} of {}", Span::from(whole), Span::from(rto));
     PointChecked { says: IN_TIME.to_owned(), outcome, message }
+}
+
+/// The point that the moments answer to which the assets came back: what evidence says of them.
+pub(super) fn little_lost(kept: &ObjectiveKept) -> PointChecked {
+    let span = |ms| Span::from(Duration::from_millis(ms));
+    let message = match kept.measured_ms {
+        Some(lost) => format!("{} of {}, {}", span(lost), span(kept.limit_ms), kept.message),
+        None => kept.message.clone(),
+    };
+    PointChecked { says: LITTLE_LOST.to_owned(), outcome: kept.outcome, message }
 }

@@ -15,6 +15,7 @@ use super::findings::Finding;
 use super::keeper::Kept;
 use super::preparation::Prepared;
 use super::teardown::Teardown;
+use crate::evidence::measure::{loss_of_scenario, objectives};
 use crate::procedure::Procedure;
 use crate::procedure::conduct::{POINT, POINT_TIME};
 use crate::procedure::outlook::rto;
@@ -179,7 +180,10 @@ impl Facts<'_> {
         let unasked = || checklist::unasked(site, procedure, self.planned);
         checklist.extend(if kept.points.is_empty() { unasked() } else { kept.points });
         checklist.extend(rto.map(|rto| checklist::in_time(ran, times.total, rto)));
-        let (simulated, rpo) = (self.simulated(), procedure.scenario().rpo);
+        let objectives = run.map(|run| objectives(site.plan(), procedure, run)).unwrap_or_default();
+        let loss = loss_of_scenario(&objectives);
+        checklist.extend(loss.map(checklist::little_lost));
+        let simulated = self.simulated();
         let of_points = checklist.iter().map(|point| point.outcome).max();
         let of_run = match (ran, &trouble) {
             (Some(lifeboat_runbook::Outcome::Succeeded), None) => Outcome::Passed,
@@ -200,8 +204,8 @@ impl Facts<'_> {
             people_ms: milliseconds(times.people),
             standstill_ms: milliseconds(times.standstill),
             rto_ms: rto.map(milliseconds),
-            loss_ms: kept.loss_ms,
-            rpo_ms: rpo.map(|rpo| milliseconds(rpo.duration())),
+            loss_ms: loss.map_or(kept.loss_ms, |loss| loss.measured_ms),
+            rpo_ms: loss.map(|loss| loss.limit_ms),
             checklist,
             simulated,
             sinks: kept.sinks,

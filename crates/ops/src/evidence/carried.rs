@@ -17,7 +17,7 @@ use super::document::{
     bounded, rows, text,
 };
 use super::expected::{asked, expected};
-use super::measure::{estimates, objectives};
+use super::measure::{estimates, is_of_scenario, objectives};
 use crate::catalog::body::Restored;
 use crate::ending::Ending;
 use crate::procedure::Procedure;
@@ -183,8 +183,8 @@ impl Carried<'_> {
         };
         let checks = checks.iter().map(|check| check.outcome).max();
         let teardown = drilled.map(|drilled| drilled.teardown.outcome);
-        let own = |kept: &&ObjectiveKept| kept.of.starts_with("scenario ");
-        let objectives = objectives.iter().filter(own).map(|kept| kept.outcome);
+        let own = objectives.iter().filter(|kept| is_of_scenario(kept));
+        let objectives = own.map(|kept| kept.outcome);
         checks.into_iter().chain(teardown).chain(objectives).fold(ended, Outcome::max)
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use lifeboat_model::{ClassName, Outcome, ServiceName, Timestamp};
 use lifeboat_plan::Plan;
 use lifeboat_plan::plan::runbook::{Action, RestoreWhat};
+use lifeboat_plan::value::duration::Span;
 use lifeboat_plan::value::estimate::Estimate;
 use lifeboat_runbook::{Mood, Output, Run, Stand};
 
@@ -48,6 +49,16 @@ pub fn objectives(plan: &Plan, procedure: &Procedure, run: &Run) -> Vec<Objectiv
     kept
 }
 
+/// Whether an objective is one of those by which the run itself is judged.
+pub(crate) fn is_of_scenario(kept: &ObjectiveKept) -> bool {
+    kept.of.starts_with("scenario ")
+}
+
+/// Returns how much a run lost, beside what it may lose, if its scenario says that.
+pub(crate) fn loss_of_scenario(objectives: &[ObjectiveKept]) -> Option<&ObjectiveKept> {
+    objectives.iter().find(|kept| is_of_scenario(kept) && kept.limited == Limited::Rpo)
+}
+
 struct Measures<'a> {
     plan: &'a Plan,
     procedure: &'a Procedure,
@@ -82,18 +93,46 @@ impl Measures<'_> {
             };
             judged(&of, Limited::Rto, rto.duration(), self.total(), message)
         });
-        let rpo = scenario.rpo.map(|rpo| {
-            let lost: Option<Vec<u64>> = self.back.iter().map(|back| self.lost(back)).collect();
-            let lost = lost.filter(|lost| !lost.is_empty()).and_then(|lost| lost.into_iter().max());
-            let message = match lost {
-                Some(_) => {
-                    "from the oldest moment that something came back to, until it was declared"
-                }
-                None => "nothing that tells its moment was brought back",
-            };
-            judged(&of, Limited::Rpo, rpo.duration(), lost, message)
-        });
+        let rpo = scenario.rpo.filter(|_| self.brings_something_back());
+        let rpo = rpo.map(|rpo| self.loss_of_scenario(&of, rpo.duration()));
         rto.into_iter().chain(rpo).collect()
+    }
+
+    /// Whether anything was to come back: where what was found called for no restore, nothing is lost.
+    fn brings_something_back(&self) -> bool {
+        let mut restores =
+            self.procedure.steps().iter().filter(|step| matches!(step.action, Action::Restore(_)));
+        restores.any(|step| {
+            let course = self.run.step(&step.id).map(|(_, course)| course);
+            !course.is_some_and(|course| matches!(course.stand, Stand::LeftOut { .. }))
+        })
+    }
+
+    /// Judges the loss of a scenario: each asset by its own RPO, or by the scenario's if it has none. What is told is the one that
+    /// is the furthest over its limit, or the nearest to it.
+    fn loss_of_scenario(&self, of: &str, rpo: Duration) -> ObjectiveKept {
+        let untold = |message: &str| judged(of, Limited::Rpo, rpo, None, message);
+        let limited = self.back.iter().map(|back| {
+            let own = self.plan.assets().get(&back.what.asset).and_then(|asset| asset.rpo);
+            (back, own.map(Span::duration))
+        });
+        let judged = limited.map(|(back, own)| {
+            let message = match own {
+                Some(_) => format!("by the RPO of its asset {}", back.what.asset),
+                None => format!("by its asset {}, which has no RPO of its own", back.what.asset),
+            };
+            judged(of, Limited::Rpo, own.unwrap_or(rpo), self.lost(back), &message)
+        });
+        let judged: Vec<_> = judged.collect();
+        let over = |kept: &&ObjectiveKept| {
+            let over = |lost| i128::from(lost) - i128::from(kept.limit_ms);
+            (kept.outcome, kept.measured_ms.map(over))
+        };
+        judged
+            .iter()
+            .max_by_key(over)
+            .cloned()
+            .unwrap_or_else(|| untold("nothing that tells its moment was brought back"))
     }
 
     /// Classes by their services, each once the last of them was healthy; that of the scenario by all of it.

@@ -80,8 +80,8 @@ needs = ["restore"]
 start = ["web"]
 "#;
 
-fn plan() -> Plan {
-    let source = SourceFile { path: "plan.toml".to_owned(), text: PLAN.to_owned() };
+fn plan_of(text: String) -> Plan {
+    let source = SourceFile { path: "plan.toml".to_owned(), text };
     let files = BTreeMap::from([("runbooks/loss.toml".to_owned(), RUNBOOK.to_owned())]);
     let checked = load(source, &files, &PlanFacts::default(), Timestamp::UNIX_EPOCH);
     checked.unwrap_or_else(|rejected| panic!("{rejected:?}")).plan
@@ -101,7 +101,10 @@ struct Story {
 
 impl Story {
     fn new(number: u128) -> Self {
-        let plan = plan();
+        Self::by(plan_of(PLAN.to_owned()), number)
+    }
+
+    fn by(plan: Plan, number: u128) -> Self {
         let procedure = Procedure::of(&plan, &"loss".parse().unwrap(), RunKind::Recovery).unwrap();
         let run = RunId::from_uuid(uuid::Uuid::from_u128(number));
         let about = [("host", "web-1"), ("declared-by", "alice"), ("point", "20231114_000000")];
@@ -130,7 +133,11 @@ impl Story {
 
     /// A run that takes 400 seconds, 100 of them for a person.
     fn whole(number: u128) -> Self {
-        let mut story = Self::new(number);
+        Self::new(number).to_its_end()
+    }
+
+    fn to_its_end(mut self) -> Self {
+        let story = &mut self;
         let by = Operator { login: "alice".into(), host: "web-1".into(), process: 7 };
         story.tell(10, Fact::Taken { by });
         let said = Outputs::from([("output".to_owned(), Output::text("secret"))]);
@@ -143,7 +150,7 @@ impl Story {
         let healthy = Outputs::from([("healthy web".to_owned(), Output::Time(at(390)))]);
         story.done("start", (360, 400), healthy);
         story.tell(400, Fact::Finished { outcome: lifeboat_runbook::Outcome::Succeeded });
-        story
+        self
     }
 
     fn carried(&self) -> Carried<'_> {
@@ -223,6 +230,23 @@ fn evidence_of_a_recovery_tells_who_when_what_and_how_long() {
     assert!(!text.contains("secret"), "what a command writes may hold secrets: {text}");
     assert!(facts.teardown.is_none() && facts.teardown_absent.is_some());
     assert_eq!(facts.findings[0].owner.as_deref(), Some("Operations"));
+}
+
+#[test]
+fn what_a_scenario_may_lose_is_judged_by_what_each_asset_may_and_else_by_its_own_word() {
+    let loss = |asset: &str, scenario: &str| {
+        let text = PLAN.replacen("rpo = \"1h\"\n", asset, 1);
+        let text =
+            text.replacen("rpo = \"1h\"\nestimate", &format!("rpo = \"{scenario}\"\nestimate"), 1);
+        let facts = facts(&Story::by(plan_of(text), 1).to_its_end());
+        let kept = super::measure::loss_of_scenario(&facts.objectives).unwrap();
+        let limited = (kept.limit_ms / 1000, kept.measured_ms.unwrap() / 1000);
+        assert_eq!(kept.outcome, facts.outcome, "nothing else can make it fail");
+        (limited, kept.outcome)
+    };
+    assert_eq!(loss("rpo = \"24h\"\n", "10m"), ((86_400, 1800), Outcome::Passed));
+    assert_eq!(loss("", "10m"), ((600, 1800), Outcome::Failed));
+    assert_eq!(loss("rpo = \"10m\"\n", "1h"), ((600, 1800), Outcome::Failed));
 }
 
 #[test]
@@ -450,13 +474,13 @@ fn times_are_told_beside_the_plans_estimates_and_show_where_they_go() {
     quick.tell(151, Fact::Finished { outcome: lifeboat_runbook::Outcome::Succeeded });
     let (_host, catalog) = host_with(&[Story::whole(1), Story::whole(2)]);
     let all = collect::all(catalog.view()).unwrap();
-    let table = times(&plan(), &all, None);
+    let table = times(&plan_of(PLAN.to_owned()), &all, None);
     assert_eq!(table.scenarios[0].trend, Trend::Steady);
     keep(&catalog, &EvidenceOf::Recovery(&quick.carried())).unwrap();
     let mut all = collect::all(catalog.view()).unwrap();
     // What is compared is in the order in which it was declared; all of these were at once.
     all.retain(|record| evidence_in(record).is_some());
-    let table = times(&plan(), &all, Some(&"loss".parse().unwrap()));
+    let table = times(&plan_of(PLAN.to_owned()), &all, Some(&"loss".parse().unwrap()));
     let loss = &table.scenarios[0];
     assert_eq!((loss.runs.len(), loss.estimate.as_deref()), (3, Some("10m..30m")));
     assert_eq!((loss.rto_ms, loss.runs[0].lost_ms), (Some(7_200_000), Some(1_800_000)));
