@@ -62,8 +62,7 @@ use self::yards::{Claimed, Yards};
 use crate::catalog::body::{Body, Restored};
 use crate::catalog::view::{View, Wanted};
 use crate::error::{OpsError, explain};
-use crate::evidence::{self, Carried, EvidenceOf};
-use crate::procedure::conduct::DECLARED_BY;
+use crate::evidence::{self, Carried, EvidenceOf, Undeclared};
 use crate::procedure::runs::Runs;
 use crate::procedure::{Procedure, ProcedureError};
 use crate::state::State;
@@ -189,7 +188,8 @@ pub fn drill(
     let yards = Yards::take(site)?;
     yards.record_abandoned(site, events)?;
     let run = RunId::from_uuid(uuid_v7(started));
-    let claimed = yards.claim(run, (&options.scenario, started))?;
+    let by = options.operator.login.as_str();
+    let claimed = yards.claim(run, (&options.scenario, started), by)?;
     let mut played = Play { site, options, procedure: &procedure, run, started, claimed };
     let (end, follower) = played.carry_out((people, witness), events, cancel);
     let mut kept = Kept::read(&played.claimed.place().result()).unwrap_or_default();
@@ -198,7 +198,8 @@ pub fn drill(
     let teardown = played.claimed.tear_down(site.surroundings().now());
     let ended = played.record(&end, kept, follower.as_ref(), teardown);
     let told = Played::load(&played.claimed, &procedure);
-    record(site, (&ended, told.as_ref()), &restored, events)?;
+    let to_record = ToRecord { ended: &ended, played: told.as_ref(), restored: &restored, by };
+    record(site, &to_record, events)?;
     played.claimed.close(&ended)?;
     Ok(ended)
 }
@@ -255,28 +256,39 @@ impl Played {
         };
         read().unwrap_or_else(|error| {
             let error: &dyn std::error::Error = &error;
-            tracing::warn!(error, "A drill leaves no evidence: its journal cannot be told.");
+            tracing::warn!(
+                error,
+                "The evidence of a drill tells no steps: its journal cannot be told."
+            );
             None
         })
     }
 }
 
-/// Writes down what came of it and what that proves; also of a drill that was stopped. Evidence comes first: what is torn down
-/// cannot be looked for again.
-fn record(
-    site: &Site,
-    (ended, played): (&DrillEnded, Option<&Played>),
-    restored: &[Restored],
-    events: &dyn EventSink,
-) -> Result<(), OpsError> {
+/// What there is to write down of a drill that is torn down.
+struct ToRecord<'a> {
+    ended: &'a DrillEnded,
+    /// Its run, as far as one was declared and can be told.
+    played: Option<&'a Played>,
+    restored: &'a [Restored],
+    /// Who ran it.
+    by: &'a str,
+}
+
+/// Writes down what came of it and what that proves; also of a drill that was stopped, or over before anything was declared.
+/// Evidence comes first: what is torn down cannot be looked for again.
+fn record(site: &Site, of: &ToRecord<'_>, events: &dyn EventSink) -> Result<(), OpsError> {
+    let ToRecord { ended, played, restored, by } = of;
     let open = open_patiently(site, events)?;
+    let (plan, drilled) = (site.plan(), told::drilled(ended, by));
     if let Some(Played { procedure, run, entries }) = played {
-        let by = run.began().about.get(DECLARED_BY).map_or("somebody", String::as_str);
-        let drilled = told::drilled(ended, by);
-        let carried = Carried { plan: site.plan(), procedure, run, entries, restored };
+        let carried = Carried { plan, procedure, run, entries, restored };
         evidence::keep(open.catalog(), &EvidenceOf::Drill(&carried, &drilled))?;
+    } else {
+        let undeclared = Undeclared { plan, ended, by, host: &site.surroundings().hostname };
+        evidence::keep(open.catalog(), &EvidenceOf::Undeclared(&undeclared, &drilled))?;
     }
-    open.record(Body::DrillEnded(Box::new(ended.clone())))?;
+    open.record(Body::DrillEnded(Box::new((*ended).clone())))?;
     open.deliver()?;
     Ok(())
 }

@@ -22,6 +22,7 @@ pub mod measure;
 pub mod proof;
 mod tested;
 pub mod trend;
+mod undeclared;
 
 use std::collections::BTreeSet;
 
@@ -31,6 +32,7 @@ use lifeboat_plan::Plan;
 pub use self::carried::Carried;
 use self::document::{CheckKept, Closed, Evidence, FORMAT, Facts, Finding, Signer, Teardown};
 pub use self::tested::TestedRestore;
+pub use self::undeclared::Undeclared;
 use crate::catalog::body::Body;
 use crate::catalog::record::Record;
 use crate::catalog::view::{View, ViewError};
@@ -49,6 +51,8 @@ pub enum EvidenceOf<'a> {
     Recovery(&'a Carried<'a>),
     /// A recovery was rehearsed.
     Drill(&'a Carried<'a>, &'a Drilled),
+    /// A drill was over before its run could be told.
+    Undeclared(&'a Undeclared<'a>, &'a Drilled),
     /// Assets were brought back and asked.
     RestoreTest(&'a TestedRestore<'a>),
 }
@@ -78,6 +82,7 @@ impl EvidenceOf<'_> {
         match self {
             Self::Recovery(carried) => carried.facts(None),
             Self::Drill(carried, drilled) => carried.facts(Some(drilled)),
+            Self::Undeclared(drill, drilled) => drill.facts(drilled),
             Self::RestoreTest(tested) => tested.facts(),
         }
     }
@@ -85,6 +90,7 @@ impl EvidenceOf<'_> {
     const fn plan(&self) -> &Plan {
         match self {
             Self::Recovery(carried) | Self::Drill(carried, _) => carried.plan,
+            Self::Undeclared(drill, _) => drill.plan,
             Self::RestoreTest(tested) => tested.plan,
         }
     }

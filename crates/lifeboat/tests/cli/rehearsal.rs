@@ -142,6 +142,15 @@ fn what_cannot_be_prepared_is_said(site: &Site) {
     let trouble = ended["trouble"].as_str().unwrap();
     let named = trouble.contains("`damage` of the scenario") && trouble.contains("`exit 3` ended");
     assert!(named, "{trouble}");
+    let run = ended["run"].as_str().unwrap();
+    let shown = site.environment.run(["evidence", "show", run, "--format", "json"]).json();
+    let facts = &shown["body"];
+    assert_eq!((&facts["outcome"], &facts["ending"]), (&json!("failed"), &json!("not declared")));
+    assert_eq!((&facts["run"], &facts["journal"]), (&ended["run"], &Value::Null), "{facts:#}");
+    assert_eq!(facts["teardown"]["outcome"], "passed", "{facts:#}");
+    assert_eq!(facts["teardown"]["looked_for"].as_array().unwrap().len(), 4, "{facts:#}");
+    assert!(facts["findings"].to_string().contains("`exit 3` ended"), "{facts:#}");
+    site.environment.run(["evidence", "verify"]).success();
 
     runs(site, "");
     let plan = site.read("plan.toml").replacen("start = \"touch ", "start = \"true || touch ", 2);

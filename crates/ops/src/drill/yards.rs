@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::record::DrillEnded;
 use super::teardown::{self, Seen, Teardown};
-use super::{DrillError, Played, failed, findings, record};
+use super::{DrillError, Played, ToRecord, failed, findings, record};
 use crate::procedure::Procedure;
 use crate::procedure::journal_file::JournalFile;
 use crate::procedure::report::milliseconds;
@@ -47,6 +47,13 @@ struct Begun {
     run: RunId,
     scenario: ScenarioName,
     started: Timestamp,
+    /// Who ran it; earlier versions did not write that.
+    #[serde(default = "somebody")]
+    by: String,
+}
+
+fn somebody() -> String {
+    "somebody".to_owned()
 }
 
 impl Yards {
@@ -91,8 +98,9 @@ impl Yards {
                 (ended.journal, ended.entries) = (Some(played.run.last()), played.run.count());
             }
             ended.findings = findings::of(site.plan(), &ended, now);
-            record(site, (&ended, played.as_ref()), &[], events)?;
-            claimed.close(&ended)?;
+            let (ended, played, by) = (&ended, played.as_ref(), begun.by.as_str());
+            record(site, &ToRecord { ended, played, restored: &[], by }, events)?;
+            claimed.close(ended)?;
         }
         Ok(())
     }
@@ -102,12 +110,14 @@ impl Yards {
         &self,
         run: RunId,
         (scenario, started): (&ScenarioName, Timestamp),
+        by: &str,
     ) -> Result<Claimed, DrillError> {
         let claimed = Claimed::of(self.directory.join(run.to_string()));
         for (path, mode) in [(&claimed.directory, PRIVATE_DIRECTORY), (&claimed.place().0, PLACE)] {
             durable::create_directories(path, mode).map_err(failed("make", path))?;
         }
-        let begun = Begun { run, scenario: scenario.clone(), started };
+        let (scenario, by) = (scenario.clone(), by.to_owned());
+        let begun = Begun { run, scenario, started, by };
         claimed.write("begun.json", &begun)?;
         Ok(claimed)
     }

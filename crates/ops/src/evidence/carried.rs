@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use lifeboat_model::{AssetName, CheckName, Outcome, StepName, Timestamp};
+use lifeboat_model::{AssetName, CheckName, Outcome, ScenarioName, StepName, Timestamp};
 use lifeboat_plan::Plan;
 use lifeboat_plan::plan::runbook::{Action, Step as PlannedStep};
+use lifeboat_plan::plan::scenario::Scenario;
 use lifeboat_runbook::entry::{AttemptEnding, Found};
 use lifeboat_runbook::{Course, Entry, Fact, Mood, Output, Outputs, Phase, Run, Stand, Step};
 use sha2::{Digest as _, Sha256};
@@ -63,7 +64,7 @@ impl Carried<'_> {
             run,
             subject: self.procedure.name().to_string(),
             title: text(self.procedure.title()),
-            hypothesis: self.hypothesis(),
+            hypothesis: hypothesis(self.procedure.name(), self.procedure.scenario()),
             mode: if drilled.is_some() { Mode::Sandbox } else { Mode::Live },
             trigger: self.trigger(drilled),
             operators: self.operators(),
@@ -103,14 +104,6 @@ impl Carried<'_> {
             let (step, course) = self.run.step(&planned.id)?;
             Some((planned, step, course))
         })
-    }
-
-    fn hypothesis(&self) -> String {
-        let scenario = self.procedure.scenario();
-        let within = scenario.rto.map_or_else(String::new, |rto| format!(" within {rto}"));
-        let loss =
-            scenario.rpo.map_or_else(String::new, |rpo| format!(" with a loss of at most {rpo}"));
-        format!("after `{}` the platform is back{within}{loss}", self.procedure.name())
     }
 
     fn trigger(&self, drilled: Option<&Drilled>) -> String {
@@ -266,22 +259,13 @@ impl Carried<'_> {
 
     fn times(&self) -> TimesKept {
         let times = self.run.times(self.run.last_time());
-        let all = [
-            Phase::Decide,
-            Phase::Prepare,
-            Phase::Fetch,
-            Phase::Restore,
-            Phase::Replay,
-            Phase::Start,
-            Phase::Validate,
-        ];
         let phase = |phase: Phase| {
             let took = times.phases.get(&phase).copied().unwrap_or_default();
             (phase.name().to_owned(), milliseconds(took))
         };
         TimesKept {
             total_ms: milliseconds(times.total),
-            phases_ms: all.into_iter().map(phase).collect(),
+            phases_ms: PHASES.into_iter().map(phase).collect(),
             people_ms: milliseconds(times.people),
             standstill_ms: milliseconds(times.standstill),
         }
@@ -465,6 +449,31 @@ impl Carried<'_> {
         });
         drilled.into_iter().flat_map(|drilled| drilled.findings.clone()).chain(own).collect()
     }
+}
+
+/// The parts of a run's time, all of which are told.
+const PHASES: [Phase; 7] = [
+    Phase::Decide,
+    Phase::Prepare,
+    Phase::Fetch,
+    Phase::Restore,
+    Phase::Replay,
+    Phase::Start,
+    Phase::Validate,
+];
+
+/// The times of what never began.
+pub(super) fn no_times() -> TimesKept {
+    let phases_ms = PHASES.into_iter().map(|phase| (phase.name().to_owned(), 0)).collect();
+    TimesKept { total_ms: 0, phases_ms, people_ms: 0, standstill_ms: 0 }
+}
+
+/// What the runbook of a scenario is to show.
+pub(super) fn hypothesis(name: &ScenarioName, scenario: &Scenario) -> String {
+    let within = scenario.rto.map_or_else(String::new, |rto| format!(" within {rto}"));
+    let loss =
+        scenario.rpo.map_or_else(String::new, |rpo| format!(" with a loss of at most {rpo}"));
+    format!("after `{name}` the platform is back{within}{loss}")
 }
 
 const fn limited(kept: &ObjectiveKept) -> &'static str {
