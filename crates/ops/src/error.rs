@@ -406,6 +406,16 @@ pub enum OpsError {
         /// Which snapshots.
         snapshots: Vec<SnapshotId>,
     },
+    /// Only part of an asset came back, since the rest is damaged where it was read.
+    #[error(
+        "`{asset}` was not restored as a whole: what tier `{tier}` holds of this point is damaged"
+    )]
+    PointDamaged {
+        /// Which asset.
+        asset: AssetName,
+        /// Where it was read.
+        tier: TierName,
+    },
     /// Only part of an asset came back.
     #[error("`{asset}` was not restored as a whole: {ending}")]
     NotWhole {
@@ -605,6 +615,7 @@ impl Classify for OpsError {
             | Self::NotInSnapshot { .. }
             | Self::SnapshotsGone { .. }
             | Self::Differs { .. }
+            | Self::PointDamaged { .. }
             | Self::Unreadable { .. } => ErrorKind::Corrupt,
             Self::Cancelled(_) => ErrorKind::Cancelled,
             Self::LogTier { .. }
@@ -673,7 +684,7 @@ impl Classify for OpsError {
             Self::NotOneDatabase { .. } => {
                 "name the asset: `lifeboat restore ASSET --at TIME --in-place`".to_owned()
             }
-            Self::NotWhole { asset, .. } => {
+            Self::NotWhole { asset, .. } | Self::PointDamaged { asset, .. } => {
                 format!("`lifeboat restore {asset} --to DIR` names what does not come back")
             }
             Self::Differs { .. } => {

@@ -202,7 +202,11 @@ impl RecoveryReport {
         if self.ending == Ending::Succeeded {
             return Ok(());
         }
-        Err(OpsError::NotWhole { asset: self.preview.asset.clone(), ending: self.ending })
+        let asset = self.preview.asset.clone();
+        if self.files.met_damage() {
+            return Err(OpsError::PointDamaged { asset, tier: self.preview.tier.clone() });
+        }
+        Err(OpsError::NotWhole { asset, ending: self.ending })
     }
 
     /// Returns how the command ends.

@@ -194,6 +194,9 @@ impl RestoreJobReport {
             return Ok(());
         }
         let asset = self.preview.capture.asset.clone();
+        if self.files.as_ref().is_some_and(FilesReport::met_damage) {
+            return Err(OpsError::PointDamaged { asset, tier: self.preview.tier.clone() });
+        }
         Err(OpsError::NotWhole { asset, ending: self.ending })
     }
 

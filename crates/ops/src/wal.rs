@@ -377,7 +377,7 @@ impl<'a> WalLog<'a> {
     }
 
     /// Returns the tiers of the log that are left if some are said to be lost; none if none is.
-    pub(crate) fn left(&self) -> Vec<TierName> {
+    fn left(&self) -> Vec<TierName> {
         let lost = self.site.done_without();
         if !self.wal.to.iter().any(|tier| lost.contains(tier)) {
             return Vec::new();

@@ -79,6 +79,26 @@ pub struct Failure {
     /// With what a command ended, if that is why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<i32>,
+    /// What it says of the point from which the run recovers.
+    #[serde(default, skip_serializing_if = "PointFound::is_untold")]
+    pub point: PointFound,
+}
+
+/// What a failure says of the point from which a run recovers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PointFound {
+    /// Nothing.
+    #[default]
+    Untold,
+    /// What was read of it is damaged.
+    Damaged,
+}
+
+impl PointFound {
+    fn is_untold(&self) -> bool {
+        *self == Self::Untold
+    }
 }
 
 /// Whether trying the same again may help.
@@ -94,7 +114,13 @@ pub enum Again {
 impl Failure {
     /// Returns a failure that may pass.
     pub fn new(why: impl Into<String>) -> Self {
-        Self { why: why.into(), hint: None, again: Again::MayHelp, exit: None }
+        Self {
+            why: why.into(),
+            hint: None,
+            again: Again::MayHelp,
+            exit: None,
+            point: PointFound::Untold,
+        }
     }
 
     /// Returns a failure that stays.

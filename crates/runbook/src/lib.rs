@@ -20,7 +20,7 @@ pub mod times;
 
 use lifeboat_model::RunbookId;
 
-pub use actor::{Act, Actor, Again, Failure, Occasion, Verdict};
+pub use actor::{Act, Actor, Again, Failure, Occasion, PointFound, Verdict};
 pub use command::{Command, Person, Refusal};
 pub use entry::{Entry, Fact, Operator, Outcome};
 pub use executor::{Executor, ExecutorError, Halt, Witness};

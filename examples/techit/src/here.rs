@@ -76,9 +76,6 @@ impl Here<'_> {
             ),
             ("git rev-parse HEAD", "echo 0123abcd".to_owned()),
             ("updated = 2025-10-24", format!("updated = {}", self.today)),
-            // A sink sees what arrives: whoever staged this asks it.
-            ("smtp = { send = ", "command = ".to_owned()),
-            (", arrives_within = \"30s\" }", String::new()),
             (
                 "smtp = \"smtps://mail.example.org\"\nfrom = \"lifeboat@example.org\"",
                 format!("command = \"cat >> {away}/told\""),

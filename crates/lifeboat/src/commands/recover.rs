@@ -245,6 +245,11 @@ impl Recover {
             return session.done(&Ahead(ahead));
         }
         let conduct = Conduct::take(Arc::new(site.clone()), operator)?;
+        // What was given up is undone first: one platform is recovered by one run.
+        if conduct.is_given_up()? {
+            let undone = driven(&conduct, session)?;
+            screen::talk(&crate::render::text(&Shown(undone), session.screen.err));
+        }
         conduct.refuse_another()?;
         let ahead = look_ahead(&site, &procedure, at, &*session.events(), &session.cancel)?;
         screen::talk(&crate::render::text(&Ahead(ahead.clone()), session.screen.err));
@@ -264,8 +269,19 @@ impl Recover {
     }
 }
 
-/// Drives the open run until it is over, stuck, or Ctrl-C is pressed.
+/// Drives the open run until it is over, stuck, or Ctrl-C is pressed, and shows how it stands then.
 fn drive(conduct: &Conduct, session: &Session) -> Result<Exit, Failure> {
+    let report = driven(conduct, session)?;
+    let exit = if session.cancel.is_cancelled() && report.outcome.is_none() {
+        Exit::Cancelled
+    } else {
+        report.exit()
+    };
+    session.end(&Shown(report), exit)
+}
+
+/// Drives the open run until it is over, stuck, or Ctrl-C is pressed; what happens is said as it does.
+fn driven(conduct: &Conduct, session: &Session) -> Result<RunReport, Failure> {
     let mut fetch = vec![surroundings::program()?];
     if let Ok(plan) = surroundings::find_plan(&session.global) {
         fetch.push("--plan".to_owned());
@@ -289,12 +305,7 @@ fn drive(conduct: &Conduct, session: &Session) -> Result<Exit, Failure> {
         report
     })?;
     drop(lines);
-    let exit = if session.cancel.is_cancelled() && report.outcome.is_none() {
-        Exit::Cancelled
-    } else {
-        report.exit()
-    };
-    session.end(&Shown(report), exit)
+    Ok(report)
 }
 
 /// Returns who runs this process.

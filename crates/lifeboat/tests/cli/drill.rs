@@ -159,11 +159,6 @@ fn a_platform_is_lost_and_brought_back_in_a_yard_while_the_real_one_runs_untouch
         assert!(machine.lifeboat(&DRILL).stdout().contains("as anybody but root"));
         return;
     }
-    machine.change_plan(
-        "[checks.mail]\ncommand = \"",
-        "[checks.mail]\nsmtp = { arrives_within = \"30s\", send = \"",
-    );
-    machine.change_plan("sendtestemail drill@example.org\"", "sendtestemail drill@example.org\" }");
     machine.manage(&["probe", "orders"]);
     machine.lifeboat(&DAILY).success();
     machine.mails();
@@ -182,12 +177,12 @@ fn a_platform_is_lost_and_brought_back_in_a_yard_while_the_real_one_runs_untouch
             "Backup restoration successful",
             "All services operational",
             "Data integrity verified",
-            "Lost no more than its RPO",
             "User authentication working",
             "Payment processing functional",
             "Email delivery operational",
             "Performance acceptable",
             "Recovered within its RTO",
+            "Lost no more than its RPO",
         ]
         .map(passed)
     );
@@ -245,6 +240,10 @@ fn what_happens_to_a_platform_that_runs_is_mended_in_a_yard_in_which_one_was_bro
     );
     before.assert_untouched(&machine);
 
+    let deletion = play(&machine, "accidental-deletion");
+    assert!(deletion["prepared"]["damage"].as_str().unwrap().contains("DELETE FROM"));
+    before.assert_untouched(&machine);
+
     let configuration = play(&machine, "configuration-loss");
     assert_eq!(configuration["prepared"]["services"], all, "{configuration:#}");
     let damage = configuration["prepared"]["damage"].as_str().unwrap();
@@ -296,17 +295,17 @@ fn what_goes_wrong_is_found_and_nothing_of_it_is_left(machine: &Machine) {
     assert_eq!(yards(machine).len(), 1, "its files are still there");
 
     // What does not hold is a finding for somebody, until some day.
+    machine.change_plan("expect = \"> 0\"", "expect = \"> 1000000\"");
     // What was uploaded since the backup would be lost.
     machine.change_plan("rpo = \"24h\"\nrto = \"4h\"", "rpo = \"1ms\"\nrto = \"4h\"");
-    machine.change_plan("expect = \"> 0\"", "expect = \"> 1000000\"");
     let run = machine.lifeboat(&DRILL);
     let ended = run.json();
     assert_eq!(run.code(), 1, "{run}");
     assert_nothing_left(machine, &ended);
     let integrity = ("Data integrity verified".to_owned(), "failed".to_owned());
+    assert!(points(&ended).contains(&integrity), "{ended:#}");
     let lost = ("Lost no more than its RPO".to_owned(), "failed".to_owned());
     assert!(points(&ended).contains(&lost), "{ended:#}");
-    assert!(points(&ended).contains(&integrity), "{ended:#}");
     let records = machine.lifeboat(&["catalog", "list", "--kind", "drill-ended", "--json"]).json();
     assert_eq!(records["records"].as_array().unwrap().len(), 4, "{records:#}");
     let open = machine.lifeboat(&["drill", "--findings", "--json"]).json();

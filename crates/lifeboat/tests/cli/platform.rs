@@ -100,6 +100,18 @@ impl Machine {
         good(self.0.manage(arguments))
     }
 
+    /// Has the platform's services asked or changed; returns what is said.
+    #[track_caller]
+    pub fn platform(&self, arguments: &[&str]) -> String {
+        let program = self.at("srv/techit-solutions/bin/platform");
+        let settings = self.at("var/www/techit_solutions/.env");
+        let mut command = std::process::Command::new(program);
+        let output = command.args(arguments).env("TECHIT_ENV", settings).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+        said
+    }
+
     /// Runs a command of the platform's own, which must find something wrong; returns what it says of that.
     #[track_caller]
     pub fn complaint(&self, arguments: &[&str]) -> String {
@@ -182,6 +194,12 @@ pub struct Recovery<'m> {
 impl Recovery<'_> {
     /// Waits until a step waits for a person, and has that person say something.
     pub fn tell(&mut self, step: &str, words: &[&str]) {
+        self.wait_for(step);
+        self.machine.lifeboat(&[&["recover"], words].concat()).success();
+    }
+
+    /// Waits until a step waits for a person.
+    pub fn wait_for(&mut self, step: &str) {
         let end = Instant::now() + PATIENCE;
         loop {
             let status = self.machine.lifeboat(&["recover", "status", "--json"]).json();
@@ -189,13 +207,12 @@ impl Recovery<'_> {
             let waits =
                 |known: &Value| known["step"] == step && known["stand"] == "waits for a person";
             if steps.iter().any(waits) {
-                break;
+                return;
             }
             let is_driven = self.driving.runs();
             assert!(is_driven && Instant::now() < end, "`{step}` is not waited for: {status:#}");
             pause();
         }
-        self.machine.lifeboat(&[&["recover"], words].concat()).success();
     }
 
     /// Waits until it is over; returns how, and what was said.

@@ -1,7 +1,11 @@
 //! Runbooks carried out by the real binary, by several people, with kills, failures and lies in between.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::process::Child;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use lifeboat_testing::postgres::Cluster;
@@ -193,6 +197,171 @@ id = "start"
 needs = ["agree"]
 start = ["*"]
 "#;
+
+/// Stops, and so has something to undo.
+const STOPS: &str = r#"
+[[steps]]
+id = "stop"
+stop = ["*"]
+undo = { start = ["*"] }
+
+[[steps]]
+id = "restore"
+needs = ["stop"]
+restore = { asset = "media" }
+
+[[steps]]
+id = "start"
+needs = ["restore"]
+start = ["*"]
+"#;
+
+/// Overwrites the beginning of the largest pack that came to a tier since, which is that of what was captured.
+fn damage_newest(site: &Site, tier: &str, before: &BTreeSet<PathBuf>) {
+    let newest = packs(site, tier).into_iter().filter(|pack| !before.contains(pack));
+    let newest = newest.max_by_key(|pack| fs::metadata(pack).unwrap().len()).unwrap();
+    fs::set_permissions(&newest, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::File::options().write(true).open(newest).unwrap().write_all(&[0x5a; 64]).unwrap();
+}
+
+fn packs(site: &Site, tier: &str) -> BTreeSet<PathBuf> {
+    let data = site.environment.path(format!("{tier}/repo/data"));
+    let folders = fs::read_dir(data).unwrap().map(|folder| folder.unwrap().path());
+    let files = folders.filter(|folder| folder.is_dir()).flat_map(|f| fs::read_dir(f).unwrap());
+    files.map(|file| file.unwrap().path()).collect()
+}
+
+#[test]
+fn of_a_point_that_is_damaged_the_next_older_one_is_proposed_and_it_is_not_proposed_again() {
+    let site = Site::new(STOPS);
+    let points = || -> Vec<String> {
+        let known = site.environment.run(["points", "--json"]).json();
+        let names = known["points"].as_array().unwrap().iter();
+        names.map(|point| point["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let tiers = ["primary", "secondary"];
+    let before = tiers.map(|tier| packs(&site, tier));
+    let older = points()[0].clone();
+    // Points are called by their second.
+    while points()[0] == older {
+        site.environment.write("media/one.txt", format!("{:?}", Instant::now()).repeat(1000));
+        site.environment.run(["backup"]).success();
+    }
+    let newer = points()[0].clone();
+    for (tier, before) in tiers.iter().zip(&before) {
+        damage_newest(&site, tier, before);
+    }
+    site.lose();
+    let ahead = site.environment.run(["recover", "loss", "--dry-run"]).success();
+    assert!(ahead.contains(&format!("the next older point is {older}: `--at {older}`")), "{ahead}");
+
+    let (code, said) = ended(site.recover());
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("recover retry restore"), "{said}");
+    let proposed = format!("`lifeboat recover loss --at {older}`");
+    assert!(said.contains("the next older point is") && said.contains(&proposed), "{said}");
+    // Another tier is damaged just as well.
+    site.environment.run(["recover", "retry", "restore"]).success();
+    assert_eq!(site.environment.run(["recover", "--resume"]).code(), 1);
+
+    site.environment.run(["recover", "abort", "--reason", "damaged point"]).success();
+    let again = site.environment.run(["recover", "loss", "--dry-run"]).success();
+    assert!(again.contains(&format!("not to {newer}: run_")), "{again}");
+    assert!(again.contains("found it damaged"), "{again}");
+    // What was given up is undone before another begins.
+    let words = ["recover", "loss", "--at", &older, "--confirm", "shop"];
+    let recovered = site.environment.run(words);
+    assert_eq!(recovered.code(), 0, "{recovered}");
+    assert!(recovered.stderr().contains("stop: undone"), "{recovered}");
+    assert_eq!(site.read("media/one.txt"), "one");
+}
+
+/// Brings back what lies on a disk of its own.
+const FILLS: &str = r#"
+[[steps]]
+id = "stop"
+stop = ["*"]
+
+[[steps]]
+id = "restore"
+needs = ["stop"]
+restore = { asset = "pictures" }
+
+[[steps]]
+id = "start"
+needs = ["restore"]
+start = ["*"]
+"#;
+
+/// A disk of a mebibyte.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn at(folder: PathBuf) -> Self {
+        fs::create_dir(&folder).unwrap();
+        let mut mount = Command::new("mount");
+        let mounted = mount.args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(&folder).status();
+        assert!(mounted.unwrap().success(), "only root can mount");
+        Self(folder)
+    }
+
+    fn files(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.0).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg(&self.0).status());
+    }
+}
+
+#[test]
+fn as_root_a_disk_that_fills_during_a_recovery_is_named_and_it_goes_on_once_there_is_room() {
+    assert!(nix::unistd::Uid::effective().is_root(), "only root mounts a file system");
+    let environment = Environment::new();
+    let disk = SmallDisk::at(environment.path("disk"));
+    let picture = "a picture ".repeat(60_000);
+    environment.write("disk/pictures/one.txt", &picture);
+    let asset = format!("pictures={}", environment.path("disk/pictures").display());
+    let site = Site::at(environment, FILLS, &["--asset-path", &asset], "");
+    fs::remove_dir_all(site.environment.path("disk/pictures")).unwrap();
+    let other = site.environment.write("disk/other", "x".repeat(700_000));
+    for service in ["shop", "front"] {
+        site.environment.write(service, "");
+    }
+
+    let (code, said) = ended(site.recover());
+    assert_eq!(code, 1, "{said}");
+    let status = site.status();
+    assert_eq!((&status["state"], &status["outcome"]), (&"stuck".into(), &Value::Null));
+    assert_eq!(site.stand("restore"), "failed");
+    assert_eq!(site.stand("start"), "to come", "nothing begins without what it needs");
+    let step = status["steps"].as_array().unwrap().iter().find(|step| step["step"] == "restore");
+    let step = step.unwrap();
+    let why = step["why"].as_str().unwrap();
+    assert!(why.to_lowercase().contains("no space left") && why.contains("/disk/"), "{why}");
+    assert!(step["commands"].to_string().contains("lifeboat recover retry restore"), "{step}");
+    assert!(!disk.0.join("pictures").exists(), "nothing in part is in its place");
+
+    // Without room it fails as before, and is kept as before.
+    site.environment.run(["recover", "retry", "restore"]).success();
+    assert_eq!(site.environment.run(["recover", "--resume"]).code(), 1);
+    assert_eq!(site.stand("restore"), "failed");
+
+    fs::remove_file(other).unwrap();
+    site.environment.run(["recover", "retry", "restore"]).success();
+    let resumed = site.environment.run(["recover", "--resume"]);
+    assert_eq!(resumed.code(), 0, "{resumed}");
+    assert_eq!(site.read("disk/pictures/one.txt"), picture);
+    assert_eq!(disk.files(), ["pictures"], "nothing of the attempts is left");
+    let shown = site.environment.run(["evidence", "show"]).success();
+    assert!(shown.to_lowercase().contains("no space left"), "{shown}");
+}
 
 /// Says where it is done.
 const HERE: &str = r#"

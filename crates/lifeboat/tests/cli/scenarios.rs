@@ -74,6 +74,7 @@ fn what_breaks_on_a_platform_that_lives_is_mended_by_its_runbooks() {
     let machine = Machine::new();
     machine.manage(&["probe", "orders"]);
     machine.lifeboat(&DAILY).success();
+    rows_are_deleted(&machine);
     media_are_lost(&machine);
     the_configuration_is_lost(&machine);
     the_web_server_fails(&machine);
@@ -92,6 +93,44 @@ fn overwrite(path: &Path, offset: u64, bytes: &[u8]) {
     let mut file = fs::File::options().write(true).open(path).unwrap();
     file.seek(SeekFrom::Start(offset)).unwrap();
     file.write_all(bytes).unwrap();
+}
+
+fn rows_are_deleted(machine: &Machine) {
+    let payments = |up_to: &str| {
+        machine.sql(&format!(
+            "SELECT count(*), md5(string_agg(kept::text, ',' ORDER BY id))
+             FROM (SELECT * FROM orders_payment WHERE id <= {up_to}) AS kept"
+        ))
+    };
+    // In no backup, but in the log.
+    machine.manage(&["probe", "orders"]);
+    let newest = machine.sql("SELECT max(id) FROM orders_payment");
+    let then = payments(&newest);
+    let moment = machine.sql(
+        "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')",
+    );
+    let gone =
+        "WITH gone AS (DELETE FROM orders_payment WHERE id % 2 = 0 OR id = (SELECT max(id) FROM
+                orders_payment) RETURNING 1) SELECT count(*) FROM gone";
+    let gone = machine.sql(gone);
+    // What comes in since, which has to stay.
+    machine.manage(&["probe", "orders"]);
+    machine.wait_for_archive();
+    assert_ne!(payments(&newest), then);
+
+    let beside = machine.at("srv/beside");
+    let mut recovery = machine.recover("accidental-deletion", &["--to", beside.to_str().unwrap()]);
+    recovery.tell("when", &["confirm", "when", "--note", &moment, "--all"]);
+    recovery.wait_for("look");
+    assert_eq!(machine.platform(&["missing"]), gone, "what is missing is seen");
+    recovery.tell("look", &["confirm", "look", "--note", "all of them", "--all"]);
+    let (code, said) = recovery.end();
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(payments(&newest), then, "every row is as it was");
+    let since =
+        machine.sql(&format!("SELECT count(*) > 0 FROM orders_payment WHERE id > {newest}"));
+    assert_eq!(since, "t", "what came since is there");
+    assert!(!beside.join("postmaster.pid").exists(), "nothing runs beside any more");
 }
 
 fn media_are_lost(machine: &Machine) {

@@ -36,10 +36,11 @@ const SITE: &str = "site";
 pub(crate) const POINT: &str = "point";
 pub(crate) const POINT_TIME: &str = "point-time";
 const OLDER: &str = "older-point";
+/// What runbooks call this host.
 pub(crate) const HOST: &str = "host";
-const PLACE: &str = "place";
 /// What this host calls itself.
 pub(crate) const HOSTNAME: &str = "hostname";
+const PLACE: &str = "place";
 const DIRECTORY: &str = "directory";
 pub(crate) const DECLARED_BY: &str = "declared-by";
 /// Newer points that were not taken, as JSON.
@@ -107,6 +108,13 @@ impl Conduct {
         }
     }
 
+    /// Whether the run that is open was given up, so that nothing but its undoing is left.
+    pub fn is_given_up(&self) -> Result<bool, ProcedureError> {
+        let Some(known) = self.runs.open_run()? else { return Ok(false) };
+        let (_, run) = load(&self.site, &known, &self.runs.journal(known.id)?)?;
+        Ok(matches!(run.mood(), Mood::Aborting { .. }))
+    }
+
     /// Declares a run; refused while another one is open.
     pub fn declare(&self, declaration: &Declaration<'_>) -> Result<RunId, ProcedureError> {
         self.refuse_another()?;
@@ -131,6 +139,7 @@ impl Conduct {
             (POINT_TIME, point.map(|point| point.time.to_string())),
             (OLDER, point.and_then(|point| point.older.clone())),
             (HOST, Some(target.host.clone())),
+            (HOSTNAME, Some(self.site.surroundings().hostname.clone())),
             (PLACE, target.place.as_ref().map(ToString::to_string)),
             (DIRECTORY, target.directory.clone()),
             (DECLARED_BY, Some(self.operator.login.clone())),
@@ -139,7 +148,6 @@ impl Conduct {
             (MOVE, declared_move(run, procedure, outlook)),
             (TO_WRITE, outlook.destination.as_ref().and_then(|whither| whither.to_write.clone())),
         ];
-            (HOSTNAME, Some(self.site.surroundings().hostname.clone())),
         let about = about.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
         let (runbook, declared) = (procedure.runbook().id, *declared);
         let began = Began { format: FORMAT, run, runbook, declared, about: about.collect() };

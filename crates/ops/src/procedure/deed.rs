@@ -24,7 +24,9 @@ use lifeboat_plan::value::selection::Selection;
 use lifeboat_postgres::recovery::RecoveryTarget;
 use lifeboat_repository::restore::RestoreReport as FilesReport;
 use lifeboat_runbook::times::{FETCHED_MS, REPLAYED_MS};
-use lifeboat_runbook::{Act, Actor, Again, Failure, Occasion, Output, Outputs, Verdict};
+use lifeboat_runbook::{
+    Act, Actor, Again, Failure, Occasion, Output, Outputs, PointFound, Verdict,
+};
 
 use super::Procedure;
 use super::mailbox::Mailbox;
@@ -32,20 +34,19 @@ use super::patience::{self, Patience};
 use super::platform::{Platform, command_failed, unknown};
 use super::probe::{Asker, Finding};
 use super::taking;
+use super::target::HERE;
 use super::values::Values;
 use crate::command::{CommandLine, NO_LIMIT, Notes};
-use super::target::HERE;
 use crate::error::{OpsError, explain};
 use crate::host::Host;
 use crate::point::At;
 use crate::recovery::in_place::{self, InPlaceOptions};
 use crate::recovery::sandbox::milliseconds;
 use crate::recovery::{
-    self, RecoveryOptions, RecoveryReport, has_base_backups, has_base_backups_alone,
+    self, RecoveryOptions, RecoveryReport, Start, has_base_backups, has_base_backups_alone,
 };
 use crate::restore::{self, Destination, RestoreOptions};
 use crate::thaw::{Consent, ThawError, ThawOptions};
-use crate::wal::WalLog;
 use crate::wire::Site;
 
 /// What the names begin with by which a step that is done gives what its checks showed.
@@ -336,7 +337,8 @@ impl Deed<'_> {
         Ok((outputs, report.started))
     }
 
-    /// Puts a server's data directory there; the step that starts it lets it replay its log.
+    /// Puts a server's data directory there, replayed up to its moment: the step that starts it needs no log any more, which
+    /// whoever runs the server might not be able to read.
     fn recover_server(
         &self,
         asset: &AssetName,
@@ -346,7 +348,8 @@ impl Deed<'_> {
     ) -> Result<Brought, OpsError> {
         let Hands { site, events, .. } = self.hands;
         let options = RecoveryOptions {
-            fetch: self.fetch_alone(asset),
+            start: Start::AndStop,
+            fetch: self.fetch(asset),
             thaw,
             ..RecoveryOptions::new(asset.clone(), target(at)?, to)
         };
@@ -377,27 +380,26 @@ impl Deed<'_> {
         fetch_words(&self.hands.fetch, asset)
     }
 
-    /// Returns the words by which a server fetches its log when nobody serves it, who has to know which tiers are lost.
-    fn fetch_alone(&self, asset: &AssetName) -> Vec<String> {
-        let left = WalLog::of(&self.hands.site, Some(asset)).map(|log| log.left());
-        let left = left.unwrap_or_default().into_iter();
-        let from = left.flat_map(|tier| ["--from".to_owned(), tier.to_string()]);
-        self.fetch(asset).into_iter().chain(from).collect()
-    }
-
-    /// Proposes the next older point if this one is not whole.
+    /// Says what leads on if what was read is damaged: another tier, or the next older point.
     fn restore_failed(&self, error: &OpsError) -> Failure {
         let failure = failed(error);
-        match &self.hands.older {
-            Some(older) if error.kind() == ErrorKind::Corrupt => Failure {
-                hint: Some(format!(
-                    "the next older point is {older}: `lifeboat recover abort --reason 'damaged point'`, then `lifeboat recover {} --at {older}`",
-                    self.hands.procedure.name()
-                )),
-                again: Again::IsUseless,
-                ..failure
-            },
-            _ => failure,
+        if error.kind() != ErrorKind::Corrupt {
+            return failure;
+        }
+        let (step, scenario) = (&self.act.step, self.hands.procedure.name());
+        let another = format!(
+            "`lifeboat recover retry {step}`, then `lifeboat recover --resume` reads it from another tier, if one holds it"
+        );
+        let older = self.hands.older.as_ref().map_or_else(String::new, |older| {
+            format!(
+                "; the next older point is {older}: `lifeboat recover abort --reason 'damaged point'`, then `lifeboat recover {scenario} --at {older}`"
+            )
+        });
+        Failure {
+            hint: Some(another + &older),
+            again: Again::IsUseless,
+            point: PointFound::Damaged,
+            ..failure
         }
     }
 

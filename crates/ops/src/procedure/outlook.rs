@@ -6,16 +6,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lifeboat_model::{
-    AssetName, Cancel, EventSink, ScenarioName, SiteName, StepName, TierName, Timestamp,
+    AssetName, Cancel, EventSink, RunId, ScenarioName, SiteName, StepName, TierName, Timestamp,
 };
 use lifeboat_plan::plan::runbook::{Action, Extent, RestoreAction, RunKind, Step as PlannedStep};
 use lifeboat_plan::plan::tier::Tier;
 use lifeboat_plan::value::duration::Span;
 use lifeboat_postgres::recovery::RecoveryTarget;
 use lifeboat_runbook::entry::AttemptEnding;
-use lifeboat_runbook::{Entry, Fact};
+use lifeboat_runbook::{Entry, Fact, PointFound};
 use serde::{Deserialize, Serialize};
 
+use super::conduct::POINT;
 use super::report::milliseconds;
 use super::runs::Runs;
 use super::{Procedure, ProcedureError};
@@ -154,7 +155,8 @@ pub fn look_ahead(
     if !needed.is_empty() {
         let report = holdings::recovery_points(site, None, events, cancel)?;
         let alone = needed.iter().filter(|asset| has_base_backups_alone(site, asset));
-        choice = choose(&report.points, &needed, &alone.cloned().collect(), &report.damaged, at);
+        let doubts = Doubts { tiers: report.damaged, points: found_damaged(site)? };
+        choice = choose(&report.points, &needed, &alone.cloned().collect(), &doubts, at);
         troubles = report.troubles;
         if choice.chosen.is_none() {
             return Err(no_point(site, procedure, at, troubles));
@@ -241,6 +243,26 @@ pub fn bringing_back_all(site: &Site) -> Vec<ScenarioName> {
     names.filter(brings_back_all).cloned().collect()
 }
 
+/// What speaks against points.
+#[derive(Debug, Default)]
+struct Doubts {
+    /// Tiers that were found damaged.
+    tiers: BTreeSet<TierName>,
+    /// Points that were found damaged, and by which run.
+    points: BTreeMap<String, RunId>,
+}
+
+/// Returns the points of which runs of this host read something damaged.
+fn found_damaged(site: &Site) -> Result<BTreeMap<String, RunId>, ProcedureError> {
+    let met = |entry: &Entry| {
+        matches!(&entry.fact, Fact::Ended { ending: AttemptEnding::Failed(failure), .. }
+            if failure.point == PointFound::Damaged)
+    };
+    let runs = Runs::of(site)?.all()?;
+    let met = runs.iter().filter(|run| run.entries.iter().any(met));
+    Ok(met.filter_map(|run| Some((run.about(POINT)?.to_owned(), run.id))).collect())
+}
+
 #[derive(Debug, Default)]
 struct Choice {
     chosen: Option<ChosenPoint>,
@@ -249,18 +271,30 @@ struct Choice {
 
 /// Chooses the newest point that holds what is needed; `bases` come back from base backups alone. Pure.
 ///
-/// Where nobody says which, one that lies whole on tiers that were not found damaged goes before a newer one that does not.
+/// Where nobody says which, one that lies whole on tiers that were not found damaged goes before a newer one that does not, and
+/// where all of them were, one that no run failed with before a newer one with which one did.
 fn choose(
     points: &[Point],
     needed: &BTreeSet<AssetName>,
     bases: &BTreeSet<AssetName>,
-    damaged: &BTreeSet<TierName>,
+    doubts: &Doubts,
     at: At,
 ) -> Choice {
     if at == At::Latest {
-        let sound = choose_among(points, needed, bases, damaged, at);
+        let sound = choose_among(points, needed, bases, &doubts.tiers, at);
         if sound.chosen.is_some() {
             return sound;
+        }
+        let (bad, rest): (Vec<_>, Vec<_>) =
+            points.iter().cloned().partition(|point| doubts.points.contains_key(&point.name));
+        let mut untried = choose_among(&rest, needed, bases, &BTreeSet::new(), at);
+        if let Some(chosen) = &untried.chosen {
+            let newer = bad.iter().filter(|point| point.time > chosen.time);
+            untried.rejected.extend(newer.map(|point| RejectedPoint {
+                name: point.name.clone(),
+                why: format!("{} found it damaged", doubts.points[&point.name]),
+            }));
+            return untried;
         }
     }
     choose_among(points, needed, bases, &BTreeSet::new(), at)
@@ -563,7 +597,7 @@ mod tests {
             point(200, &whole),
             point(100, &whole),
         ];
-        let choice = choose(&points, &needed(), &BTreeSet::new(), &BTreeSet::new(), At::Latest);
+        let choice = choose(&points, &needed(), &BTreeSet::new(), &Doubts::default(), At::Latest);
         let chosen = choice.chosen.unwrap();
         assert_eq!((chosen.at.as_str(), chosen.time), (points[2].name.as_str(), points[2].time));
         assert_eq!(chosen.older.as_deref(), Some(points[3].name.as_str()));
@@ -597,12 +631,13 @@ mod tests {
         let points = [point(200, &whole), point(100, &whole)];
         let moment = Timestamp::from_second(1_700_000_150).unwrap();
         let choice =
-            choose(&points, &needed(), &BTreeSet::new(), &BTreeSet::new(), At::Time(moment));
+            choose(&points, &needed(), &BTreeSet::new(), &Doubts::default(), At::Time(moment));
         assert_eq!(choice.chosen.unwrap().time, moment);
         assert_eq!(choice.rejected[0].why, "it is later than the time that was asked for");
         let before = Timestamp::from_second(1_700_000_050).unwrap();
         assert_eq!(
-            choose(&points, &needed(), &BTreeSet::new(), &BTreeSet::new(), At::Time(before)).chosen,
+            choose(&points, &needed(), &BTreeSet::new(), &Doubts::default(), At::Time(before))
+                .chosen,
             None
         );
     }
@@ -616,7 +651,7 @@ mod tests {
         for member in &mut points[1].members {
             member.capture.copies.insert(far.clone(), SnapshotId::from_bytes([8; 32]));
         }
-        let damaged = BTreeSet::from([near]);
+        let damaged = Doubts { tiers: BTreeSet::from([near]), ..Doubts::default() };
         let bases = BTreeSet::new();
         let choice = choose(&points, &needed(), &bases, &damaged, At::Latest);
         assert_eq!(choice.chosen.unwrap().at, points[1].name);
@@ -625,9 +660,19 @@ mod tests {
         let named = At::parse(&points[0].name).unwrap();
         let chosen = choose(&points, &needed(), &bases, &damaged, named).chosen.unwrap();
         assert_eq!(chosen.at, points[0].name);
-        let all = &BTreeSet::from([far, "primary".parse().unwrap()]);
-        let choice = choose(&points, &needed(), &bases, all, At::Latest);
+        let tiers = BTreeSet::from([far, "primary".parse().unwrap()]);
+        let mut all = Doubts { tiers, ..Doubts::default() };
+        let choice = choose(&points, &needed(), &bases, &all, At::Latest);
         assert_eq!((choice.chosen.unwrap().at, choice.rejected.len()), (points[0].name.clone(), 0));
+        // One with which a run failed is not proposed again, unless nothing else is left.
+        let run = RunId::from_uuid(uuid::Uuid::nil());
+        all.points.insert(points[0].name.clone(), run);
+        let choice = choose(&points, &needed(), &bases, &all, At::Latest);
+        assert_eq!(choice.chosen.unwrap().at, points[1].name);
+        assert_eq!(choice.rejected[0].why, format!("{run} found it damaged"));
+        all.points.extend(points.iter().map(|point| (point.name.clone(), run)));
+        let choice = choose(&points, &needed(), &bases, &all, At::Latest);
+        assert_eq!(choice.chosen.unwrap().at, points[0].name);
     }
 
     #[test]
@@ -637,7 +682,7 @@ mod tests {
         points[1].time += jiff::SignedDuration::from_millis(734);
         let named = At::parse(&points[1].name).unwrap();
         let chosen =
-            choose(&points, &needed(), &BTreeSet::new(), &BTreeSet::new(), named).chosen.unwrap();
+            choose(&points, &needed(), &BTreeSet::new(), &Doubts::default(), named).chosen.unwrap();
         assert_eq!((chosen.at.as_str(), chosen.time), (points[1].name.as_str(), points[1].time));
         assert_eq!(At::parse(&chosen.at).unwrap(), named);
     }
@@ -649,9 +694,9 @@ mod tests {
         points[0].members[0].capture.ended = Some(ended);
         let bases = BTreeSet::from(["database".parse().unwrap()]);
         let chosen =
-            choose(&points, &needed(), &bases, &BTreeSet::new(), At::Latest).chosen.unwrap();
+            choose(&points, &needed(), &bases, &Doubts::default(), At::Latest).chosen.unwrap();
         assert_eq!((chosen.time, chosen.at.as_str()), (ended, points[0].name.as_str()));
-        let chosen = choose(&points, &needed(), &BTreeSet::new(), &BTreeSet::new(), At::Latest)
+        let chosen = choose(&points, &needed(), &BTreeSet::new(), &Doubts::default(), At::Latest)
             .chosen
             .unwrap();
         assert_eq!(chosen.time, points[0].time);

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use lifeboat_model::Timestamp;
+use lifeboat_model::{CheckName, Timestamp};
 use lifeboat_ops::procedure::Procedure;
-use lifeboat_plan::plan::runbook::RunKind;
+use lifeboat_plan::plan::check::Probe;
+use lifeboat_plan::plan::runbook::{Action, RunKind};
 use lifeboat_plan::{Facts, Plan, SourceFile, load};
 use lifeboat_runbook::simulation;
 
@@ -37,6 +38,25 @@ fn every_shipped_runbook_stands_everything() {
         for kind in [RunKind::Recovery, RunKind::Drill] {
             let procedure = Procedure::of(&plan, scenario, kind).unwrap();
             simulation::all(procedure.runbook());
+        }
+    }
+}
+
+/// Who recovers in earnest has nobody who stands in for the mail host: what waits for a mail is for check-lists of drills.
+#[test]
+fn no_shipped_runbook_asks_in_a_recovery_what_only_a_drill_can_answer() {
+    let plan = shipped();
+    let of_drills = |name: &CheckName| matches!(plan.checks().get(name), Some(Probe::Smtp(_)));
+    assert!(plan.checks().keys().any(of_drills), "drills ask for one");
+    for scenario in plan.scenarios().keys() {
+        let procedure = Procedure::of(&plan, scenario, RunKind::Recovery).unwrap();
+        for step in procedure.steps() {
+            let asked = match &step.action {
+                Action::Check(check) => check.check.as_slice(),
+                _ => &[],
+            };
+            let wrong = asked.iter().chain(&step.check).find(|name| of_drills(name));
+            assert_eq!(wrong, None, "`{}` of `{scenario}`", step.id);
         }
     }
 }

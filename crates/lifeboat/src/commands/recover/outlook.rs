@@ -60,6 +60,12 @@ fn write_point(outlook: &Outlook, page: &mut Page) -> fmt::Result {
         return writeln!(page, "nothing is restored");
     };
     writeln!(page, "comes back to {}", time::instant(point.time))?;
+    if let Some(older) = &point.older {
+        writeln!(
+            page,
+            "    the next older point is {older}: `--at {older}`, should this one be damaged"
+        )?;
+    }
     for rejected in &outlook.rejected {
         writeln!(page, "    not to {}: {}", rejected.name, rejected.why)?;
     }
