@@ -45,6 +45,8 @@ pub enum Body {
     RestoreVerified(RestoreVerified),
     /// A restore test is over.
     RestoreTested(RestoreTested),
+    /// A recovery was declared.
+    RecoveryDeclared(RecoveryDeclared),
     /// A recovery is over.
     RecoveryEnded(RecoveryEnded),
     /// What a recovery, a drill or a restore test proves.
@@ -87,6 +89,7 @@ impl Body {
             Self::ThawRequested(_) => "thaw-requested",
             Self::RestoreVerified(_) => "restore-verified",
             Self::RestoreTested(_) => "restore-tested",
+            Self::RecoveryDeclared(_) => "recovery-declared",
             Self::RecoveryEnded(_) => "recovery-ended",
             Self::Evidence(_) => "evidence",
             Self::DrillEnded(_) => "drill-ended",
@@ -448,6 +451,15 @@ pub enum TestPhase {
     Check,
     /// Removing all of it.
     Teardown,
+}
+
+/// A recovery was declared: until it is over, or this record was released as a hold, nothing is removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoveryDeclared {
+    /// Which run.
+    pub run: RunId,
+    /// Of what.
+    pub scenario: ScenarioName,
 }
 
 /// A recovery is over.

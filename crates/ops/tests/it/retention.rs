@@ -157,7 +157,8 @@ fn nothing_goes_while_retention_is_held() {
     assert_eq!(report.holds, std::slice::from_ref(&held));
     let wrong = WhichHolds::One("zz".to_owned());
     assert!(release(&site, &wrong, &Silent, &Cancel::new()).is_err());
-    let released = release(&site, &WhichHolds::One(held.id.to_string()), &Silent, &Cancel::new());
+    let released =
+        release(&site, &WhichHolds::One(held.id.unwrap().to_string()), &Silent, &Cancel::new());
     assert_eq!(released.unwrap(), [held]);
     assert_eq!(fates(&retain(&site, Purpose::Run)), (2, 2));
 }
