@@ -310,10 +310,9 @@ impl Run<'_> {
                 snapshots: held.collect(),
             });
         }
-        let schedules = site.plan().schedules().iter();
-        let schedules = schedules.filter_map(|(name, s)| Some((name.clone(), s.keep.clone()?)));
+        let schedules = rules::schedules(site.plan());
         let holds = held.iter().map(|hold| hold.reason.clone()).collect();
-        let mut inputs = Inputs { tiers, schedules: schedules.collect(), holds, now };
+        let mut inputs = Inputs { tiers, schedules, holds, now };
         let first = decide(&inputs);
         for (tier, fate) in inputs.tiers.iter_mut().zip(&first) {
             if wanted.contains(&tier.tier) {

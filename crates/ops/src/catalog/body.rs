@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lifeboat_model::{
     AssetName, EntryId, JobId, Lsn, Outcome, PackId, PlaceName, PlanId, RecordId, RepositoryId,
-    RestoreTestName, RunId, RunbookId, ScenarioName, ServiceName, SnapshotId, TierName,
+    RestoreTestName, RunId, RunbookId, ScenarioName, ScheduleName, ServiceName, SnapshotId,
+    TierName,
 };
 use lifeboat_model::{Timestamp, WriterId};
 use lifeboat_postgres::base::inventory::Tablespace;
@@ -169,6 +170,9 @@ pub struct AssetBackedUp {
     pub job: JobId,
     /// Which asset.
     pub asset: AssetName,
+    /// By which schedule, if by one; absent in records of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<ScheduleName>,
     /// Up to when every change is in the snapshot, where it is complete.
     pub captured: Option<Timestamp>,
     /// The snapshot, where one was made; the same on every tier.
