@@ -672,6 +672,7 @@ impl Job<'_> {
                 message: why.to_owned(),
                 hint: None,
                 exit: Exit::Failed.code(),
+                kind: None,
             };
             let now = self.since(self.now());
             report.note((JobStage::Copy, Some(tier)), now, Err(trouble));

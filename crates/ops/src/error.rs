@@ -609,11 +609,11 @@ impl Classify for OpsError {
             | Self::LiveDatabase { .. } => ErrorKind::Config,
             Self::AnotherKey { .. }
             | Self::KeyOfAnother { .. }
-            | Self::AnotherSite { .. }
             | Self::AppendOnly { .. }
             | Self::Held { .. }
             | Self::Io { .. } => ErrorKind::Denied,
             Self::Unmarked { .. }
+            | Self::AnotherSite { .. }
             | Self::NotProven { .. }
             | Self::Recovering { .. }
             | Self::NoElderTier { .. } => ErrorKind::Conflict,
@@ -764,9 +764,19 @@ pub struct Trouble {
     pub hint: Option<String>,
     /// The exit code, had this been all that was asked for.
     pub exit: u8,
+    /// What sort of failure it was, where an error says so.
+    #[serde(skip)]
+    pub kind: Option<ErrorKind>,
 }
 
 impl Trouble {
+    /// Tells whether it says what is there, or that nothing is; else it says that nobody could look.
+    pub fn is_known(&self) -> bool {
+        use ErrorKind::{Bug, Conflict, Corrupt, NotFound};
+        let says = self.kind.is_none_or(|kind| matches!(kind, NotFound | Conflict | Corrupt | Bug));
+        self.ending == Ending::Failed && says
+    }
+
     /// Takes note of an error.
     pub fn of(error: &impl Classify) -> Self {
         let exit = error.exit();
@@ -778,6 +788,7 @@ impl Trouble {
             _ => Ending::Failed,
         };
         let hint = error.hint().map(|hint| hint.to_string());
-        Self { ending, message: explain(error), hint, exit: exit.code() }
+        let kind = Some(error.kind());
+        Self { ending, message: explain(error), hint, exit: exit.code(), kind }
     }
 }

@@ -51,6 +51,7 @@ use crate::error::{OpsError, Trouble};
 use crate::met_damage;
 use crate::standing::Standing;
 use crate::thaw::{Gate, ThawForecast, ThawOptions};
+use crate::traffic::TierTraffic;
 use crate::wire::Site;
 use crate::wire::open::{NewTiers, OpenSite, OpenTier};
 
@@ -194,6 +195,8 @@ pub struct RecoveryReport {
     pub ended: Timestamp,
     /// How long it took, in milliseconds.
     pub duration_ms: u64,
+    /// What each tier was asked for, and what that costs.
+    pub traffic: Vec<TierTraffic>,
 }
 
 impl RecoveryReport {
@@ -246,12 +249,14 @@ pub fn recover(
     cancel: &Cancel,
 ) -> Result<RecoveryReport, OpsError> {
     let site = &site.clone().beside();
+    let before = site.traffic();
     let open = open(site, options, events, cancel)?;
     let chosen = choose_base(&open, options, (events, cancel))?;
     chosen.placement(options)?.check(options.before)?;
     let packs = || chosen.packs(options, cancel);
     chosen.gate(&open, options, cancel).pass(options.thaw, packs, events)?;
-    carry_out(&open, &chosen, (options, Place::Beside), events, cancel)
+    let report = carry_out(&open, &chosen, (options, Place::Beside), events, cancel)?;
+    Ok(RecoveryReport { traffic: TierTraffic::since(site, &before), ..report })
 }
 
 /// Carries out what was chosen, as a job of the catalog.
@@ -263,6 +268,7 @@ fn carry_out(
     cancel: &Cancel,
 ) -> Result<RecoveryReport, OpsError> {
     let site = open.site();
+    let before = site.traffic();
     let (job, started) = (site.surroundings().new_job(), site.surroundings().now());
     let (command, assets) = ("restore".to_owned(), vec![options.asset.clone()]);
     open.record(Body::JobStarted(JobStarted { job, command, assets }))?;
@@ -304,7 +310,17 @@ fn carry_out(
     open.record(Body::JobEnded(JobEnded { job, ending }))?;
     open.deliver()?;
     let (files, started_server) = done?;
-    Ok(RecoveryReport { preview, job, ending, files, started_server, started, ended, duration_ms })
+    Ok(RecoveryReport {
+        preview,
+        job,
+        ending,
+        files,
+        started_server,
+        started,
+        ended,
+        duration_ms,
+        traffic: TierTraffic::since(site, &before),
+    })
 }
 
 /// Finds a second that a server can be recovered to: `draw` proposes one of a count of seconds, again if the log

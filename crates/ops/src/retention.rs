@@ -58,6 +58,7 @@ use crate::error::{OpsError, Trouble};
 use crate::listing::{self, Seen, see};
 use crate::lock_keeping::{Sake, keep_locks};
 use crate::standing::Standing;
+use crate::traffic::TierTraffic;
 use crate::wire::Site;
 use crate::wire::open::{NewTiers, OpenSite, OpenTier};
 
@@ -178,6 +179,8 @@ pub struct RetentionReport {
     pub holds: Vec<Hold>,
     /// The tiers.
     pub tiers: Vec<TierReport>,
+    /// What each tier was asked for, and what that costs.
+    pub traffic: Vec<TierTraffic>,
 }
 
 impl RetentionReport {
@@ -203,6 +206,7 @@ pub fn retention(
     for tier in &options.tiers {
         site.address(tier)?;
     }
+    let before = site.traffic();
     // What is kept elsewhere decides what may go here.
     let all: BTreeSet<TierName> = site.plan().tiers().keys().cloned().collect();
     let leave = NewTiers::Leave;
@@ -239,6 +243,7 @@ pub fn retention(
         ending,
         holds: held,
         tiers,
+        traffic: TierTraffic::since(site, &before),
     })
 }
 
@@ -516,6 +521,7 @@ fn unseen(tier: &TierName) -> Trouble {
         message: format!("the snapshots on `{tier}` could not be read when it was decided"),
         hint: Some(format!("lifeboat retention show {tier}")),
         exit: Exit::CouldNotVerify.code(),
+        kind: None,
     }
 }
 

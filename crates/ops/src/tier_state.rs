@@ -11,10 +11,10 @@ use futures::TryStreamExt as _;
 use lifeboat_model::{
     AssetName, Capability, Exit, Outcome, Silent, SiteName, SnapshotId, TierName, Timestamp,
 };
-use lifeboat_plan::plan::asset::WalMode;
+use lifeboat_plan::plan::asset::{Postgres, WalMode};
 use lifeboat_plan::value::duration::Span;
 use lifeboat_postgres::archive::{ArchivedFile, SystemId};
-use lifeboat_postgres::wal::WalFileName;
+use lifeboat_postgres::wal::{SegmentName, WalFileName};
 use lifeboat_tiers::protection::Protection;
 use lifeboat_tiers::{ObjectMeta, ObjectPath, ObjectPrefix, Tier, TierError};
 use serde::Serialize;
@@ -99,6 +99,19 @@ pub struct AssetThere {
     pub snapshot: Option<SnapshotId>,
     /// How far it is behind the best tier; as the catalog knows it, if this one could not be looked at.
     pub lag: Lag,
+    /// How far its log is behind; absent if the plan sends none there, or the tier could not be looked at.
+    pub log: Option<LogLag>,
+}
+
+/// How far a log on a tier is behind that of the best one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct LogLag {
+    /// How many segments others hold that are newer than its newest.
+    pub segments: usize,
+    /// How many bytes those have.
+    pub bytes: u64,
+    /// From when its newest was stored to when the newest of all was, in seconds; absent if it has none.
+    pub seconds: Option<u64>,
 }
 
 /// How far a tier is behind the best one.
@@ -168,6 +181,12 @@ impl TiersReport {
         self.tiers.iter().any(|tier| tier.lock.outcome == Some(Outcome::Failed))
     }
 }
+
+/// A segment of a cluster's log.
+type Segment = (SystemId, SegmentName);
+
+/// How many bytes segments have, and when each was stored.
+type Segments = BTreeMap<Segment, (u64, Timestamp)>;
 
 /// What was found on a tier.
 #[derive(Debug, Default)]
@@ -345,7 +364,7 @@ impl Facts<'_> {
                 _ => None,
             }),
             trouble: found.as_ref().err().cloned(),
-            assets: assets.map(|asset| self.asset(asset, name, &present)).collect(),
+            assets: assets.map(|asset| self.asset(asset, name, (&present, there))).collect(),
             space: there.map(|found| Space { free: self.free(name), ..found.space() }),
             lock: self.lock(name, there),
             pending: there.map(|found| self.pending(name, found, &present)),
@@ -360,7 +379,12 @@ impl Facts<'_> {
         present
     }
 
-    fn asset(&self, asset: &AssetName, tier: &TierName, present: &Present) -> AssetThere {
+    fn asset(
+        &self,
+        asset: &AssetName,
+        tier: &TierName,
+        (present, found): (&Present, Option<&Found>),
+    ) -> AssetThere {
         let newest = self.backlog.newest(asset, tier, present);
         let lag = {
             let plan = (self.site.plan(), tier);
@@ -383,7 +407,46 @@ impl Facts<'_> {
             captured: newest.map(|(captured, _)| captured),
             snapshot: newest.map(|(_, snapshot)| snapshot),
             lag,
+            log: found.and_then(|found| self.log_lag(asset, tier, found)),
         }
+    }
+
+    /// Tells how far the log of an asset is behind on a tier to which the plan sends it.
+    fn log_lag(&self, asset: &AssetName, tier: &TierName, found: &Found) -> Option<LogLag> {
+        let mut logging = self.logging();
+        let (_, database) = logging.clone().find(|(name, _)| *name == asset)?;
+        if !database.wal.to.contains(tier) {
+            return None;
+        }
+        // Before its first base nobody recorded whose log a cluster's is, unless there is no other database.
+        let is_only_one = logging.nth(1).is_none();
+        let based = &self.history.based;
+        let is_own = |(system, _): &Segment| {
+            is_only_one || based.contains(&(asset.clone(), system.0.to_string()))
+        };
+        let own = |found: &Found| -> Segments {
+            found.segments().into_iter().filter(|(segment, _)| is_own(segment)).collect()
+        };
+        let here = own(found);
+        let newest: BTreeMap<SystemId, SegmentName> = here.keys().copied().collect();
+        let is_newer = |(system, name): &Segment| newest.get(system).is_none_or(|own| name > own);
+        let others = self.tiers.iter().filter(|(other, _)| database.wal.to.contains(other));
+        let there = others.filter_map(|(_, found)| found.as_ref().ok()).flat_map(own);
+        let ahead: Segments = there.filter(|(segment, _)| is_newer(segment)).collect();
+        let stored = |all: &Segments| all.values().map(|(_, stored)| *stored).max();
+        let seconds = stored(&here).map(|own| {
+            let best = stored(&ahead).unwrap_or(own);
+            Duration::try_from(best.duration_since(own)).map_or(0, |lag| lag.as_secs())
+        });
+        let bytes = ahead.values().map(|(bytes, _)| bytes).sum();
+        Some(LogLag { segments: ahead.len(), bytes, seconds })
+    }
+
+    /// Returns the databases whose log is archived.
+    fn logging(&self) -> impl Iterator<Item = (&AssetName, &Postgres)> + Clone {
+        let databases = self.site.plan().assets().iter();
+        let databases = databases.filter_map(|(name, asset)| Some((name, asset.postgres()?)));
+        databases.filter(|(_, database)| database.wal.mode != WalMode::None)
     }
 
     fn free(&self, name: &TierName) -> Option<u64> {
@@ -442,9 +505,7 @@ impl Facts<'_> {
 
     /// Counts the files of the log that other tiers hold and that this one is to hold as well.
     fn wal_files(&self, name: &TierName, found: &Found) -> usize {
-        let logs = self.site.databases().filter(|(_, database)| {
-            database.wal.mode != WalMode::None && database.wal.to.contains(name)
-        });
+        let logs = self.logging().filter(|(_, database)| database.wal.to.contains(name));
         let sources: BTreeSet<&TierName> = logs.flat_map(|(_, db)| &db.wal.to).collect();
         let others = self.tiers.iter().filter(|(other, _)| sources.contains(*other));
         let others = others.filter_map(|(_, found)| found.as_ref().ok());
@@ -468,6 +529,16 @@ impl Found {
     fn wal(&self) -> impl Iterator<Item = (SystemId, WalFileName)> + '_ {
         let files = self.objects.iter().filter_map(|meta| ArchivedFile::parse(&meta.path));
         files.map(|file| (file.system, file.file))
+    }
+
+    /// Returns the segments of logs, each with its bytes and when it was stored.
+    fn segments(&self) -> Segments {
+        let files = self.objects.iter().filter_map(|meta| {
+            let file = ArchivedFile::parse(&meta.path)?;
+            let segment = (file.system, file.file.segment()?);
+            Some((segment, (meta.size, meta.modified)))
+        });
+        files.collect()
     }
 
     fn space(&self) -> Space {

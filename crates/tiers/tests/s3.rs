@@ -95,6 +95,11 @@ async fn locked_objects_outlast_whoever_wants_them_gone() {
     what_is_locked_stays_and_what_must_go_soon_goes(&moto).await;
     locks_are_made_longer_and_never_shorter(&moto).await;
     a_marker_of_somebody_else_hides_nothing(&moto).await;
+    for prefix in ["", "suite"] {
+        let mut options = options(&moto, "locking", prefix);
+        options.placement = locked(10 * DAY);
+        conformance::locked_objects_stay(&tier(&options), SystemClock.now(), 10 * DAY).await;
+    }
     a_bucket_without_locks_says_so(&moto).await;
 }
 

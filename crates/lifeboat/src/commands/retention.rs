@@ -107,6 +107,7 @@ impl Answer for Shown {
         match self.purpose {
             Purpose::Show => writeln!(page, "nothing was changed"),
             Purpose::Run => {
+                render::write_all_traffic(&self.report.traffic, page)?;
                 let ending = self.report.ending;
                 writeln!(page, "{}", page.paint.tone(render::tone_of(ending), &ending.to_string()))
             }
@@ -193,8 +194,9 @@ impl Shown {
                 writeln!(page, "repository: {bytes} stay, since they are in cold storage")?;
             }
         }
-        if let Some(asked) = &tier.requests {
-            render::write_requests(asked, page)?;
+        // Once it was done it is told what was asked, not what was foreseen.
+        if let Some(asked) = tier.requests.filter(|_| self.purpose == Purpose::Show) {
+            render::write_requests(&asked, page)?;
             writeln!(page)?;
         }
         if let Some(price) = &tier.price {

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use lifeboat_model::{AssetName, ByteSize, Exit, Outcome, counted};
-use lifeboat_ops::tier_state::{self, AssetThere, Lock, Pending, Stands, TierState, TiersReport};
+use lifeboat_ops::tier_state::{
+    self, AssetThere, Lock, LogLag, Pending, Stands, TierState, TiersReport,
+};
 use lifeboat_plan::plan::asset::WalMode;
 use lifeboat_tiers::protection::Protection;
 use serde::Serialize;
@@ -195,15 +197,22 @@ fn pending(Pending { snapshots, records, wal_files, .. }: Pending) -> Cell {
 }
 
 fn assets(report: &TiersReport) -> Table {
-    let mut table =
-        Table::new(["Asset", "Tier", "Newest", ">Points behind", ">Bytes behind", ">Time behind"]);
+    let mut table = Table::new([
+        "Asset",
+        "Tier",
+        "Newest",
+        ">Points behind",
+        ">Bytes behind",
+        ">Time behind",
+        "Log behind",
+    ]);
     let mut rows: Vec<_> = report
         .tiers
         .iter()
         .flat_map(|tier| tier.assets.iter().map(move |asset| (&asset.asset, &tier.tier, asset)))
         .collect();
     rows.sort_by_key(|(asset, tier, _)| (*asset, *tier));
-    for (asset, tier, AssetThere { captured, lag, .. }) in rows {
+    for (asset, tier, AssetThere { captured, lag, log, .. }) in rows {
         let points = match lag.points {
             0 => Cell::new("0", Tone::Good),
             points => Cell::new(points.to_string(), Tone::Warning),
@@ -216,9 +225,19 @@ fn assets(report: &TiersReport) -> Table {
             points,
             bytes(lag.bytes),
             seconds.map_or_else(dash, |lag| time::duration(lag).into()),
+            log.as_ref().map_or_else(dash, log_behind),
         ]);
     }
     table
+}
+
+fn log_behind(log: &LogLag) -> Cell {
+    if log.segments == 0 {
+        return Cell::new("nothing", Tone::Good);
+    }
+    let mut words = vec![counted(log.segments, "segment"), ByteSize(log.bytes).to_string()];
+    words.extend(log.seconds.map(|lag| time::duration(Duration::from_secs(lag))));
+    Cell::new(words.join(", "), Tone::Warning)
 }
 
 impl Tiers {

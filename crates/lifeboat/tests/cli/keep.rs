@@ -64,11 +64,34 @@ fn retention_shows_then_removes_and_restic_agrees() {
     let done = environment.run(["--json", "retention", "run"]).json();
     assert_eq!(done["schema"], "lifeboat.retention/1");
     assert_eq!(done["ending"], "succeeded");
+    assert!(done["traffic"][0]["deletes"].as_u64().unwrap() > 0, "{done:#}");
     assert_eq!(fs::read_dir(&snapshots).unwrap().count(), 1);
     let status = environment.run(["points"]).success();
     assert!(!status.contains("gone"), "{status}");
     let key = fs::read_to_string(environment.path("recovery.key")).unwrap();
     Restic::new(environment.path("first/repo"), key.trim()).check_read_data().unwrap();
+    every_run_tells_what_it_asked_for(&environment);
     let catalog = environment.run(["catalog", "list"]).success();
     assert!(catalog.contains("retention-done"), "{catalog}");
+}
+
+/// Whatever works with a tier says how often it asked for what, and what that costs where the plan has prices.
+fn every_run_tells_what_it_asked_for(environment: &Environment) {
+    let plan = fs::read_to_string(environment.path("plan.toml")).unwrap();
+    let prices = "[costs]\n\"tiers.primary\" = { per_1000_reads = 1000 }\n";
+    environment.write("plan.toml", format!("{plan}\n{prices}"));
+    for words in [
+        &["tiers", "catch-up"][..],
+        &["verify"],
+        &["restore", "media", "--to", "back"],
+        &["retention", "run"],
+    ] {
+        let told = environment.run(words.iter().copied()).success();
+        let line = told.lines().find(|line| line.starts_with("primary: requests: "));
+        let line = line.unwrap_or_else(|| panic!("{words:?}: {told}"));
+        assert!(line.contains(" reads, ") && line.contains("; costs "), "{words:?}: {line}");
+        assert!(!line.contains("requests: 0 reads"), "{words:?}: {line}");
+    }
+    let verified = environment.run(["verify", "--json"]).json();
+    assert!(verified["traffic"][0]["request_cost"].as_f64().unwrap() > 0.0, "{verified:#}");
 }

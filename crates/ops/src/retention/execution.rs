@@ -17,6 +17,7 @@ use lifeboat_tiers::{Protection, TierError};
 use super::LogFate;
 use crate::error::OpsError;
 use crate::readiness::{Deletion, try_delete};
+use crate::standing::Standing;
 use crate::wire::open::{OpenSite, OpenTier};
 
 /// How many objects are asked about or removed at a time: each mostly waits for the tier.
@@ -82,7 +83,8 @@ impl Work<'_> {
     fn plan(&self, without: BTreeSet<SnapshotId>) -> Result<PrunePlan<'_>, OpsError> {
         let repository = &self.tier.repository;
         let repack = self.repack();
-        let mut options = PruneOptions { without, repack, ..PruneOptions::default() };
+        let superseded = self.superseded()?;
+        let mut options = PruneOptions { without, repack, superseded, ..PruneOptions::default() };
         let may_be_locked = self.tier.named.tier.capabilities().has(Capability::ObjectLock);
         if may_be_locked {
             let listed = repository.store().list::<IndexId>().map_err(OpsError::from)?;
@@ -104,6 +106,17 @@ impl Work<'_> {
         }
         // What is locked all the same is refused by the store, and told.
         Ok(prune::plan(repository, options, self.events, self.cancel)?)
+    }
+
+    /// Returns the damaged packs of which nothing is needed any more, since a verification that read all data passed: what they
+    /// held was stored again. From then on the index leaves them out.
+    fn superseded(&self) -> Result<BTreeSet<PackId>, OpsError> {
+        let standing = Standing::load(self.open.catalog().view(), &self.tier.named.name)?;
+        if standing.is_damaged() || standing.damaged_packs.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        self.tier.repository.leave_out(&standing.damaged_packs);
+        Ok(standing.damaged_packs)
     }
 
     /// Where packs of data cannot be read at once they are not packed anew: waking them takes hours, and what

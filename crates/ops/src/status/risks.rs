@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use lifeboat_model::{Outcome, ServiceName, Timestamp};
+use lifeboat_model::{Outcome, ServiceName, TierName, Timestamp};
 use lifeboat_plan::Plan;
 
+use super::history::Attempt;
 use super::proof::ProofState;
 use super::rehearsals::Rehearsed;
 use super::{
@@ -27,7 +28,7 @@ pub(super) fn of(report: &StatusReport, facts: &Facts, plan: &Plan) -> Vec<Risk>
         of_asset(asset, plan, &mut found);
     }
     for tier in &report.tiers {
-        of_tier(tier, plan, report.now, &mut found);
+        of_tier(tier, (report, plan), &mut found);
     }
     of_key(report, facts, &mut found);
     if let Some(place) = &report.place {
@@ -196,10 +197,10 @@ fn of_proof(status: &AssetStatus, plan: &Plan, found: &mut Found) {
     found.add(verdict, asset, why, prove);
 }
 
-fn of_tier(status: &TierStatus, plan: &Plan, now: Timestamp, found: &mut Found) {
-    let tier = &status.tier;
+fn of_tier(status: &TierStatus, (report, plan): (&StatusReport, &Plan), found: &mut Found) {
+    let (tier, now) = (&status.tier, report.now);
     if let Some(trouble) = &status.trouble {
-        let verdict = if trouble.ending == Ending::Failed { Verdict::No } else { Verdict::Unknown };
+        let verdict = if trouble.is_known() { Verdict::No } else { Verdict::Unknown };
         found.add(verdict, tier, trouble.message.as_str(), "lifeboat check");
         return;
     }
@@ -224,6 +225,9 @@ fn of_tier(status: &TierStatus, plan: &Plan, now: Timestamp, found: &mut Found) 
         None => found.add(Verdict::Unknown, tier, "never verified", command),
         Some(verified) if verified.outcome == Outcome::Failed => {
             let message = "found damaged, and not read whole without damage since";
+            // A backup stores again what damaged packs held and is still on the disk; reading all of it proves that.
+            let is_anew = is_stored_anew(tier, verified.time, &report.assets);
+            let command = if is_anew { command } else { "lifeboat backup".to_owned() };
             found.add(Verdict::No, tier, message, command);
         }
         Some(verified) => {
@@ -233,6 +237,13 @@ fn of_tier(status: &TierStatus, plan: &Plan, now: Timestamp, found: &mut Found) 
             }
         }
     }
+}
+
+/// Tells whether every asset that goes to a tier was stored there since some time.
+fn is_stored_anew(tier: &TierName, since: Timestamp, assets: &[AssetStatus]) -> bool {
+    let is_new = |attempt: &Attempt| attempt.ending == Ending::Succeeded && attempt.time > since;
+    let mut there = assets.iter().flat_map(|asset| &asset.tiers).filter(|on| on.tier == *tier);
+    there.all(|on| on.last_attempt.as_ref().is_some_and(is_new))
 }
 
 fn of_key(report: &StatusReport, facts: &Facts, found: &mut Found) {

@@ -64,7 +64,9 @@ fn history(age_s: i64) -> History {
 fn facts(near: Result<&[SnapshotId], Ending>, far: Result<&[SnapshotId], Ending>) -> Facts {
     let seen = |seen: Result<&[SnapshotId], Ending>| match seen {
         Ok(ids) => Ok(Seen { snapshots: ids.iter().copied().collect(), ..Seen::default() }),
-        Err(ending) => Err(Trouble { ending, message: "gone".to_owned(), hint: None, exit: 1 }),
+        Err(ending) => {
+            Err(Trouble { ending, message: "gone".to_owned(), hint: None, exit: 1, kind: None })
+        }
     };
     let seen = [("near", seen(near)), ("far", seen(far))];
     let tiers = seen.into_iter().map(|(tier, seen)| (tier.parse().unwrap(), seen)).collect();

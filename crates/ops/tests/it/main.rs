@@ -15,6 +15,7 @@ mod holds;
 mod kills;
 mod lagging;
 mod locks;
+mod log_lag;
 mod naming;
 mod restore_tests;
 mod restores;
