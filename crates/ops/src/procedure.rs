@@ -23,6 +23,7 @@ pub mod probe;
 pub mod report;
 pub mod runs;
 pub(crate) mod services;
+mod shell;
 mod taking;
 pub mod values;
 
