@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use lifeboat_model::{Cancel, EventSink, RunId, Timestamp};
-use lifeboat_runbook::{Journal as _, Mood, Outcome, Run};
+use lifeboat_runbook::{Journal as _, JournalError, Mood, Outcome, Run};
 
 use super::{Carried, EvidenceOf, KIND, evidence_in, keep};
 use crate::catalog::body::{Body, RecoveryEnded, Restored};
@@ -42,7 +42,8 @@ pub fn collect(
     cancel: &Cancel,
 ) -> Result<Collected, ProcedureError> {
     let runs = Runs::of(site)?;
-    let over = runs.all()?.into_iter().filter(|run| run.is_over() && is_recovery(run));
+    let over = runs.all()?.into_iter();
+    let over = over.filter(|run| run.damage.is_some() || (run.is_over() && is_recovery(run)));
     let over: Vec<_> = over.collect();
     let mut collected = Collected::default();
     if over.is_empty() {
@@ -51,6 +52,11 @@ pub fn collect(
     let ledger = Ledger::open(site, events, cancel)?;
     let there = runs_in(ledger.catalog().view())?;
     for known in over.iter().filter(|known| !there.contains(&known.id.to_string())) {
+        if let Some(damage) = known.damage {
+            let damaged = JournalError::Damaged(damage);
+            collected.troubles.push((known.id, damaged.to_string()));
+            continue;
+        }
         if known.was_aborted() {
             let plan = site.plan().id();
             forgo(ledger.catalog(), known.id, plan).map_err(OpsError::from)?;
