@@ -34,6 +34,7 @@ use crate::residence::begun::BegunHandOver;
 use crate::residence::sought::Sought;
 use crate::scorecard::{Held, Medium, Scorecard, TierCopy, place_of, scorecard};
 use crate::standing::VerifiedOnce;
+use crate::wal::stillness::Stillness;
 use history::{Attempt, Good, History};
 use log::{LogThere, log_there};
 use proof::{Proof, proof};
@@ -228,6 +229,8 @@ pub struct Facts {
     pub place: Option<Lived>,
     /// The file that is to hold the recovery key on this host and is not there.
     pub key_lacking: Option<PathBuf>,
+    /// Through which time servers were seen to rest.
+    pub stillness: BTreeMap<AssetName, Stillness>,
 }
 
 impl Facts {
@@ -361,9 +364,10 @@ impl Assessment<'_> {
         let wants_log = asset.postgres().is_some_and(|postgres| postgres.wal.to.contains(tier));
         let log = newest.and_then(|newest| newest.base.as_ref()).and_then(|base| {
             let log = seen?.logs.get(name)?;
-            Some(log_there(log, base).unwrap_or_default())
+            let still = self.facts.stillness.get(name);
+            Some(log_there(log, base, still).unwrap_or_default())
         });
-        let reaches = log.and_then(|log| log.reaches);
+        let reaches = log.and_then(|log| log.reaches.max(log.still));
         let captured = newest.map(|good| reaches.map_or(good.captured, |at| at.max(good.captured)));
         let lost = captured.map(|captured| exposure(captured, self.now));
         let sight = if seen.is_some() { Sight::Clear } else { Sight::None };

@@ -27,6 +27,7 @@ use crate::state::State;
 use crate::tier_state::{expected, gone};
 use crate::wal::WalLog;
 use crate::wal::status::WalStatus;
+use crate::wal::stillness::Stillness;
 use crate::wire::{Reached, Site};
 
 /// Tells how things stand where no daemon is asked; see [`status_beside`].
@@ -63,6 +64,14 @@ pub fn status_beside(site: &Site, daemon: Option<Served>) -> Result<StatusReport
     }
     if let Ok(Some((_, journal))) = journal_of(site) {
         facts.activity = activity(site, daemon, &history).ok();
+        let databases = site.databases().map(|(asset, _)| asset);
+        let stillness = databases.filter_map(|asset| {
+            // What cannot be read of it costs exposure and nothing else.
+            let still = journal.stillness(asset).ok().flatten()?;
+            let until = still.until.min(surroundings.now());
+            Some((asset.clone(), Stillness { until, ..still }))
+        });
+        facts.stillness = stillness.collect();
         let last = |task| journal.last_of(&task).ok().flatten();
         let last: Vec<Job> = tasks(site.plan()).into_iter().filter_map(last).collect();
         facts.rehearsals = last;
