@@ -21,7 +21,7 @@ use crate::state::State;
 use crate::status::history::History;
 use crate::wire::Site;
 
-pub(crate) use tiers::{Deletion, probe, try_delete};
+pub(crate) use tiers::{Deletion, may_delete, probe};
 
 /// The version of [`ReadinessReport`] as JSON.
 pub const SCHEMA: u32 = 1;

@@ -16,7 +16,7 @@ use lifeboat_tiers::{Protection, TierError};
 
 use super::LogFate;
 use crate::error::OpsError;
-use crate::readiness::{Deletion, try_delete};
+use crate::readiness::{Deletion, may_delete};
 use crate::wire::open::{OpenSite, OpenTier};
 
 /// How many objects are asked about or removed at a time: each mostly waits for the tier.
@@ -50,9 +50,8 @@ impl Work<'_> {
         if !site.plan().tiers().get(name).is_some_and(|tier| tier.append_only) {
             return Ok(());
         }
-        let writer = self.open.catalog().writer().id();
-        let tried = try_delete(self.tier.named.tier.as_ref(), writer);
-        match site.surroundings().runtime.block_on(tried).map_err(TierError::from)? {
+        let tried = may_delete(self.tier.named.tier.as_ref());
+        match site.surroundings().runtime.block_on(tried)? {
             Deletion::Done => Ok(()),
             Deletion::Refused => Err(OpsError::AppendOnly { tier: name.clone() }),
         }
