@@ -3,6 +3,7 @@
 //!
 //! Each backup does that at its end for the tiers that it reached; [`catch_up`] does it when asked, and then copies back as well
 //! what is gone from a tier without anybody's word.
+//! What a tier's own retention would remove at once is not brought there.
 //! Every tier gets what it lacks on its own lane, the newest first, since that is worth most and has most
 //! of what the others need.
 //!

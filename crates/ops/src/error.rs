@@ -7,7 +7,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use lifeboat_model::{AssetName, Cancelled, Classify, ErrorCode, ErrorKind, Exit, Hint};
-use lifeboat_model::{PlaceName, PlanId, RepositoryId, SiteName, SnapshotId, TierName};
+use lifeboat_model::{PlaceName, PlanId, RepositoryId, RunId, SiteName, SnapshotId, TierName};
 use lifeboat_plan::Rejected;
 use lifeboat_postgres::PostgresError;
 use lifeboat_postgres::archive::ArchiveError;
@@ -385,6 +385,20 @@ pub enum OpsError {
         /// Which tier.
         tier: TierName,
     },
+    /// What a recovery holds ends with it.
+    #[error("{run} is open on this host, and nothing is removed until it is over")]
+    Recovering {
+        /// Which run.
+        run: RunId,
+    },
+    /// Retention is held.
+    #[error("retention is held, so nothing is removed from tier `{tier}`: {reason}")]
+    Held {
+        /// Which tier.
+        tier: TierName,
+        /// Why.
+        reason: String,
+    },
     /// A tier holds what it does not list.
     #[error(
         "tier `{tier}` holds snapshot {snapshot} and does not list it, so nothing was removed from it"
@@ -597,10 +611,12 @@ impl Classify for OpsError {
             | Self::KeyOfAnother { .. }
             | Self::AnotherSite { .. }
             | Self::AppendOnly { .. }
+            | Self::Held { .. }
             | Self::Io { .. } => ErrorKind::Denied,
-            Self::Unmarked { .. } | Self::NotProven { .. } | Self::NoElderTier { .. } => {
-                ErrorKind::Conflict
-            }
+            Self::Unmarked { .. }
+            | Self::NotProven { .. }
+            | Self::Recovering { .. }
+            | Self::NoElderTier { .. } => ErrorKind::Conflict,
             Self::BadMark { .. }
             | Self::NotInSnapshot { .. }
             | Self::SnapshotsGone { .. }

@@ -12,6 +12,7 @@
 //! - Nothing is removed from a tier from which a snapshot is gone that was recorded there and that nobody let go: its data may be all
 //!   that is left of it. [`letting_go`] is how a person says that it may.
 //! - Nothing goes that the rules or the store's own locks keep; see [`rules`] and [`log`].
+//! - While retention is held nothing is written or removed but locks, and those are extended; see [`hold`].
 //!
 //! # Crash consistency
 //!
@@ -219,7 +220,7 @@ pub fn retention(
     let wanted: Vec<TierName> = all.iter().filter(wanted).cloned().collect();
     run.lock(&wanted);
     let facts = Facts::load(open.catalog().view())?;
-    let held = holds(open.catalog().view())?;
+    let held = holds(site, open.catalog().view())?;
     let fates = run.decide(&facts, &held, &wanted)?;
     let mut tiers = Vec::new();
     for tier in wanted {
@@ -309,10 +310,9 @@ impl Run<'_> {
                 snapshots: held.collect(),
             });
         }
-        let schedules = site.plan().schedules().iter();
-        let schedules = schedules.filter_map(|(name, s)| Some((name.clone(), s.keep.clone()?)));
+        let schedules = rules::schedules(site.plan());
         let holds = held.iter().map(|hold| hold.reason.clone()).collect();
-        let mut inputs = Inputs { tiers, schedules: schedules.collect(), holds, now };
+        let mut inputs = Inputs { tiers, schedules, holds, now };
         let first = decide(&inputs);
         for (tier, fate) in inputs.tiers.iter_mut().zip(&first) {
             if wanted.contains(&tier.tier) {
@@ -400,9 +400,15 @@ impl Run<'_> {
         report: &mut TierReport,
     ) -> Result<(), OpsError> {
         let name = &tier.named.name;
+        // A recovery of this host may have begun meanwhile.
+        if !holds(self.open.site(), self.open.catalog().view())?.is_empty() {
+            if guard.is_some() {
+                keep_locks(self.open, tier, Sake::Moments, self.events, self.cancel)?;
+            }
+            return Ok(());
+        }
         let listed = self.listed(tier)?;
-        let held = !holds(self.open.catalog().view())?.is_empty();
-        let is_kept = held || fate.condition == Condition::Damaged;
+        let is_kept = fate.condition == Condition::Damaged;
         let log = if is_kept { Vec::new() } else { log::going(&listed, bases) };
         let going: Vec<SnapshotId> = fate.going().map(|held| held.id).collect();
         let work = Work { open: self.open, tier, events: self.events, cancel: self.cancel };

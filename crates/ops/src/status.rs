@@ -32,6 +32,7 @@ use crate::objectives::{Comeback, Limits, Sight, Way, comeback, exposure, judge_
 use crate::residence::Residence;
 use crate::residence::begun::BegunHandOver;
 use crate::residence::sought::Sought;
+use crate::retention::hold::Hold;
 use crate::scorecard::{Held, Medium, Scorecard, TierCopy, place_of, scorecard};
 use crate::standing::VerifiedOnce;
 use crate::wal::stillness::Stillness;
@@ -175,6 +176,8 @@ pub struct StatusReport {
     pub rehearsals: Vec<Rehearsed>,
     /// What can happen, and how long recovering from it takes.
     pub scenarios: Vec<ScenarioStatus>,
+    /// What keeps everything from being removed.
+    pub holds: Vec<Hold>,
     /// What runs, waits and comes next; absent where no daemon ever ran.
     pub activity: Option<JobsReport>,
     /// What stands in the way or could.
@@ -227,6 +230,8 @@ pub struct Facts {
     pub rehearsals: Vec<crate::jobs::Job>,
     /// Where the platform lives.
     pub place: Option<Lived>,
+    /// The holds that are open.
+    pub holds: Vec<Hold>,
     /// The file that is to hold the recovery key on this host and is not there.
     pub key_lacking: Option<PathBuf>,
     /// Through which time servers were seen to rest.
@@ -274,6 +279,7 @@ pub fn assess(plan: &Plan, history: &History, facts: &Facts, now: Timestamp) -> 
         tiers,
         rehearsals,
         scenarios,
+        holds: facts.holds.clone(),
         activity: facts.activity.clone(),
         risks: Vec::new(),
     };

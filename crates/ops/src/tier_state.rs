@@ -363,7 +363,8 @@ impl Facts<'_> {
     fn asset(&self, asset: &AssetName, tier: &TierName, present: &Present) -> AssetThere {
         let newest = self.backlog.newest(asset, tier, present);
         let lag = {
-            let ahead = self.backlog.ahead(asset, tier, present);
+            let plan = (self.site.plan(), tier);
+            let ahead = self.backlog.ahead(plan, asset, present, self.now);
             let seconds = |best: Timestamp| {
                 let (captured, _) = newest?;
                 Duration::try_from(best.duration_since(captured)).ok().map(|lag| lag.as_secs())

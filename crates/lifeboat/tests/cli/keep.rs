@@ -42,6 +42,21 @@ fn retention_shows_then_removes_and_restic_agrees() {
     environment.run(["retention", "hold", "--reason", "an intruder"]).success();
     let held = environment.run(["retention", "run"]).success();
     assert!(held.contains("held: an intruder"), "{held}");
+    let status = environment.run(["status", "--all"]).success();
+    assert!(
+        status.contains("retention: held since ") && status.contains("an intruder"),
+        "{status}"
+    );
+    for words in
+        [&["repo", "forget", "tier:primary", "latest"][..], &["repo", "prune", "tier:primary"]]
+    {
+        let refused = environment.run(words.iter().copied()).failure(1);
+        assert!(
+            refused.contains("retention is held") && refused.contains("an intruder"),
+            "{refused}"
+        );
+    }
+    environment.run(["repo", "prune", "tier:primary", "--dry-run"]).success();
     assert_eq!(fs::read_dir(&snapshots).unwrap().count(), 3);
     environment.run(["retention", "release"]).failure(2);
     environment.run(["retention", "release", "--all"]).success();

@@ -22,6 +22,7 @@ use crate::procedure::report::milliseconds;
 use crate::procedure::runs::{KnownRun, Runs};
 use crate::procedure::{Procedure, ProcedureError};
 use crate::residence::sought::{following_its_own, forgo};
+use crate::retention::hold;
 use crate::state::State;
 use crate::wire::Site;
 use crate::wire::open::{NewTiers, OpenSite};
@@ -60,6 +61,7 @@ pub fn collect(
         if known.was_aborted() {
             let plan = site.plan().id();
             forgo(ledger.catalog(), known.id, plan).map_err(OpsError::from)?;
+            hold::end(ledger.catalog(), known.id, plan)?;
         }
         match keep_run(site, ledger.catalog(), &runs, known) {
             Ok(record) => collected.kept.push(record),

@@ -23,6 +23,7 @@ use crate::inquiry::Inquiry;
 use crate::jobs::Job;
 use crate::residence::begun::begun;
 use crate::residence::{self, Known};
+use crate::retention::hold::holds;
 use crate::state::State;
 use crate::tier_state::{expected, gone};
 use crate::wal::WalLog;
@@ -53,6 +54,7 @@ pub fn status_beside(site: &Site, daemon: Option<Served>) -> Result<StatusReport
         }
     }
     facts.key_lacking = key_lacking(site);
+    facts.holds = holds(site, &view)?;
     if let Some(here) = residence::own(site)? {
         let known = Known::load(&view)?;
         let hand_over = begun(site, &here, &known)?;

@@ -14,6 +14,7 @@ use crate::daemon::report::JobsReport;
 use crate::ending::Ending;
 use crate::objectives::exposure;
 use crate::residence::Residence;
+use crate::retention::hold::Hold;
 use crate::schedule::Task;
 
 /// How late a task may be before somebody is told: longer than the daemon takes to look around.
@@ -31,6 +32,9 @@ pub(super) fn of(report: &StatusReport, facts: &Facts, plan: &Plan) -> Vec<Risk>
     of_key(report, facts, &mut found);
     if let Some(place) = &report.place {
         of_place(place, &mut found);
+    }
+    for hold in &report.holds {
+        of_hold(hold, &mut found);
     }
     // What restore tests show is said of the assets that they prove.
     for drill in report.rehearsals.iter().filter(|it| matches!(it.task, Task::Drill(_))) {
@@ -80,6 +84,13 @@ fn of_place(place: &Lived, found: &mut Found) {
         let message = format!("a hand-over was cut short, which stopped {names}");
         found.add(Verdict::Unknown, "platform", message, "lifeboat place hand-over --take-back");
     }
+}
+
+/// While retention is held the tiers grow.
+fn of_hold(hold: &Hold, found: &mut Found) {
+    let message = format!("held since {:.0}: {}", hold.since, hold.reason);
+    let command = if hold.run.is_some() { "recover status" } else { "retention show" };
+    found.add(Verdict::Yes, "retention", message, format!("lifeboat {command}"));
 }
 
 fn of_asset(status: &AssetStatus, plan: &Plan, found: &mut Found) {

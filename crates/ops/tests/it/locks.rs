@@ -130,6 +130,7 @@ fn record_base(open: &OpenSite<'_>, report: &BackupJobReport) {
         size_bytes: None,
         job: report.job,
         asset: asset.asset.clone(),
+        schedule: None,
         captured: asset.captured,
         snapshots: Vec::new(),
         revision: None,

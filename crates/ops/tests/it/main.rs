@@ -11,6 +11,7 @@ mod failures;
 mod fan_out;
 mod fence;
 mod ground;
+mod holds;
 mod kills;
 mod lagging;
 mod locks;
