@@ -581,6 +581,7 @@ impl Daemon {
         conditions.running = self.soon_at_work()?;
         conditions.pause = self.journal.pause()?;
         conditions.watched = self.watcher.due(now);
+        conditions.recovering = conditions::recovering(&self.site());
         Ok(conditions)
     }
 

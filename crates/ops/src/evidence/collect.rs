@@ -16,7 +16,7 @@ use crate::catalog::record::Record;
 use crate::catalog::view::{View, Wanted};
 use crate::catalog::{Catalog, CatalogError, CatalogKeys};
 use crate::error::{OpsError, explain};
-use crate::procedure::conduct::{KIND_OF_RUN, POINT_TIME, load, move_of};
+use crate::procedure::conduct::{POINT_TIME, load, move_of};
 use crate::procedure::outlook::rto;
 use crate::procedure::report::milliseconds;
 use crate::procedure::runs::{KnownRun, Runs};
@@ -43,8 +43,9 @@ pub fn collect(
     cancel: &Cancel,
 ) -> Result<Collected, ProcedureError> {
     let runs = Runs::of(site)?;
+    // Drills keep their own evidence, once they are torn down.
     let over = runs.all()?.into_iter();
-    let over = over.filter(|run| run.damage.is_some() || (run.is_over() && is_recovery(run)));
+    let over = over.filter(|run| run.damage.is_some() || (run.is_over() && run.is_recovery()));
     let over: Vec<_> = over.collect();
     let mut collected = Collected::default();
     if over.is_empty() {
@@ -70,11 +71,6 @@ pub fn collect(
     }
     ledger.deliver()?;
     Ok(collected)
-}
-
-/// Drills keep their own evidence, once they are torn down.
-fn is_recovery(run: &KnownRun) -> bool {
-    run.about(KIND_OF_RUN).is_none_or(|kind| kind == "recovery")
 }
 
 /// Returns of which runs and jobs there is evidence.

@@ -177,6 +177,7 @@ pub fn look_ahead(
         if is_whole { Duration::ZERO } else { elapsed(earliest, now) }
     });
     let steps = steps(procedure, &measured(site, procedure)?, &thaws);
+    let restoring = replaces.iter().map(|replaced| replaced.step.clone()).collect();
     Ok(Outlook {
         schema: SCHEMA,
         site: site.name().clone(),
@@ -185,7 +186,7 @@ pub fn look_ahead(
         replaces,
         behind,
         thaws,
-        predicted_ms: predicted(&steps),
+        predicted_ms: predicted(&steps, &restoring),
         point: choice.chosen,
         destination,
         rejected: choice.rejected,
@@ -525,14 +526,20 @@ fn most_of(
     }
 }
 
-/// How long all takes at most: those of one group go side by side, and each group waits for the one before.
-fn predicted(steps: &[StepOutlook]) -> u64 {
-    let mut layers: BTreeMap<usize, u64> = BTreeMap::new();
+/// How long all takes at most: those of one group go side by side, but for restores, which take turns at the tiers, and each
+/// group waits for the one before.
+fn predicted(steps: &[StepOutlook], restoring: &BTreeSet<StepName>) -> u64 {
+    let mut layers: BTreeMap<usize, (u64, u64)> = BTreeMap::new();
     for step in steps {
-        let longest = layers.entry(step.layer).or_default();
-        *longest = (*longest).max(step.predicted_ms.unwrap_or(0));
+        let (in_turn, longest) = layers.entry(step.layer).or_default();
+        let takes = step.predicted_ms.unwrap_or(0);
+        if restoring.contains(&step.step) {
+            *in_turn += takes;
+        } else {
+            *longest = (*longest).max(takes);
+        }
     }
-    layers.values().sum()
+    layers.values().map(|(in_turn, longest)| in_turn.max(longest)).sum()
 }
 
 /// How long each step took in the last run of the same scenario in which it was done.
@@ -636,8 +643,8 @@ mod tests {
         assert_eq!(most_of(None, hours(2), None), hours(2));
         assert_eq!(most_of(hours(7), hours(2), hours(5)), hours(7), "2 h of the plan, 5 h of thaw");
         assert_eq!(most_of(None, None, None), None);
-        let step = |layer, predicted: Option<Duration>| StepOutlook {
-            step: "a".parse().unwrap(),
+        let named = |name: &str, layer, predicted: Option<Duration>| StepOutlook {
+            step: name.parse().unwrap(),
             title: None,
             layer,
             left_out: None,
@@ -645,8 +652,12 @@ mod tests {
             measured_ms: None,
             predicted_ms: predicted.map(milliseconds),
         };
+        let step = |layer, predicted| named("a", layer, predicted);
         let steps = [step(0, hours(5)), step(0, hours(1)), step(1, None), step(2, hours(2))];
-        assert_eq!(predicted(&steps), 7 * 3_600_000);
+        assert_eq!(predicted(&steps, &BTreeSet::new()), 7 * 3_600_000);
+        let steps = [named("b", 0, hours(3)), named("c", 0, hours(4)), step(0, hours(5))];
+        let restoring = ["b", "c"].map(|name| name.parse().unwrap()).into();
+        assert_eq!(predicted(&steps, &restoring), 7 * 3_600_000, "two restores take turns");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use lifeboat_model::RunId;
+use lifeboat_plan::plan::runbook::RunKind;
 use lifeboat_runbook::journal::Damage;
 use lifeboat_runbook::{Entry, Fact, Journal as _, JournalError, Operator, Outcome};
 use lifeboat_tiers::durable;
@@ -19,6 +20,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::ProcedureError;
+use super::conduct::KIND_OF_RUN;
 use super::journal_file::JournalFile;
 use crate::error::OpsError;
 use crate::state::State;
@@ -48,12 +50,20 @@ pub struct KnownRun {
     pub entries: Vec<Entry>,
     /// What is damaged of it.
     pub damage: Option<Damage>,
+    /// Whether another one was declared later, which is done only once this one is over.
+    pub is_followed: bool,
 }
 
 impl KnownRun {
     /// Tells whether it is over.
     pub fn is_over(&self) -> bool {
-        self.entries.iter().any(|entry| matches!(entry.fact, Fact::Finished { .. }))
+        let is_followed = self.damage.is_some() && self.is_followed;
+        is_followed || self.entries.iter().any(|entry| matches!(entry.fact, Fact::Finished { .. }))
+    }
+
+    /// Tells whether it is done in earnest.
+    pub(crate) fn is_recovery(&self) -> bool {
+        self.about(KIND_OF_RUN).is_none_or(|kind| kind == RunKind::Recovery.to_string())
     }
 
     /// Tells whether it was given up.
@@ -104,50 +114,58 @@ impl Runs {
         Ok(directory)
     }
 
-    /// Returns all runs that were declared, the oldest first; their names are ordered by time.
+    /// Returns all runs that were declared, the oldest first.
     pub fn all(&self) -> Result<Vec<KnownRun>, ProcedureError> {
+        let read = self.ids()?.into_iter().filter_map(|id| self.read(id).transpose());
+        let mut all = read.collect::<Result<Vec<_>, _>>()?;
+        if let Some((_, followed)) = all.split_last_mut() {
+            followed.iter_mut().for_each(|run| run.is_followed = true);
+        }
+        Ok(all)
+    }
+
+    /// Returns the ids of all runs for which a place was made, the oldest first; their names are ordered by time.
+    fn ids(&self) -> Result<Vec<RunId>, ProcedureError> {
         let entries = fs::read_dir(&self.directory).map_err(failed("read", &self.directory))?;
         let mut ids: Vec<RunId> =
             entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
         ids.sort_unstable();
-        let known = ids.into_iter().map(|id| {
-            let (entries, damage) = match self.journal(id)?.read(0, None) {
-                Ok(entries) => (entries, None),
-                Err(JournalError::Damaged(damage)) => (Vec::new(), Some(damage)),
-                Err(error) => return Err(error.into()),
-            };
-            Ok::<_, ProcedureError>(KnownRun { id, entries, damage })
-        });
-        let known: Vec<_> = known.collect::<Result<_, _>>()?;
-        let was_declared = |run: &KnownRun| !run.entries.is_empty() || run.damage.is_some();
-        Ok(known.into_iter().filter(was_declared).collect())
+        Ok(ids)
     }
 
-    /// Returns all runs whose journals are whole, the oldest first; fails if the newest is damaged, which may be open. One
-    /// run is declared only once those before it are over, so that damage to these stands in nobody's way.
-    fn readable(&self) -> Result<Vec<KnownRun>, ProcedureError> {
-        let mut all = self.all()?;
-        if let Some(KnownRun { id, damage: Some(damage), .. }) = all.last() {
-            let directory = self.directory.join(id.to_string());
-            return Err(ProcedureError::DamagedRun { run: *id, directory, source: *damage });
+    /// Reads a run; nothing, if it was not declared.
+    fn read(&self, id: RunId) -> Result<Option<KnownRun>, ProcedureError> {
+        let (entries, damage) = match self.journal(id)?.read(0, None) {
+            Ok(entries) => (entries, None),
+            Err(JournalError::Damaged(damage)) => (Vec::new(), Some(damage)),
+            Err(error) => return Err(error.into()),
+        };
+        let was_declared = !entries.is_empty() || damage.is_some();
+        Ok(was_declared.then_some(KnownRun { id, entries, damage, is_followed: false }))
+    }
+
+    /// Returns the run that was declared last, which alone can be open: one is declared only once those before it are over.
+    /// Damage to these stands in nobody's way, to the last it does.
+    fn newest(&self) -> Result<Option<KnownRun>, ProcedureError> {
+        let mut newest = self.ids()?.into_iter().rev().filter_map(|id| self.read(id).transpose());
+        let Some(newest) = newest.next().transpose()? else { return Ok(None) };
+        match newest.damage {
+            None => Ok(Some(newest)),
+            Some(source) => {
+                let (run, directory) = (newest.id, self.directory.join(newest.id.to_string()));
+                Err(ProcedureError::DamagedRun { run, directory, source })
+            }
         }
-        all.retain(|run| run.damage.is_none());
-        Ok(all)
     }
 
     /// Returns the run that is not over.
     pub fn open_run(&self) -> Result<Option<KnownRun>, ProcedureError> {
-        Ok(self.readable()?.into_iter().rev().find(|run| !run.is_over()))
+        Ok(self.newest()?.filter(|run| !run.is_over()))
     }
 
     /// Returns the run that is not over, or the last one.
     pub fn latest(&self) -> Result<KnownRun, ProcedureError> {
-        let mut all = self.readable()?;
-        let open = all.iter().rposition(|run| !run.is_over());
-        match open {
-            Some(index) => Ok(all.swap_remove(index)),
-            None => all.pop().ok_or(ProcedureError::NoRun),
-        }
+        self.newest()?.ok_or(ProcedureError::NoRun)
     }
 
     /// Takes the right to drive; whoever has it is named.

@@ -237,8 +237,7 @@ async fn left(tier: &dyn Tier) -> Result<Vec<ObjectPath>, TierError> {
 
 async fn store_one(tier: &dyn Tier) -> Result<ObjectPath, TierError> {
     let name = hex::encode(crate::random::bytes::<8>());
-    let path: ObjectPath =
-        format!("{PROBES}/{name}").parse().expect("hex digits are a valid path");
+    let path: ObjectPath = format!("{PROBES}/{name}").parse().expect("hex digits are a valid path");
     tier.put(&path, Bytes::from_static(b"lifeboat"), PutMode::Create).await?;
     Ok(path)
 }
