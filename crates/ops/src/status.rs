@@ -176,6 +176,8 @@ pub struct StatusReport {
     pub rehearsals: Vec<Rehearsed>,
     /// What can happen, and how long recovering from it takes.
     pub scenarios: Vec<ScenarioStatus>,
+    /// Tiers that hold something, or may, while nothing at all is recorded on this host.
+    pub unrecorded: Vec<TierName>,
     /// What keeps everything from being removed.
     pub holds: Vec<Hold>,
     /// What runs, waits and comes next; absent where no daemon ever ran.
@@ -220,6 +222,8 @@ pub struct Seen {
 /// What was looked at.
 #[derive(Debug, Default)]
 pub struct Facts {
+    /// Whether the tiers are taken to hold what was recorded, and were not looked at.
+    pub nobody_looked: bool,
     /// What each tier holds now.
     pub tiers: BTreeMap<TierName, Result<Seen, Trouble>>,
     /// Where each is.
@@ -249,7 +253,7 @@ impl Facts {
             Seen { snapshots: ids(there), gone: ids(gone), ..Seen::default() }
         };
         let tiers = plan.tiers().keys().map(|tier| (tier.clone(), Ok(seen(tier))));
-        Self { tiers: tiers.collect(), ..Self::default() }
+        Self { tiers: tiers.collect(), nobody_looked: true, ..Self::default() }
     }
 
     fn seen(&self, tier: &TierName) -> Option<&Seen> {
@@ -279,6 +283,7 @@ pub fn assess(plan: &Plan, history: &History, facts: &Facts, now: Timestamp) -> 
         tiers,
         rehearsals,
         scenarios,
+        unrecorded: plan.tiers().keys().filter(|tier| view.is_unrecorded(tier)).cloned().collect(),
         holds: facts.holds.clone(),
         activity: facts.activity.clone(),
         risks: Vec::new(),
@@ -378,6 +383,7 @@ impl Assessment<'_> {
         let lost = captured.map(|captured| exposure(captured, self.now));
         let sight = if seen.is_some() { Sight::Clear } else { Sight::None };
         let objective = match judge_exposure(lost, limits, sight) {
+            Objective::Missed if self.is_unrecorded(tier) => Objective::Unknown,
             // The log may lead further; nobody looked.
             Objective::AtRisk | Objective::Missed
                 if wants_log
@@ -403,9 +409,16 @@ impl Assessment<'_> {
         }
     }
 
+    /// Tells whether a tier may hold what nothing is recorded of, since nothing at all is recorded here.
+    fn is_unrecorded(&self, tier: &TierName) -> bool {
+        let may_hold = |seen: &Seen| self.facts.nobody_looked || !seen.snapshots.is_empty();
+        self.history.is_blank && self.facts.seen(tier).is_none_or(may_hold)
+    }
+
     fn protected(&self, tiers: &[AssetOnTier]) -> Verdict {
         let of_tier = |on: &AssetOnTier| match (self.facts.seen(&on.tier), on.snapshot) {
             (None, _) => Verdict::Unknown,
+            (Some(_), None) if self.is_unrecorded(&on.tier) => Verdict::Unknown,
             (Some(_), None) => Verdict::No,
             (Some(_), Some(_)) => self.is_whole(&on.tier),
         };

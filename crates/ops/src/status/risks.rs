@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lifeboat_model::{Outcome, ServiceName, Timestamp};
+use lifeboat_model::{Outcome, ServiceName, TierName, Timestamp};
 use lifeboat_plan::Plan;
 
 use super::proof::ProofState;
@@ -23,11 +23,16 @@ const LATE: Duration = Duration::from_mins(15);
 /// Returns the risks, the worst first.
 pub(super) fn of(report: &StatusReport, facts: &Facts, plan: &Plan) -> Vec<Risk> {
     let mut found = Found::default();
-    for asset in &report.assets {
-        of_asset(asset, plan, &mut found);
-    }
-    for tier in &report.tiers {
-        of_tier(tier, plan, report.now, &mut found);
+    // Of what is recorded nowhere here nothing else could be said.
+    if report.unrecorded.is_empty() {
+        for asset in &report.assets {
+            of_asset(asset, plan, &mut found);
+        }
+        for tier in &report.tiers {
+            of_tier(tier, plan, report.now, &mut found);
+        }
+    } else {
+        of_blank_catalog(report, &mut found);
     }
     of_key(report, facts, &mut found);
     if let Some(place) = &report.place {
@@ -63,6 +68,14 @@ impl Found {
         let (subject, message) = (subject.to_string(), message.into());
         self.0.push(Risk { verdict, subject, message, command: Some(command.into()) });
     }
+}
+
+/// A host whose state was lost, or that is new, knows of nothing that lies on the tiers.
+fn of_blank_catalog(report: &StatusReport, found: &mut Found) {
+    let names: Vec<_> = report.unrecorded.iter().map(TierName::as_str).collect();
+    let names = names.join(", ");
+    let message = format!("nothing is recorded on this host of what may lie on {names}");
+    found.add(Verdict::Unknown, "catalog", message, "lifeboat catalog rebuild");
 }
 
 /// Where the platform stands still or nobody knows where it lives nothing is captured any more.
