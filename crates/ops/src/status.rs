@@ -22,13 +22,14 @@ use std::time::Duration;
 use lifeboat_model::{AssetName, Outcome, PlanId, SiteName, SnapshotId, TierName, Timestamp};
 use lifeboat_plan::Plan;
 use lifeboat_plan::plan::asset::Asset;
+use lifeboat_plan::plan::tier::Tier;
 use lifeboat_tiers::Protection;
 use serde::Serialize;
 
 use crate::catalog::body::Whereabouts;
 use crate::daemon::report::JobsReport;
 use crate::error::Trouble;
-use crate::objectives::{Comeback, Limits, Sight, Way, comeback, exposure, judge_exposure};
+use crate::objectives::{Comeback, Limits, Place, Sight, Way, comeback, exposure, judge_exposure};
 use crate::residence::Residence;
 use crate::residence::begun::BegunHandOver;
 use crate::residence::sought::Sought;
@@ -220,6 +221,8 @@ pub struct Facts {
     pub tiers: BTreeMap<TierName, Result<Seen, Trouble>>,
     /// Where each is.
     pub addresses: BTreeMap<TierName, String>,
+    /// The hosts that are asked for what lies there, but for vendors' own.
+    pub hosts: BTreeMap<TierName, String>,
     /// The jobs of this host, if a daemon ever ran.
     pub activity: Option<JobsReport>,
     /// The last jobs of restore tests and drills.
@@ -416,6 +419,10 @@ impl Assessment<'_> {
         }
     }
 
+    fn place(&self, tier: &TierName, planned: &Tier) -> Place {
+        place_of(&planned.url, self.facts.hosts.get(tier).map(String::as_str))
+    }
+
     fn copies<'c>(&'c self, tiers: &'c [AssetOnTier]) -> Vec<TierCopy<'c>> {
         let copy = |on: &'c AssetOnTier| {
             let planned = self.plan.tiers().get(&on.tier)?;
@@ -423,7 +430,7 @@ impl Assessment<'_> {
             Some(TierCopy {
                 tier: &on.tier,
                 medium: Medium::of(planned),
-                place: place_of(planned),
+                place: self.place(&on.tier, planned),
                 held: match (seen, on.snapshot) {
                     (None, _) => Held::Unknown,
                     (Some(_), None) => Held::Nothing,
@@ -444,7 +451,7 @@ impl Assessment<'_> {
             let thaw = self.facts.seen(&on.tier)?.thaw_within.filter(|_| planned.is_archive());
             Some(Way {
                 tier: &on.tier,
-                place: place_of(planned),
+                place: self.place(&on.tier, planned),
                 size_bytes: newest.size_bytes?,
                 rehydration: thaw.unwrap_or_default(),
             })

@@ -27,6 +27,7 @@ use crate::state::State;
 use crate::tier_state::{expected, gone};
 use crate::wal::WalLog;
 use crate::wal::status::WalStatus;
+use crate::wire::addresses::hosts_of;
 use crate::wire::{Reached, Site};
 
 /// Tells how things stand where no daemon is asked; see [`status_beside`].
@@ -61,6 +62,7 @@ pub fn status_beside(site: &Site, daemon: Option<Served>) -> Result<StatusReport
     for name in site.plan().tiers().keys() {
         facts.addresses.insert(name.clone(), site.address(name)?);
     }
+    facts.hosts = hosts_of(site.plan(), &surroundings.environment);
     if let Ok(Some((_, journal))) = journal_of(site) {
         facts.activity = activity(site, daemon, &history).ok();
         let last = |task| journal.last_of(&task).ok().flatten();

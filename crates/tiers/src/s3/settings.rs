@@ -194,6 +194,16 @@ fn endpoint(options: &S3Options, profile: &Profile) -> Option<(String, &'static 
 }
 
 impl S3Options {
+    /// Returns the host that is asked for the bucket, if it is not AWS: by the endpoint that was given, or that the
+    /// environment or the profile has.
+    pub fn host(&self) -> Option<String> {
+        let environment = Environment(&self.environment);
+        let chosen = self.profile.clone().or_else(|| environment.get("AWS_PROFILE"));
+        let profile = environment.profile(chosen.as_deref(), self.keys.is_some());
+        let (endpoint, _) = endpoint(self, &profile.unwrap_or_default())?;
+        Endpoint::parse(&endpoint).ok()?.host_name()
+    }
+
     /// Tells whether the bucket is at this endpoint, however that is spelled. AWS has one bucket of a name in all its
     /// regions, so that there any of its endpoints will do.
     pub fn is_at(&self, other: &str) -> Result<bool, S3OpenError> {
