@@ -132,6 +132,8 @@ pub struct TierStatus {
     pub gone: usize,
     /// Where it lay before its address changed in the plan, as long as nothing is where it is to be.
     pub moved_from: Option<String>,
+    /// What the lock of its newest snapshot lacks of what the plan says.
+    pub weak_lock: Option<String>,
     /// The verification that it is judged by: one that failed stands until all data was read and
     /// is whole.
     pub verified: Option<VerifiedOnce>,
@@ -204,6 +206,8 @@ pub struct Seen {
     pub snapshots: BTreeSet<SnapshotId>,
     /// How the newest of them is kept from being deleted, where the store was asked.
     pub protection: Option<Protection>,
+    /// What its lock lacks of what the plan says of the tier.
+    pub weak_lock: Option<String>,
     /// How long cold storage takes there.
     pub thaw_within: Option<Duration>,
     /// Those that were recorded there and are gone without anybody's word.
@@ -301,6 +305,7 @@ impl Assessment<'_> {
             snapshots: self.facts.seen(tier).map(|seen| seen.snapshots.len()),
             gone: self.facts.seen(tier).map_or(0, |seen| seen.gone.len()),
             moved_from: self.facts.seen(tier).and_then(|seen| seen.moved_from.clone()),
+            weak_lock: self.facts.seen(tier).and_then(|seen| seen.weak_lock.clone()),
             verified: self.history.verified.get(tier).cloned(),
         }
     }

@@ -11,7 +11,7 @@ use lifeboat_tiers::placement::{PROBE, PROBES};
 use lifeboat_tiers::{ObjectPath, ObjectPrefix, PutMode, ReadRange, Refusal, Tier, TierError};
 use rustix::fs::{Access, AtFlags, CWD};
 
-use super::{Asking, Subject, outcome_of};
+use super::{Asking, Subject, locks, outcome_of};
 use crate::adoptions::Emptiness;
 use crate::error::{Trouble, explain};
 use crate::named_tier::NamedTier;
@@ -183,12 +183,7 @@ impl Asking<'_> {
     fn vacancy(&mut self, subject: &Subject, vacancy: &Vacancy, told: Option<String>) {
         let what = "it can be set up by the first backup";
         let problem = match vacancy.place() {
-            Place::Empty(tier) => {
-                let probed = self.site.surroundings().runtime.block_on(probe(tier.as_ref(), ""));
-                probed.err().map(|error| {
-                    (explain(&error), error.hint().map(|hint| hint.to_string()))
-                })
-            }
+            Place::Empty(tier) => self.unfit(tier.as_ref(), vacancy.name()),
             Place::Nothing(path) => could_be_made(path).err().map(|problem| {
                 let hint = "make the directory, give it to the user who runs lifeboat, or mount what \
                             belongs there";
@@ -200,6 +195,25 @@ impl Asking<'_> {
         };
         let message = format!("there is nothing at {} yet, and {problem}", vacancy.address());
         self.say(subject, what, Outcome::Failed, (Some(message), hint));
+    }
+}
+
+impl Asking<'_> {
+    /// Says why a tier that holds nothing could not be set up as the plan says, and what can be done.
+    fn unfit(&self, tier: &dyn Tier, name: &TierName) -> Option<(String, Option<String>)> {
+        let surroundings = self.site.surroundings();
+        let lock = self.site.plan().tiers().get(name).and_then(locks::wanted);
+        let tried = match lock {
+            Some((_, mode)) => {
+                let tried = locks::try_lock(tier, mode, surroundings.now());
+                surroundings.runtime.block_on(tried)
+            }
+            None => surroundings.runtime.block_on(probe(tier, "")).map(|()| None),
+        };
+        match tried {
+            Ok(flaw) => flaw.map(|(why, hint)| (why, Some(hint))),
+            Err(error) => Some((explain(&error), error.hint().map(|hint| hint.to_string()))),
+        }
     }
 }
 
@@ -279,10 +293,10 @@ async fn left(tier: &dyn Tier) -> Result<Vec<ObjectPath>, TierError> {
     tier.list(&prefix).map_ok(|object| object.path).try_collect().await
 }
 
-async fn store_one(tier: &dyn Tier) -> Result<ObjectPath, TierError> {
+/// Stores an object that was never there.
+pub(super) async fn store_one(tier: &dyn Tier) -> Result<ObjectPath, TierError> {
     let name = hex::encode(crate::random::bytes::<8>());
-    let path: ObjectPath =
-        format!("{PROBES}/{name}").parse().expect("hex digits are a valid path");
+    let path: ObjectPath = format!("{PROBES}/{name}").parse().expect("hex digits are a valid path");
     tier.put(&path, Bytes::from_static(b"lifeboat"), PutMode::Create).await?;
     Ok(path)
 }

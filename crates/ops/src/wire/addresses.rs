@@ -357,12 +357,17 @@ pub(super) fn open_azure(
     Ok(AzureTier::new(&options, Arc::clone(&surroundings.clock))?)
 }
 
-/// Returns how a vendor's tier stores what the plan sends there.
-fn placement(tier: &PlannedTier) -> Placement {
-    let mode = match tier.lock_mode {
+/// Returns who may lift the locks of a tier, as the plan says.
+pub(crate) const fn lock_mode(tier: &PlannedTier) -> lifeboat_tiers::LockMode {
+    match tier.lock_mode {
         LockMode::Governance => lifeboat_tiers::LockMode::Governance,
         LockMode::Compliance => lifeboat_tiers::LockMode::Compliance,
-    };
+    }
+}
+
+/// Returns how a vendor's tier stores what the plan sends there.
+fn placement(tier: &PlannedTier) -> Placement {
+    let mode = lock_mode(tier);
     let access = tier.access.map(|access| match access {
         AccessTier::Hot => AccessClass::Hot,
         AccessTier::Cool => AccessClass::Cool,
