@@ -22,13 +22,14 @@ use std::time::Duration;
 use lifeboat_model::{AssetName, Outcome, PlanId, SiteName, SnapshotId, TierName, Timestamp};
 use lifeboat_plan::Plan;
 use lifeboat_plan::plan::asset::Asset;
+use lifeboat_plan::plan::tier::Tier;
 use lifeboat_tiers::Protection;
 use serde::Serialize;
 
 use crate::catalog::body::Whereabouts;
 use crate::daemon::report::JobsReport;
 use crate::error::Trouble;
-use crate::objectives::{Comeback, Limits, Sight, Way, comeback, exposure, judge_exposure};
+use crate::objectives::{Comeback, Limits, Place, Sight, Way, comeback, exposure, judge_exposure};
 use crate::residence::Residence;
 use crate::residence::begun::BegunHandOver;
 use crate::residence::sought::Sought;
@@ -133,6 +134,8 @@ pub struct TierStatus {
     pub gone: usize,
     /// Where it lay before its address changed in the plan, as long as nothing is where it is to be.
     pub moved_from: Option<String>,
+    /// What the lock of its newest snapshot lacks of what the plan says.
+    pub weak_lock: Option<String>,
     /// The verification that it is judged by: one that failed stands until all data was read and
     /// is whole.
     pub verified: Option<VerifiedOnce>,
@@ -209,6 +212,8 @@ pub struct Seen {
     pub snapshots: BTreeSet<SnapshotId>,
     /// How the newest of them is kept from being deleted, where the store was asked.
     pub protection: Option<Protection>,
+    /// What its lock lacks of what the plan says of the tier.
+    pub weak_lock: Option<String>,
     /// How long cold storage takes there.
     pub thaw_within: Option<Duration>,
     /// Those that were recorded there and are gone without anybody's word.
@@ -228,6 +233,8 @@ pub struct Facts {
     pub tiers: BTreeMap<TierName, Result<Seen, Trouble>>,
     /// Where each is.
     pub addresses: BTreeMap<TierName, String>,
+    /// The hosts that are asked for what lies there, but for vendors' own.
+    pub hosts: BTreeMap<TierName, String>,
     /// The jobs of this host, if a daemon ever ran.
     pub activity: Option<JobsReport>,
     /// The last jobs of restore tests and drills.
@@ -312,6 +319,7 @@ impl Assessment<'_> {
             snapshots: self.facts.seen(tier).map(|seen| seen.snapshots.len()),
             gone: self.facts.seen(tier).map_or(0, |seen| seen.gone.len()),
             moved_from: self.facts.seen(tier).and_then(|seen| seen.moved_from.clone()),
+            weak_lock: self.facts.seen(tier).and_then(|seen| seen.weak_lock.clone()),
             verified: self.history.verified.get(tier).cloned(),
         }
     }
@@ -439,6 +447,10 @@ impl Assessment<'_> {
         }
     }
 
+    fn place(&self, tier: &TierName, planned: &Tier) -> Place {
+        place_of(&planned.url, self.facts.hosts.get(tier).map(String::as_str))
+    }
+
     fn copies<'c>(&'c self, tiers: &'c [AssetOnTier]) -> Vec<TierCopy<'c>> {
         let copy = |on: &'c AssetOnTier| {
             let planned = self.plan.tiers().get(&on.tier)?;
@@ -446,7 +458,7 @@ impl Assessment<'_> {
             Some(TierCopy {
                 tier: &on.tier,
                 medium: Medium::of(planned),
-                place: place_of(planned),
+                place: self.place(&on.tier, planned),
                 held: match (seen, on.snapshot) {
                     (None, _) => Held::Unknown,
                     (Some(_), None) => Held::Nothing,
@@ -467,7 +479,7 @@ impl Assessment<'_> {
             let thaw = self.facts.seen(&on.tier)?.thaw_within.filter(|_| planned.is_archive());
             Some(Way {
                 tier: &on.tier,
-                place: place_of(planned),
+                place: self.place(&on.tier, planned),
                 size_bytes: newest.size_bytes?,
                 rehydration: thaw.unwrap_or_default(),
             })

@@ -113,9 +113,13 @@ fn whoever_can_only_add_is_seen_to_delete_nothing(azurite: &Azurite, environment
         command.env_remove(STRING).env("AZURE_STORAGE_SAS_TOKEN", &token).args(words);
         command.output().unwrap()
     };
-    environment.write("media/c", "c");
-    let ended = run("rcl", &["backup"]);
-    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    for name in ["media/c", "media/d"] {
+        environment.write(name, name);
+        let ended = run("rcl", &["backup"]);
+        let said = String::from_utf8_lossy(&ended.stderr);
+        // The second finds what the first could not take away.
+        assert!(ended.status.success() && !said.contains("WARN"), "{said}");
+    }
     let checked = |rights: &str, what: &str| {
         let checked = run(rights, &["check", "--json"]);
         let report: Value = serde_json::from_slice(&checked.stdout).unwrap();
@@ -132,6 +136,11 @@ fn whoever_can_only_add_is_seen_to_delete_nothing(azurite: &Azurite, environment
     assert!(read_only["message"].as_str().unwrap().contains("do not allow it"), "{read_only:#}");
     assert!(read_only["hint"].as_str().unwrap().contains("right to add"), "{read_only:#}");
     assert_eq!(checked("rcl", written)["outcome"], "passed");
+    let refused = run("rcl", &["retention", "run", "far"]);
+    let said = [refused.stdout, refused.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(said.contains("on a machine whose credentials may delete"), "{said}");
+    assert!(!said.contains("allow it for these credentials"), "{said}");
     what_trials_left_goes_with_whoever_may_delete(environment);
 }
 

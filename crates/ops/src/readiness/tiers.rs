@@ -6,11 +6,12 @@ use std::path::Path;
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use lifeboat_model::{Classify as _, Outcome, TierName};
+use lifeboat_repository::{Indexed, Repository};
 use lifeboat_tiers::placement::{PROBE, PROBES};
 use lifeboat_tiers::{ObjectPath, ObjectPrefix, PutMode, ReadRange, Refusal, Tier, TierError};
 use rustix::fs::{Access, AtFlags, CWD};
 
-use super::{Asking, Subject, outcome_of};
+use super::{Asking, Subject, locks, outcome_of};
 use crate::adoptions::Emptiness;
 use crate::error::{Trouble, explain};
 use crate::named_tier::NamedTier;
@@ -57,10 +58,39 @@ impl Asking<'_> {
             let opened = repositories::open(&named, key, surroundings, self.events, self.cancel);
             let what = "its repository opens with the recovery key";
             if let Some(repository) = self.take(&subject, what, opened) {
+                self.left_locks(&subject, &named, &repository);
                 self.locks(&subject, &named, &repository);
             }
             self.plan(&subject, &named, key);
         }
+    }
+
+    /// Tells of locks that stay because nobody there may delete them, or whose holders were killed.
+    fn left_locks(
+        &mut self,
+        subject: &Subject,
+        named: &NamedTier,
+        repository: &Repository<Indexed>,
+    ) {
+        let what = "locks that were left in its repository stand in nobody's way";
+        let count = match repository.left_locks(self.site.surroundings().now()) {
+            Ok(0) => return,
+            Ok(count) => count,
+            Err(error) => {
+                self.take::<(), _>(subject, what, Err(error));
+                return;
+            }
+        };
+        let (name, tiers) = (&named.name, self.site.plan().tiers());
+        let hint = if tiers.get(name).is_some_and(|tier| tier.append_only) {
+            format!(
+                "nothing has to be done: `lifeboat retention run {name}` takes them away, on a machine whose credentials may delete"
+            )
+        } else {
+            format!("nothing has to be done: `lifeboat repo unlock tier:{name}` takes them away")
+        };
+        let message = format!("{count} of work that is over lie below `repo/locks/`");
+        self.say(subject, what, Outcome::Passed, (Some(message), Some(hint)));
     }
 
     /// Asks whether a machine that has nothing would find the plan whole. One that is not there yet comes with the next
@@ -153,12 +183,7 @@ impl Asking<'_> {
     fn vacancy(&mut self, subject: &Subject, vacancy: &Vacancy, told: Option<String>) {
         let what = "it can be set up by the first backup";
         let problem = match vacancy.place() {
-            Place::Empty(tier) => {
-                let probed = self.site.surroundings().runtime.block_on(probe(tier.as_ref(), ""));
-                probed.err().map(|error| {
-                    (explain(&error), error.hint().map(|hint| hint.to_string()))
-                })
-            }
+            Place::Empty(tier) => self.unfit(tier.as_ref(), vacancy.name()),
             Place::Nothing(path) => could_be_made(path).err().map(|problem| {
                 let hint = "make the directory, give it to the user who runs lifeboat, or mount what \
                             belongs there";
@@ -170,6 +195,25 @@ impl Asking<'_> {
         };
         let message = format!("there is nothing at {} yet, and {problem}", vacancy.address());
         self.say(subject, what, Outcome::Failed, (Some(message), hint));
+    }
+}
+
+impl Asking<'_> {
+    /// Says why a tier that holds nothing could not be set up as the plan says, and what can be done.
+    fn unfit(&self, tier: &dyn Tier, name: &TierName) -> Option<(String, Option<String>)> {
+        let surroundings = self.site.surroundings();
+        let lock = self.site.plan().tiers().get(name).and_then(locks::wanted);
+        let tried = match lock {
+            Some((_, mode)) => {
+                let tried = locks::try_lock(tier, mode, surroundings.now());
+                surroundings.runtime.block_on(tried)
+            }
+            None => surroundings.runtime.block_on(probe(tier, "")).map(|()| None),
+        };
+        match tried {
+            Ok(flaw) => flaw.map(|(why, hint)| (why, Some(hint))),
+            Err(error) => Some((explain(&error), error.hint().map(|hint| hint.to_string()))),
+        }
     }
 }
 
@@ -223,10 +267,24 @@ pub(crate) async fn may_delete(tier: &dyn Tier) -> Result<Deletion, TierError> {
     };
     let tried = delete(tier, &path).await?;
     if tried == Deletion::Done {
-        let removals = stream::iter(left).map(|path| async move { tier.delete(&path).await });
-        removals.buffer_unordered(REQUESTS_MAX).try_collect::<()>().await?;
+        remove(tier, left).await?;
     }
     Ok(tried)
+}
+
+/// Takes away what trials left, but for what is locked still.
+pub(crate) async fn clear_away(tier: &dyn Tier) -> Result<(), TierError> {
+    remove(tier, left(tier).await?).await
+}
+
+async fn remove(tier: &dyn Tier, paths: Vec<ObjectPath>) -> Result<(), TierError> {
+    let remove = |path| async move {
+        match tier.delete(&path).await {
+            Err(error) if keeps(&error) => Ok(()),
+            removed => removed,
+        }
+    };
+    stream::iter(paths).map(remove).buffer_unordered(REQUESTS_MAX).try_collect().await
 }
 
 /// Lists what trials left.
@@ -235,7 +293,8 @@ async fn left(tier: &dyn Tier) -> Result<Vec<ObjectPath>, TierError> {
     tier.list(&prefix).map_ok(|object| object.path).try_collect().await
 }
 
-async fn store_one(tier: &dyn Tier) -> Result<ObjectPath, TierError> {
+/// Stores an object that was never there.
+pub(super) async fn store_one(tier: &dyn Tier) -> Result<ObjectPath, TierError> {
     let name = hex::encode(crate::random::bytes::<8>());
     let path: ObjectPath = format!("{PROBES}/{name}").parse().expect("hex digits are a valid path");
     tier.put(&path, Bytes::from_static(b"lifeboat"), PutMode::Create).await?;

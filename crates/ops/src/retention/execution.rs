@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use futures::{StreamExt as _, stream};
-use lifeboat_model::{Cancel, Capability, EventSink, IndexId, PackId, SnapshotId, TierName};
+use lifeboat_model::{Cancel, Capability, EventSink, IndexId, PackId, SnapshotId};
 use lifeboat_plan::plan::tier::Tier;
 use lifeboat_postgres::archive::inventory::Listed;
 use lifeboat_repository::forget::remove_snapshots;
@@ -16,7 +16,6 @@ use lifeboat_tiers::{Protection, TierError};
 
 use super::LogFate;
 use crate::error::OpsError;
-use crate::readiness::{Deletion, may_delete};
 use crate::wire::open::{OpenSite, OpenTier};
 
 /// How many objects are asked about or removed at a time: each mostly waits for the tier.
@@ -44,19 +43,6 @@ pub(super) struct Done {
 }
 
 impl Work<'_> {
-    /// Fails if the plan says that this host removes nothing, and the tier agrees.
-    pub(super) fn make_sure_that_it_may(&self, name: &TierName) -> Result<(), OpsError> {
-        let site = self.open.site();
-        if !site.plan().tiers().get(name).is_some_and(|tier| tier.append_only) {
-            return Ok(());
-        }
-        let tried = may_delete(self.tier.named.tier.as_ref());
-        match site.surroundings().runtime.block_on(tried)? {
-            Deletion::Done => Ok(()),
-            Deletion::Refused => Err(OpsError::AppendOnly { tier: name.clone() }),
-        }
-    }
-
     pub(super) fn foresee(&self, going: &[SnapshotId], log: &[Listed]) -> Result<Done, OpsError> {
         let prune = self.plan(going.iter().copied().collect())?.price(self.cancel)?;
         let bytes = log.iter().map(|file| file.size).sum();

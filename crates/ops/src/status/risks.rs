@@ -231,6 +231,9 @@ fn of_tier(status: &TierStatus, plan: &Plan, now: Timestamp, found: &mut Found) 
     if status.snapshots.unwrap_or(0) == 0 {
         return;
     }
+    if let Some(weak) = &status.weak_lock {
+        found.add(Verdict::Unknown, tier, weak.as_str(), "lifeboat check");
+    }
     let command = format!("lifeboat verify {tier}");
     let cycle = Duration::from(plan.verification().full_within);
     match &status.verified {
