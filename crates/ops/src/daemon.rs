@@ -41,6 +41,7 @@ mod pages;
 mod pings;
 pub mod report;
 mod socket;
+mod stillness;
 mod supervisor;
 #[cfg(test)]
 mod tests;
@@ -315,6 +316,10 @@ impl Daemon {
             Workers::Threads => self.begin_watching(),
             Workers::Loop => None,
         };
+        let stillness = match self.setup.workers {
+            Workers::Threads => self.begin_stillness(),
+            Workers::Loop => None,
+        };
         while !cancel.is_cancelled() {
             let step = self.look();
             self.pings.alive(self.site(), step.as_ref().err().map(|error| explain(error)));
@@ -337,6 +342,9 @@ impl Daemon {
             self.watcher.ring();
             // What it panics with is logged where it happens.
             _ = watching.join();
+        }
+        if let Some(stillness) = stillness {
+            stillness.end();
         }
         self.pings.finish(&self.site());
         *lock(&self.tally)
@@ -573,6 +581,7 @@ impl Daemon {
         conditions.running = self.soon_at_work()?;
         conditions.pause = self.journal.pause()?;
         conditions.watched = self.watcher.due(now);
+        conditions.recovering = conditions::recovering(&self.site());
         Ok(conditions)
     }
 

@@ -25,7 +25,7 @@ use lifeboat_model::{
     AssetName, Cancel, EventSink, Exit, JobId, Lsn, PackId, SiteName, SnapshotId,
 };
 use lifeboat_model::{TierName, Timestamp};
-use lifeboat_plan::plan::asset::{Base, Postgres};
+use lifeboat_plan::plan::asset::{Base, Postgres, WalMode};
 use lifeboat_postgres::base::Manifest;
 use lifeboat_postgres::base::inventory::{CONTROL_FILE, DATA_FOLDER, TABLESPACE_FOLDER};
 use lifeboat_postgres::base::manifest::ConfigurationFile;
@@ -224,6 +224,18 @@ pub fn has_base_backups(site: &Site, asset: &AssetName) -> bool {
 pub fn has_base_backups_alone(site: &Site, asset: &AssetName) -> bool {
     let postgres = site.asset(asset).ok().and_then(|asset| asset.postgres());
     postgres.is_some_and(|postgres| postgres.base == Base::Physical)
+}
+
+/// Tells whether a restore of an asset replays a base backup: in its own place a server that has dumps, too, comes back
+/// from these.
+pub fn is_replayed<T: ?Sized>(site: &Site, asset: &AssetName, to: Option<&T>) -> bool {
+    has_base_backups_alone(site, asset) || (to.is_some() && has_base_backups(site, asset))
+}
+
+/// Tells whether the write-ahead log of an asset is archived by its plan, so that it can go to any moment.
+pub fn has_log(site: &Site, asset: &AssetName) -> bool {
+    let postgres = site.asset(asset).ok().and_then(|asset| asset.postgres());
+    postgres.is_some_and(|postgres| postgres.wal.mode != WalMode::None)
 }
 
 /// Says what a recovery would do; changes nothing but the catalog's view.

@@ -57,6 +57,7 @@ use crate::ending::Ending;
 use crate::error::{OpsError, Trouble};
 use crate::listing::{self, Seen, see};
 use crate::lock_keeping::{Sake, keep_locks};
+use crate::readiness::{Deletion, clear_away, may_delete};
 use crate::standing::Standing;
 use crate::traffic::TierTraffic;
 use crate::wire::Site;
@@ -276,11 +277,27 @@ impl Run<'_> {
         }
         for name in wanted {
             if let Ok(tier) = self.open.tier(name) {
-                let guard = self.open.lock_alone(tier, self.events, self.cancel);
-                let guard = guard.map_err(|error| Trouble::of(&error));
+                let guard = self.lock_alone(tier).map_err(|error| Trouble::of(&error));
                 self.guards.insert(name.clone(), guard);
             }
         }
+    }
+
+    /// Fails if the plan says that this host removes nothing, and the tier agrees; before it is locked, since a lock could
+    /// not be taken away either.
+    fn lock_alone(&self, tier: &OpenTier) -> Result<LockGuard, OpsError> {
+        let (site, name) = (self.open.site(), &tier.named.name);
+        let (rules, store) = (site.plan().tiers().get(name), tier.named.tier.as_ref());
+        let runtime = &site.surroundings().runtime;
+        if rules.is_some_and(|rules| rules.append_only) {
+            match runtime.block_on(may_delete(store))? {
+                Deletion::Done => {}
+                Deletion::Refused => return Err(OpsError::AppendOnly { tier: name.clone() }),
+            }
+        } else if rules.is_some_and(|rules| rules.lock.is_some()) {
+            runtime.block_on(clear_away(store))?;
+        }
+        Ok(self.open.lock_alone(tier, self.events, self.cancel)?)
     }
 
     /// Decides over everything that can be looked at.
@@ -419,7 +436,6 @@ impl Run<'_> {
         let work = Work { open: self.open, tier, events: self.events, cancel: self.cancel };
         let Done { prune, log: gone } = match (guard, self.job) {
             (Some(guard), Some(job)) => {
-                work.make_sure_that_it_may(name)?;
                 if !going.is_empty() {
                     let (tier, snapshots) = (name.clone(), going.clone());
                     self.open.record(Body::RetentionDecided(RetentionDecided {

@@ -15,8 +15,7 @@ use lifeboat_plan::plan::asset::{Postgres, WalMode};
 use lifeboat_plan::value::duration::Span;
 use lifeboat_postgres::archive::{ArchivedFile, SystemId};
 use lifeboat_postgres::wal::{SegmentName, WalFileName};
-use lifeboat_tiers::protection::Protection;
-use lifeboat_tiers::{ObjectMeta, ObjectPath, ObjectPrefix, Tier, TierError};
+use lifeboat_tiers::{LockMode, ObjectMeta, ObjectPath, ObjectPrefix, Protection, Tier, TierError};
 use serde::Serialize;
 
 use crate::adoptions::Emptiness;
@@ -26,6 +25,7 @@ use crate::error::{OpsError, Trouble};
 use crate::holdings::let_go;
 use crate::inquiry::Inquiry;
 use crate::listing::recorded;
+use crate::readiness::{wanted, weakness};
 use crate::state::State;
 use crate::status::history::History;
 use crate::wire::{Reached, Site};
@@ -195,7 +195,8 @@ struct Found {
     nothing: Option<Emptiness>,
     objects: Vec<ObjectMeta>,
     gone: BTreeSet<SnapshotId>,
-    protection: Option<Result<Protection, TierError>>,
+    /// How the newest snapshot and the newest pack are locked, each with when it was stored.
+    protection: Vec<Result<(Timestamp, Protection), TierError>>,
 }
 
 /// Looks at all tiers of a site.
@@ -270,7 +271,7 @@ fn look(
     };
     let found = async {
         let objects: Vec<_> = tier.list(&ObjectPrefix::ALL).try_collect().await?;
-        let protection = protection(tier.as_ref(), &objects).await.transpose();
+        let protection = protection(tier.as_ref(), &objects).await;
         let gone = gone(tier.as_ref(), &snapshots(&objects), expected).await?;
         Ok(Found { nothing: None, objects, gone, protection })
     };
@@ -305,25 +306,28 @@ fn snapshots(objects: &[ObjectMeta]) -> BTreeSet<SnapshotId> {
     snapshots.filter_map(|path| path.file_name().parse().ok()).collect()
 }
 
-/// Reads back how the newest snapshot and the newest pack are locked; of the two, the weaker lock.
+/// Reads back how the newest snapshot and the newest pack are locked.
 async fn protection(
     tier: &dyn Tier,
     objects: &[ObjectMeta],
-) -> Result<Option<Protection>, TierError> {
-    let mut weakest: Option<Protection> = None;
+) -> Vec<Result<(Timestamp, Protection), TierError>> {
+    let mut found = Vec::new();
     for folder in [SNAPSHOTS, "repo/data/"] {
         let stored = objects.iter().filter(|meta| meta.path.as_str().starts_with(folder));
-        let Some(newest) = stored.max_by_key(|meta| meta.modified) else { continue };
-        let found = tier.protection(&newest.path).await?;
-        weakest = match (weakest, found) {
-            (Some(Protection::Locked { until, .. }), found) if !found.lasts_until(until) => {
-                Some(found)
-            }
-            (None, found) => Some(found),
-            (weaker, _) => weaker,
-        };
+        if let Some(newest) = stored.max_by_key(|meta| meta.modified) {
+            let protection = tier.protection(&newest.path).await;
+            found.push(protection.map(|protection| (newest.modified, protection)));
+        }
     }
-    Ok(weakest)
+    found
+}
+
+/// Tells how strong a lock is beside others: by its mode, then by its date.
+const fn strength(protection: Protection) -> Option<(LockMode, Timestamp)> {
+    match protection {
+        Protection::None => None,
+        Protection::Locked { mode, until } => Some((mode, until)),
+    }
 }
 
 /// What was found on all tiers, and what was recorded.
@@ -457,28 +461,27 @@ impl Facts<'_> {
     }
 
     fn lock(&self, name: &TierName, found: Option<&Found>) -> Lock {
-        let declared =
-            self.site.plan().tiers().get(name).and_then(|tier| tier.lock).map(Span::duration);
-        let protection = match found.map(|found| &found.protection) {
-            None => Err("the tier could not be looked at".to_owned()),
-            Some(None) => Err("nothing is stored there yet".to_owned()),
-            Some(Some(Err(error))) => Err(crate::error::explain(error)),
-            Some(Some(Ok(protection))) => Ok(*protection),
-        };
-        let outcome = declared.map(|_| match protection {
-            Err(_) => Outcome::CouldNotVerify,
-            Ok(protection) if protection.lasts_until(self.now) => Outcome::Passed,
-            Ok(_) => Outcome::Failed,
-        });
-        let message = match (&protection, outcome) {
-            (Err(why), Some(_)) => Some(why.clone()),
-            (Ok(_), Some(Outcome::Failed)) => {
-                Some("what lies there can be deleted, though the plan wants it locked".to_owned())
+        let rules = self.site.plan().tiers().get(name).filter(|rules| rules.lock.is_some());
+        let read = found.map(|found| found.protection.iter().map(Result::as_ref));
+        let read = read.map(Iterator::collect::<Result<Vec<_>, _>>);
+        let weakest = read.iter().flatten().flatten().map(|(_, protection)| *protection);
+        let weakest = weakest.min_by_key(|protection| strength(*protection));
+        let unknown = |why: String| (Some(Outcome::CouldNotVerify), Some(why));
+        let (outcome, message) = match (rules, read) {
+            (None, _) => (None, None),
+            (_, None) => unknown("the tier could not be looked at".to_owned()),
+            (_, Some(Err(error))) => unknown(crate::error::explain(error)),
+            (_, Some(Ok(read))) if read.is_empty() => {
+                unknown("nothing is stored there yet".to_owned())
             }
-            _ => None,
+            (Some(rules), Some(Ok(read))) => {
+                let weak = read.iter().find_map(|found| weakness(rules, **found, self.now));
+                let outcome = if weak.is_some() { Outcome::Failed } else { Outcome::Passed };
+                (Some(outcome), weak)
+            }
         };
-        let declared_s = declared.map(|declared| declared.as_secs());
-        Lock { declared_s, outcome, found: protection.ok(), message }
+        let declared_s = rules.and_then(wanted).map(|(declared, _)| declared.as_secs());
+        Lock { declared_s, outcome, found: weakest, message }
     }
 
     fn pending(&self, name: &TierName, found: &Found, present: &Present) -> Pending {

@@ -64,7 +64,7 @@ impl Answer for Shown {
             write_stands(tier, page)?;
             if let Some(message) = tier.lock.message.as_ref().filter(|_| tier.trouble.is_none()) {
                 let word = match tier.lock.outcome {
-                    Some(Outcome::Failed) => page.paint.bad("not locked"),
+                    Some(Outcome::Failed) => page.paint.bad("not locked as planned"),
                     _ => page.paint.warning("lock could not be verified"),
                 };
                 writeln!(page, "{word}: {}: {message}", tier.tier)?;
@@ -177,8 +177,9 @@ fn tiers(report: &TiersReport) -> Table {
 fn lock(lock: &Lock) -> Cell {
     match (lock.outcome, lock.found) {
         (Some(Outcome::CouldNotVerify), _) => Cell::new("could not verify", Tone::Warning),
-        (_, Some(Protection::Locked { until, .. })) => {
-            Cell::new(format!("until {}", time::instant(until)), Tone::Good)
+        (outcome, Some(Protection::Locked { until, .. })) => {
+            let tone = if outcome == Some(Outcome::Failed) { Tone::Bad } else { Tone::Good };
+            Cell::new(format!("until {}", time::instant(until)), tone)
         }
         (Some(Outcome::Failed), _) => Cell::new("missing", Tone::Bad),
         _ => Cell::new("none", Tone::Aside),

@@ -49,6 +49,11 @@ fn a_bucket_gives_back_what_the_disk_lost() {
         assert_eq!(tier["assets"][0]["lag"]["points"], 0, "{tier}");
     }
 
+    // The store is on this machine, as the environment alone says.
+    let status = environment.run(["status", "--json"]).json();
+    let offsite = &status["assets"][0]["scorecard"]["offsite"];
+    assert_eq!((&offsite["found"], &offsite["outcome"]), (&0.into(), &"failed".into()));
+
     let key = fs::read_to_string(environment.path("recovery.key")).unwrap();
     let restic = Restic::new(format!("s3:{}/{BUCKET}/site/repo", moto.endpoint()), key.trim());
     let mut check = restic.command();

@@ -14,9 +14,11 @@ use lifeboat_ops::recovery_key::RecoveryKey;
 use lifeboat_ops::tier_mark::TierMark;
 use lifeboat_testing::emulators::{Azurite, Bucket, Moto};
 use lifeboat_testing::postgres::{Cluster, ClusterOptions, Release, Stop};
+use lifeboat_testing::sshd::Sshd;
 use lifeboat_tiers::azure::AzureOptions;
 use lifeboat_tiers::s3::S3Options;
-use lifeboat_tiers::{AzureTier, LocalTier, S3Tier, Tier};
+use lifeboat_tiers::sftp::SftpOptions;
+use lifeboat_tiers::{AzureTier, LocalTier, S3Tier, SftpTier, Tier};
 use serde_json::Value;
 
 use crate::ownership::{give_away, write};
@@ -501,7 +503,6 @@ fn a_server_whose_archive_is_full_runs_on_and_catches_up() {
     assert_eq!(archived.objects("primary", &second).len(), 1);
 }
 
-/// `lifeboat wal serve`, killed when dropped.
 /// Archives straight to a store, loses the host with its disk, and recovers from the store alone.
 fn comes_back_from(store: &Store) {
     let mut archived = Archived::with(Release::default(), Some(store));
@@ -556,6 +557,21 @@ fn a_log_that_is_archived_straight_to_azure_comes_back_from_there() {
     comes_back_from(&Store { url, variables, tier });
 }
 
+#[test]
+fn a_log_that_is_archived_straight_to_a_server_comes_back_from_there() {
+    let server = Sshd::start_with_shell().unwrap();
+    let room = server.room().unwrap();
+    let variables = vec![("PATH", server.path())];
+    let mut options = SftpOptions::new("127.0.0.1", room.display().to_string());
+    options.port = Some(server.address().port());
+    options.user = Some(server.user().to_owned());
+    let own = variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+    options.environment = own.collect();
+    let tier = Arc::new(SftpTier::new(options));
+    comes_back_from(&Store { url: server.url(&room), variables, tier });
+}
+
+/// `lifeboat wal serve`, killed when dropped.
 struct Serving {
     child: Child,
     log: PathBuf,

@@ -12,6 +12,7 @@ use crate::objectives::exposure;
 use crate::schedule::{Held, Task, next_runs};
 use crate::status::history::History;
 use crate::status::{Facts, assess};
+use crate::wire::addresses::hosts_of;
 
 /// How many looks may be missed before the daemon counts as hanging.
 const LOOKS_MISSED_MAX: u32 = 6;
@@ -77,7 +78,8 @@ impl Daemon {
         let (site, now) = (self.site(), self.now());
         let plan = site.plan();
         let history = History::load(&View::open(&self.state.view_path())?, plan)?;
-        let facts = Facts::as_recorded(plan, &history);
+        let hosts = hosts_of(plan, &site.surroundings().environment);
+        let facts = Facts { hosts, ..Facts::as_recorded(plan, &history) };
         let conditions = self.conditions(now)?;
         let open = self.journal.open_jobs()?;
         let count = |state| open.iter().filter(|job| job.state == state).count();

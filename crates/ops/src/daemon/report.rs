@@ -130,6 +130,7 @@ fn report(
     report.ended = journal.ended(ended)?;
     let mut known = conditions::of_known(&state, plan, history);
     known.elsewhere = conditions::elsewhere(site);
+    known.recovering = conditions::recovering(site);
     known.pause.clone_from(&report.pause);
     known.open = report.jobs.iter().filter_map(Job::task).cloned().collect();
     let done = journal.known_history(&Task::all(plan))?;

@@ -12,6 +12,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, Transaction
 use super::{ATTEMPTS_MAX, Job, JobState, JournalError, KEPT_MAX};
 use crate::ending::Ending;
 use crate::schedule::{Due, History, Past, Pause, Task};
+use crate::wal::stillness::Stillness;
 use crate::watch::Kept;
 
 /// The version of the tables; older ones are brought up to it, one version at a time.
@@ -325,6 +326,23 @@ impl Journal {
         self.set(&watched(asset), Some(&text))
     }
 
+    /// Returns through which time nothing was committed on an asset's server.
+    pub fn stillness(&self, asset: &AssetName) -> Result<Option<Stillness>, JournalError> {
+        let text = self.setting(&stillness(asset))?;
+        let damaged = |_| JournalError::Damaged { path: self.path.clone() };
+        text.map(|text| serde_json::from_str(&text)).transpose().map_err(damaged)
+    }
+
+    /// Remembers it, or that nothing is known.
+    pub fn keep_stillness(
+        &self,
+        asset: &AssetName,
+        kept: Option<&Stillness>,
+    ) -> Result<(), JournalError> {
+        let text = kept.map(|kept| serde_json::to_string(kept).expect("it is JSON"));
+        self.set(&stillness(asset), text.as_deref())
+    }
+
     fn setting(&self, name: &str) -> Result<Option<String>, JournalError> {
         self.transact(|open| {
             open.query_row("SELECT value FROM settings WHERE name = ?1", [name], |row| row.get(0))
@@ -364,6 +382,11 @@ impl Journal {
 /// Returns the name under which is kept what is remembered of a watched asset.
 fn watched(asset: &AssetName) -> String {
     format!("watched:{asset}")
+}
+
+/// Returns the name under which is kept through which time a server was seen to rest.
+fn stillness(asset: &AssetName) -> String {
+    format!("stillness:{asset}")
 }
 
 fn all_tasks(open: &Transaction<'_>) -> rusqlite::Result<Vec<(String, Past)>> {

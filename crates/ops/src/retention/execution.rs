@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use futures::{StreamExt as _, stream};
-use lifeboat_model::{Cancel, Capability, EventSink, IndexId, PackId, SnapshotId, TierName};
+use lifeboat_model::{Cancel, Capability, EventSink, IndexId, PackId, SnapshotId};
 use lifeboat_plan::plan::tier::Tier;
 use lifeboat_postgres::archive::inventory::Listed;
 use lifeboat_repository::forget::remove_snapshots;
@@ -16,7 +16,6 @@ use lifeboat_tiers::{Protection, TierError};
 
 use super::LogFate;
 use crate::error::OpsError;
-use crate::readiness::{Deletion, try_delete};
 use crate::standing::Standing;
 use crate::wire::open::{OpenSite, OpenTier};
 
@@ -45,20 +44,6 @@ pub(super) struct Done {
 }
 
 impl Work<'_> {
-    /// Fails if the plan says that this host removes nothing, and the tier agrees.
-    pub(super) fn make_sure_that_it_may(&self, name: &TierName) -> Result<(), OpsError> {
-        let site = self.open.site();
-        if !site.plan().tiers().get(name).is_some_and(|tier| tier.append_only) {
-            return Ok(());
-        }
-        let writer = self.open.catalog().writer().id();
-        let tried = try_delete(self.tier.named.tier.as_ref(), writer);
-        match site.surroundings().runtime.block_on(tried).map_err(TierError::from)? {
-            Deletion::Done => Ok(()),
-            Deletion::Refused => Err(OpsError::AppendOnly { tier: name.clone() }),
-        }
-    }
-
     pub(super) fn foresee(&self, going: &[SnapshotId], log: &[Listed]) -> Result<Done, OpsError> {
         let prune = self.plan(going.iter().copied().collect())?.price(self.cancel)?;
         let bytes = log.iter().map(|file| file.size).sum();

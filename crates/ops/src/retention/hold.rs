@@ -12,7 +12,6 @@
 use std::collections::BTreeSet;
 
 use lifeboat_model::{Cancel, EventSink, RecordId, RunId, ScenarioName, TierName, Timestamp};
-use lifeboat_plan::plan::runbook::RunKind;
 use serde::Serialize;
 
 use crate::catalog::Catalog;
@@ -21,7 +20,7 @@ use crate::catalog::record::Record;
 use crate::catalog::view::{View, ViewError, Wanted};
 use crate::error::{OpsError, explain};
 use crate::procedure::ProcedureError;
-use crate::procedure::conduct::{KIND_OF_RUN, SCENARIO};
+use crate::procedure::conduct::SCENARIO;
 use crate::procedure::runs::{KnownRun, Runs};
 use crate::state::State;
 use crate::wire::Site;
@@ -91,9 +90,7 @@ pub fn expect_none(site: &Site, tier: &TierName) -> Result<(), OpsError> {
 }
 
 fn recoveries(site: &Site) -> Result<Vec<KnownRun>, ProcedureError> {
-    let recovery = RunKind::Recovery.to_string();
-    let is_drill = |run: &KnownRun| run.about(KIND_OF_RUN).is_some_and(|kind| kind != recovery);
-    Ok(Runs::of(site)?.all()?.into_iter().filter(|run| !is_drill(run)).collect())
+    Ok(Runs::of(site)?.all()?.into_iter().filter(KnownRun::is_recovery).collect())
 }
 
 fn of_run(known: &KnownRun) -> Option<Hold> {

@@ -24,11 +24,16 @@ const LATE: Duration = Duration::from_mins(15);
 /// Returns the risks, the worst first.
 pub(super) fn of(report: &StatusReport, facts: &Facts, plan: &Plan) -> Vec<Risk> {
     let mut found = Found::default();
-    for asset in &report.assets {
-        of_asset(asset, plan, &mut found);
-    }
-    for tier in &report.tiers {
-        of_tier(tier, (report, plan), &mut found);
+    // Of what is recorded nowhere here nothing else could be said.
+    if report.unrecorded.is_empty() {
+        for asset in &report.assets {
+            of_asset(asset, plan, &mut found);
+        }
+        for tier in &report.tiers {
+            of_tier(tier, (report, plan), &mut found);
+        }
+    } else {
+        of_blank_catalog(report, &mut found);
     }
     of_key(report, facts, &mut found);
     if let Some(place) = &report.place {
@@ -64,6 +69,14 @@ impl Found {
         let (subject, message) = (subject.to_string(), message.into());
         self.0.push(Risk { verdict, subject, message, command: Some(command.into()) });
     }
+}
+
+/// A host whose state was lost, or that is new, knows of nothing that lies on the tiers.
+fn of_blank_catalog(report: &StatusReport, found: &mut Found) {
+    let names: Vec<_> = report.unrecorded.iter().map(TierName::as_str).collect();
+    let names = names.join(", ");
+    let message = format!("nothing is recorded on this host of what may lie on {names}");
+    found.add(Verdict::Unknown, "catalog", message, "lifeboat catalog rebuild");
 }
 
 /// Where the platform stands still or nobody knows where it lives nothing is captured any more.
@@ -218,6 +231,9 @@ fn of_tier(status: &TierStatus, (report, plan): (&StatusReport, &Plan), found: &
     }
     if status.snapshots.unwrap_or(0) == 0 {
         return;
+    }
+    if let Some(weak) = &status.weak_lock {
+        found.add(Verdict::Unknown, tier, weak.as_str(), "lifeboat check");
     }
     let command = format!("lifeboat verify {tier}");
     let cycle = Duration::from(plan.verification().full_within);

@@ -94,6 +94,18 @@ fn exposure_is_held_against_rpo_and_grace() {
 }
 
 #[test]
+fn a_lock_that_is_not_what_the_plan_says_is_no_plain_yes() {
+    let mut both = facts(Ok(&[SNAPSHOT]), Ok(&[SNAPSHOT]));
+    assert_eq!(judged(&history(60), &both).0, Verdict::Yes);
+    let far = both.tiers.get_mut(&"far".parse().unwrap()).unwrap().as_mut().unwrap();
+    far.weak_lock = Some("what lies there can be deleted".to_owned());
+    let report = assess(&plan(), &history(60), &both, now());
+    assert_eq!(report.verdict, Verdict::Unknown);
+    assert_eq!((report.risks[0].subject.as_str(), report.tiers.len()), ("far", 2));
+    assert_eq!(report.risks[0].command.as_deref(), Some("lifeboat check"));
+}
+
+#[test]
 fn what_could_not_be_looked_at_is_unknown() {
     let away = Err(Ending::NotBuilt);
     let (verdict, objective, _) = judged(&history(60), &facts(away, away));

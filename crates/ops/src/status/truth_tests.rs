@@ -411,6 +411,22 @@ fn a_log_that_nobody_looked_at_may_lead_further_and_is_not_known_to() {
 }
 
 #[test]
+fn a_host_on_which_nothing_is_recorded_knows_nothing_and_says_where_it_is() {
+    let blank = History { is_blank: true, ..History::default() };
+    let report = assess(&plan(), &blank, &all(), now());
+    let told = "catalog: nothing is recorded on this host of what may lie on ";
+    assert_says(&report, Verdict::Unknown, told);
+    assert_eq!(report.next.as_deref(), Some("lifeboat catalog rebuild"));
+    let unasked = assess(&plan(), &blank, &Facts::as_recorded(&plan(), &blank), now());
+    assert_eq!(unasked.verdict, Verdict::Unknown);
+    // Where the tiers were looked at and hold nothing, nothing was ever captured.
+    let empty = plan().tiers().keys().map(|tier| (tier.clone(), Ok(Seen::default()))).collect();
+    let facts = Facts { tiers: empty, ..Facts::default() };
+    let report = assess(&plan(), &blank, &facts, now());
+    assert_says(&report, Verdict::No, "database: never captured");
+}
+
+#[test]
 fn what_was_recorded_as_gone_is_not_there_by_the_catalog_either() {
     let mut history = history();
     for good in history.good.values_mut().flatten() {

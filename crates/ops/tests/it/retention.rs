@@ -337,11 +337,11 @@ fn backups_work_where_nothing_can_be_deleted() {
         prove(&ground, &site, "back");
         let report = retain(&site, Purpose::Run);
         assert_eq!(report.ending, Ending::Failed);
-        let message = &report.tiers[0].trouble.as_ref().unwrap().message;
-        if but.is_some() {
-            assert_eq!(report.exit(), Exit::Failed);
-            assert!(message.contains("lets this host remove nothing"), "{message}");
-        }
+        let trouble = report.tiers[0].trouble.as_ref().unwrap();
+        assert_eq!(report.exit(), Exit::Failed);
+        assert!(trouble.message.contains("lets this host remove nothing"), "{trouble:?}");
+        let hint = trouble.hint.as_ref().unwrap();
+        assert!(hint.contains("on a machine whose credentials may delete"), "{hint}");
         assert_eq!(recovery_points(&site, None, &Silent, &Cancel::new()).unwrap().points.len(), 5);
         let refused = |asked: &&lifeboat_tiers::fault::Asked| asked.fault.is_some();
         let locks = tier
