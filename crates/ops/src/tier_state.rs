@@ -12,7 +12,6 @@ use lifeboat_model::{
     AssetName, Capability, Exit, Outcome, Silent, SiteName, SnapshotId, TierName, Timestamp,
 };
 use lifeboat_plan::plan::asset::{Postgres, WalMode};
-use lifeboat_plan::value::duration::Span;
 use lifeboat_postgres::archive::{ArchivedFile, SystemId};
 use lifeboat_postgres::wal::{SegmentName, WalFileName};
 use lifeboat_tiers::{LockMode, ObjectMeta, ObjectPath, ObjectPrefix, Protection, Tier, TierError};
