@@ -138,10 +138,7 @@ fn a_damaged_pack_in_a_bucket_is_healed_by_what_status_and_verify_say() {
     assert_eq!(environment.run(["verify", "far"]).code(), 1);
     // All of it is on the disk still.
     assert_eq!(follow(&environment, "far"), ["backup", "verify far"]);
-    // Of two places of the same nothing tells which is damaged: retention goes by what was verified.
-    let cut = packs();
     assert_eq!(environment.run(["retention", "run", "far"]).code(), 0);
-    assert!(packs().len() < cut.len(), "what is damaged and needed no more is gone");
     let verified = environment.run(["verify", "far", "--json"]);
     assert_eq!(verified.code(), 0, "{verified}");
     assert_eq!(verified.json()["tiers"][0]["damaged_packs"], serde_json::json!([]));

@@ -232,7 +232,7 @@ fn the_catalog_comes_back_from_the_tiers() {
     let before = status(environment);
     fs::remove_dir_all(environment.path("state")).unwrap();
     let lost = environment.run(["status"]);
-    let told = "nothing is recorded on this host of what may lie on primary, secondary";
+    let told = "no record on this host of what may lie on primary, secondary";
     assert!(lost.stdout().contains(told), "{lost}");
     assert!(lost.stdout().contains("lifeboat catalog rebuild"), "{lost}");
     assert!(!lost.stdout().contains("never captured"), "{lost}");

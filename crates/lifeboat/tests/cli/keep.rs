@@ -1,6 +1,9 @@
 //! `lifeboat retention` as a person uses it.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 
 use lifeboat_testing::restic::Restic;
 
@@ -73,6 +76,34 @@ fn retention_shows_then_removes_and_restic_agrees() {
     every_run_tells_what_it_asked_for(&environment);
     let catalog = environment.run(["catalog", "list"]).success();
     assert!(catalog.contains("retention-done"), "{catalog}");
+}
+
+#[test]
+fn damaged_packs_of_which_all_was_stored_again_are_taken_away() {
+    let environment = site();
+    environment.run(["retention", "run"]).success();
+    let damaged = packs(&environment);
+    for pack in &damaged {
+        fs::set_permissions(pack, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::File::create(pack).unwrap();
+    }
+    assert_eq!(environment.run(["verify", "primary"]).code(), 1);
+    // Of two places of the same nothing tells which is damaged: as long as nobody read all of it, both stay.
+    assert_eq!(environment.run(["backup"]).code(), 0);
+    assert!(packs(&environment).is_superset(&damaged));
+    assert_eq!(environment.run(["verify", "primary"]).code(), 0);
+    environment.run(["retention", "run"]).success();
+    assert!(packs(&environment).is_disjoint(&damaged), "what is damaged and needed no more is gone");
+    let verified = environment.run(["verify", "--json"]).json();
+    assert_eq!(verified["tiers"][0]["damaged_packs"], serde_json::json!([]), "{verified:#}");
+    let key = fs::read_to_string(environment.path("recovery.key")).unwrap();
+    Restic::new(environment.path("first/repo"), key.trim()).check_read_data().unwrap();
+}
+
+fn packs(environment: &Environment) -> BTreeSet<PathBuf> {
+    let folders = fs::read_dir(environment.path("first/repo/data")).unwrap();
+    let files = folders.flat_map(|folder| fs::read_dir(folder.unwrap().path()).unwrap());
+    files.map(|file| file.unwrap().path()).collect()
 }
 
 /// Whatever works with a tier says how often it asked for what, and what that costs where the plan has prices.

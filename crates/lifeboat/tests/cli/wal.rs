@@ -508,7 +508,7 @@ fn comes_back_from(store: &Store) {
     let mut archived = Archived::with(Release::default(), Some(store));
     let segments: Vec<_> = (1..=3).map(|row| archived.switch(row)).collect();
     archived.wait_for(&segments[2]);
-    assert!(archived.objects("primary", "0000").is_empty(), "nothing of it is a folder here");
+    assert!(!archived.place("primary/wal").exists(), "nothing of it is a folder here");
     let (code, status) = archived.status();
     assert_eq!(code, Some(0), "{status:#}");
     let ranges = &status["tiers"][0]["clusters"][0]["timelines"][0]["ranges"];

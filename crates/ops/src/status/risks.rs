@@ -75,7 +75,7 @@ impl Found {
 fn of_blank_catalog(report: &StatusReport, found: &mut Found) {
     let names: Vec<_> = report.unrecorded.iter().map(TierName::as_str).collect();
     let names = names.join(", ");
-    let message = format!("nothing is recorded on this host of what may lie on {names}");
+    let message = format!("no record on this host of what may lie on {names}");
     found.add(Verdict::Unknown, "catalog", message, "lifeboat catalog rebuild");
 }
 

@@ -414,7 +414,7 @@ fn a_log_that_nobody_looked_at_may_lead_further_and_is_not_known_to() {
 fn a_host_on_which_nothing_is_recorded_knows_nothing_and_says_where_it_is() {
     let blank = History { is_blank: true, ..History::default() };
     let report = assess(&plan(), &blank, &all(), now());
-    let told = "catalog: nothing is recorded on this host of what may lie on ";
+    let told = "catalog: no record on this host of what may lie on ";
     assert_says(&report, Verdict::Unknown, told);
     assert_eq!(report.next.as_deref(), Some("lifeboat catalog rebuild"));
     let unasked = assess(&plan(), &blank, &Facts::as_recorded(&plan(), &blank), now());
