@@ -628,6 +628,23 @@ impl Daemon {
         reloaded
     }
 
+    /// Reads a plan that did not hold once more; one that is mended to what is in force leaves nothing to be told.
+    fn look_at_plan_again(&self) {
+        if lock(&self.in_force).trouble.is_none() {
+            return;
+        }
+        let loaded = (self.setup.loader)();
+        let mut in_force = lock(&self.in_force);
+        match loaded.and_then(|site| of_same_site(site, &in_force.site)) {
+            Ok(site) if site.plan().id() == in_force.site.plan().id() => in_force.trouble = None,
+            Ok(_) => {
+                let trouble = "it holds again and is not in force; take it over: lifeboat reload";
+                in_force.trouble = Some(trouble.to_owned());
+            }
+            Err(trouble) => in_force.trouble = Some(trouble),
+        }
+    }
+
     /// Stops a job: one that waits at once, one that runs at its next safe point.
     pub fn cancel_job(&self, id: JobId) -> Result<Option<Job>, JournalError> {
         let job = self.journal.cancel(id, self.now())?;
@@ -676,10 +693,11 @@ fn tell_of_retry(job: &Job, now: Timestamp) {
 }
 
 fn tell(id: JobId, done: &Finished) {
-    let (ending, message) = (done.ending, done.message.as_deref().unwrap_or(""));
+    // In JSON `message` is what is said.
+    let (ending, why) = (done.ending, done.message.as_deref().unwrap_or(""));
     if ending == Ending::Succeeded {
         tracing::info!(job = %id, "It is done.");
     } else {
-        tracing::error!(job = %id, %ending, message, "It did not succeed.");
+        tracing::error!(job = %id, %ending, why, "It did not succeed.");
     }
 }

@@ -93,7 +93,10 @@ fn damaged_packs_of_which_all_was_stored_again_are_taken_away() {
     assert!(packs(&environment).is_superset(&damaged));
     assert_eq!(environment.run(["verify", "primary"]).code(), 0);
     environment.run(["retention", "run"]).success();
-    assert!(packs(&environment).is_disjoint(&damaged), "what is damaged and needed no more is gone");
+    assert!(
+        packs(&environment).is_disjoint(&damaged),
+        "what is damaged and needed no more is gone"
+    );
     let verified = environment.run(["verify", "--json"]).json();
     assert_eq!(verified["tiers"][0]["damaged_packs"], serde_json::json!([]), "{verified:#}");
     let key = fs::read_to_string(environment.path("recovery.key")).unwrap();

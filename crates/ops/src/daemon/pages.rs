@@ -65,8 +65,9 @@ impl Daemon {
 
     /// Tells whether the plan on disk is in force and the journal can be kept.
     fn readiness(&self) -> Page {
+        self.look_at_plan_again();
         if let Some(trouble) = &lock(&self.in_force).trouble {
-            return Page::unwell(&format!("the plan on disk does not hold: {trouble}"));
+            return Page::unwell(&format!("the plan on disk is not in force: {trouble}"));
         }
         match self.journal.open_jobs() {
             Ok(_) => Page::well("ok\n"),
