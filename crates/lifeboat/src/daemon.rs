@@ -2,15 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use lifeboat_model::Exit;
+use lifeboat_model::{Exit, SiteName};
 use lifeboat_ops::Site;
 use lifeboat_ops::daemon::client::{self, Conversation};
 use lifeboat_ops::daemon::control::{Ask, Reply, Served, Waits};
-use lifeboat_ops::daemon::report::socket_of;
+use lifeboat_ops::daemon::report::{socket_below, socket_of};
 use lifeboat_ops::jobs::{Job, Work};
 use serde_json::Value;
 
 use crate::failure::{CommandError, Failure};
+use crate::plan_file;
 use crate::session::Session;
 
 /// A daemon that answered.
@@ -33,12 +34,27 @@ pub fn find(site: &Site, session: &Session) -> Option<Found> {
 
 /// Asks the daemon of a site something; an error if none runs.
 pub fn ask(site: &Site, session: &Session, ask: &Ask) -> Result<Reply, Failure> {
-    let socket = socket_of(site)?;
+    ask_at(socket_of(site)?, site.name(), session, ask)
+}
+
+/// Asks the daemon something that concerns the plan in force alone: the one on disk needs to do no more than name its site.
+pub fn ask_in_force(session: &Session, ask: &Ask) -> Result<Reply, Failure> {
+    let site = plan_file::site_name(session)?;
+    let socket = socket_below(&session.surroundings(&site).state_directory)?;
+    ask_at(socket, &site, session, ask)
+}
+
+fn ask_at(
+    socket: Option<PathBuf>,
+    site: &SiteName,
+    session: &Session,
+    ask: &Ask,
+) -> Result<Reply, Failure> {
     let asked = socket.map(|socket| session.runtime.block_on(client::ask(&socket, ask)));
     match asked.transpose().map_err(failed)?.flatten() {
         Some(Reply::Refused { message }) => Err(refused(message)),
         Some(reply) => Ok(reply),
-        None => Err(CommandError::NoDaemon { site: site.name().to_string() }.into()),
+        None => Err(CommandError::NoDaemon { site: site.to_string() }.into()),
     }
 }
 

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use lifeboat_model::SiteName;
 use lifeboat_plan::{Checked, Facts, FileError, Files, SourceFile};
 use lifeboat_postgres::running;
 
@@ -43,6 +44,27 @@ pub fn check_alone(session: &Session) -> Result<Checked, Failure> {
 pub fn check_text(text: SourceFile, path: &Path, session: &Session) -> Result<Checked, Failure> {
     let data_directories = running::data_directories(Path::new("/"));
     check_with(text, path, &Facts { data_directories, ..Facts::default() }, session)
+}
+
+/// Returns the name of the site whose plan it is, of a plan that need not hold otherwise.
+pub fn site_name(session: &Session) -> Result<SiteName, Failure> {
+    let (text, path) = find(session)?;
+    match site_named_in(&text.text) {
+        Some(name) => Ok(name),
+        // What is wrong with it is shown as every command shows it.
+        None => Ok(check_text(text, &path, session)?.plan.site().clone()),
+    }
+}
+
+/// Reads the `site` of the table `plan`, line by line: TOML that is broken elsewhere does not hide it.
+fn site_named_in(text: &str) -> Option<SiteName> {
+    let lines = text.lines().map(str::trim).skip_while(|line| *line != "[plan]").skip(1);
+    let mut values = lines.take_while(|line| !line.starts_with('[')).filter_map(|line| {
+        let value = line.strip_prefix("site")?.trim_start().strip_prefix('=')?.trim_start();
+        let quoted = value.strip_prefix('"')?;
+        quoted.split_once('"')?.0.parse().ok()
+    });
+    values.next()
 }
 
 fn check_with(
@@ -85,5 +107,20 @@ impl Files for Folder {
             io::ErrorKind::NotFound => FileError::Missing,
             _ => FileError::Unreadable { reason: error.to_string() },
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_site_is_found_in_a_plan_that_is_broken_elsewhere() {
+        let found = |text: &str| site_named_in(text).map(|site| site.to_string());
+        let text = "[key]\nsite = \"no\"\n[plan]\nname = \"S\"\nsite  = \"shop\" # ours\n[assets\n";
+        assert_eq!(found(text).as_deref(), Some("shop"));
+        for none in ["", "[plan]\n[x]\nsite = \"shop\"", "[plan]\nsite = shop", "site = \"shop\""] {
+            assert_eq!(found(none), None, "{none}");
+        }
     }
 }

@@ -25,7 +25,7 @@ use serde_json::{Map, Value};
 pub use ending::{tone_of, write_verification};
 pub use findings::{exit_of, findings};
 pub use paint::{Paint, Tone};
-pub use requests::{write_requests, write_traffic};
+pub use requests::{write_all_traffic, write_requests, write_traffic};
 pub use restored::RestoredFiles;
 pub use table::{Cell, Table};
 

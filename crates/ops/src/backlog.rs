@@ -5,15 +5,14 @@
 //! same one has another id there.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use lifeboat_model::{AssetName, SnapshotId, TierName, Timestamp};
 use lifeboat_plan::Plan;
-use lifeboat_plan::value::duration::Span;
 
 use crate::adoptions::Adoptions;
 use crate::catalog::body::{AssetBackedUp, Body};
 use crate::catalog::view::{View, ViewError, Wanted};
+use crate::retention::rules::{Capture, would_stay};
 
 /// A complete capture, and where it was brought.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,19 +148,23 @@ impl Backlog {
         self.captures.range(range).map(|((_, captured), recorded)| (*captured, recorded))
     }
 
-    /// Returns the captures of an asset that lie elsewhere and are newer than the newest of a tier, the
-    /// newest first.
-    pub fn ahead(&self, asset: &AssetName, tier: &TierName, present: &Present) -> Vec<Lacking> {
+    /// Returns the captures of an asset that lie elsewhere, are newer than the newest of a tier, and would stay there; the newest
+    /// first.
+    pub fn ahead(
+        &self,
+        (plan, tier): (&Plan, &TierName),
+        asset: &AssetName,
+        present: &Present,
+        now: Timestamp,
+    ) -> Vec<Lacking> {
         let newest = self.newest(asset, tier, present).map(|(captured, _)| captured);
-        self.of(asset)
-            .rev()
-            .take_while(|(captured, _)| newest.is_none_or(|newest| *captured > newest))
-            .filter_map(|(captured, recorded)| lacking(captured, recorded, tier, present))
-            .collect()
+        let is_newer = |captured, _: &Recorded| newest.is_none_or(|newest| captured > newest);
+        let mut ahead = self.wanted((plan, tier), asset, present, now, &is_newer);
+        ahead.reverse();
+        ahead
     }
 
-    /// Returns what a tier is to get that it never had, the newest first: all that its retention keeps
-    /// for its age alone, and the newest of each asset however old.
+    /// Returns what a tier is to get that it never had and that its retention would not remove again, the newest first.
     pub fn of_tier(
         &self,
         plan: &Plan,
@@ -169,26 +172,44 @@ impl Backlog {
         present: &Present,
         now: Timestamp,
     ) -> Vec<Lacking> {
-        let keep = plan.tiers().get(tier).map(|tier| &tier.keep);
-        let reach = keep.and_then(|keep| keep.within.map(Span::duration).or_else(|| keep.reach()));
-        let is_young = |captured: Timestamp| {
-            let age = Duration::try_from(now.duration_since(captured)).unwrap_or_default();
-            reach.is_none_or(|reach| age <= reach)
-        };
         let assets = plan.assets().keys().filter(|asset| plan.tiers_of(asset).contains(tier));
-        let mut found = Vec::new();
-        for asset in assets {
-            let newest = self.of(asset).next_back().map(|(captured, _)| captured);
-            let wanted = self.of(asset).filter(|(captured, recorded)| {
-                !self.had(tier, recorded) && (is_young(*captured) || Some(*captured) == newest)
-            });
-            found.extend(
-                wanted
-                    .filter_map(|(captured, recorded)| lacking(captured, recorded, tier, present)),
-            );
-        }
+        let never_had = |_, recorded: &Recorded| !self.had(tier, recorded);
+        let wanted =
+            assets.flat_map(|asset| self.wanted((plan, tier), asset, present, now, &never_had));
+        let mut found: Vec<_> = wanted.collect();
         found.sort_by_key(|lacking| std::cmp::Reverse(lacking.captured));
         found
+    }
+
+    /// Returns those of the captures of an asset that lie elsewhere and would stay on a tier beside what it has, the oldest
+    /// first.
+    fn wanted(
+        &self,
+        (plan, tier): (&Plan, &TierName),
+        asset: &AssetName,
+        present: &Present,
+        now: Timestamp,
+        may_be: &dyn Fn(Timestamp, &Recorded) -> bool,
+    ) -> Vec<Lacking> {
+        let (mut captures, mut found) = (Vec::new(), Vec::new());
+        let there = present.get(tier);
+        for (captured, recorded) in self.of(asset) {
+            let own = recorded.on.get(tier).map(|(id, _)| *id);
+            let own = own.filter(|id| there.is_some_and(|there| there.contains(id)));
+            let lacks = lacking(captured, recorded, tier, present);
+            let lacks = lacks.filter(|_| own.is_none() && may_be(captured, recorded));
+            let elsewhere = lacks.as_ref().and_then(|lacks| lacks.on.values().next().copied());
+            if let Some(id) = own.or(elsewhere) {
+                let schedule = recorded.body.schedule.clone();
+                captures.push(Capture { id, time: captured, schedule });
+            }
+            found.extend(lacks.zip(elsewhere));
+        }
+        if found.is_empty() {
+            return Vec::new();
+        }
+        let stays = would_stay((plan, tier), asset, captures, now);
+        found.into_iter().filter(|(_, id)| stays.contains(id)).map(|(lacks, _)| lacks).collect()
     }
 
     /// Returns what lies elsewhere of the snapshots that are gone from a tier, the newest first.

@@ -257,12 +257,13 @@ impl AssetReport {
         self.stages.iter().map(|stage| stage.ending).max().unwrap_or(Ending::Failed)
     }
 
-    fn to_record(&self, job: JobId) -> AssetBackedUp {
+    fn to_record(&self, job: &Job<'_>) -> AssetBackedUp {
         let counts = self.counts.unwrap_or_default();
         let snapshots = self.snapshots.iter();
         AssetBackedUp {
-            job,
+            job: job.id,
             asset: self.asset.clone(),
+            schedule: job.options.schedule.clone(),
             captured: self.captured,
             snapshots: snapshots
                 .map(|on| TierSnapshot { tier: on.tier.clone(), snapshot: on.snapshot })
@@ -480,7 +481,7 @@ impl Job<'_> {
         let mut reports = Vec::new();
         for (number, asset) in assets.iter().enumerate() {
             let report = self.back_up(asset, number, traffic)?;
-            self.open.record(Body::AssetBackedUp(report.to_record(self.id)))?;
+            self.open.record(Body::AssetBackedUp(report.to_record(self)))?;
             self.open.deliver()?;
             reports.push(report);
             while let Some(delivered) = traffic.ended() {
@@ -514,7 +515,7 @@ impl Job<'_> {
             bytes_stored,
             skipped: Vec::new(),
             stages: report.stages.last().cloned().into_iter().collect(),
-            ..report.to_record(self.id)
+            ..report.to_record(self)
         };
         self.open.record(Body::AssetBackedUp(record))?;
         self.open.deliver()?;
@@ -671,6 +672,7 @@ impl Job<'_> {
                 message: why.to_owned(),
                 hint: None,
                 exit: Exit::Failed.code(),
+                kind: None,
             };
             let now = self.since(self.now());
             report.note((JobStage::Copy, Some(tier)), now, Err(trouble));

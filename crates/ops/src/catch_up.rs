@@ -3,6 +3,7 @@
 //!
 //! Each backup does that at its end for the tiers that it reached; [`catch_up`] does it when asked, and then copies back as well
 //! what is gone from a tier without anybody's word.
+//! What a tier's own retention would remove at once is not brought there.
 //! Every tier gets what it lacks on its own lane, the newest first, since that is worth most and has most
 //! of what the others need.
 //!
@@ -29,6 +30,7 @@ use crate::ending::{Ending, JobStage, StageOutcome};
 use crate::error::{OpsError, Trouble};
 use crate::inquiry::ask_all;
 use crate::listing;
+use crate::traffic::TierTraffic;
 use crate::wire::Site;
 use crate::wire::open::{NewTiers, OpenSite, begin_lock};
 
@@ -48,6 +50,8 @@ pub struct CatchUpReport {
     pub ending: Ending,
     /// The tiers that were to catch up.
     pub tiers: Vec<CaughtUp>,
+    /// What each tier was asked for, and what that costs.
+    pub traffic: Vec<TierTraffic>,
 }
 
 impl CatchUpReport {
@@ -107,6 +111,7 @@ pub fn catch_up(
     for tier in tiers {
         site.address(tier)?;
     }
+    let before = site.traffic();
     let all: BTreeSet<TierName> = site.plan().tiers().keys().cloned().collect();
     let wanted: BTreeSet<_> =
         all.iter().filter(|tier| tiers.is_empty() || tiers.contains(tier)).cloned().collect();
@@ -122,7 +127,9 @@ pub fn catch_up(
     let ending = caught_up.iter().map(CaughtUp::ending).max().unwrap_or(Ending::Succeeded);
     open.record(Body::JobEnded(JobEnded { job, ending }))?;
     open.deliver()?;
-    Ok(CatchUpReport { schema: SCHEMA, site: site.name().clone(), job, ending, tiers: caught_up })
+    let traffic = TierTraffic::since(site, &before);
+    let (schema, site, tiers) = (SCHEMA, site.name().clone(), caught_up);
+    Ok(CatchUpReport { schema, site, job, ending, tiers, traffic })
 }
 
 type Held = BTreeMap<TierName, Result<(lifeboat_repository::lock::LockGuard, Cancel), Trouble>>;
@@ -186,6 +193,7 @@ fn another_does(tier: &TierName, missed: &mut Missed) -> Trouble {
         message: "another job brings it what it missed".to_owned(),
         hint: Some("lifeboat jobs".to_owned()),
         exit: Exit::Locked.code(),
+        kind: None,
     }
 }
 

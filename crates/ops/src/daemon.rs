@@ -41,6 +41,7 @@ mod pages;
 mod pings;
 pub mod report;
 mod socket;
+mod stillness;
 mod supervisor;
 #[cfg(test)]
 mod tests;
@@ -315,6 +316,10 @@ impl Daemon {
             Workers::Threads => self.begin_watching(),
             Workers::Loop => None,
         };
+        let stillness = match self.setup.workers {
+            Workers::Threads => self.begin_stillness(),
+            Workers::Loop => None,
+        };
         while !cancel.is_cancelled() {
             let step = self.look();
             self.pings.alive(self.site(), step.as_ref().err().map(|error| explain(error)));
@@ -337,6 +342,9 @@ impl Daemon {
             self.watcher.ring();
             // What it panics with is logged where it happens.
             _ = watching.join();
+        }
+        if let Some(stillness) = stillness {
+            stillness.end();
         }
         self.pings.finish(&self.site());
         *lock(&self.tally)
@@ -573,6 +581,7 @@ impl Daemon {
         conditions.running = self.soon_at_work()?;
         conditions.pause = self.journal.pause()?;
         conditions.watched = self.watcher.due(now);
+        conditions.recovering = conditions::recovering(&self.site());
         Ok(conditions)
     }
 
@@ -617,6 +626,23 @@ impl Daemon {
         self.wake.notify_one();
         self.watcher.ring();
         reloaded
+    }
+
+    /// Reads a plan that did not hold once more; one that is mended to what is in force leaves nothing to be told.
+    fn look_at_plan_again(&self) {
+        if lock(&self.in_force).trouble.is_none() {
+            return;
+        }
+        let loaded = (self.setup.loader)();
+        let mut in_force = lock(&self.in_force);
+        match loaded.and_then(|site| of_same_site(site, &in_force.site)) {
+            Ok(site) if site.plan().id() == in_force.site.plan().id() => in_force.trouble = None,
+            Ok(_) => {
+                let trouble = "it holds again and is not in force; take it over: lifeboat reload";
+                in_force.trouble = Some(trouble.to_owned());
+            }
+            Err(trouble) => in_force.trouble = Some(trouble),
+        }
     }
 
     /// Stops a job: one that waits at once, one that runs at its next safe point.
@@ -667,10 +693,11 @@ fn tell_of_retry(job: &Job, now: Timestamp) {
 }
 
 fn tell(id: JobId, done: &Finished) {
-    let (ending, message) = (done.ending, done.message.as_deref().unwrap_or(""));
+    // In JSON `message` is what is said.
+    let (ending, why) = (done.ending, done.message.as_deref().unwrap_or(""));
     if ending == Ending::Succeeded {
         tracing::info!(job = %id, "It is done.");
     } else {
-        tracing::error!(job = %id, %ending, message, "It did not succeed.");
+        tracing::error!(job = %id, %ending, why, "It did not succeed.");
     }
 }

@@ -7,7 +7,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use lifeboat_model::{AssetName, Cancelled, Classify, ErrorCode, ErrorKind, Exit, Hint};
-use lifeboat_model::{PlaceName, PlanId, RepositoryId, SiteName, SnapshotId, TierName};
+use lifeboat_model::{PlaceName, PlanId, RepositoryId, RunId, SiteName, SnapshotId, TierName};
 use lifeboat_plan::Rejected;
 use lifeboat_postgres::PostgresError;
 use lifeboat_postgres::archive::ArchiveError;
@@ -385,6 +385,20 @@ pub enum OpsError {
         /// Which tier.
         tier: TierName,
     },
+    /// What a recovery holds ends with it.
+    #[error("{run} is open on this host, and nothing is removed until it is over")]
+    Recovering {
+        /// Which run.
+        run: RunId,
+    },
+    /// Retention is held.
+    #[error("retention is held, so nothing is removed from tier `{tier}`: {reason}")]
+    Held {
+        /// Which tier.
+        tier: TierName,
+        /// Why.
+        reason: String,
+    },
     /// A tier holds what it does not list.
     #[error(
         "tier `{tier}` holds snapshot {snapshot} and does not list it, so nothing was removed from it"
@@ -605,12 +619,14 @@ impl Classify for OpsError {
             | Self::LiveDatabase { .. } => ErrorKind::Config,
             Self::AnotherKey { .. }
             | Self::KeyOfAnother { .. }
-            | Self::AnotherSite { .. }
             | Self::AppendOnly { .. }
+            | Self::Held { .. }
             | Self::Io { .. } => ErrorKind::Denied,
-            Self::Unmarked { .. } | Self::NotProven { .. } | Self::NoElderTier { .. } => {
-                ErrorKind::Conflict
-            }
+            Self::Unmarked { .. }
+            | Self::AnotherSite { .. }
+            | Self::NotProven { .. }
+            | Self::Recovering { .. }
+            | Self::NoElderTier { .. } => ErrorKind::Conflict,
             Self::BadMark { .. }
             | Self::NotInSnapshot { .. }
             | Self::SnapshotsGone { .. }
@@ -759,9 +775,19 @@ pub struct Trouble {
     pub hint: Option<String>,
     /// The exit code, had this been all that was asked for.
     pub exit: u8,
+    /// What sort of failure it was, where an error says so.
+    #[serde(skip)]
+    pub kind: Option<ErrorKind>,
 }
 
 impl Trouble {
+    /// Tells whether it says what is there, or that nothing is; else it says that nobody could look.
+    pub fn is_known(&self) -> bool {
+        use ErrorKind::{Bug, Conflict, Corrupt, NotFound};
+        let says = self.kind.is_none_or(|kind| matches!(kind, NotFound | Conflict | Corrupt | Bug));
+        self.ending == Ending::Failed && says
+    }
+
     /// Takes note of an error.
     pub fn of(error: &impl Classify) -> Self {
         let exit = error.exit();
@@ -773,6 +799,7 @@ impl Trouble {
             _ => Ending::Failed,
         };
         let hint = error.hint().map(|hint| hint.to_string());
-        Self { ending, message: explain(error), hint, exit: exit.code() }
+        let kind = Some(error.kind());
+        Self { ending, message: explain(error), hint, exit: exit.code(), kind }
     }
 }

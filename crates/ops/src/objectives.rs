@@ -73,16 +73,19 @@ pub fn exposure(captured: Timestamp, now: Timestamp) -> Duration {
 /// Holds an exposure against the objective.
 pub fn judge_exposure(exposure: Option<Duration>, limits: &Limits, sight: Sight) -> Objective {
     let exposure = match (exposure, sight) {
-        (_, Sight::None) => return Objective::Unknown,
+        (None, Sight::None) => return Objective::Unknown,
         (None, Sight::Clear) => return Objective::Missed,
-        (Some(exposure), Sight::Clear) => exposure,
+        (Some(exposure), _) => exposure,
     };
+    let allowed = limits.rpo.map(|rpo| rpo.saturating_add(limits.grace.unwrap_or_default()));
     match limits.rpo {
+        // What was recorded is the best that can lie there.
+        _ if sight == Sight::None && allowed.is_none_or(|allowed| exposure <= allowed) => {
+            Objective::Unknown
+        }
         None => Objective::None,
         Some(rpo) if exposure <= rpo => Objective::Met,
-        Some(rpo) if exposure <= rpo.saturating_add(limits.grace.unwrap_or_default()) => {
-            Objective::AtRisk
-        }
+        Some(_) if allowed.is_some_and(|allowed| exposure <= allowed) => Objective::AtRisk,
         Some(_) => Objective::Missed,
     }
 }

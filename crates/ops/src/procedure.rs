@@ -23,15 +23,19 @@ pub mod probe;
 pub mod report;
 pub mod runs;
 pub(crate) mod services;
+mod shell;
 mod taking;
 pub mod target;
 pub mod values;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use lifeboat_model::{ScenarioName, StepName};
+use lifeboat_model::{AssetName, ScenarioName, StepName};
 use lifeboat_plan::Plan;
-use lifeboat_plan::plan::runbook::{RunKind, Runbook as PlannedRunbook, Step as PlannedStep};
+use lifeboat_plan::plan::runbook::{
+    Action, RunKind, Runbook as PlannedRunbook, Step as PlannedStep,
+};
 use lifeboat_plan::plan::scenario::Scenario;
 use lifeboat_runbook::{Graph, GraphError, Runbook};
 
@@ -84,6 +88,15 @@ impl Procedure {
     /// Returns what people call it.
     pub fn title(&self) -> &str {
         self.scenario.title.as_deref().unwrap_or(&self.planned.title)
+    }
+
+    /// Returns the assets that it restores.
+    pub fn restored(&self) -> BTreeSet<AssetName> {
+        let asset = |step: &PlannedStep| match &step.action {
+            Action::Restore(restore) => Some(restore.restore.asset.clone()),
+            _ => None,
+        };
+        self.steps().iter().filter_map(asset).collect()
     }
 
     /// Returns the steps as a run knows them.

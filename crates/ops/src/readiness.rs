@@ -21,7 +21,8 @@ use crate::state::State;
 use crate::status::history::History;
 use crate::wire::Site;
 
-pub(crate) use tiers::{Deletion, probe, try_delete};
+pub(crate) use locks::{wanted, weakness};
+pub(crate) use tiers::{Deletion, clear_away, may_delete, probe};
 
 /// The version of [`ReadinessReport`] as JSON.
 pub const SCHEMA: u32 = 1;

@@ -25,7 +25,7 @@ use lifeboat_model::{
     AssetName, Cancel, EventSink, Exit, JobId, Lsn, PackId, SiteName, SnapshotId,
 };
 use lifeboat_model::{TierName, Timestamp};
-use lifeboat_plan::plan::asset::{Base, Postgres};
+use lifeboat_plan::plan::asset::{Base, Postgres, WalMode};
 use lifeboat_postgres::base::Manifest;
 use lifeboat_postgres::base::inventory::{CONTROL_FILE, DATA_FOLDER, TABLESPACE_FOLDER};
 use lifeboat_postgres::base::manifest::ConfigurationFile;
@@ -51,6 +51,7 @@ use crate::error::{OpsError, Trouble};
 use crate::met_damage;
 use crate::standing::Standing;
 use crate::thaw::{Gate, ThawForecast, ThawOptions};
+use crate::traffic::TierTraffic;
 use crate::wire::Site;
 use crate::wire::open::{NewTiers, OpenSite, OpenTier};
 
@@ -194,6 +195,8 @@ pub struct RecoveryReport {
     pub ended: Timestamp,
     /// How long it took, in milliseconds.
     pub duration_ms: u64,
+    /// What each tier was asked for, and what that costs.
+    pub traffic: Vec<TierTraffic>,
 }
 
 impl RecoveryReport {
@@ -227,6 +230,18 @@ pub fn has_base_backups_alone(site: &Site, asset: &AssetName) -> bool {
     postgres.is_some_and(|postgres| postgres.base == Base::Physical)
 }
 
+/// Tells whether a restore of an asset replays a base backup: in its own place a server that has dumps, too, comes back
+/// from these.
+pub fn is_replayed<T: ?Sized>(site: &Site, asset: &AssetName, to: Option<&T>) -> bool {
+    has_base_backups_alone(site, asset) || (to.is_some() && has_base_backups(site, asset))
+}
+
+/// Tells whether the write-ahead log of an asset is archived by its plan, so that it can go to any moment.
+pub fn has_log(site: &Site, asset: &AssetName) -> bool {
+    let postgres = site.asset(asset).ok().and_then(|asset| asset.postgres());
+    postgres.is_some_and(|postgres| postgres.wal.mode != WalMode::None)
+}
+
 /// Says what a recovery would do; changes nothing but the catalog's view.
 pub fn preview(
     site: &Site,
@@ -250,12 +265,14 @@ pub fn recover(
     cancel: &Cancel,
 ) -> Result<RecoveryReport, OpsError> {
     let site = &site.clone().beside();
+    let before = site.traffic();
     let open = open(site, options, events, cancel)?;
     let chosen = choose_base(&open, options, (events, cancel))?;
     chosen.placement(options)?.check(options.before)?;
     let packs = || chosen.packs(options, cancel);
     chosen.gate(&open, options, cancel).pass(options.thaw, packs, events)?;
-    carry_out(&open, &chosen, (options, Place::Beside), events, cancel)
+    let report = carry_out(&open, &chosen, (options, Place::Beside), events, cancel)?;
+    Ok(RecoveryReport { traffic: TierTraffic::since(site, &before), ..report })
 }
 
 /// Carries out what was chosen, as a job of the catalog.
@@ -267,6 +284,7 @@ fn carry_out(
     cancel: &Cancel,
 ) -> Result<RecoveryReport, OpsError> {
     let site = open.site();
+    let before = site.traffic();
     let (job, started) = (site.surroundings().new_job(), site.surroundings().now());
     let (command, assets) = ("restore".to_owned(), vec![options.asset.clone()]);
     open.record(Body::JobStarted(JobStarted { job, command, assets }))?;
@@ -308,7 +326,17 @@ fn carry_out(
     open.record(Body::JobEnded(JobEnded { job, ending }))?;
     open.deliver()?;
     let (files, started_server) = done?;
-    Ok(RecoveryReport { preview, job, ending, files, started_server, started, ended, duration_ms })
+    Ok(RecoveryReport {
+        preview,
+        job,
+        ending,
+        files,
+        started_server,
+        started,
+        ended,
+        duration_ms,
+        traffic: TierTraffic::since(site, &before),
+    })
 }
 
 /// Finds a second that a server can be recovered to: `draw` proposes one of a count of seconds, again if the log

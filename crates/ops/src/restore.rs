@@ -51,6 +51,7 @@ use crate::met_damage;
 use crate::point::{At, Capture, ChosenCapture, Point, capture_at};
 use crate::standing::Standing;
 use crate::thaw::{Gate, ThawForecast, ThawOptions};
+use crate::traffic::TierTraffic;
 use crate::wire::Site;
 use crate::wire::open::{NewTiers, OpenSite, OpenTier, Quorum};
 
@@ -185,6 +186,8 @@ pub struct RestoreJobReport {
     pub ended: Timestamp,
     /// How long it took, in milliseconds.
     pub duration_ms: u64,
+    /// What each tier was asked for, and what that costs.
+    pub traffic: Vec<TierTraffic>,
 }
 
 impl RestoreJobReport {
@@ -247,7 +250,7 @@ pub fn restore(
         Destination::InPlace => (site.clone().alone_if_free(), site.replacing()?),
         Destination::Directory(_) | Destination::Tables(..) => (site.clone().beside(), None),
     };
-    let begun = site.surroundings().now();
+    let (before, begun) = (site.traffic(), site.surroundings().now());
     let (open, holdings) = open(site, options, events, cancel)?;
     let chosen = choose((&open, &holdings), options, cancel)?;
     // It is part of how long a restore takes; waiting for cold storage is told apart.
@@ -304,6 +307,7 @@ pub fn restore(
         started,
         ended,
         duration_ms,
+        traffic: TierTraffic::since(site, &before),
     })
 }
 

@@ -12,6 +12,7 @@
 //! - Nothing is removed from a tier from which a snapshot is gone that was recorded there and that nobody let go: its data may be all
 //!   that is left of it. [`letting_go`] is how a person says that it may.
 //! - Nothing goes that the rules or the store's own locks keep; see [`rules`] and [`log`].
+//! - While retention is held nothing is written or removed but locks, and those are extended; see [`hold`].
 //!
 //! # Crash consistency
 //!
@@ -56,7 +57,9 @@ use crate::ending::Ending;
 use crate::error::{OpsError, Trouble};
 use crate::listing::{self, Seen, see};
 use crate::lock_keeping::{Sake, keep_locks};
+use crate::readiness::{Deletion, clear_away, may_delete};
 use crate::standing::Standing;
+use crate::traffic::TierTraffic;
 use crate::wire::Site;
 use crate::wire::open::{NewTiers, OpenSite, OpenTier};
 
@@ -177,6 +180,8 @@ pub struct RetentionReport {
     pub holds: Vec<Hold>,
     /// The tiers.
     pub tiers: Vec<TierReport>,
+    /// What each tier was asked for, and what that costs.
+    pub traffic: Vec<TierTraffic>,
 }
 
 impl RetentionReport {
@@ -202,6 +207,7 @@ pub fn retention(
     for tier in &options.tiers {
         site.address(tier)?;
     }
+    let before = site.traffic();
     // What is kept elsewhere decides what may go here.
     let all: BTreeSet<TierName> = site.plan().tiers().keys().cloned().collect();
     let leave = NewTiers::Leave;
@@ -219,7 +225,7 @@ pub fn retention(
     let wanted: Vec<TierName> = all.iter().filter(wanted).cloned().collect();
     run.lock(&wanted);
     let facts = Facts::load(open.catalog().view())?;
-    let held = holds(open.catalog().view())?;
+    let held = holds(site, open.catalog().view())?;
     let fates = run.decide(&facts, &held, &wanted)?;
     let mut tiers = Vec::new();
     for tier in wanted {
@@ -238,6 +244,7 @@ pub fn retention(
         ending,
         holds: held,
         tiers,
+        traffic: TierTraffic::since(site, &before),
     })
 }
 
@@ -270,11 +277,27 @@ impl Run<'_> {
         }
         for name in wanted {
             if let Ok(tier) = self.open.tier(name) {
-                let guard = self.open.lock_alone(tier, self.events, self.cancel);
-                let guard = guard.map_err(|error| Trouble::of(&error));
+                let guard = self.lock_alone(tier).map_err(|error| Trouble::of(&error));
                 self.guards.insert(name.clone(), guard);
             }
         }
+    }
+
+    /// Fails if the plan says that this host removes nothing, and the tier agrees; before it is locked, since a lock could
+    /// not be taken away either.
+    fn lock_alone(&self, tier: &OpenTier) -> Result<LockGuard, OpsError> {
+        let (site, name) = (self.open.site(), &tier.named.name);
+        let (rules, store) = (site.plan().tiers().get(name), tier.named.tier.as_ref());
+        let runtime = &site.surroundings().runtime;
+        if rules.is_some_and(|rules| rules.append_only) {
+            match runtime.block_on(may_delete(store))? {
+                Deletion::Done => {}
+                Deletion::Refused => return Err(OpsError::AppendOnly { tier: name.clone() }),
+            }
+        } else if rules.is_some_and(|rules| rules.lock.is_some()) {
+            runtime.block_on(clear_away(store))?;
+        }
+        Ok(self.open.lock_alone(tier, self.events, self.cancel)?)
     }
 
     /// Decides over everything that can be looked at.
@@ -309,10 +332,9 @@ impl Run<'_> {
                 snapshots: held.collect(),
             });
         }
-        let schedules = site.plan().schedules().iter();
-        let schedules = schedules.filter_map(|(name, s)| Some((name.clone(), s.keep.clone()?)));
+        let schedules = rules::schedules(site.plan());
         let holds = held.iter().map(|hold| hold.reason.clone()).collect();
-        let mut inputs = Inputs { tiers, schedules: schedules.collect(), holds, now };
+        let mut inputs = Inputs { tiers, schedules, holds, now };
         let first = decide(&inputs);
         for (tier, fate) in inputs.tiers.iter_mut().zip(&first) {
             if wanted.contains(&tier.tier) {
@@ -400,15 +422,20 @@ impl Run<'_> {
         report: &mut TierReport,
     ) -> Result<(), OpsError> {
         let name = &tier.named.name;
+        // A recovery of this host may have begun meanwhile.
+        if !holds(self.open.site(), self.open.catalog().view())?.is_empty() {
+            if guard.is_some() {
+                keep_locks(self.open, tier, Sake::Moments, self.events, self.cancel)?;
+            }
+            return Ok(());
+        }
         let listed = self.listed(tier)?;
-        let held = !holds(self.open.catalog().view())?.is_empty();
-        let is_kept = held || fate.condition == Condition::Damaged;
+        let is_kept = fate.condition == Condition::Damaged;
         let log = if is_kept { Vec::new() } else { log::going(&listed, bases) };
         let going: Vec<SnapshotId> = fate.going().map(|held| held.id).collect();
         let work = Work { open: self.open, tier, events: self.events, cancel: self.cancel };
         let Done { prune, log: gone } = match (guard, self.job) {
             (Some(guard), Some(job)) => {
-                work.make_sure_that_it_may(name)?;
                 if !going.is_empty() {
                     let (tier, snapshots) = (name.clone(), going.clone());
                     self.open.record(Body::RetentionDecided(RetentionDecided {
@@ -510,6 +537,7 @@ fn unseen(tier: &TierName) -> Trouble {
         message: format!("the snapshots on `{tier}` could not be read when it was decided"),
         hint: Some(format!("lifeboat retention show {tier}")),
         exit: Exit::CouldNotVerify.code(),
+        kind: None,
     }
 }
 

@@ -112,6 +112,34 @@ pub struct Conditions {
     pub watched: BTreeMap<AssetName, Timestamp>,
     /// Why nothing is captured or removed here, if the platform lives somewhere else.
     pub elsewhere: Option<String>,
+    /// The recovery of this host that is not over, if there is one.
+    pub recovering: Option<Recovering>,
+}
+
+/// A recovery that is not over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recovering {
+    /// Of what, for people.
+    pub why: String,
+    /// What it brings back: until it is over that is not worth capturing, and would be the newest point.
+    pub assets: BTreeSet<AssetName>,
+}
+
+impl Recovering {
+    /// Tells whether a task waits for it: what captures what is brought back, what removes, and what would compete with it
+    /// for tiers and disks without adding to safety.
+    fn holds(&self, task: &Task, plan: &Plan) -> bool {
+        match task {
+            Task::Capture(asset) => self.assets.contains(asset),
+            Task::Backup(schedule) => {
+                let schedule = plan.schedules().get(schedule);
+                let takes = |asset| schedule.is_some_and(|own| own.assets.includes(asset));
+                self.assets.iter().any(takes)
+            }
+            Task::Verification(_) | Task::RestoreTest(_) | Task::Drill(_) | Task::Retention => true,
+            Task::Delivery | Task::CatchUp(_) => false,
+        }
+    }
 }
 
 /// How far a clock may be set back before a pause that began later is taken for one of a wrong clock.
@@ -157,6 +185,11 @@ pub enum Held {
         /// Where, and since when.
         why: String,
     },
+    /// A recovery is not over.
+    Recovery {
+        /// Of what.
+        why: String,
+    },
 }
 
 impl fmt::Display for Held {
@@ -167,7 +200,7 @@ impl fmt::Display for Held {
             Self::Task { task } => write!(f, "waits for {task}"),
             Self::Asked { what } => write!(f, "waits for a {what}"),
             Self::Full => f.write_str("waits for its turn"),
-            Self::Elsewhere { why } => f.write_str(why),
+            Self::Elsewhere { why } | Self::Recovery { why } => f.write_str(why),
         }
     }
 }
@@ -307,6 +340,7 @@ struct Quiet<'p> {
     plan: &'p Plan,
     pause: Option<&'p Pause>,
     elsewhere: Option<&'p String>,
+    recovering: Option<&'p Recovering>,
 }
 
 /// How many hours of quiet in a row are looked at before a run is said to be held by the last of them.
@@ -315,7 +349,7 @@ const QUIET_IN_A_ROW_MAX: usize = 100;
 impl<'p> Quiet<'p> {
     fn new(plan: &'p Plan, conditions: &'p Conditions) -> Self {
         let (pause, elsewhere) = (conditions.pause.as_ref(), conditions.elsewhere.as_ref());
-        Self { plan, pause, elsewhere }
+        Self { plan, pause, elsewhere, recovering: conditions.recovering.as_ref() }
     }
 
     /// Returns what holds a task at an instant: what does so for longest.
@@ -327,6 +361,9 @@ impl<'p> Quiet<'p> {
         // Until something changes, and nobody knows when.
         if let Some(why) = self.elsewhere.filter(|_| task.is_for_home()) {
             return Some(Held::Elsewhere { why: why.clone() });
+        }
+        if let Some(recovering) = self.recovering.filter(|it| it.holds(task, self.plan)) {
+            return Some(Held::Recovery { why: recovering.why.clone() });
         }
         let paused = self.pause.filter(|pause| pause.holds_at(at));
         let paused = paused.map(|pause| (pause.until, Held::Pause { until: pause.until }));

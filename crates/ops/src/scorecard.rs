@@ -7,12 +7,14 @@
 //! # Limits
 //!
 //! All disks of this machine are one kind of store, whatever is plugged in: nobody tells what is one disk and what is
-//! another. A server behind SSH counts as elsewhere; whether it stands in the same room is for a person to know.
+//! another. A server counts as elsewhere unless it is asked at this machine's own address; whether it stands in the same room
+//! is for a person to know.
 //! Two clouds are two kinds of store and by themselves nothing that nobody can delete: only a lock that the store itself
 //! told of counts.
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use lifeboat_model::{Outcome, TierName, Timestamp};
@@ -61,15 +63,21 @@ impl Medium {
     }
 }
 
-/// Returns where a tier is: a store whose API is asked on this machine is on this machine.
-pub fn place_of(tier: &Tier) -> Place {
-    let is_loopback = |endpoint: &str| {
-        let host = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
-        ["localhost", "127.", "[::1]"].iter().any(|here| host.starts_with(here))
+/// Returns where a tier is, by the host that is asked for it: a store whose API is asked on this machine is on this
+/// machine.
+pub fn place_of(url: &TierUrl, host: Option<&str>) -> Place {
+    let is_here = |host: &str| {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let name = host.trim_end_matches('.').to_ascii_lowercase();
+        let is_named_so = name == "localhost" || name.ends_with(".localhost");
+        host.parse::<IpAddr>().map_or(is_named_so, |address| {
+            let address = address.to_canonical();
+            address.is_loopback() || address.is_unspecified()
+        })
     };
-    match (&tier.url, tier.endpoint.as_deref()) {
+    match (url, host) {
         (TierUrl::File(_), _) => Place::Here,
-        (_, Some(endpoint)) if is_loopback(endpoint) => Place::Here,
+        (_, Some(host)) if is_here(host) => Place::Here,
         _ => Place::Elsewhere,
     }
 }
@@ -342,6 +350,27 @@ mod tests {
         assert_eq!(card.offsite.evidence, ["bucket", "container"]);
         assert_eq!(card.immutable.evidence, ["bucket, locked until 2023-12-14"]);
         assert!(card.digits().iter().all(|digit| digit.lacking.is_none()), "{card:?}");
+    }
+
+    #[test]
+    fn a_store_is_here_by_the_host_that_is_asked_for_it() {
+        let bucket: TierUrl = "s3://copies".parse().unwrap();
+        for (host, place) in [
+            (None, Place::Elsewhere),
+            (Some("store.example.org"), Place::Elsewhere),
+            (Some("localhost.example.org"), Place::Elsewhere),
+            (Some("127.0.0.1.example.org"), Place::Elsewhere),
+            (Some("10.0.0.1"), Place::Elsewhere),
+            (Some("LocalHost."), Place::Here),
+            (Some("store.localhost"), Place::Here),
+            (Some("127.8.0.1"), Place::Here),
+            (Some("[::1]"), Place::Here),
+            (Some("::ffff:127.0.0.1"), Place::Here),
+            (Some("0.0.0.0"), Place::Here),
+        ] {
+            assert_eq!(place_of(&bucket, host), place, "{host:?}");
+        }
+        assert_eq!(place_of(&"file:///srv".parse().unwrap(), None), Place::Here);
     }
 
     #[test]

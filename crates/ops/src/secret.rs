@@ -74,11 +74,11 @@ pub enum SecretError {
 impl Classify for SecretError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                ErrorKind::NotFound
-            }
-            Self::File { .. } | Self::Exposed { .. } => ErrorKind::Denied,
-            Self::Variable { .. } | Self::Credential { .. } => ErrorKind::NotFound,
+            // Whoever lacks a secret does not know what it opens: nothing was looked for and not found.
+            Self::File { .. }
+            | Self::Exposed { .. }
+            | Self::Variable { .. }
+            | Self::Credential { .. } => ErrorKind::Denied,
             Self::Command { source } => source.kind(),
             Self::Unusable { .. } => ErrorKind::Config,
         }

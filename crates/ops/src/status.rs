@@ -22,18 +22,21 @@ use std::time::Duration;
 use lifeboat_model::{AssetName, Outcome, PlanId, SiteName, SnapshotId, TierName, Timestamp};
 use lifeboat_plan::Plan;
 use lifeboat_plan::plan::asset::Asset;
+use lifeboat_plan::plan::tier::Tier;
 use lifeboat_tiers::Protection;
 use serde::Serialize;
 
 use crate::catalog::body::Whereabouts;
 use crate::daemon::report::JobsReport;
 use crate::error::Trouble;
-use crate::objectives::{Comeback, Limits, Sight, Way, comeback, exposure, judge_exposure};
+use crate::objectives::{Comeback, Limits, Place, Sight, Way, comeback, exposure, judge_exposure};
 use crate::residence::Residence;
 use crate::residence::begun::BegunHandOver;
 use crate::residence::sought::Sought;
+use crate::retention::hold::Hold;
 use crate::scorecard::{Held, Medium, Scorecard, TierCopy, place_of, scorecard};
 use crate::standing::VerifiedOnce;
+use crate::wal::stillness::Stillness;
 use history::{Attempt, Good, History};
 use log::{LogThere, log_there};
 use proof::{Proof, proof};
@@ -131,6 +134,8 @@ pub struct TierStatus {
     pub gone: usize,
     /// Where it lay before its address changed in the plan, as long as nothing is where it is to be.
     pub moved_from: Option<String>,
+    /// What the lock of its newest snapshot lacks of what the plan says.
+    pub weak_lock: Option<String>,
     /// The verification that it is judged by: one that failed stands until all data was read and
     /// is whole.
     pub verified: Option<VerifiedOnce>,
@@ -174,6 +179,10 @@ pub struct StatusReport {
     pub rehearsals: Vec<Rehearsed>,
     /// What can happen, and how long recovering from it takes.
     pub scenarios: Vec<ScenarioStatus>,
+    /// Tiers that hold something, or may, while nothing at all is recorded on this host.
+    pub unrecorded: Vec<TierName>,
+    /// What keeps everything from being removed.
+    pub holds: Vec<Hold>,
     /// What runs, waits and comes next; absent where no daemon ever ran.
     pub activity: Option<JobsReport>,
     /// What stands in the way or could.
@@ -203,6 +212,8 @@ pub struct Seen {
     pub snapshots: BTreeSet<SnapshotId>,
     /// How the newest of them is kept from being deleted, where the store was asked.
     pub protection: Option<Protection>,
+    /// What its lock lacks of what the plan says of the tier.
+    pub weak_lock: Option<String>,
     /// How long cold storage takes there.
     pub thaw_within: Option<Duration>,
     /// Those that were recorded there and are gone without anybody's word.
@@ -216,18 +227,26 @@ pub struct Seen {
 /// What was looked at.
 #[derive(Debug, Default)]
 pub struct Facts {
+    /// Whether the tiers are taken to hold what was recorded, and were not looked at.
+    pub nobody_looked: bool,
     /// What each tier holds now.
     pub tiers: BTreeMap<TierName, Result<Seen, Trouble>>,
     /// Where each is.
     pub addresses: BTreeMap<TierName, String>,
+    /// The hosts that are asked for what lies there, but for vendors' own.
+    pub hosts: BTreeMap<TierName, String>,
     /// The jobs of this host, if a daemon ever ran.
     pub activity: Option<JobsReport>,
     /// The last jobs of restore tests and drills.
     pub rehearsals: Vec<crate::jobs::Job>,
     /// Where the platform lives.
     pub place: Option<Lived>,
+    /// The holds that are open.
+    pub holds: Vec<Hold>,
     /// The file that is to hold the recovery key on this host and is not there.
     pub key_lacking: Option<PathBuf>,
+    /// Through which time servers were seen to rest.
+    pub stillness: BTreeMap<AssetName, Stillness>,
 }
 
 impl Facts {
@@ -241,7 +260,7 @@ impl Facts {
             Seen { snapshots: ids(there), gone: ids(gone), ..Seen::default() }
         };
         let tiers = plan.tiers().keys().map(|tier| (tier.clone(), Ok(seen(tier))));
-        Self { tiers: tiers.collect(), ..Self::default() }
+        Self { tiers: tiers.collect(), nobody_looked: true, ..Self::default() }
     }
 
     fn seen(&self, tier: &TierName) -> Option<&Seen> {
@@ -271,6 +290,8 @@ pub fn assess(plan: &Plan, history: &History, facts: &Facts, now: Timestamp) -> 
         tiers,
         rehearsals,
         scenarios,
+        unrecorded: plan.tiers().keys().filter(|tier| view.is_unrecorded(tier)).cloned().collect(),
+        holds: facts.holds.clone(),
         activity: facts.activity.clone(),
         risks: Vec::new(),
     };
@@ -298,6 +319,7 @@ impl Assessment<'_> {
             snapshots: self.facts.seen(tier).map(|seen| seen.snapshots.len()),
             gone: self.facts.seen(tier).map_or(0, |seen| seen.gone.len()),
             moved_from: self.facts.seen(tier).and_then(|seen| seen.moved_from.clone()),
+            weak_lock: self.facts.seen(tier).and_then(|seen| seen.weak_lock.clone()),
             verified: self.history.verified.get(tier).cloned(),
         }
     }
@@ -361,13 +383,15 @@ impl Assessment<'_> {
         let wants_log = asset.postgres().is_some_and(|postgres| postgres.wal.to.contains(tier));
         let log = newest.and_then(|newest| newest.base.as_ref()).and_then(|base| {
             let log = seen?.logs.get(name)?;
-            Some(log_there(log, base).unwrap_or_default())
+            let still = self.facts.stillness.get(name);
+            Some(log_there(log, base, still).unwrap_or_default())
         });
-        let reaches = log.and_then(|log| log.reaches);
+        let reaches = log.and_then(|log| log.reaches.max(log.still));
         let captured = newest.map(|good| reaches.map_or(good.captured, |at| at.max(good.captured)));
         let lost = captured.map(|captured| exposure(captured, self.now));
         let sight = if seen.is_some() { Sight::Clear } else { Sight::None };
         let objective = match judge_exposure(lost, limits, sight) {
+            Objective::Missed if self.is_unrecorded(tier) => Objective::Unknown,
             // The log may lead further; nobody looked.
             Objective::AtRisk | Objective::Missed
                 if wants_log
@@ -393,9 +417,16 @@ impl Assessment<'_> {
         }
     }
 
+    /// Tells whether a tier may hold what nothing is recorded of, since nothing at all is recorded here.
+    fn is_unrecorded(&self, tier: &TierName) -> bool {
+        let may_hold = |seen: &Seen| self.facts.nobody_looked || !seen.snapshots.is_empty();
+        self.history.is_blank && self.facts.seen(tier).is_none_or(may_hold)
+    }
+
     fn protected(&self, tiers: &[AssetOnTier]) -> Verdict {
         let of_tier = |on: &AssetOnTier| match (self.facts.seen(&on.tier), on.snapshot) {
             (None, _) => Verdict::Unknown,
+            (Some(_), None) if self.is_unrecorded(&on.tier) => Verdict::Unknown,
             (Some(_), None) => Verdict::No,
             (Some(_), Some(_)) => self.is_whole(&on.tier),
         };
@@ -416,6 +447,10 @@ impl Assessment<'_> {
         }
     }
 
+    fn place(&self, tier: &TierName, planned: &Tier) -> Place {
+        place_of(&planned.url, self.facts.hosts.get(tier).map(String::as_str))
+    }
+
     fn copies<'c>(&'c self, tiers: &'c [AssetOnTier]) -> Vec<TierCopy<'c>> {
         let copy = |on: &'c AssetOnTier| {
             let planned = self.plan.tiers().get(&on.tier)?;
@@ -423,7 +458,7 @@ impl Assessment<'_> {
             Some(TierCopy {
                 tier: &on.tier,
                 medium: Medium::of(planned),
-                place: place_of(planned),
+                place: self.place(&on.tier, planned),
                 held: match (seen, on.snapshot) {
                     (None, _) => Held::Unknown,
                     (Some(_), None) => Held::Nothing,
@@ -444,7 +479,7 @@ impl Assessment<'_> {
             let thaw = self.facts.seen(&on.tier)?.thaw_within.filter(|_| planned.is_archive());
             Some(Way {
                 tier: &on.tier,
-                place: place_of(planned),
+                place: self.place(&on.tier, planned),
                 size_bytes: newest.size_bytes?,
                 rehydration: thaw.unwrap_or_default(),
             })

@@ -11,12 +11,10 @@ use futures::TryStreamExt as _;
 use lifeboat_model::{
     AssetName, Capability, Exit, Outcome, Silent, SiteName, SnapshotId, TierName, Timestamp,
 };
-use lifeboat_plan::plan::asset::WalMode;
-use lifeboat_plan::value::duration::Span;
+use lifeboat_plan::plan::asset::{Postgres, WalMode};
 use lifeboat_postgres::archive::{ArchivedFile, SystemId};
-use lifeboat_postgres::wal::WalFileName;
-use lifeboat_tiers::protection::Protection;
-use lifeboat_tiers::{ObjectMeta, ObjectPath, ObjectPrefix, Tier, TierError};
+use lifeboat_postgres::wal::{SegmentName, WalFileName};
+use lifeboat_tiers::{LockMode, ObjectMeta, ObjectPath, ObjectPrefix, Protection, Tier, TierError};
 use serde::Serialize;
 
 use crate::adoptions::Emptiness;
@@ -26,6 +24,7 @@ use crate::error::{OpsError, Trouble};
 use crate::holdings::let_go;
 use crate::inquiry::Inquiry;
 use crate::listing::recorded;
+use crate::readiness::{wanted, weakness};
 use crate::state::State;
 use crate::status::history::History;
 use crate::wire::{Reached, Site};
@@ -99,6 +98,19 @@ pub struct AssetThere {
     pub snapshot: Option<SnapshotId>,
     /// How far it is behind the best tier; as the catalog knows it, if this one could not be looked at.
     pub lag: Lag,
+    /// How far its log is behind; absent if the plan sends none there, or the tier could not be looked at.
+    pub log: Option<LogLag>,
+}
+
+/// How far a log on a tier is behind that of the best one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct LogLag {
+    /// How many segments others hold that are newer than its newest.
+    pub segments: usize,
+    /// How many bytes those have.
+    pub bytes: u64,
+    /// From when its newest was stored to when the newest of all was, in seconds; absent if it has none.
+    pub seconds: Option<u64>,
 }
 
 /// How far a tier is behind the best one.
@@ -169,6 +181,12 @@ impl TiersReport {
     }
 }
 
+/// A segment of a cluster's log.
+type Segment = (SystemId, SegmentName);
+
+/// How many bytes segments have, and when each was stored.
+type Segments = BTreeMap<Segment, (u64, Timestamp)>;
+
 /// What was found on a tier.
 #[derive(Debug, Default)]
 struct Found {
@@ -176,7 +194,8 @@ struct Found {
     nothing: Option<Emptiness>,
     objects: Vec<ObjectMeta>,
     gone: BTreeSet<SnapshotId>,
-    protection: Option<Result<Protection, TierError>>,
+    /// How the newest snapshot and the newest pack are locked, each with when it was stored.
+    protection: Vec<Result<(Timestamp, Protection), TierError>>,
 }
 
 /// Looks at all tiers of a site.
@@ -251,7 +270,7 @@ fn look(
     };
     let found = async {
         let objects: Vec<_> = tier.list(&ObjectPrefix::ALL).try_collect().await?;
-        let protection = protection(tier.as_ref(), &objects).await.transpose();
+        let protection = protection(tier.as_ref(), &objects).await;
         let gone = gone(tier.as_ref(), &snapshots(&objects), expected).await?;
         Ok(Found { nothing: None, objects, gone, protection })
     };
@@ -286,25 +305,28 @@ fn snapshots(objects: &[ObjectMeta]) -> BTreeSet<SnapshotId> {
     snapshots.filter_map(|path| path.file_name().parse().ok()).collect()
 }
 
-/// Reads back how the newest snapshot and the newest pack are locked; of the two, the weaker lock.
+/// Reads back how the newest snapshot and the newest pack are locked.
 async fn protection(
     tier: &dyn Tier,
     objects: &[ObjectMeta],
-) -> Result<Option<Protection>, TierError> {
-    let mut weakest: Option<Protection> = None;
+) -> Vec<Result<(Timestamp, Protection), TierError>> {
+    let mut found = Vec::new();
     for folder in [SNAPSHOTS, "repo/data/"] {
         let stored = objects.iter().filter(|meta| meta.path.as_str().starts_with(folder));
-        let Some(newest) = stored.max_by_key(|meta| meta.modified) else { continue };
-        let found = tier.protection(&newest.path).await?;
-        weakest = match (weakest, found) {
-            (Some(Protection::Locked { until, .. }), found) if !found.lasts_until(until) => {
-                Some(found)
-            }
-            (None, found) => Some(found),
-            (weaker, _) => weaker,
-        };
+        if let Some(newest) = stored.max_by_key(|meta| meta.modified) {
+            let protection = tier.protection(&newest.path).await;
+            found.push(protection.map(|protection| (newest.modified, protection)));
+        }
     }
-    Ok(weakest)
+    found
+}
+
+/// Tells how strong a lock is beside others: by its mode, then by its date.
+const fn strength(protection: Protection) -> Option<(LockMode, Timestamp)> {
+    match protection {
+        Protection::None => None,
+        Protection::Locked { mode, until } => Some((mode, until)),
+    }
 }
 
 /// What was found on all tiers, and what was recorded.
@@ -345,7 +367,7 @@ impl Facts<'_> {
                 _ => None,
             }),
             trouble: found.as_ref().err().cloned(),
-            assets: assets.map(|asset| self.asset(asset, name, &present)).collect(),
+            assets: assets.map(|asset| self.asset(asset, name, (&present, there))).collect(),
             space: there.map(|found| Space { free: self.free(name), ..found.space() }),
             lock: self.lock(name, there),
             pending: there.map(|found| self.pending(name, found, &present)),
@@ -360,10 +382,16 @@ impl Facts<'_> {
         present
     }
 
-    fn asset(&self, asset: &AssetName, tier: &TierName, present: &Present) -> AssetThere {
+    fn asset(
+        &self,
+        asset: &AssetName,
+        tier: &TierName,
+        (present, found): (&Present, Option<&Found>),
+    ) -> AssetThere {
         let newest = self.backlog.newest(asset, tier, present);
         let lag = {
-            let ahead = self.backlog.ahead(asset, tier, present);
+            let plan = (self.site.plan(), tier);
+            let ahead = self.backlog.ahead(plan, asset, present, self.now);
             let seconds = |best: Timestamp| {
                 let (captured, _) = newest?;
                 Duration::try_from(best.duration_since(captured)).ok().map(|lag| lag.as_secs())
@@ -382,7 +410,46 @@ impl Facts<'_> {
             captured: newest.map(|(captured, _)| captured),
             snapshot: newest.map(|(_, snapshot)| snapshot),
             lag,
+            log: found.and_then(|found| self.log_lag(asset, tier, found)),
         }
+    }
+
+    /// Tells how far the log of an asset is behind on a tier to which the plan sends it.
+    fn log_lag(&self, asset: &AssetName, tier: &TierName, found: &Found) -> Option<LogLag> {
+        let mut logging = self.logging();
+        let (_, database) = logging.clone().find(|(name, _)| *name == asset)?;
+        if !database.wal.to.contains(tier) {
+            return None;
+        }
+        // Before its first base nobody recorded whose log a cluster's is, unless there is no other database.
+        let is_only_one = logging.nth(1).is_none();
+        let based = &self.history.based;
+        let is_own = |(system, _): &Segment| {
+            is_only_one || based.contains(&(asset.clone(), system.0.to_string()))
+        };
+        let own = |found: &Found| -> Segments {
+            found.segments().into_iter().filter(|(segment, _)| is_own(segment)).collect()
+        };
+        let here = own(found);
+        let newest: BTreeMap<SystemId, SegmentName> = here.keys().copied().collect();
+        let is_newer = |(system, name): &Segment| newest.get(system).is_none_or(|own| name > own);
+        let others = self.tiers.iter().filter(|(other, _)| database.wal.to.contains(other));
+        let there = others.filter_map(|(_, found)| found.as_ref().ok()).flat_map(own);
+        let ahead: Segments = there.filter(|(segment, _)| is_newer(segment)).collect();
+        let stored = |all: &Segments| all.values().map(|(_, stored)| *stored).max();
+        let seconds = stored(&here).map(|own| {
+            let best = stored(&ahead).unwrap_or(own);
+            Duration::try_from(best.duration_since(own)).map_or(0, |lag| lag.as_secs())
+        });
+        let bytes = ahead.values().map(|(bytes, _)| bytes).sum();
+        Some(LogLag { segments: ahead.len(), bytes, seconds })
+    }
+
+    /// Returns the databases whose log is archived.
+    fn logging(&self) -> impl Iterator<Item = (&AssetName, &Postgres)> + Clone {
+        let databases = self.site.plan().assets().iter();
+        let databases = databases.filter_map(|(name, asset)| Some((name, asset.postgres()?)));
+        databases.filter(|(_, database)| database.wal.mode != WalMode::None)
     }
 
     fn free(&self, name: &TierName) -> Option<u64> {
@@ -393,28 +460,27 @@ impl Facts<'_> {
     }
 
     fn lock(&self, name: &TierName, found: Option<&Found>) -> Lock {
-        let declared =
-            self.site.plan().tiers().get(name).and_then(|tier| tier.lock).map(Span::duration);
-        let protection = match found.map(|found| &found.protection) {
-            None => Err("the tier could not be looked at".to_owned()),
-            Some(None) => Err("nothing is stored there yet".to_owned()),
-            Some(Some(Err(error))) => Err(crate::error::explain(error)),
-            Some(Some(Ok(protection))) => Ok(*protection),
-        };
-        let outcome = declared.map(|_| match protection {
-            Err(_) => Outcome::CouldNotVerify,
-            Ok(protection) if protection.lasts_until(self.now) => Outcome::Passed,
-            Ok(_) => Outcome::Failed,
-        });
-        let message = match (&protection, outcome) {
-            (Err(why), Some(_)) => Some(why.clone()),
-            (Ok(_), Some(Outcome::Failed)) => {
-                Some("what lies there can be deleted, though the plan wants it locked".to_owned())
+        let rules = self.site.plan().tiers().get(name).filter(|rules| rules.lock.is_some());
+        let read = found.map(|found| found.protection.iter().map(Result::as_ref));
+        let read = read.map(Iterator::collect::<Result<Vec<_>, _>>);
+        let weakest = read.iter().flatten().flatten().map(|(_, protection)| *protection);
+        let weakest = weakest.min_by_key(|protection| strength(*protection));
+        let unknown = |why: String| (Some(Outcome::CouldNotVerify), Some(why));
+        let (outcome, message) = match (rules, read) {
+            (None, _) => (None, None),
+            (_, None) => unknown("the tier could not be looked at".to_owned()),
+            (_, Some(Err(error))) => unknown(crate::error::explain(error)),
+            (_, Some(Ok(read))) if read.is_empty() => {
+                unknown("nothing is stored there yet".to_owned())
             }
-            _ => None,
+            (Some(rules), Some(Ok(read))) => {
+                let weak = read.iter().find_map(|found| weakness(rules, **found, self.now));
+                let outcome = if weak.is_some() { Outcome::Failed } else { Outcome::Passed };
+                (Some(outcome), weak)
+            }
         };
-        let declared_s = declared.map(|declared| declared.as_secs());
-        Lock { declared_s, outcome, found: protection.ok(), message }
+        let declared_s = rules.and_then(wanted).map(|(declared, _)| declared.as_secs());
+        Lock { declared_s, outcome, found: weakest, message }
     }
 
     fn pending(&self, name: &TierName, found: &Found, present: &Present) -> Pending {
@@ -441,9 +507,7 @@ impl Facts<'_> {
 
     /// Counts the files of the log that other tiers hold and that this one is to hold as well.
     fn wal_files(&self, name: &TierName, found: &Found) -> usize {
-        let logs = self.site.databases().filter(|(_, database)| {
-            database.wal.mode != WalMode::None && database.wal.to.contains(name)
-        });
+        let logs = self.logging().filter(|(_, database)| database.wal.to.contains(name));
         let sources: BTreeSet<&TierName> = logs.flat_map(|(_, db)| &db.wal.to).collect();
         let others = self.tiers.iter().filter(|(other, _)| sources.contains(*other));
         let others = others.filter_map(|(_, found)| found.as_ref().ok());
@@ -467,6 +531,16 @@ impl Found {
     fn wal(&self) -> impl Iterator<Item = (SystemId, WalFileName)> + '_ {
         let files = self.objects.iter().filter_map(|meta| ArchivedFile::parse(&meta.path));
         files.map(|file| (file.system, file.file))
+    }
+
+    /// Returns the segments of logs, each with its bytes and when it was stored.
+    fn segments(&self) -> Segments {
+        let files = self.objects.iter().filter_map(|meta| {
+            let file = ArchivedFile::parse(&meta.path)?;
+            let segment = (file.system, file.file.segment()?);
+            Some((segment, (meta.size, meta.modified)))
+        });
+        files.collect()
     }
 
     fn space(&self) -> Space {

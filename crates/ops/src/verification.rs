@@ -32,6 +32,7 @@ use crate::error::{OpsError, Trouble, explain, gone_hint};
 use crate::holdings::record_gone;
 use crate::listing;
 use crate::plan_archive;
+use crate::traffic::TierTraffic;
 use crate::wire::Site;
 use crate::wire::open::{NewTiers, OpenSite, OpenTier};
 
@@ -110,6 +111,8 @@ pub struct VerifyReport {
     pub ending: Ending,
     /// The tiers.
     pub tiers: Vec<TierVerification>,
+    /// What each tier was asked for, and what that costs.
+    pub traffic: Vec<TierTraffic>,
 }
 
 impl VerifyReport {
@@ -129,6 +132,7 @@ pub fn verify(
     for tier in &options.tiers {
         site.address(tier)?;
     }
+    let before = site.traffic();
     let all = site.plan().tiers().keys();
     let wanted = |tier: &&TierName| options.tiers.is_empty() || options.tiers.contains(tier);
     let tiers: BTreeSet<TierName> = all.filter(wanted).cloned().collect();
@@ -157,8 +161,9 @@ pub fn verify(
     open.record(Body::JobEnded(JobEnded { job, ending }))?;
     open.deliver()?;
     let outcome = verified.iter().map(|tier| tier.outcome).max().unwrap_or(Outcome::Passed);
-    let site = site.name().clone();
-    Ok(VerifyReport { schema: SCHEMA, site, job, outcome, ending, tiers: verified })
+    let traffic = TierTraffic::since(site, &before);
+    let (schema, site, tiers) = (SCHEMA, site.name().clone(), verified);
+    Ok(VerifyReport { schema, site, job, outcome, ending, tiers, traffic })
 }
 
 /// Verifies one tier and records what it showed; the caller holds a lock on its repository, unless that
@@ -182,6 +187,8 @@ pub(crate) fn verify_tier(
     let verification = match held.and(checked) {
         Err(error) => TierVerification::unreached(name, Trouble::of(&error), started),
         Ok(mut report) => {
+            // By the tier's name it is reached as the plan says, and opened by its key.
+            report.call_repository(&format!("tier:{name}"));
             plans(open, tier, share, &mut report);
             TierVerification {
                 tier: name,

@@ -8,6 +8,7 @@ pub mod protocol;
 pub mod serve;
 mod spool;
 pub mod status;
+pub mod stillness;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -129,6 +129,11 @@ pub enum Place {
 }
 
 impl Vacancy {
+    /// Returns which tier it is to be.
+    pub const fn name(&self) -> &TierName {
+        &self.name
+    }
+
     /// Returns where it is.
     pub fn address(&self) -> &str {
         &self.address

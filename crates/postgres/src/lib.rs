@@ -48,6 +48,7 @@ pub mod server;
 pub mod server_command;
 mod session;
 pub mod setup;
+pub mod stillness;
 pub mod table;
 pub mod timeline;
 pub mod tools;

@@ -33,7 +33,8 @@
 //! - Work under a lock that was not refreshed for [`ABORT_AFTER`] is cancelled, well before others
 //!   may take the lock for stale. Whoever lists what it stored, makes a snapshot or removes something
 //!   has the clock looked at right before, since the guard's thread may sleep longer than the machine.
-//! - Locks are removed by their holder, or by anybody once they are stale.
+//! - Locks are removed by their holder, or by anybody once they are stale. Where they may not be deleted they stay, and whoever
+//!   takes a shared lock finds that out by one request and reads no more than a day of them: [`record::ABANDONED_AFTER`].
 //!
 //! # Crash consistency
 //!
@@ -67,8 +68,8 @@ use crate::error::RepositoryError;
 use crate::repository::{Repository, State, open_document, save_document};
 use crate::store::Store;
 
-use record::LockSurvey;
 pub use record::{LockKind, LockOwner, LockRecord};
+use record::{LockSurvey, is_abandoned};
 pub use unlock::{FoundLock, Removal, Standing, unlock};
 
 /// How old a lock gets before it is refreshed.
@@ -272,9 +273,7 @@ impl Drop for LockGuard {
         let mut state = self.held.state();
         let former = state.former.take();
         for id in former.into_iter().chain([state.id]) {
-            if let Err(error) = self.held.locks.store.delete(&id) {
-                tracing::warn!(%error, lock = %id.to_hex(), "A lock could not be removed; it goes stale.");
-            }
+            self.held.locks.remove_own(&id);
         }
     }
 }
@@ -374,9 +373,8 @@ impl Held {
     }
 
     fn remove_former(&self, state: &mut LockState) {
-        let Some(old) = state.former.take() else { return };
-        if let Err(error) = self.locks.store.delete(&old) {
-            tracing::warn!(%error, lock = %old.to_hex(), "An old lock file could not be removed.");
+        if let Some(old) = state.former.take() {
+            self.locks.remove_own(&old);
         }
     }
 
@@ -457,11 +455,9 @@ impl Locks {
 
     /// Writes a lock where none stands in the way.
     fn claim(&self) -> Result<LockState, RepositoryError> {
-        let stale = self.refuse_conflicts(None)?.stale;
-        for (id, _) in &stale {
-            self.remove_stale(*id)?;
-        }
-        if stale.iter().any(|(_, kind)| *kind == LockKind::Exclusive) {
+        let survey = self.refuse_conflicts(None)?;
+        self.remove_stale(&survey.stale)?;
+        if survey.was_alone {
             // Who left it did not wait until others see what he did.
             self.sleep(self.listing_lag())?;
         }
@@ -497,18 +493,34 @@ impl Locks {
         Ok(LockState { id, refreshed, lost_after: None, claim: Claim::Open(since), former: None })
     }
 
-    /// Removes a lock whose holder is gone. Where nothing may be deleted it stays, in nobody's way but
-    /// that of one who wants to be alone.
-    fn remove_stale(&self, stale: LockId) -> Result<(), TierError> {
-        let lock = stale.to_hex();
-        match (self.store.delete(&stale), self.kind) {
-            (Ok(()), _) => tracing::info!(lock, "A stale lock was removed."),
-            (Err(error), LockKind::Shared) if error.kind() == ErrorKind::Denied => {
-                tracing::warn!(%error, lock, "A stale lock could not be removed.");
+    /// Removes locks whose holders are gone. Where nothing may be deleted they stay, in nobody's way but
+    /// that of one who wants to be alone; whoever may not delete one is not let delete the next.
+    fn remove_stale(&self, stale: &[LockId]) -> Result<(), TierError> {
+        for (removed, id) in stale.iter().enumerate() {
+            match (self.store.delete(id), self.kind) {
+                (Ok(()), _) => tracing::info!(lock = id.to_hex(), "A stale lock was removed."),
+                (Err(error), LockKind::Shared) if error.kind() == ErrorKind::Denied => {
+                    tracing::info!(%error, left = stale.len() - removed, "Stale locks stay.");
+                    break;
+                }
+                (Err(error), _) => return Err(error),
             }
-            (Err(error), _) => return Err(error),
         }
         Ok(())
+    }
+
+    /// Removes a lock of our own that is over; where that fails it goes stale. Where nothing may be deleted that is how it is meant.
+    fn remove_own(&self, id: &LockId) {
+        let lock = id.to_hex();
+        match self.store.delete(id) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::Denied => {
+                tracing::info!(%error, lock, "A lock stays, and goes stale.");
+            }
+            Err(error) => {
+                tracing::warn!(%error, lock, "A lock could not be removed; it goes stale.");
+            }
+        }
     }
 
     /// Fails if the machine slept while the lock was taken: others may have removed it as stale, and
@@ -599,8 +611,14 @@ impl Locks {
     fn look(&self, own: Option<LockId>) -> Result<(LockSurvey, Vec<LockId>), RepositoryError> {
         let (mut survey, mut gone) = (LockSurvey::default(), Vec::new());
         let now = self.clock.now();
-        for file in self.store.list::<LockId>()? {
+        let files = self.store.list_dated::<LockId>()?;
+        let newest = files.iter().map(|(_, stored)| *stored).max().unwrap_or(now);
+        for (file, stored) in files {
             if Some(file.id) == own || file.size == 0 {
+                continue;
+            }
+            if is_abandoned(stored, newest, now) {
+                survey.stale.push(file.id);
                 continue;
             }
             let bytes = match self.store.get_hashed(&file.id) {

@@ -200,6 +200,9 @@ pub struct PruneOptions {
     pub locked: Locked,
     /// What becomes of small index files.
     pub small_index_files: SmallIndexFiles,
+    /// Damaged packs that the caller had the index leave out: if nothing of them is needed, since all lies elsewhere too, they
+    /// go, and else nothing is decided. Of two places of a blob nothing tells which is damaged.
+    pub superseded: BTreeSet<PackId>,
 }
 
 /// Files that cannot be removed yet, since the store locks them: they stay as they are.
@@ -223,6 +226,7 @@ impl Default for PruneOptions {
             without: BTreeSet::new(),
             locked: Locked::default(),
             small_index_files: SmallIndexFiles::default(),
+            superseded: BTreeSet::new(),
         }
     }
 }
@@ -286,12 +290,13 @@ pub fn plan<'r>(
     let indexed: HashSet<PackId> = index.packs()?.into_iter().collect();
     let marked = marked(repository, &indexed, &listed)?;
     let ground = decide::Ground { listed: &listed, marked: &marked };
-    let decision =
+    let mut decision =
         decide::decide(&*index, &mut used, &ground, &options).map_err(|error| match error {
             Refusal::Damage(damage) => repository.corrupt(damage.object, damage.defect),
             Refusal::Unreadable(error) => error,
         })?;
     drop(index);
+    decision.missing.extend(&options.superseded);
     Ok(PrunePlan { repository, options, decision })
 }
 

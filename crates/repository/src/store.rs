@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, future, stream};
-use lifeboat_model::{IndexId, KeyId, LockId, PackId, SnapshotId};
+use lifeboat_model::{IndexId, KeyId, LockId, PackId, SnapshotId, Timestamp};
 use lifeboat_tiers::{ObjectPath, ObjectPrefix, PutMode, ReadRange, Tier, TierError, Warmth};
 use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
@@ -287,15 +287,25 @@ impl Store {
         self.runtime.block_on(self.files())
     }
 
+    /// Lists all files of a kind, in the order of their ids, each with when it was stored by the tier's clock.
+    pub fn list_dated<I: FileId>(&self) -> Result<Vec<(ListedFile<I>, Timestamp)>, TierError> {
+        self.runtime.block_on(self.dated())
+    }
+
     async fn files<I: FileId>(&self) -> Result<Vec<ListedFile<I>>, TierError> {
+        Ok(self.dated().await?.into_iter().map(|(file, _)| file).collect())
+    }
+
+    async fn dated<I: FileId>(&self) -> Result<Vec<(ListedFile<I>, Timestamp)>, TierError> {
         let prefix = ObjectPrefix::from(self.join(I::KIND.folder()));
         let listing = self.tier.list(&prefix).try_filter_map(|meta| {
             let id = parse_file_name(meta.path.file_name()).map(I::from_bytes);
             // A stray copy elsewhere than where its name belongs is not the repository's.
             let listed = id.filter(|id| self.path(id) == meta.path);
-            std::future::ready(Ok(listed.map(|id| ListedFile { id, size: meta.size })))
+            let dated = |id| (ListedFile { id, size: meta.size }, meta.modified);
+            std::future::ready(Ok(listed.map(dated)))
         });
-        let mut files: Vec<ListedFile<I>> = listing.try_collect().await?;
+        let mut files: Vec<_> = listing.try_collect().await?;
         files.sort_unstable();
         Ok(files)
     }

@@ -31,6 +31,16 @@ pub trait Journal: Debug + Send + Sync {
     fn more<'a>(&'a self, seen: u64, clock: &'a dyn Clock) -> Sleep<'a>;
 }
 
+/// An entry that is not what was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("entry {sequence} {what}")]
+pub struct Damage {
+    /// Which entry.
+    pub sequence: u64,
+    /// What is wrong with it.
+    pub what: &'static str,
+}
+
 /// A journal cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
@@ -38,13 +48,8 @@ pub enum JournalError {
     #[error("somebody else added to the journal meanwhile")]
     Outrun,
     /// It is not what was written.
-    #[error("the journal is not what was written: entry {sequence} {what}")]
-    Damaged {
-        /// Which entry.
-        sequence: u64,
-        /// What is wrong with it.
-        what: &'static str,
-    },
+    #[error("the journal is not what was written: {0}")]
+    Damaged(Damage),
     /// The system refused.
     #[error("cannot {action} the journal {path}")]
     Io {
@@ -62,7 +67,7 @@ impl Classify for JournalError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Outrun => ErrorKind::Conflict,
-            Self::Damaged { .. } => ErrorKind::Corrupt,
+            Self::Damaged(_) => ErrorKind::Corrupt,
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
                 ErrorKind::Denied
             }
@@ -86,7 +91,7 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, JournalError> {
     while let Some(length) = bytes[whole..].iter().position(|byte| *byte == b'\n') {
         let line = &bytes[whole..whole + length];
         let sequence = entries.len() as u64;
-        let damaged = |what| JournalError::Damaged { sequence, what };
+        let damaged = |what| JournalError::Damaged(Damage { sequence, what });
         let is_last = whole + length + 1 == bytes.len();
         if is_last && line.contains(&0) {
             break;
@@ -107,11 +112,12 @@ pub fn check_place(
     sequence: u64,
     before: Option<EntryId>,
 ) -> Result<(), JournalError> {
+    let damaged = |what| Err(JournalError::Damaged(Damage { sequence, what }));
     if entry.sequence != sequence {
-        return Err(JournalError::Damaged { sequence, what: "has another's number" });
+        return damaged("has another's number");
     }
     if entry.before != before {
-        return Err(JournalError::Damaged { sequence, what: "does not follow the one before it" });
+        return damaged("does not follow the one before it");
     }
     Ok(())
 }

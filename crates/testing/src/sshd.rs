@@ -234,8 +234,9 @@ fn prepare(user: &User) -> Result<TempDir, ProgramError> {
         let mut keygen = Command::new("ssh-keygen");
         keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", "", "-f"]).arg(path(name));
         program::run(&mut keygen, b"")?;
+        // Whoever logs in may come from the same user as well, and `ssh` takes no key that it cannot read.
+        own(&path(name), user).map_err(|source| failed("sshd", source))?;
     }
-    own(&path("host"), user).map_err(|source| failed("sshd", source))?;
     let public =
         |name: &str| fs::read_to_string(path(name)).map_err(|source| failed("ssh-keygen", source));
     write(&path("known_hosts"), &format!("{ALIAS} {}", public("host.pub")?), 0o644)?;

@@ -43,7 +43,7 @@ pub use memory::MemoryTier;
 pub use path::{ObjectPath, ObjectPrefix};
 pub use patience::Patience;
 pub use placement::{AccessClass, LockRule, Placement, ThawSpeed};
-pub use protection::{LockMode, Protection};
+pub use protection::{LockMode, Protection, Shortfall};
 pub use refusal::Refusal;
 pub use rehearsal::RehearsalTier;
 pub use retry::{FirstAnswer, RetryPolicy, RetryTier, steady, steady_as_known};

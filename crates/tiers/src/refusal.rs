@@ -10,6 +10,8 @@ use lifeboat_model::{ErrorKind, Hint};
 pub enum Refusal {
     /// Credentials were found nowhere.
     NoCredentials,
+    /// What was set up to give credentials gives none.
+    BrokenCredentials,
     /// The store does not know the credentials, or they are over.
     Credentials,
     /// The credentials were valid, or will be, but are not now.
@@ -60,6 +62,7 @@ impl Refusal {
             | Self::HostChanged
             | Self::Login => ErrorKind::Denied,
             Self::NoCredentials
+            | Self::BrokenCredentials
             | Self::Region { .. }
             | Self::Clock { .. }
             | Self::Plain
@@ -82,6 +85,11 @@ impl Refusal {
     fn hint_anywhere(&self, tier: &str) -> String {
         match self {
             Self::NoCredentials => format!("name the credentials for {tier} in the plan"),
+            Self::BrokenCredentials => {
+                format!(
+                    "mend what gives the credentials for {tier}, or take it out of the settings"
+                )
+            }
             Self::Credentials | Self::Expired => {
                 format!("see whether the credentials for {tier} are still valid")
             }
@@ -106,6 +114,7 @@ impl Refusal {
         let bucket = place.split('/').next().unwrap_or(place);
         Some(match self {
             Self::NoCredentials => "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE, or write access_key_id and secret_access_key for the tier in the plan".to_owned(),
+            Self::BrokenCredentials => "mend it, or take it out of the settings; nothing else is asked in its place. The AWS tools tell more: aws sts get-caller-identity".to_owned(),
             Self::Credentials | Self::Expired => "see whether they are still valid; at AWS this tells whose they are: aws sts get-caller-identity".to_owned(),
             Self::NoContainer { elsewhere: None } => created(&format!("aws s3 mb s3://{bucket}")),
             Self::NoContainer { elsewhere: Some(endpoint) } => created(&format!(
@@ -204,6 +213,9 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoCredentials => f.write_str("there are no credentials for it"),
+            Self::BrokenCredentials => {
+                f.write_str("what was set up to give credentials for it gives none")
+            }
             Self::Credentials => f.write_str("the credentials are wrong or over"),
             Self::Expired => f.write_str("the credentials are not valid at this time"),
             Self::NotAllowed => f.write_str("the credentials do not allow it"),

@@ -24,6 +24,7 @@ mod answers;
 mod classes;
 mod client;
 mod context;
+mod credentials;
 mod listing;
 mod locks;
 mod place;

@@ -95,6 +95,11 @@ async fn locked_objects_outlast_whoever_wants_them_gone() {
     what_is_locked_stays_and_what_must_go_soon_goes(&moto).await;
     locks_are_made_longer_and_never_shorter(&moto).await;
     a_marker_of_somebody_else_hides_nothing(&moto).await;
+    for prefix in ["", "suite"] {
+        let mut options = options(&moto, "locking", prefix);
+        options.placement = locked(10 * DAY);
+        conformance::locked_objects_stay(&tier(&options), SystemClock.now(), 10 * DAY).await;
+    }
     a_bucket_without_locks_says_so(&moto).await;
 }
 
@@ -265,4 +270,58 @@ async fn with_rights_to_append_backups_work_and_deleting_does_not() {
     let error = refused.unwrap_err();
     assert!(error.to_string().contains("credentials are wrong"), "{error}");
     assert!(error.hint().unwrap().to_string().contains("aws sts get-caller-identity"));
+}
+
+/// A home with the files of the AWS tools, of which one profile has a key, one a command that prints it, one a command that
+/// fails.
+fn home_of(who: &Credentials) -> tempfile::TempDir {
+    let home = tempfile::tempdir().unwrap();
+    let at = |name: &str| home.path().join(name);
+    let write = |name: &str, text: String, mode| {
+        lifeboat_tiers::durable::replace(&at(name), text.as_bytes(), mode).unwrap();
+    };
+    lifeboat_tiers::durable::create_directories(&at(".aws"), 0o700).unwrap();
+    let Credentials { key_id, secret } = who;
+    let keys = format!("aws_access_key_id = {key_id}\naws_secret_access_key = {secret}\n");
+    write(".aws/credentials", format!("[stated]\n{keys}"), 0o600);
+    let command =
+        |name: &str| format!("[profile {name}]\ncredential_process = {}\n", at(name).display());
+    write(".aws/config", format!("{}{}", command("printed"), command("broken")), 0o600);
+    let document = format!(
+        "{{\"Version\": 1, \"AccessKeyId\": \"{key_id}\", \"SecretAccessKey\": \"{secret}\"}}"
+    );
+    write("printed", format!("#!/bin/sh\necho '{document}'\n"), 0o700);
+    write("broken", "#!/bin/sh\necho 'the ticket is over' >&2\nexit 1\n".to_owned(), 0o700);
+    home
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn profiles_and_commands_of_the_aws_tools_let_in_whom_they_name() {
+    let moto = start();
+    moto.make_bucket("shop", Bucket::Plain).unwrap();
+    let policy = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*",
+        "Resource":["arn:aws:s3:::shop","arn:aws:s3:::shop/*"]}]}"#;
+    let who = moto.make_user("backup", policy).unwrap();
+    moto.enforce().unwrap();
+    let home = home_of(&who);
+    let of_profile = |profile: &str| {
+        let mut options = options(&moto, "shop", "");
+        let variables =
+            [("HOME", home.path().display().to_string()), ("AWS_PROFILE", profile.to_owned())];
+        options.environment =
+            variables.map(|(name, value)| (name.to_owned(), value)).into_iter().collect();
+        tier(&options)
+    };
+    for profile in ["stated", "printed"] {
+        let tier = of_profile(profile);
+        put(&tier, profile, "body").await;
+        assert_eq!(get(&tier, profile).await.unwrap(), "body", "{profile}");
+    }
+    let error = get(&of_profile("broken"), "stated").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("`credential_process` of the profile `broken`"), "{cause}");
+    assert!(cause.contains("the ticket is over"), "{cause}");
+    let hint = error.hint().unwrap().to_string();
+    assert!(hint.contains("nothing else is asked in its place"), "{hint}");
 }

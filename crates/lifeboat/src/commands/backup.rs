@@ -71,13 +71,7 @@ impl Answer for Done {
                 None => writeln!(page)?,
             }
         }
-        for on in &report.traffic {
-            render::write_traffic(on, page)?;
-        }
-        for on in report.traffic.iter().filter(|on| on.traffic.retries > 0) {
-            let (word, count) = (page.paint.strong("tried again"), on.traffic.retries);
-            writeln!(page, "{word}: {count} of the requests to {}", on.tier)?;
-        }
+        render::write_all_traffic(&report.traffic, page)?;
         for tier in &report.catalog {
             if let Some(error) = &tier.error {
                 let word = page.paint.warning("catalog");

@@ -193,6 +193,7 @@ fn about(body: &Body) -> String {
         Body::RestoreTested(tested) => {
             format!("{} with seed {}: {}", tested.test, tested.seed, tested.outcome)
         }
+        Body::RecoveryDeclared(declared) => format!("{} {}", declared.scenario, declared.run),
         Body::RecoveryEnded(ended) => {
             format!("{} {}: {}", ended.scenario, ended.run, ended.outcome)
         }

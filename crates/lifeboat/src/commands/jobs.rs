@@ -218,7 +218,7 @@ impl Run {
 }
 
 fn cancel(job: JobId, session: &Session) -> Result<Exit, Failure> {
-    match daemon::ask(&session.site()?, session, &Ask::Cancel { job })? {
+    match daemon::ask_in_force(session, &Ask::Cancel { job })? {
         Reply::Job { job } => session.done(&One { job }),
         _ => Err(unexpected()),
     }

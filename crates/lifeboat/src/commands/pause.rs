@@ -56,7 +56,7 @@ impl Pause {
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
         let for_s = Duration::from(self.length).as_secs();
         let ask = Ask::Pause { for_s, why: self.why };
-        match daemon::ask(&session.site()?, session, &ask)? {
+        match daemon::ask_in_force(session, &ask)? {
             Reply::Paused { pause } => session.done(&Shown { pause: Some(pause) }),
             _ => Err(unexpected()),
         }
@@ -67,7 +67,7 @@ impl Resume {
     /// Ends the pause.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
         let Self {} = self;
-        match daemon::ask(&session.site()?, session, &Ask::Resume)? {
+        match daemon::ask_in_force(session, &Ask::Resume)? {
             Reply::Done => session.done(&Shown { pause: None }),
             _ => Err(unexpected()),
         }

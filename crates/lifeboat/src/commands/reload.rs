@@ -38,9 +38,11 @@ impl Reload {
     /// Asks the daemon; a plan that does not hold is refused, and the one before stays in force.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
         let Self {} = self;
-        // Read here too: what is wrong with it is shown as every command shows it.
-        let site = session.site()?;
-        match daemon::ask(&site, session, &Ask::Reload)? {
+        // The daemon reads one that does not hold too, and tells of it from then on.
+        let asked = daemon::ask_in_force(session, &Ask::Reload);
+        // What is wrong with it is shown as every command shows it.
+        session.site()?;
+        match asked? {
             Reply::Reloaded { plan } => session.done(&Shown { plan }),
             _ => Err(unexpected()),
         }

@@ -29,6 +29,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use lifeboat_model::Exit;
+use lifeboat_ops::retention::hold;
 use lifeboat_repository::lock::{LockGuard, LockKind, LockOptions, LockOwner};
 use lifeboat_repository::{OpenOptions, Repository, RepositoryError};
 use lifeboat_tiers::{Listings, Refusal, Throttle, TierError};
@@ -303,6 +304,14 @@ impl Access {
             .into());
         }
         self.open_locked(LockKind::Exclusive, session)
+    }
+
+    /// Refuses to remove anything from a tier of the plan while retention is held.
+    pub fn expect_nothing_held(&self, run: Run, session: &Session) -> Result<(), Failure> {
+        match Place::find(&self.address, session)? {
+            Place::Tier(site, tier) if run == Run::Real => Ok(hold::expect_none(&site, &tier)?),
+            _ => Ok(()),
+        }
     }
 
     /// Opens it for work that removes something and cannot be tried out.

@@ -20,6 +20,7 @@ use lifeboat_ops::restore::{
     RestoredTable, TiedBy,
 };
 use lifeboat_ops::thaw::ThawForecast;
+use lifeboat_ops::traffic::TierTraffic;
 use lifeboat_ops::wire::addresses::Outside;
 use lifeboat_ops::{OpsError, Site};
 use lifeboat_repository::restore::Selection;
@@ -150,6 +151,7 @@ struct Restored {
     started: Timestamp,
     ended: Timestamp,
     duration_ms: u64,
+    traffic: Vec<TierTraffic>,
 }
 
 impl From<RestoreJobReport> for Restored {
@@ -166,6 +168,7 @@ impl From<RestoreJobReport> for Restored {
             started: report.started,
             ended: report.ended,
             duration_ms: report.duration_ms,
+            traffic: report.traffic,
         }
     }
 }
@@ -199,6 +202,7 @@ impl Answer for Restored {
         for path in &self.kept_aside {
             writeln!(page, "the old state is kept at {path}")?;
         }
+        render::write_all_traffic(&self.traffic, page)?;
         let ending = page.paint.tone(render::tone_of(self.ending), &self.ending.to_string());
         writeln!(page, "{ending} in {}", time::duration(Duration::from_millis(self.duration_ms)))?;
         match &self.hint {

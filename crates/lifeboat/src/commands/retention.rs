@@ -51,10 +51,10 @@ pub struct NewHold {
 /// The arguments of `lifeboat retention release`.
 #[derive(Debug, Args)]
 pub struct Release {
-    /// End the hold whose id begins like this
+    /// End the hold whose id begins like this; that of a recovery, by the id of its run, only where its host is lost
     #[arg(value_name = "HOLD", required_unless_present = "all")]
     hold: Option<String>,
-    /// End all holds
+    /// End all holds that people began
     #[arg(long, conflicts_with = "hold")]
     all: bool,
 }
@@ -98,9 +98,16 @@ impl Answer for Shown {
         for hold in &self.report.holds {
             write_hold(hold, page)?;
         }
+        if !self.report.holds.is_empty() {
+            writeln!(
+                page,
+                "nothing is removed, packed anew or taken out of the log while that is so"
+            )?;
+        }
         match self.purpose {
             Purpose::Show => writeln!(page, "nothing was changed"),
             Purpose::Run => {
+                render::write_all_traffic(&self.report.traffic, page)?;
                 let ending = self.report.ending;
                 writeln!(page, "{}", page.paint.tone(render::tone_of(ending), &ending.to_string()))
             }
@@ -187,8 +194,9 @@ impl Shown {
                 writeln!(page, "repository: {bytes} stay, since they are in cold storage")?;
             }
         }
-        if let Some(asked) = &tier.requests {
-            render::write_requests(asked, page)?;
+        // Once it was done it is told what was asked, not what was foreseen.
+        if let Some(asked) = tier.requests.filter(|_| self.purpose == Purpose::Show) {
+            render::write_requests(&asked, page)?;
             writeln!(page)?;
         }
         if let Some(price) = &tier.price {
@@ -199,9 +207,19 @@ impl Shown {
     }
 }
 
+/// Returns by what a hold is released, or the recovery that ends it.
+fn name_of(hold: &Hold) -> Option<String> {
+    let record = hold.id.map(|id| id.to_string());
+    hold.run.map(|run| run.to_string()).or(record)
+}
+
 fn write_hold(hold: &Hold, page: &mut Page) -> fmt::Result {
     let word = page.paint.warning("held");
-    writeln!(page, "{word} since {}: {} ({})", time::instant(hold.since), hold.reason, hold.id)
+    write!(page, "{word} since {}: {}", time::instant(hold.since), hold.reason)?;
+    match name_of(hold) {
+        Some(name) => writeln!(page, " ({name})"),
+        None => writeln!(page),
+    }
 }
 
 #[derive(Serialize)]
@@ -214,7 +232,8 @@ impl Answer for Began {
 
     fn write(&self, page: &mut Page) -> fmt::Result {
         write_hold(&self.hold, page)?;
-        writeln!(page, "`lifeboat retention release {}` ends it", self.hold.id)
+        let name = name_of(&self.hold).unwrap_or_default();
+        writeln!(page, "`lifeboat retention release {name}` ends it")
     }
 }
 
@@ -228,7 +247,8 @@ impl Answer for Released {
 
     fn write(&self, page: &mut Page) -> fmt::Result {
         for hold in &self.released {
-            writeln!(page, "released: {} ({})", hold.reason, hold.id)?;
+            let name = name_of(hold).unwrap_or_default();
+            writeln!(page, "released: {} ({name})", hold.reason)?;
         }
         if self.released.is_empty() { writeln!(page, "nothing was held") } else { Ok(()) }
     }

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use lifeboat_model::{AssetName, ByteSize, Exit, Outcome, counted};
-use lifeboat_ops::tier_state::{self, AssetThere, Lock, Pending, Stands, TierState, TiersReport};
+use lifeboat_ops::tier_state::{
+    self, AssetThere, Lock, LogLag, Pending, Stands, TierState, TiersReport,
+};
 use lifeboat_plan::plan::asset::WalMode;
 use lifeboat_tiers::protection::Protection;
 use serde::Serialize;
@@ -62,7 +64,7 @@ impl Answer for Shown {
             write_stands(tier, page)?;
             if let Some(message) = tier.lock.message.as_ref().filter(|_| tier.trouble.is_none()) {
                 let word = match tier.lock.outcome {
-                    Some(Outcome::Failed) => page.paint.bad("not locked"),
+                    Some(Outcome::Failed) => page.paint.bad("not locked as planned"),
                     _ => page.paint.warning("lock could not be verified"),
                 };
                 writeln!(page, "{word}: {}: {message}", tier.tier)?;
@@ -175,8 +177,9 @@ fn tiers(report: &TiersReport) -> Table {
 fn lock(lock: &Lock) -> Cell {
     match (lock.outcome, lock.found) {
         (Some(Outcome::CouldNotVerify), _) => Cell::new("could not verify", Tone::Warning),
-        (_, Some(Protection::Locked { until, .. })) => {
-            Cell::new(format!("until {}", time::instant(until)), Tone::Good)
+        (outcome, Some(Protection::Locked { until, .. })) => {
+            let tone = if outcome == Some(Outcome::Failed) { Tone::Bad } else { Tone::Good };
+            Cell::new(format!("until {}", time::instant(until)), tone)
         }
         (Some(Outcome::Failed), _) => Cell::new("missing", Tone::Bad),
         _ => Cell::new("none", Tone::Aside),
@@ -195,15 +198,22 @@ fn pending(Pending { snapshots, records, wal_files, .. }: Pending) -> Cell {
 }
 
 fn assets(report: &TiersReport) -> Table {
-    let mut table =
-        Table::new(["Asset", "Tier", "Newest", ">Points behind", ">Bytes behind", ">Time behind"]);
+    let mut table = Table::new([
+        "Asset",
+        "Tier",
+        "Newest",
+        ">Points behind",
+        ">Bytes behind",
+        ">Time behind",
+        "Log behind",
+    ]);
     let mut rows: Vec<_> = report
         .tiers
         .iter()
         .flat_map(|tier| tier.assets.iter().map(move |asset| (&asset.asset, &tier.tier, asset)))
         .collect();
     rows.sort_by_key(|(asset, tier, _)| (*asset, *tier));
-    for (asset, tier, AssetThere { captured, lag, .. }) in rows {
+    for (asset, tier, AssetThere { captured, lag, log, .. }) in rows {
         let points = match lag.points {
             0 => Cell::new("0", Tone::Good),
             points => Cell::new(points.to_string(), Tone::Warning),
@@ -216,9 +226,19 @@ fn assets(report: &TiersReport) -> Table {
             points,
             bytes(lag.bytes),
             seconds.map_or_else(dash, |lag| time::duration(lag).into()),
+            log.as_ref().map_or_else(dash, log_behind),
         ]);
     }
     table
+}
+
+fn log_behind(log: &LogLag) -> Cell {
+    if log.segments == 0 {
+        return Cell::new("nothing", Tone::Good);
+    }
+    let mut words = vec![counted(log.segments, "segment"), ByteSize(log.bytes).to_string()];
+    words.extend(log.seconds.map(|lag| time::duration(Duration::from_secs(lag))));
+    Cell::new(words.join(", "), Tone::Warning)
 }
 
 impl Tiers {

@@ -61,6 +61,7 @@ impl Answer for Verified {
         for tier in &self.0.tiers {
             render::write_verification(tier, page)?;
         }
+        render::write_all_traffic(&self.0.traffic, page)?;
         let outcome = page.paint.outcome(self.0.outcome);
         writeln!(page, "{outcome}")
     }

@@ -32,6 +32,18 @@ pub fn write_traffic(on: &TierTraffic, page: &mut Page) -> fmt::Result {
     writeln!(page)
 }
 
+/// Writes what a job asked each tier for, and how much of it was tried again.
+pub fn write_all_traffic(traffic: &[TierTraffic], page: &mut Page) -> fmt::Result {
+    for on in traffic {
+        write_traffic(on, page)?;
+    }
+    for on in traffic.iter().filter(|on| on.traffic.retries > 0) {
+        let (word, count) = (page.paint.strong("tried again"), on.traffic.retries);
+        writeln!(page, "{word}: {count} of the requests to {}", on.tier)?;
+    }
+    Ok(())
+}
+
 /// Writes what that costs, as far as the plan has prices.
 fn write_costs(on: &TierTraffic, page: &mut Page) -> fmt::Result {
     let once = [on.request_cost, on.read_cost].into_iter().flatten().reduce(|sum, cost| sum + cost);

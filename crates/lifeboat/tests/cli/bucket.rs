@@ -49,6 +49,11 @@ fn a_bucket_gives_back_what_the_disk_lost() {
         assert_eq!(tier["assets"][0]["lag"]["points"], 0, "{tier}");
     }
 
+    // The store is on this machine, as the environment alone says.
+    let status = environment.run(["status", "--json"]).json();
+    let offsite = &status["assets"][0]["scorecard"]["offsite"];
+    assert_eq!((&offsite["found"], &offsite["outcome"]), (&0.into(), &"failed".into()));
+
     let key = fs::read_to_string(environment.path("recovery.key")).unwrap();
     let restic = Restic::new(format!("s3:{}/{BUCKET}/site/repo", moto.endpoint()), key.trim());
     let mut check = restic.command();
@@ -66,6 +71,89 @@ fn a_bucket_gives_back_what_the_disk_lost() {
     let below = environment.path("media/a");
     let restored = bare.path("out").join(below.strip_prefix("/").unwrap());
     assert_eq!(fs::read_to_string(restored).unwrap(), "kept in a bucket");
+}
+
+/// What `status` says to do about a tier; nothing, if it is well.
+fn told(environment: &Environment, tier: &str) -> Option<Vec<String>> {
+    let status = environment.run(["status", "--json"]).json();
+    let risks = status["risks"].as_array().unwrap();
+    let own = risks.iter().find(|risk| risk["subject"] == tier)?;
+    Some(words(own["command"].as_str().unwrap()))
+}
+
+fn words(command: &str) -> Vec<String> {
+    command.strip_prefix("lifeboat ").unwrap().split(' ').map(str::to_owned).collect()
+}
+
+/// Follows what `status` says of a tier until that is well; returns the commands.
+fn follow(environment: &Environment, tier: &str) -> Vec<String> {
+    let mut given = Vec::new();
+    while let Some(command) = told(environment, tier) {
+        assert!(given.len() < 20, "it goes round: {given:?}");
+        given.push(command.join(" "));
+        let ended = environment.run(&command);
+        if ended.code() == 0 {
+            continue;
+        }
+        // What a verification finds says by itself how it is mended.
+        for hint in ended.stdout().lines().filter_map(|line| line.trim().strip_prefix("hint: ")) {
+            let commands = hint.split('`').skip(1).step_by(2);
+            let alone = |part: &&str| part.starts_with("lifeboat ") && !part.contains("let-go");
+            for part in commands.filter(alone) {
+                given.push(words(part).join(" "));
+                let ended = environment.run(words(part));
+                // It ends with 3 where something stays lost.
+                assert!([0, 3].contains(&ended.code()), "{part}: {ended}");
+                if part.contains("repair packs") {
+                    assert_eq!(environment.run(["backup"]).code(), 0);
+                }
+            }
+        }
+    }
+    given
+}
+
+#[test]
+fn a_damaged_pack_in_a_bucket_is_healed_by_what_status_and_verify_say() {
+    let moto = Moto::start().unwrap();
+    moto.make_bucket(BUCKET, Bucket::Plain).unwrap();
+    let environment = home(&moto);
+    environment.write("media/a", "of the first day");
+    init(&environment);
+    let plan = fs::read_to_string(environment.path("plan.toml")).unwrap();
+    let url = format!("url  = \"s3://{BUCKET}/site\"\n");
+    // moto keeps everything in one process, so nobody has to wait for its listings.
+    environment.write("plan.toml", plan.replace(&url, &format!("{url}prompt_listing = true\n")));
+    environment.run(["backup"]).success();
+    let packs = || {
+        let listing = format!("/{BUCKET}?list-type=2&prefix=site/repo/data/");
+        let listed = moto.ask("GET", &listing, &[]).unwrap();
+        let keys = listed.split("<Key>").skip(1).map(|rest| rest.split('<').next().unwrap());
+        keys.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let cut_short = |key: &String| {
+        moto.ask("PUT", &format!("/{BUCKET}/{key}"), &[]).unwrap();
+    };
+    packs().iter().for_each(cut_short);
+    assert_eq!(environment.run(["verify", "far"]).code(), 1);
+    // All of it is on the disk still.
+    assert_eq!(follow(&environment, "far"), ["backup", "verify far"]);
+    assert_eq!(environment.run(["retention", "run", "far"]).code(), 0);
+    let verified = environment.run(["verify", "far", "--json"]);
+    assert_eq!(verified.code(), 0, "{verified}");
+    assert_eq!(verified.json()["tiers"][0]["damaged_packs"], serde_json::json!([]));
+
+    // Of these packs something is on no disk any more, and the other tier has it.
+    let before = packs();
+    environment.write("media/a", "of the second day");
+    assert_eq!(environment.run(["backup"]).code(), 0);
+    before.iter().for_each(cut_short);
+    assert_eq!(environment.run(["verify", "far"]).code(), 1);
+    let given = follow(&environment, "far");
+    assert!(given.iter().any(|command| command.contains("tiers catch-up far")), "{given:?}");
+    assert_eq!(environment.run(["verify", "far"]).code(), 0);
+    let points = environment.run(["points", "--json"]).json();
+    assert!(points["missing"].as_array().is_none_or(Vec::is_empty), "{points:#}");
 }
 
 #[test]

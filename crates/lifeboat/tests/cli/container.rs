@@ -107,21 +107,51 @@ fn whoever_can_only_add_is_seen_to_delete_nothing(azurite: &Azurite, environment
     let appending = format!("{url}\nappend_only = true\nendpoint = \"{endpoint}\"");
     environment.write("plan.toml", text.replace(&url, &appending));
     let until = SystemClock.now() + Duration::from_hours(1);
-    let token = Azurite::signature(CONTAINER, "rcl", until);
-    let run = |words: &[&str]| {
+    let run = |rights: &str, words: &[&str]| {
+        let token = Azurite::signature(CONTAINER, rights, until);
         let mut command = environment.command();
         command.env_remove(STRING).env("AZURE_STORAGE_SAS_TOKEN", &token).args(words);
         command.output().unwrap()
     };
-    environment.write("media/c", "c");
-    let ended = run(&["backup"]);
-    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
-    let checked = run(&["check", "--json"]);
-    let report: Value = serde_json::from_slice(&checked.stdout).unwrap();
-    let answers = report["readiness"]["answers"].as_array().unwrap();
-    let what = "it refuses to delete, as `append_only` says";
-    let refusal = answers.iter().find(|answer| answer["name"] == "far" && answer["what"] == what);
-    assert_eq!(refusal.unwrap()["outcome"], "passed", "{report:#}");
+    for name in ["media/c", "media/d"] {
+        environment.write(name, name);
+        let ended = run("rcl", &["backup"]);
+        let said = String::from_utf8_lossy(&ended.stderr);
+        // The second finds what the first could not take away.
+        assert!(ended.status.success() && !said.contains("WARN"), "{said}");
+    }
+    let checked = |rights: &str, what: &str| {
+        let checked = run(rights, &["check", "--json"]);
+        let report: Value = serde_json::from_slice(&checked.stdout).unwrap();
+        let answers = report["readiness"]["answers"].as_array().unwrap();
+        let said = answers.iter().find(|answer| answer["name"] == "far" && answer["what"] == what);
+        said.cloned().unwrap_or_default()
+    };
+    let (written, refusing) =
+        ("it can be written to", "it refuses to delete, as `append_only` says");
+    assert_eq!(checked("rcl", refusing)["outcome"], "passed");
+    // What was stored by then lies there still, and proves nothing of whoever comes later.
+    let read_only = checked("rl", written);
+    assert_eq!(read_only["outcome"], "failed", "{read_only:#}");
+    assert!(read_only["message"].as_str().unwrap().contains("do not allow it"), "{read_only:#}");
+    assert!(read_only["hint"].as_str().unwrap().contains("right to add"), "{read_only:#}");
+    assert_eq!(checked("rcl", written)["outcome"], "passed");
+    let refused = run("rcl", &["retention", "run", "far"]);
+    let said = [refused.stdout, refused.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(said.contains("on a machine whose credentials may delete"), "{said}");
+    assert!(!said.contains("allow it for these credentials"), "{said}");
+    what_trials_left_goes_with_whoever_may_delete(environment);
+}
+
+fn what_trials_left_goes_with_whoever_may_delete(environment: &Environment) {
+    let left = || {
+        let tiers = environment.run(["tiers", "--json"]).json();
+        far(&tiers)["space"]["other"].as_u64().unwrap()
+    };
+    let before = left();
+    environment.run(["retention", "run", "far"]).success();
+    assert_eq!(before - left(), 2 * "lifeboat".len() as u64);
 }
 
 /// Copies everything that lies in the container, as any tool of Azure's would.

@@ -140,6 +140,30 @@ fn the_daemon_does_what_it_is_asked_and_stops_when_told() {
     assert_eq!((&once["schema"], &once["jobs"]), (&"lifeboat.serve/1".into(), &0.into()));
 }
 
+#[test]
+fn a_plan_on_disk_that_does_not_hold_keeps_nobody_from_asking_the_daemon() {
+    let environment = site();
+    let daemon = Running::of(environment.start(["--log-format", "json", "serve"]));
+    let plan = fs::read_to_string(environment.path("plan.toml")).unwrap();
+    environment.write("plan.toml", format!("{plan}\n[schedules.broken\n"));
+    environment.run(["reload"]).failure(2);
+    environment.run(["pause", "--for", "1h", "--why", "x"]).success();
+    environment.write("plan.toml", &plan);
+    let told = environment.run(["--json", "jobs"]).json();
+    assert!(told["daemon"]["trouble"].is_string(), "the daemon knows: {told:#}");
+    let queued = environment.run(["--json", "jobs", "run", "backup:daily"]).json();
+    environment.write("plan.toml", format!("{plan}\n[schedules.broken\n"));
+    environment.run(["jobs", "cancel", queued["job"]["id"].as_str().unwrap()]).success();
+    environment.run(["resume"]).success();
+
+    environment.write("plan.toml", &plan);
+    fs::remove_dir_all(environment.path("media")).unwrap();
+    assert_ne!(environment.run(["jobs", "run", "backup:daily", "--wait"]).code(), 0);
+    let said = daemon.stop();
+    let line = said.lines().find(|line| line.contains("It did not succeed.")).unwrap();
+    assert_eq!(line.matches("\"message\":").count(), 1, "{line}");
+}
+
 /// How often is asked until something has come about that takes seconds: captures lie ten of them apart.
 const ASKED_MAX: u32 = 1000;
 

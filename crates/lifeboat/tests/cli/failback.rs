@@ -267,6 +267,11 @@ fn a_hand_over_that_fails_starts_again_what_it_stopped() {
     main.write("plan.toml", plan);
     let unconfirmed = main.run(["place", "hand-over"]).failure(2);
     assert!(unconfirmed.contains("--confirm shop"), "{unconfirmed}");
+    let own = main.run(["place", "hand-over", "--to", "main", "--confirm", "shop"]).failure(2);
+    assert!(
+        own.contains("lives at `main` already") && own.contains("nothing was stopped"),
+        "{own}"
+    );
     let unknown = main.run(["place", "hand-over", "--to", "moon", "--confirm", "shop"]).failure(2);
     assert!(unknown.contains("no place `moon`") && unknown.contains("main, standby"), "{unknown}");
     assert!(places.shared("front").exists());

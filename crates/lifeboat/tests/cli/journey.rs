@@ -231,6 +231,12 @@ fn the_catalog_comes_back_from_the_tiers() {
     };
     let before = status(environment);
     fs::remove_dir_all(environment.path("state")).unwrap();
+    let lost = environment.run(["status"]);
+    let told = "no record on this host of what may lie on primary, secondary";
+    assert!(lost.stdout().contains(told), "{lost}");
+    assert!(lost.stdout().contains("lifeboat catalog rebuild"), "{lost}");
+    assert!(!lost.stdout().contains("never captured"), "{lost}");
+    assert_eq!(environment.run(["status", "--json"]).json()["verdict"], "unknown");
     environment.run(["catalog", "rebuild"]).success();
     assert_eq!(status(environment), before);
     let listed = environment.run(["catalog", "list", "--kind", "asset-backed-up", "--json"]).json();

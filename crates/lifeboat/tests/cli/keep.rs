@@ -1,6 +1,9 @@
 //! `lifeboat retention` as a person uses it.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 
 use lifeboat_testing::restic::Restic;
 
@@ -42,6 +45,21 @@ fn retention_shows_then_removes_and_restic_agrees() {
     environment.run(["retention", "hold", "--reason", "an intruder"]).success();
     let held = environment.run(["retention", "run"]).success();
     assert!(held.contains("held: an intruder"), "{held}");
+    let status = environment.run(["status", "--all"]).success();
+    assert!(
+        status.contains("retention: held since ") && status.contains("an intruder"),
+        "{status}"
+    );
+    for words in
+        [&["repo", "forget", "tier:primary", "latest"][..], &["repo", "prune", "tier:primary"]]
+    {
+        let refused = environment.run(words.iter().copied()).failure(1);
+        assert!(
+            refused.contains("retention is held") && refused.contains("an intruder"),
+            "{refused}"
+        );
+    }
+    environment.run(["repo", "prune", "tier:primary", "--dry-run"]).success();
     assert_eq!(fs::read_dir(&snapshots).unwrap().count(), 3);
     environment.run(["retention", "release"]).failure(2);
     environment.run(["retention", "release", "--all"]).success();
@@ -49,11 +67,65 @@ fn retention_shows_then_removes_and_restic_agrees() {
     let done = environment.run(["--json", "retention", "run"]).json();
     assert_eq!(done["schema"], "lifeboat.retention/1");
     assert_eq!(done["ending"], "succeeded");
+    assert!(done["traffic"][0]["deletes"].as_u64().unwrap() > 0, "{done:#}");
     assert_eq!(fs::read_dir(&snapshots).unwrap().count(), 1);
     let status = environment.run(["points"]).success();
     assert!(!status.contains("gone"), "{status}");
     let key = fs::read_to_string(environment.path("recovery.key")).unwrap();
     Restic::new(environment.path("first/repo"), key.trim()).check_read_data().unwrap();
+    every_run_tells_what_it_asked_for(&environment);
     let catalog = environment.run(["catalog", "list"]).success();
     assert!(catalog.contains("retention-done"), "{catalog}");
+}
+
+#[test]
+fn damaged_packs_of_which_all_was_stored_again_are_taken_away() {
+    let environment = site();
+    environment.run(["retention", "run"]).success();
+    let damaged = packs(&environment);
+    for pack in &damaged {
+        fs::set_permissions(pack, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::File::create(pack).unwrap();
+    }
+    assert_eq!(environment.run(["verify", "primary"]).code(), 1);
+    // Of two places of the same nothing tells which is damaged: as long as nobody read all of it, both stay.
+    assert_eq!(environment.run(["backup"]).code(), 0);
+    assert!(packs(&environment).is_superset(&damaged));
+    assert_eq!(environment.run(["verify", "primary"]).code(), 0);
+    environment.run(["retention", "run"]).success();
+    assert!(
+        packs(&environment).is_disjoint(&damaged),
+        "what is damaged and needed no more is gone"
+    );
+    let verified = environment.run(["verify", "--json"]).json();
+    assert_eq!(verified["tiers"][0]["damaged_packs"], serde_json::json!([]), "{verified:#}");
+    let key = fs::read_to_string(environment.path("recovery.key")).unwrap();
+    Restic::new(environment.path("first/repo"), key.trim()).check_read_data().unwrap();
+}
+
+fn packs(environment: &Environment) -> BTreeSet<PathBuf> {
+    let folders = fs::read_dir(environment.path("first/repo/data")).unwrap();
+    let files = folders.flat_map(|folder| fs::read_dir(folder.unwrap().path()).unwrap());
+    files.map(|file| file.unwrap().path()).collect()
+}
+
+/// Whatever works with a tier says how often it asked for what, and what that costs where the plan has prices.
+fn every_run_tells_what_it_asked_for(environment: &Environment) {
+    let plan = fs::read_to_string(environment.path("plan.toml")).unwrap();
+    let prices = "[costs]\n\"tiers.primary\" = { per_1000_reads = 1000 }\n";
+    environment.write("plan.toml", format!("{plan}\n{prices}"));
+    for words in [
+        &["tiers", "catch-up"][..],
+        &["verify"],
+        &["restore", "media", "--to", "back"],
+        &["retention", "run"],
+    ] {
+        let told = environment.run(words.iter().copied()).success();
+        let line = told.lines().find(|line| line.starts_with("primary: requests: "));
+        let line = line.unwrap_or_else(|| panic!("{words:?}: {told}"));
+        assert!(line.contains(" reads, ") && line.contains("; costs "), "{words:?}: {line}");
+        assert!(!line.contains("requests: 0 reads"), "{words:?}: {line}");
+    }
+    let verified = environment.run(["verify", "--json"]).json();
+    assert!(verified["traffic"][0]["request_cost"].as_f64().unwrap() > 0.0, "{verified:#}");
 }

@@ -76,7 +76,13 @@ fn locked_copies_outlast_mistakes_the_plan_and_a_thief() {
     let back = ["restore", "media", "--from", &from, "--key-file", &file, "--to", "out"];
     let ended = bare.run(back);
     assert_eq!(ended.code(), 0, "{ended}");
-    assert!(ended.stderr().contains("somebody hid objects"), "{ended}");
+    let first = marker_told_of(&ended.stderr()).unwrap();
+    moto.ask("DELETE", &format!("/{BUCKET}/{}?versionId={}", first.0, first.1), &[]).unwrap();
+    let back = ["restore", "media", "--from", &from, "--key-file", &file, "--to", "out-again"];
+    let again = bare.run(back);
+    assert_eq!(again.code(), 0, "{again}");
+    let next = marker_told_of(&again.stderr());
+    assert!(next.is_none_or(|(key, _)| key != first.0), "it is hidden no more: {again}");
     let below = environment.path("media/a");
     let restored = bare.path("out").join(below.strip_prefix("/").unwrap());
     assert_eq!(fs::read_to_string(restored).unwrap(), "of the second day");
@@ -113,6 +119,93 @@ fn a_lock_that_the_plan_asks_for_later_comes_to_what_was_there() {
         assert_eq!(environment.run(["backup"]).code(), 0);
         assert_eq!(is_locked(), Some("passed".into()), "{lock}");
     }
+}
+
+/// The key and the version of the marker that a warning says how to take away.
+fn marker_told_of(told: &str) -> Option<(String, String)> {
+    let command = told.split("somebody hid objects").nth(1)?.split('`').nth(1)?;
+    let words: Vec<_> = command.split(' ').collect();
+    assert_eq!(words[..5], ["aws", "s3api", "delete-object", "--bucket", BUCKET], "{told}");
+    Some((words[6].to_owned(), words[8].to_owned()))
+}
+
+/// The outcome and the text of what is said of the far tier.
+fn said(environment: &Environment, what: &str) -> (String, String) {
+    let checked = environment.run(["check", "--json"]).json();
+    let answers = checked["readiness"]["answers"].as_array().unwrap();
+    let of_far = |answer: &&serde_json::Value| answer["name"] == "far" && answer["what"] == what;
+    let answer = answers.iter().find(of_far).unwrap_or_else(|| panic!("{checked:#}"));
+    let text = [&answer["message"], &answer["hint"]].map(ToString::to_string).join(" ");
+    (answer["outcome"].as_str().unwrap().to_owned(), text)
+}
+
+fn far_lock(environment: &Environment) -> serde_json::Value {
+    let report = environment.run(["tiers", "--json"]).json();
+    let tiers = report["tiers"].as_array().unwrap();
+    tiers.iter().find(|tier| tier["tier"] == "far").unwrap()["lock"].clone()
+}
+
+#[test]
+fn a_bucket_that_cannot_lock_is_found_before_the_first_backup() {
+    let moto = Moto::start().unwrap();
+    let fresh = "it can be set up by the first backup";
+    for (kind, outcome) in [(Bucket::Versioned, "failed"), (Bucket::Locking, "passed")] {
+        let environment = home(&moto);
+        environment.write("media/a", "a");
+        init(&environment);
+        moto.make_bucket(BUCKET, kind).unwrap();
+        let plan = fs::read_to_string(environment.path("plan.toml")).unwrap();
+        let url = format!("url  = \"s3://{BUCKET}/site\"\n");
+        environment.write("plan.toml", plan.replace(&url, &format!("{url}lock = \"30d\"\n")));
+        let (found, text) = said(&environment, fresh);
+        assert_eq!(found, outcome, "{text}");
+        if kind == Bucket::Versioned {
+            assert!(text.contains("locks nothing") && text.contains("object lock"), "{text}");
+            for (key, version) in versions(&moto) {
+                let target = format!("/{BUCKET}/{key}?versionId={version}");
+                moto.ask("DELETE", &target, &[]).unwrap();
+            }
+            moto.ask("DELETE", &format!("/{BUCKET}"), &[]).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_lock_of_a_weaker_mode_or_a_shorter_time_than_the_plan_says_is_told() {
+    let moto = Moto::start().unwrap();
+    moto.make_bucket(BUCKET, Bucket::Locking).unwrap();
+    let environment = home(&moto);
+    environment.write("media/a", "a");
+    init(&environment);
+    let plan = fs::read_to_string(environment.path("plan.toml")).unwrap();
+    let url = format!("url  = \"s3://{BUCKET}/site\"\n");
+    let with = |lock: &str, mode: &str| {
+        let keys = format!("lock = \"{lock}\"\nlock_mode = \"{mode}\"\nprompt_listing = true\n");
+        environment.write("plan.toml", plan.replace(&url, &format!("{url}{keys}")));
+    };
+    let what = "what is stored there is locked";
+    with("10d", "governance");
+    environment.run(["backup"]).success();
+    assert_eq!(said(&environment, what).0, "passed");
+    assert_eq!(far_lock(&environment)["outcome"], "passed");
+    for (lock, mode, told) in [
+        ("10d", "compliance", "locked in the mode governance, not compliance"),
+        ("30d", "governance", "locked only until"),
+    ] {
+        with(lock, mode);
+        let (outcome, text) = said(&environment, what);
+        assert_eq!(outcome, "failed", "{text}");
+        assert!(text.contains(told), "{text}");
+        let lock = far_lock(&environment);
+        assert_eq!(lock["outcome"], "failed", "{lock}");
+        assert!(lock["message"].as_str().unwrap().contains(told), "{lock}");
+        assert_eq!(environment.run(["tiers"]).code(), 1);
+        let status = environment.run(["status", "--json"]).json();
+        assert_ne!(status["verdict"], "yes", "{status:#}");
+    }
+    // More than the plan says is none the worse.
+    with("1d", "governance");
+    assert_eq!(said(&environment, what).0, "passed");
 }
 
 /// The plan keeps one snapshot, and the lock both.

@@ -36,6 +36,7 @@ mod recovery;
 mod rehearsal;
 mod remote;
 mod repo;
+mod resting;
 mod restore_test;
 mod retention;
 mod sandbox;

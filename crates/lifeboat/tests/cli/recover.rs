@@ -396,6 +396,9 @@ fn a_recovery_is_done_on_this_host_whatever_it_is_called_and_its_evidence_says_s
     assert_eq!(shown["body"]["place"]["host"], own.trim(), "{shown:#}");
 }
 
+/// What a person notes, who thinks of no shell.
+const NOTE: &str = "Bob's disk 7; touch noted `touch noted` $(touch noted)";
+
 #[test]
 fn a_scenario_is_recovered_by_its_runbook_and_by_people() {
     let site = Site::new(WHOLE);
@@ -416,7 +419,7 @@ fn a_scenario_is_recovered_by_its_runbook_and_by_people() {
     site.wait_for("look", "waits for a person");
     let open = site.environment.run(["recover", "confirm", "look", "--done", "it is there"]);
     assert!(open.failure(2).contains("`it is empty`"), "{open}");
-    site.environment.run(["recover", "confirm", "look", "--all", "--note", "disk 7"]).success();
+    site.environment.run(["recover", "confirm", "look", "--all", "--note", NOTE]).success();
     site.wait_for("agree", "waits for a person");
     assert!(!site.environment.path("front").exists(), "it was stopped, and nobody agreed yet");
     let second = site.environment.run(["recover", "--resume"]);
@@ -426,7 +429,8 @@ fn a_scenario_is_recovered_by_its_runbook_and_by_people() {
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("restore: done in") && said.contains("agree: approved by"), "{said}");
     assert_eq!(site.read("media/one.txt"), "one");
-    assert!(site.read("said").starts_with("disk 7 /"), "{}", site.read("said"));
+    assert!(site.read("said").starts_with(&format!("{NOTE} /")), "{}", site.read("said"));
+    assert!(!site.environment.path("noted").exists(), "what a person notes is no command");
     assert!(site.environment.path("front").exists() && !site.environment.path("broken").exists());
     let status = site.status();
     assert_eq!((&status["outcome"], &status["state"]), (&"succeeded".into(), &"finished".into()));
@@ -470,6 +474,26 @@ fn tiers_that_cannot_be_asked_are_told_from_points_that_are_not_there() {
     let lost =
         site.environment.run(["recover", "loss", "--dry-run", "--without", "primary"]).failure(1);
     assert!(lost.contains("primary: ") && lost.contains("is said to be lost"), "{lost}");
+}
+
+#[test]
+fn a_time_leads_to_the_point_before_it_and_one_that_did_not_come_yet_is_refused() {
+    let site = Site::new(WHOLE);
+    let newest = site.environment.run(["points", "--json"]).json()["points"][0].clone();
+    let later = "2099-01-01T00:00:00Z";
+    let refused = site.environment.run(["recover", "loss", "--dry-run", "--at", later]).failure(2);
+    assert!(refused.contains(&format!("{later} did not come yet")), "{refused}");
+    assert!(refused.contains("`lifeboat points`"), "{refused}");
+    let now = jiff::Timestamp::now().to_string();
+    let ahead = site.environment.run(["recover", "loss", "--dry-run", "--json", "--at", &now]);
+    assert_eq!(ahead.code(), 0, "{ahead}");
+    let ahead = ahead.json();
+    // Files have no log, so nothing is there between two points: what comes back is as old as the point.
+    assert_eq!(
+        (&ahead["point"]["at"], &ahead["point"]["time"]),
+        (&newest["name"], &newest["time"])
+    );
+    assert!(ahead["loss_ms"].as_u64().unwrap() > 0, "{ahead:#}");
 }
 
 const KILLED: &str = r#"

@@ -7,11 +7,18 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 
+use lifeboat_model::SystemClock;
 use lifeboat_ops::recovery_key::RecoveryKey;
 use lifeboat_ops::tier_mark::TierMark;
+use lifeboat_testing::emulators::{Azurite, Bucket, Moto};
 use lifeboat_testing::postgres::{Cluster, ClusterOptions, Release, Stop};
-use lifeboat_tiers::LocalTier;
+use lifeboat_testing::sshd::Sshd;
+use lifeboat_tiers::azure::AzureOptions;
+use lifeboat_tiers::s3::S3Options;
+use lifeboat_tiers::sftp::SftpOptions;
+use lifeboat_tiers::{AzureTier, LocalTier, S3Tier, SftpTier, Tier};
 use serde_json::Value;
 
 use crate::ownership::{give_away, write};
@@ -21,18 +28,26 @@ struct Archived {
     cluster: Cluster,
     directory: tempfile::TempDir,
     base: PathBuf,
+    /// What is run: the binary, or a script that first tells it how the first tier is reached.
+    program: String,
+}
+
+/// A store in the network as the first tier.
+struct Store {
+    url: String,
+    variables: Vec<(&'static str, String)>,
+    tier: Arc<dyn Tier>,
 }
 
 const BINARY: &str = env!("CARGO_BIN_EXE_lifeboat");
 
-fn make_tier(path: &Path, key: &RecoveryKey) {
-    let tier = LocalTier::create(path).unwrap();
+fn mark(tier: &dyn Tier, key: &RecoveryKey) {
     let mark = TierMark::new("shop".parse().unwrap(), key.public_halves().verifier.to_string());
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(mark.write(&tier)).unwrap();
+    runtime.block_on(mark.write(tier)).unwrap();
 }
 
-fn plan(directory: &Path, key: &RecoveryKey) -> String {
+fn plan(directory: &Path, key: &RecoveryKey, store: Option<&Store>) -> String {
     let halves = key.public_halves();
     let mut text = format!(
         "format = 1\n[plan]\nname = \"Shop\"\nsite = \"shop\"\n\
@@ -45,13 +60,10 @@ fn plan(directory: &Path, key: &RecoveryKey) -> String {
         halves.verifier,
     );
     for tier in ["primary", "secondary"] {
-        let url = directory.join(tier);
-        write!(
-            text,
-            "[tiers.{tier}]\nurl = \"file://{}\"\nkeep = {{ within = \"7d\" }}\n",
-            url.display()
-        )
-        .unwrap();
+        let folder = format!("file://{}", directory.join(tier).display());
+        let url = store.filter(|_| tier == "primary").map_or(folder, |store| store.url.clone());
+        let keep = "{ within = \"7d\" }";
+        write!(text, "[tiers.{tier}]\nurl = \"{url}\"\nkeep = {keep}\n").unwrap();
     }
     text.push_str(
         "[schedules.hourly]\ncron = \"0 * * * *\"\nassets = [\"database\"]\nto = [\"primary\", \"secondary\"]\n",
@@ -61,20 +73,35 @@ fn plan(directory: &Path, key: &RecoveryKey) -> String {
 
 impl Archived {
     fn new(release: Release) -> Self {
+        Self::with(release, None)
+    }
+
+    fn with(release: Release, store: Option<&Store>) -> Self {
         let directory =
             tempfile::Builder::new().prefix("lifeboat-wal-").tempdir_in("/tmp").unwrap();
         let place = |name: &str| directory.path().join(name);
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let key = RecoveryKey::generate();
         write(&place("recovery.key"), key.spelled().expose(), 0o600);
-        write(&place("plan.toml"), &plan(directory.path(), &key), 0o644);
+        write(&place("plan.toml"), &plan(directory.path(), &key, store), 0o644);
         for tier in ["primary", "secondary"] {
-            make_tier(&place(tier), &key);
+            mark(&LocalTier::create(&place(tier)).unwrap(), &key);
         }
+        let program = match store {
+            None => BINARY.to_owned(),
+            Some(store) => {
+                mark(store.tier.as_ref(), &key);
+                write(&place("lifeboat"), &script(store), 0o755);
+                place("lifeboat").display().to_string()
+            }
+        };
         give_away(directory.path());
         let (file, socket) = (place("plan.toml"), place("socket"));
-        let push =
-            format!("{BINARY} --plan {} wal push %p --socket {}", file.display(), socket.display());
+        let push = format!(
+            "{program} --plan {} wal push %p --socket {}",
+            file.display(),
+            socket.display()
+        );
         let options =
             ClusterOptions::default().release(release).segment_size_mib(1).archive_command(&push);
         let mut cluster = Cluster::start_with(&options).unwrap();
@@ -84,7 +111,7 @@ impl Archived {
         let base = place("base");
         copy(cluster.data_dir(), &base);
         cluster.start_again().unwrap();
-        Self { cluster, directory, base }
+        Self { cluster, directory, base, program }
     }
 
     fn place(&self, name: &str) -> PathBuf {
@@ -105,7 +132,7 @@ impl Archived {
     }
 
     fn command(&self) -> Command {
-        let mut command = self.cluster.command(BINARY);
+        let mut command = self.cluster.command(&self.program);
         command.arg("--plan").arg(self.place("plan.toml")).current_dir(self.cluster.data_dir());
         command
     }
@@ -149,7 +176,8 @@ impl Archived {
         copy(&self.base, self.cluster.data_dir());
         let (plan, socket) = (self.place("plan.toml"), self.place("socket"));
         let get = format!(
-            "{BINARY} --plan {} wal get %f %p --socket {}",
+            "{} --plan {} wal get %f %p --socket {}",
+            self.program,
             plan.display(),
             socket.display()
         );
@@ -219,6 +247,15 @@ impl Archived {
         let document = serde_json::from_slice(&output.stdout);
         (output.status.code(), document.unwrap_or_else(|error| panic!("{error}: {output:?}")))
     }
+}
+
+/// A server hands its commands no variables but its own.
+fn script(store: &Store) -> String {
+    let mut text = "#!/bin/sh\n".to_owned();
+    for (name, value) in &store.variables {
+        writeln!(text, "export {name}='{value}'").unwrap();
+    }
+    text + &format!("exec {BINARY} \"$@\"\n")
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -464,6 +501,74 @@ fn a_server_whose_archive_is_full_runs_on_and_catches_up() {
     drop(full);
     archived.wait_for(&second);
     assert_eq!(archived.objects("primary", &second).len(), 1);
+}
+
+/// Archives straight to a store, loses the host with its disk, and recovers from the store alone.
+fn comes_back_from(store: &Store) {
+    let mut archived = Archived::with(Release::default(), Some(store));
+    let segments: Vec<_> = (1..=3).map(|row| archived.switch(row)).collect();
+    archived.wait_for(&segments[2]);
+    assert!(!archived.place("primary/wal").exists(), "nothing of it is a folder here");
+    let (code, status) = archived.status();
+    assert_eq!(code, Some(0), "{status:#}");
+    let ranges = &status["tiers"][0]["clusters"][0]["timelines"][0]["ranges"];
+    assert_eq!(ranges[0]["last"], segments[2].as_str(), "{status:#}");
+    let fetched = archived.place("fetched");
+    let got = archived.run(&["wal", "get", &segments[0], fetched.to_str().unwrap()]);
+    assert!(got.status.success(), "{got:?}");
+    assert_eq!(fs::metadata(&fetched).unwrap().len(), 1 << 20);
+    archived.rename("secondary", "lost");
+    archived.cluster.psql("postgres", "INSERT INTO ledger VALUES (4)").unwrap();
+    archived.cluster.crash().unwrap();
+    archived.recover();
+    assert!(archived.is_promoted(), "{}", archived.log());
+    assert_eq!(archived.rows(), "3|3", "{}", store.url);
+}
+
+#[test]
+fn a_log_that_is_archived_straight_to_s3_comes_back_from_there() {
+    let moto = Moto::start().unwrap();
+    moto.make_bucket("log", Bucket::Plain).unwrap();
+    let who = Moto::credentials();
+    let variables = vec![
+        ("AWS_ACCESS_KEY_ID", who.key_id),
+        ("AWS_SECRET_ACCESS_KEY", who.secret),
+        ("AWS_REGION", Moto::REGION.to_owned()),
+        ("AWS_ENDPOINT_URL", moto.endpoint()),
+    ];
+    let mut options = S3Options::new("log", "site");
+    let own = variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+    options.environment = own.collect();
+    (options.endpoint, options.region) = (Some(moto.endpoint()), Some(Moto::REGION.to_owned()));
+    let tier = Arc::new(S3Tier::new(&options, Arc::new(SystemClock)).unwrap());
+    comes_back_from(&Store { url: "s3://log/site".to_owned(), variables, tier });
+}
+
+#[test]
+fn a_log_that_is_archived_straight_to_azure_comes_back_from_there() {
+    let azurite = Azurite::start().unwrap();
+    azurite.make_container("log").unwrap();
+    let variables = vec![("AZURE_STORAGE_CONNECTION_STRING", azurite.connection_string())];
+    let mut options = AzureOptions::new(Azurite::ACCOUNT, "log", "site");
+    let own = variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+    options.environment.extend(own);
+    let tier = Arc::new(AzureTier::new(&options, Arc::new(SystemClock)).unwrap());
+    let url = format!("azure://{}/log/site", Azurite::ACCOUNT);
+    comes_back_from(&Store { url, variables, tier });
+}
+
+#[test]
+fn a_log_that_is_archived_straight_to_a_server_comes_back_from_there() {
+    let server = Sshd::start_with_shell().unwrap();
+    let room = server.room().unwrap();
+    let variables = vec![("PATH", server.path())];
+    let mut options = SftpOptions::new("127.0.0.1", room.display().to_string());
+    options.port = Some(server.address().port());
+    options.user = Some(server.user().to_owned());
+    let own = variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+    options.environment = own.collect();
+    let tier = Arc::new(SftpTier::new(options));
+    comes_back_from(&Store { url: server.url(&room), variables, tier });
 }
 
 /// `lifeboat wal serve`, killed when dropped.

@@ -300,6 +300,7 @@ pub(super) fn conclude(
                     .to_owned(),
             ),
             exit: Ending::Incomplete.exit().code(),
+            kind: None,
         });
         report.remarks.push(Remark::DamagedPages { path, pages });
     }

@@ -148,5 +148,11 @@ fn incomplete(report: &AssetReport) -> Option<Trouble> {
     };
     let hint = "make it readable, exclude it in the plan, or stop what writes to it meanwhile";
     let exit = Ending::Incomplete.exit().code();
-    Some(Trouble { ending: Ending::Incomplete, message, hint: Some(hint.to_owned()), exit })
+    Some(Trouble {
+        ending: Ending::Incomplete,
+        message,
+        hint: Some(hint.to_owned()),
+        exit,
+        kind: None,
+    })
 }

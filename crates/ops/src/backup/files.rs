@@ -54,6 +54,7 @@ impl Job<'_> {
             exit: Ending::CouldNotVerify.exit().code(),
             message: format!("cannot tell the revision: {}", crate::error::explain(&error)),
             hint: None,
+            kind: None,
         })?;
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }

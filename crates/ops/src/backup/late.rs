@@ -66,7 +66,7 @@ impl Job<'_> {
                 bytes_stored: 0,
                 skipped: Vec::new(),
                 stages: report.stages.last().cloned().into_iter().collect(),
-                ..report.to_record(self.id)
+                ..report.to_record(self)
             };
             self.open.record(Body::AssetBackedUp(nothing))?;
         }

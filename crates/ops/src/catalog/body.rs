@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lifeboat_model::{
     AssetName, EntryId, JobId, Lsn, Outcome, PackId, PlaceName, PlanId, RecordId, RepositoryId,
-    RestoreTestName, RunId, RunbookId, ScenarioName, ServiceName, SnapshotId, TierName,
+    RestoreTestName, RunId, RunbookId, ScenarioName, ScheduleName, ServiceName, SnapshotId,
+    TierName,
 };
 use lifeboat_model::{Timestamp, WriterId};
 use lifeboat_postgres::base::inventory::Tablespace;
@@ -45,6 +46,8 @@ pub enum Body {
     RestoreVerified(RestoreVerified),
     /// A restore test is over.
     RestoreTested(RestoreTested),
+    /// A recovery was declared.
+    RecoveryDeclared(RecoveryDeclared),
     /// A recovery is over.
     RecoveryEnded(RecoveryEnded),
     /// What a recovery, a drill or a restore test proves.
@@ -87,6 +90,7 @@ impl Body {
             Self::ThawRequested(_) => "thaw-requested",
             Self::RestoreVerified(_) => "restore-verified",
             Self::RestoreTested(_) => "restore-tested",
+            Self::RecoveryDeclared(_) => "recovery-declared",
             Self::RecoveryEnded(_) => "recovery-ended",
             Self::Evidence(_) => "evidence",
             Self::DrillEnded(_) => "drill-ended",
@@ -166,6 +170,9 @@ pub struct AssetBackedUp {
     pub job: JobId,
     /// Which asset.
     pub asset: AssetName,
+    /// By which schedule, if by one; absent in records of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<ScheduleName>,
     /// Up to when every change is in the snapshot, where it is complete.
     pub captured: Option<Timestamp>,
     /// The snapshot, where one was made; the same on every tier.
@@ -448,6 +455,15 @@ pub enum TestPhase {
     Check,
     /// Removing all of it.
     Teardown,
+}
+
+/// A recovery was declared: until it is over, or this record was released as a hold, nothing is removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoveryDeclared {
+    /// Which run.
+    pub run: RunId,
+    /// Of what.
+    pub scenario: ScenarioName,
 }
 
 /// A recovery is over.

@@ -140,6 +140,7 @@ impl Life {
         AssetBackedUp {
             job: JOB.parse().unwrap(),
             asset: ASSETS[asset].parse().unwrap(),
+            schedule: None,
             captured: Some(self.now),
             snapshots: TIERS.map(on).to_vec(),
             revision: None,

@@ -622,6 +622,7 @@ fn stored(second: i64, snapshot: u8) -> Body {
     Body::AssetBackedUp(body::AssetBackedUp {
         job: JobId::from_uuid(Uuid::from_u128(1)),
         asset: "media".parse().unwrap(),
+        schedule: None,
         captured: Some(time),
         snapshots: vec![body::TierSnapshot {
             tier: tier.clone(),

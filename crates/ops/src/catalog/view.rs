@@ -224,6 +224,14 @@ impl View {
             .map_err(|_| ViewError::Damaged { path: self.path.clone() })
     }
 
+    /// Tells whether it holds no record at all, as on a host whose state is new or was lost.
+    pub fn is_empty(&self) -> Result<bool, ViewError> {
+        let asked =
+            self.connection()
+                .query_row("SELECT NOT EXISTS (SELECT 1 FROM records)", [], |row| row.get(0));
+        asked.map_err(|source| self.wrap(source))
+    }
+
     /// Returns all records, merged by time.
     pub fn all(&self) -> Result<Vec<Record>, ViewError> {
         self.records("SELECT plaintext FROM records ORDER BY time_us, writer, sequence", [])

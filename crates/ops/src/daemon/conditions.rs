@@ -1,14 +1,18 @@
 //! How the tiers stand, from the catalog's local view alone: no tier is asked.
 
-use lifeboat_model::{AssetName, TierName};
+use lifeboat_model::{AssetName, ScenarioName, TierName};
 use lifeboat_plan::Plan;
+use lifeboat_plan::plan::runbook::RunKind;
 
 use crate::catalog::body::Body;
 use crate::catalog::view::{View, ViewError, Wanted};
 use crate::ending::Ending;
 use crate::error::explain;
+use crate::procedure::Procedure;
+use crate::procedure::conduct::SCENARIO;
+use crate::procedure::runs::{KnownRun, Runs};
 use crate::residence::fence;
-use crate::schedule::{Conditions, TierCondition};
+use crate::schedule::{Conditions, Recovering, TierCondition};
 use crate::state::State;
 use crate::status::history::History;
 use crate::wire::Site;
@@ -45,6 +49,26 @@ pub(super) fn of_known(state: &State, plan: &Plan, history: Option<&History>) ->
 /// begins asks the tiers.
 pub(super) fn elsewhere(site: &Site) -> Option<String> {
     fence::expect_as_known(site).err().map(|error| explain(&error))
+}
+
+/// Returns the recovery of this host that is not over. Whether one is that cannot be read is not known, and what would keep
+/// backups from being made for ever is no reason to make none: whoever recovers is told of it.
+pub(super) fn recovering(site: &Site) -> Option<Recovering> {
+    let open = Runs::of(site).and_then(|runs| runs.open_run());
+    let open = open.unwrap_or_else(|error| {
+        tracing::warn!(error = explain(&error), "It is not known whether a recovery is open.");
+        None
+    });
+    let run = open.filter(KnownRun::is_recovery)?;
+    let scenario: ScenarioName = run.about(SCENARIO)?.parse().ok()?;
+    let procedure = Procedure::of(site.plan(), &scenario, RunKind::Recovery);
+    // A scenario that is no longer in the plan may bring back anything.
+    let assets = procedure.map_or_else(
+        |_| site.plan().assets().keys().cloned().collect(),
+        |procedure| procedure.restored(),
+    );
+    let why = format!("the recovery of `{scenario}` is not over ({})", run.id);
+    Some(Recovering { why, assets })
 }
 
 type Tiers = std::collections::BTreeMap<TierName, TierCondition>;

@@ -12,6 +12,7 @@ use crate::objectives::exposure;
 use crate::schedule::{Held, Task, next_runs};
 use crate::status::history::History;
 use crate::status::{Facts, assess};
+use crate::wire::addresses::hosts_of;
 
 /// How many looks may be missed before the daemon counts as hanging.
 const LOOKS_MISSED_MAX: u32 = 6;
@@ -64,8 +65,9 @@ impl Daemon {
 
     /// Tells whether the plan on disk is in force and the journal can be kept.
     fn readiness(&self) -> Page {
+        self.look_at_plan_again();
         if let Some(trouble) = &lock(&self.in_force).trouble {
-            return Page::unwell(&format!("the plan on disk does not hold: {trouble}"));
+            return Page::unwell(&format!("the plan on disk is not in force: {trouble}"));
         }
         match self.journal.open_jobs() {
             Ok(_) => Page::well("ok\n"),
@@ -77,7 +79,8 @@ impl Daemon {
         let (site, now) = (self.site(), self.now());
         let plan = site.plan();
         let history = History::load(&View::open(&self.state.view_path())?, plan)?;
-        let facts = Facts::as_recorded(plan, &history);
+        let hosts = hosts_of(plan, &site.surroundings().environment);
+        let facts = Facts { hosts, ..Facts::as_recorded(plan, &history) };
         let conditions = self.conditions(now)?;
         let open = self.journal.open_jobs()?;
         let count = |state| open.iter().filter(|job| job.state == state).count();

@@ -66,7 +66,12 @@ impl lifeboat_model::Classify for ReportError {
 
 /// Returns where a site's daemon listens, as it wrote down itself.
 pub fn socket_of(site: &Site) -> Result<Option<PathBuf>, ReportError> {
-    match journal_of(site)? {
+    socket_below(&site.surroundings().state_directory)
+}
+
+/// Returns where the daemon of a state directory listens, whatever the plan on disk says.
+pub fn socket_below(directory: &Path) -> Result<Option<PathBuf>, ReportError> {
+    match journal_in(directory)? {
         Some((_, journal)) => Ok(journal.socket()?),
         None => Ok(None),
     }
@@ -74,7 +79,10 @@ pub fn socket_of(site: &Site) -> Result<Option<PathBuf>, ReportError> {
 
 /// Opens the journal of a site, if there is one.
 pub fn journal_of(site: &Site) -> Result<Option<(State, Journal)>, ReportError> {
-    let directory: &Path = &site.surroundings().state_directory;
+    journal_in(&site.surroundings().state_directory)
+}
+
+fn journal_in(directory: &Path) -> Result<Option<(State, Journal)>, ReportError> {
     let state = State::open(directory)?;
     let path = state.journal_path();
     if !path.exists() {
@@ -130,6 +138,7 @@ fn report(
     report.ended = journal.ended(ended)?;
     let mut known = conditions::of_known(&state, plan, history);
     known.elsewhere = conditions::elsewhere(site);
+    known.recovering = conditions::recovering(site);
     known.pause.clone_from(&report.pause);
     known.open = report.jobs.iter().filter_map(Job::task).cloned().collect();
     let done = journal.known_history(&Task::all(plan))?;

@@ -316,3 +316,20 @@ fn a_loop_that_cannot_keep_its_journal_is_not_healthy() {
     daemon.look().unwrap();
     assert!(status().contains("200"), "{}", status());
 }
+
+#[test]
+fn a_plan_that_was_mended_on_disk_is_ready_again_without_another_reload() {
+    let ground = Ground::new("2026-11-30T12:00:00Z");
+    let is_mended = Arc::new(AtomicBool::new(false));
+    let (mended, site) = (Arc::clone(&is_mended), ground.site());
+    let daemon = ground.daemon_with(Box::new(move || match mended.load(Ordering::Relaxed) {
+        true => Ok(site.clone()),
+        false => Err("`cron` has four fields".to_owned()),
+    }));
+    let ready = || daemon.page("/ready").body;
+    assert_eq!(ready(), "ok\n");
+    daemon.reload().unwrap_err();
+    assert!(ready().contains("four fields"), "{}", ready());
+    is_mended.store(true, Ordering::Relaxed);
+    assert_eq!(ready(), "ok\n");
+}

@@ -20,6 +20,13 @@ impl OpsError {
             Self::SnapshotsGone { tier, snapshots } => {
                 gone_hint(tier, &snapshots.first().map(ToString::to_string).unwrap_or_default())
             }
+            Self::Recovering { .. } => {
+                "`lifeboat recover --resume` goes on with it, `lifeboat recover abort` gives it up"
+                    .to_owned()
+            }
+            Self::Held { .. } => {
+                "`lifeboat retention show` tells who holds since when, and what ends it".to_owned()
+            }
             Self::NotProven { .. } => {
                 "look whether it is the right folder or bucket; what is another's is left alone"
                     .to_owned()

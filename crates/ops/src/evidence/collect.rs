@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use lifeboat_model::{Cancel, EventSink, RunId, Timestamp};
-use lifeboat_runbook::{Journal as _, Mood, Outcome, Run};
+use lifeboat_runbook::{Journal as _, JournalError, Mood, Outcome, Run};
 
 use super::{Carried, EvidenceOf, KIND, evidence_in, keep};
 use crate::catalog::body::{Body, RecoveryEnded, Restored};
@@ -16,12 +16,13 @@ use crate::catalog::record::Record;
 use crate::catalog::view::{View, Wanted};
 use crate::catalog::{Catalog, CatalogError, CatalogKeys};
 use crate::error::{OpsError, explain};
-use crate::procedure::conduct::{KIND_OF_RUN, POINT_TIME, load, move_of};
+use crate::procedure::conduct::{POINT_TIME, load, move_of};
 use crate::procedure::outlook::rto;
 use crate::procedure::report::milliseconds;
 use crate::procedure::runs::{KnownRun, Runs};
 use crate::procedure::{Procedure, ProcedureError};
 use crate::residence::sought::{following_its_own, forgo};
+use crate::retention::hold;
 use crate::state::State;
 use crate::wire::Site;
 use crate::wire::open::{NewTiers, OpenSite};
@@ -42,7 +43,9 @@ pub fn collect(
     cancel: &Cancel,
 ) -> Result<Collected, ProcedureError> {
     let runs = Runs::of(site)?;
-    let over = runs.all()?.into_iter().filter(|run| run.is_over() && is_recovery(run));
+    // Drills keep their own evidence, once they are torn down.
+    let over = runs.all()?.into_iter();
+    let over = over.filter(|run| run.damage.is_some() || (run.is_over() && run.is_recovery()));
     let over: Vec<_> = over.collect();
     let mut collected = Collected::default();
     if over.is_empty() {
@@ -51,9 +54,15 @@ pub fn collect(
     let ledger = Ledger::open(site, events, cancel)?;
     let there = runs_in(ledger.catalog().view())?;
     for known in over.iter().filter(|known| !there.contains(&known.id.to_string())) {
+        if let Some(damage) = known.damage {
+            let damaged = JournalError::Damaged(damage);
+            collected.troubles.push((known.id, damaged.to_string()));
+            continue;
+        }
         if known.was_aborted() {
             let plan = site.plan().id();
             forgo(ledger.catalog(), known.id, plan).map_err(OpsError::from)?;
+            hold::end(ledger.catalog(), known.id, plan)?;
         }
         match keep_run(site, ledger.catalog(), &runs, known) {
             Ok(record) => collected.kept.push(record),
@@ -62,11 +71,6 @@ pub fn collect(
     }
     ledger.deliver()?;
     Ok(collected)
-}
-
-/// Drills keep their own evidence, once they are torn down.
-fn is_recovery(run: &KnownRun) -> bool {
-    run.about(KIND_OF_RUN).is_none_or(|kind| kind == "recovery")
 }
 
 /// Returns of which runs and jobs there is evidence.

@@ -242,6 +242,8 @@ impl Ground<'_> {
         proven.sort_by_key(|known| (known.time, known.writer, known.number));
         let unproven = proven.iter().filter(|known| known.journal == JournalState::Differs);
         flaws.extend(unproven.map(|known| EvidenceFlaw::Journal { run: known.run.clone() }));
+        let damaged = self.runs.iter().filter(|run| run.damage.is_some());
+        flaws.extend(damaged.map(|run| EvidenceFlaw::Journal { run: run.id.to_string() }));
         self.find_absent(&all, &chains, &mut flaws);
         (proven, flaws)
     }

@@ -159,7 +159,12 @@ impl Story {
     }
 
     fn known(&self) -> KnownRun {
-        KnownRun { id: self.run.began().run, entries: self.entries.clone() }
+        KnownRun {
+            id: self.run.began().run,
+            entries: self.entries.clone(),
+            damage: None,
+            is_followed: false,
+        }
     }
 }
 

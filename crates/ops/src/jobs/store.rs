@@ -12,16 +12,17 @@ use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, Transaction
 use super::{ATTEMPTS_MAX, Job, JobState, JournalError, KEPT_MAX};
 use crate::ending::Ending;
 use crate::schedule::{Due, History, Past, Pause, Task};
+use crate::wal::stillness::Stillness;
 use crate::watch::Kept;
 
 /// The version of the tables; older ones are brought up to it, one version at a time.
-const TABLES_VERSION: i32 = 2;
+const TABLES_VERSION: i32 = 3;
 
 /// How long is waited for another process, which holds the file for a row at a time.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What brings the tables from each version to the next.
-const STEPS: [&str; 2] = [
+const STEPS: [&str; 3] = [
     "
     CREATE TABLE tasks (
         task TEXT PRIMARY KEY,
@@ -42,6 +43,7 @@ const STEPS: [&str; 2] = [
     CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 ",
     "ALTER TABLE tasks ADD COLUMN tries INTEGER NOT NULL DEFAULT 0;",
+    "CREATE INDEX jobs_by_task ON jobs (task, number);",
 ];
 
 /// The journal of one state directory.
@@ -325,6 +327,23 @@ impl Journal {
         self.set(&watched(asset), Some(&text))
     }
 
+    /// Returns through which time nothing was committed on an asset's server.
+    pub fn stillness(&self, asset: &AssetName) -> Result<Option<Stillness>, JournalError> {
+        let text = self.setting(&stillness(asset))?;
+        let damaged = |_| JournalError::Damaged { path: self.path.clone() };
+        text.map(|text| serde_json::from_str(&text)).transpose().map_err(damaged)
+    }
+
+    /// Remembers it, or that nothing is known.
+    pub fn keep_stillness(
+        &self,
+        asset: &AssetName,
+        kept: Option<&Stillness>,
+    ) -> Result<(), JournalError> {
+        let text = kept.map(|kept| serde_json::to_string(kept).expect("it is JSON"));
+        self.set(&stillness(asset), text.as_deref())
+    }
+
     fn setting(&self, name: &str) -> Result<Option<String>, JournalError> {
         self.transact(|open| {
             open.query_row("SELECT value FROM settings WHERE name = ?1", [name], |row| row.get(0))
@@ -364,6 +383,11 @@ impl Journal {
 /// Returns the name under which is kept what is remembered of a watched asset.
 fn watched(asset: &AssetName) -> String {
     format!("watched:{asset}")
+}
+
+/// Returns the name under which is kept through which time a server was seen to rest.
+fn stillness(asset: &AssetName) -> String {
+    format!("stillness:{asset}")
 }
 
 fn all_tasks(open: &Transaction<'_>) -> rusqlite::Result<Vec<(String, Past)>> {
@@ -451,11 +475,14 @@ fn settle(open: &Transaction<'_>, job: &Job, now: Timestamp) -> rusqlite::Result
     open.prepare_cached(&sql)?.execute(values).map(drop)
 }
 
-/// Lets go of what ended long ago.
+/// Lets go of what ended long ago, but never of what a task did last: a busy asset's captures push out no yearly drill.
 fn sweep(open: &Transaction<'_>) -> rusqlite::Result<()> {
     open.prepare_cached(
         "DELETE FROM jobs WHERE state NOT IN ('queued', 'running')
-         AND number <= (SELECT max(number) FROM jobs) - ?1",
+         AND number <= (SELECT max(number) FROM jobs) - ?1
+         AND (task IS NULL OR EXISTS (
+             SELECT 1 FROM jobs later WHERE later.task = jobs.task AND later.number > jobs.number
+               AND later.state NOT IN ('queued', 'running')))",
     )?
     .execute([KEPT_MAX])
     .map(drop)
@@ -481,4 +508,38 @@ fn past(row: &Row<'_>) -> rusqlite::Result<(String, Past)> {
         tries: row.get(5)?,
     };
     Ok((row.get(0)?, past))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jobs::Work;
+
+    #[test]
+    fn what_a_task_did_last_is_kept_however_much_others_do() {
+        let home = tempfile::tempdir().unwrap();
+        let journal = Journal::open(&home.path().join("jobs.sqlite")).unwrap();
+        let now = Timestamp::UNIX_EPOCH;
+        let new = |task: &str| {
+            let id = JobId::from_uuid(crate::random::uuid_v7(now));
+            Job::queued(id, Work::Task { task: task.parse().unwrap() }, now)
+        };
+        let end = |job: &Job| {
+            journal.begin(job.id, now, now).unwrap();
+            journal.end(job.id, now, (Ending::Succeeded, None)).unwrap();
+        };
+        let (first, last) = (new("drill:spring"), new("drill:spring"));
+        for drill in [&first, &last] {
+            journal.queue(drill).unwrap();
+            end(drill);
+        }
+        let captures: Vec<_> = (0..=KEPT_MAX).map(|_| new("capture:media")).collect();
+        let queued = |open: &Transaction<'_>| captures.iter().try_for_each(|job| insert(open, job));
+        journal.transact(queued).unwrap();
+        end(&captures[0]);
+        end(&captures[1]);
+        assert!(journal.get(first.id).unwrap().is_none(), "it is not what the drill did last");
+        let kept = journal.last_of(&"drill:spring".parse().unwrap()).unwrap();
+        assert_eq!(kept.map(|job| job.id), Some(last.id));
+    }
 }

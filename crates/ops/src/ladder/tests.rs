@@ -32,6 +32,7 @@ fn stored(number: u128) -> Body {
         size_bytes: None,
         job: job(number),
         asset: "media".parse().unwrap(),
+        schedule: None,
         captured: None,
         snapshots: vec![TierSnapshot { tier: near(), snapshot: SNAPSHOT }],
         revision: None,

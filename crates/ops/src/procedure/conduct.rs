@@ -26,11 +26,13 @@ use crate::command::{self, Left, Noted};
 use crate::error::OpsError;
 use crate::evidence::collect::collect;
 use crate::residence::sought::seek;
+use crate::retention::hold::declare;
 use crate::surroundings::uuid_v7;
 use crate::wire::Site;
+use crate::wire::open::{NewTiers, OpenSite};
 
 // What a run is declared with, by which it is carried on by any process.
-pub(super) const SCENARIO: &str = "scenario";
+pub(crate) const SCENARIO: &str = "scenario";
 const KIND: &str = "kind";
 const SITE: &str = "site";
 pub(crate) const POINT: &str = "point";
@@ -180,7 +182,7 @@ impl Conduct {
         }
         self.end_what_was_left(&mut run, &journal, witness)?;
         if procedure.kind() == RunKind::Recovery && *run.mood() == Mood::Going {
-            self.tell_other_places(&run, &**events, cancel)?;
+            self.tell_others(&run, procedure.name(), &**events, cancel)?;
         }
         let hands = self.hands(&procedure, &run, fetch, Arc::clone(events))?;
         let surroundings = self.site.surroundings();
@@ -220,21 +222,21 @@ impl Conduct {
         Ok(())
     }
 
-    /// Tells other places of a recovery that brings the platform here, before its first step. A platform that is lost must not
-    /// stay so since a tier is: what cannot be told is said.
-    fn tell_other_places(
+    /// Tells other hosts of a recovery, before its first step, so that none removes anything meanwhile, and that it brings the
+    /// platform here, if it does. A platform that is lost must not stay so since a tier is: what cannot be told is said.
+    fn tell_others(
         &self,
         run: &Run,
+        scenario: &ScenarioName,
         events: &dyn EventSink,
         cancel: &Cancel,
     ) -> Result<(), ProcedureError> {
-        let Some(taken) = move_of(run) else { return Ok(()) };
-        let site = (*self.site).clone().without(lost(run))?;
-        match seek(&site, (run.began().run, &taken), events, cancel) {
+        let site = (*self.site).clone().without(lost(run))?.beside();
+        match tell(&site, run, scenario, events, cancel) {
             Err(error @ (OpsError::Place(_) | OpsError::Cancelled(_))) => Err(error.into()),
             Err(error) => {
                 let error: &dyn std::error::Error = &error;
-                tracing::warn!(error, "Other places do not know of this recovery yet.");
+                tracing::warn!(error, "Other hosts do not know of this recovery yet.");
                 Ok(())
             }
             Ok(()) => Ok(()),
@@ -298,6 +300,23 @@ impl Conduct {
                 }
             }
         }
+    }
+}
+
+fn tell(
+    site: &Site,
+    run: &Run,
+    scenario: &ScenarioName,
+    events: &dyn EventSink,
+    cancel: &Cancel,
+) -> Result<(), OpsError> {
+    let tiers = site.plan().tiers().keys().cloned().collect();
+    let open = OpenSite::open(site, &tiers, NewTiers::Leave, events, cancel)?;
+    let id = run.began().run;
+    declare(&open, id, scenario)?;
+    match move_of(run) {
+        Some(taken) => seek(&open, (id, &taken)),
+        None => open.deliver().map(drop),
     }
 }
 

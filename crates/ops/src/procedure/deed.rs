@@ -42,9 +42,7 @@ use crate::host::Host;
 use crate::point::At;
 use crate::recovery::in_place::{self, InPlaceOptions};
 use crate::recovery::sandbox::milliseconds;
-use crate::recovery::{
-    self, RecoveryOptions, RecoveryReport, Start, has_base_backups, has_base_backups_alone,
-};
+use crate::recovery::{self, RecoveryOptions, RecoveryReport, Start, is_replayed};
 use crate::restore::{self, Destination, RestoreOptions};
 use crate::thaw::{Consent, ThawError, ThawOptions};
 use crate::wire::Site;
@@ -255,11 +253,12 @@ impl Deed<'_> {
         let fill = |template| {
             self.hands.values.fill(template, Some(self.act)).map_err(|error| unknown(&error))
         };
-        let at = match &what.at {
-            Some(at) => fill(at)?,
-            None => self.point_for(&what.asset),
-        };
+        let at = what.at.as_ref().map(fill).transpose()?;
         let to = what.to.as_ref().map(fill).transpose()?.map(PathBuf::from);
+        // The point's time stands for the point: by the time alone, files that were captured after it would be left out.
+        let is_point = |at: &String| Some(at.as_str()) == self.hands.values.get("point.time");
+        let at = at.filter(|at| !is_point(at));
+        let at = at.unwrap_or_else(|| self.point_for(&what.asset, to.as_deref()));
         let patience = Patience::begin(self.hands, &self.act.step);
         let (begun, mut consent) = (self.hands.site.surroundings().now(), Consent::Absent);
         let mut asked = patience::Asked::Before;
@@ -290,21 +289,19 @@ impl Deed<'_> {
         let (to, thaw) =
             (to.map(Path::to_owned), ThawOptions { consent, ..ThawOptions::default() });
         match to {
-            Some(to) if has_base_backups(&self.hands.site, &what.asset) => {
-                self.recover_server(&what.asset, at, to, thaw)
+            to if !is_replayed(&self.hands.site, &what.asset, to.as_deref()) => {
+                self.restore_asset(what, at, to, thaw)
             }
-            None if has_base_backups_alone(&self.hands.site, &what.asset) => {
-                self.replace_server(&what.asset, at, thaw)
-            }
-            to => self.restore_asset(what, at, to, thaw),
+            Some(to) => self.recover_server(&what.asset, at, to, thaw),
+            None => self.replace_server(&what.asset, at, thaw),
         }
     }
 
     /// Returns the run's point as what restores an asset takes it: a server goes to the very moment, as its base backup
     /// may have ended within the second by which a point is called.
-    fn point_for(&self, asset: &AssetName) -> String {
+    fn point_for(&self, asset: &AssetName, to: Option<&Path>) -> String {
         let Hands { site, values, point, .. } = self.hands;
-        let moment = values.get("point.time").filter(|_| has_base_backups_alone(site, asset));
+        let moment = values.get("point.time").filter(|_| is_replayed(site, asset, to));
         let at = moment.or(point.as_deref());
         at.unwrap_or("latest").to_owned()
     }

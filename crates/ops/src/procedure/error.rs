@@ -1,10 +1,12 @@
 //! Why a procedure cannot be carried out.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use lifeboat_model::{
-    Classify, ErrorCode, ErrorKind, Exit, Hint, RunId, ScenarioName, SiteName, TierName,
+    Classify, ErrorCode, ErrorKind, Exit, Hint, RunId, ScenarioName, SiteName, TierName, Timestamp,
 };
+use lifeboat_runbook::journal::Damage;
 use lifeboat_runbook::{ExecutorError, GraphError, JournalError, Refusal, RunError};
 
 use crate::error::{OpsError, Trouble};
@@ -73,6 +75,17 @@ pub enum ProcedureError {
         /// The run's.
         found: String,
     },
+    /// The journal of the newest run is not what was written, so that it is not known whether it is over.
+    #[error("the journal of the last run is not what was written, so that it may be open: {}", directory.display())]
+    DamagedRun {
+        /// Which run.
+        run: RunId,
+        /// Where what is left of it lies.
+        directory: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: Damage,
+    },
     /// What a run was declared with cannot be read.
     #[error("what {run} was declared with lacks `{what}`")]
     Incomplete {
@@ -93,6 +106,14 @@ pub enum ProcedureError {
         when: String,
         /// Tiers that may hold one and could not be asked.
         unasked: BTreeMap<TierName, Trouble>,
+    },
+    /// A time was asked for that lies in the future.
+    #[error("{at} did not come yet: it is {now}")]
+    Future {
+        /// The time.
+        at: Timestamp,
+        /// What this machine's clock says.
+        now: Timestamp,
     },
     /// No tier could be asked, so that nothing is known of points.
     #[error(
@@ -173,14 +194,16 @@ impl ProcedureError {
 impl Classify for ProcedureError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoScenario { .. } | Self::AnotherHost { .. } => ErrorKind::Usage,
+            Self::NoScenario { .. } | Self::AnotherHost { .. } | Self::Future { .. } => {
+                ErrorKind::Usage
+            }
             Self::NoOrder { .. } => ErrorKind::Config,
             Self::NoRun | Self::NoPoint { .. } => ErrorKind::NotFound,
             Self::Open { .. } | Self::Driven { .. } | Self::AnotherSite { .. } => {
                 ErrorKind::Conflict
             }
             Self::NoTierAsked { .. } | Self::StillRuns { .. } => ErrorKind::Unavailable,
-            Self::Incomplete { .. } => ErrorKind::Corrupt,
+            Self::Incomplete { .. } | Self::DamagedRun { .. } => ErrorKind::Corrupt,
             Self::GivenUp { .. } => ErrorKind::Incomplete,
             _ => self.inner().map_or(ErrorKind::Bug, Classify::kind),
         }
@@ -207,6 +230,10 @@ impl Classify for ProcedureError {
                 "run it on {host}; if that is an address of this host that leads here from outside, write `host = \"{host}\"` into a \
                  place of the plan and say `lifeboat place is PLACE`; without `--host` it is {hostname}"
             ),
+            Self::Future { .. } => {
+                "leave `--at` out for the newest point; `lifeboat points` lists what there is"
+                    .to_owned()
+            }
             Self::NoRun => "`lifeboat recover SCENARIO` declares one".to_owned(),
             Self::Open { .. } => {
                 "`lifeboat recover --resume` goes on with it; `lifeboat recover abort --reason WHY` gives it up"
@@ -221,6 +248,10 @@ impl Classify for ProcedureError {
                 remedies(unasked)
             ),
             Self::NoPoint { .. } => "`lifeboat points` lists what there is".to_owned(),
+            Self::DamagedRun { directory, .. } => format!(
+                "read `journal` in it for what was done, see to it that nothing of it runs any more, and set it aside: `mv {from} {from}.damaged`; then declare anew",
+                from = directory.display()
+            ),
             Self::StillRuns { process, .. } => format!(
                 "`ps -o pid,user,stat,wchan,args -g {process}` shows what it waits for; once it ended `lifeboat recover --resume` goes on"
             ),

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use lifeboat_model::clock::Sleep;
 use lifeboat_model::{Clock, EntryId};
-use lifeboat_runbook::journal::{ENTRY_MAX, Parsed, parse};
+use lifeboat_runbook::journal::{Damage, ENTRY_MAX, Parsed, parse};
 use lifeboat_runbook::{Entry, Journal, JournalError};
 use lifeboat_tiers::durable;
 use rustix::fs::{FlockOperation, flock};
@@ -94,7 +94,8 @@ impl Journal for JournalFile {
             && found != before
         {
             let what = "is not the one that was read before";
-            return Err(JournalError::Damaged { sequence: from.saturating_sub(1), what });
+            let sequence = from.saturating_sub(1);
+            return Err(JournalError::Damaged(Damage { sequence, what }));
         }
         Ok(entries.split_off(from_index.min(entries.len())))
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use lifeboat_model::{
     AssetName, Cancel, EventSink, RunId, ScenarioName, SiteName, StepName, TierName, Timestamp,
 };
-use lifeboat_plan::plan::runbook::{Action, Extent, RestoreAction, RunKind, Step as PlannedStep};
+use lifeboat_plan::plan::runbook::{Action, Extent, RestoreAction, RunKind};
 use lifeboat_plan::plan::tier::Tier;
 use lifeboat_plan::value::duration::Span;
 use lifeboat_postgres::recovery::RecoveryTarget;
@@ -22,9 +22,11 @@ use super::runs::Runs;
 use super::{Procedure, ProcedureError};
 use crate::error::{OpsError, Trouble, explain};
 use crate::holdings;
-use crate::point::{At, Point};
+use crate::point::{self, At, Point, Role};
 use crate::recovery::in_place::{self, InPlaceOptions};
-use crate::recovery::{self, RecoveryOptions, has_base_backups, has_base_backups_alone};
+use crate::recovery::{
+    self, RecoveryOptions, has_base_backups, has_base_backups_alone, has_log, is_replayed,
+};
 use crate::residence::destination::Destination as Whither;
 use crate::restore::{self, Destination, RestoreOptions};
 use crate::thaw::ThawForecast;
@@ -59,7 +61,9 @@ pub struct Outlook {
     pub troubles: BTreeMap<TierName, Trouble>,
     /// What is replaced.
     pub replaces: Vec<Replaced>,
-    /// How much of the newest data is lost, in milliseconds.
+    /// What comes back to an earlier time than the point's, as nothing newer of it was captured by then.
+    pub behind: BTreeMap<AssetName, Timestamp>,
+    /// How much of the newest data is lost, in milliseconds: of the asset that loses most.
     pub loss_ms: Option<u64>,
     /// How much may be lost, in milliseconds.
     pub rpo_ms: Option<u64>,
@@ -105,6 +109,8 @@ pub struct Replaced {
     pub what: Vec<String>,
     /// Whether it is kept aside.
     pub is_kept: bool,
+    /// When what comes back was captured, unless it goes to the very moment.
+    pub captured: Option<Timestamp>,
     /// Why that could not be found out, if it could not.
     pub trouble: Option<String>,
 }
@@ -148,15 +154,15 @@ pub fn look_ahead(
 ) -> Result<Outlook, ProcedureError> {
     // First: what the tiers tell of moves tells of the points, too.
     let destination = Whither::look_ahead(site, not_whole(site, procedure), cancel)?;
-    let needed = restored(procedure);
+    let needed = Needed::of(site, procedure);
     let now = site.surroundings().now();
     let mut choice = Choice::default();
     let mut troubles = BTreeMap::new();
-    if !needed.is_empty() {
+    if !needed.assets.is_empty() {
         let report = holdings::recovery_points(site, None, events, cancel)?;
-        let alone = needed.iter().filter(|asset| has_base_backups_alone(site, asset));
+        refuse_the_future(&report.points, at, now)?;
         let doubts = Doubts { tiers: report.damaged, points: found_damaged(site)? };
-        choice = choose(&report.points, &needed, &alone.cloned().collect(), &doubts, at);
+        choice = choose(&report.points, &needed, &doubts, at);
         troubles = report.troubles;
         if choice.chosen.is_none() {
             return Err(no_point(site, procedure, at, troubles));
@@ -166,18 +172,23 @@ pub fn look_ahead(
     let destination =
         destination.map(|whither| whither.at_point(choice.chosen.as_ref().map(|point| point.time)));
     let is_whole = destination.as_ref().is_some_and(|whither| whither.is_whole);
-    let until = |point: &ChosenPoint| if is_whole { point.time } else { now };
-    let loss = choice.chosen.as_ref().map(|point| elapsed(point.time, until(point)));
     let (replaces, thaws) = restores(site, procedure, choice.chosen.as_ref(), (events, cancel));
+    let behind = behind(procedure, choice.chosen.as_ref(), &replaces, &point::roles(site.plan()));
+    let loss = choice.chosen.as_ref().map(|point| {
+        let earliest = behind.values().copied().fold(point.time, Timestamp::min);
+        if is_whole { Duration::ZERO } else { elapsed(earliest, now) }
+    });
     let steps = steps(procedure, &measured(site, procedure)?, &thaws);
+    let restoring = replaces.iter().map(|replaced| replaced.step.clone()).collect();
     Ok(Outlook {
         schema: SCHEMA,
         site: site.name().clone(),
         scenario: procedure.name().clone(),
         title: procedure.title().to_owned(),
         replaces,
+        behind,
         thaws,
-        predicted_ms: predicted(&steps),
+        predicted_ms: predicted(&steps, &restoring),
         point: choice.chosen,
         destination,
         rejected: choice.rejected,
@@ -211,13 +222,75 @@ pub fn rto(site: &Site, procedure: &Procedure) -> Option<Duration> {
     scenario.rto.or(class.and_then(|class| class.rto)).map(Span::duration)
 }
 
-/// The assets that a procedure restores.
-fn restored(procedure: &Procedure) -> BTreeSet<AssetName> {
-    let asset = |step: &PlannedStep| match &step.action {
-        Action::Restore(restore) => Some(restore.restore.asset.clone()),
-        _ => None,
+/// What a procedure restores, and how near to a moment each of it comes.
+#[derive(Debug, Default)]
+struct Needed {
+    assets: BTreeSet<AssetName>,
+    /// Those that come back from base backups alone.
+    bases: BTreeSet<AssetName>,
+    /// Those whose log leads to any moment.
+    moments: BTreeSet<AssetName>,
+}
+
+impl Needed {
+    fn of(site: &Site, procedure: &Procedure) -> Self {
+        let mut needed = Self::default();
+        for step in procedure.steps() {
+            let Action::Restore(RestoreAction { restore }) = &step.action else { continue };
+            let asset = &restore.asset;
+            needed.assets.insert(asset.clone());
+            if has_base_backups_alone(site, asset) {
+                needed.bases.insert(asset.clone());
+            }
+            if is_replayed(site, asset, restore.to.as_ref()) && has_log(site, asset) {
+                needed.moments.insert(asset.clone());
+            }
+        }
+        needed
+    }
+
+    /// Returns what is taken of a point for the time that was asked for. What has a log goes to that time; nothing else can
+    /// lie between two points.
+    fn chosen(&self, point: &Point, at: At) -> ChosenPoint {
+        let (at, time) = match at {
+            At::Time(time) | At::Named(time) if !at.names(point) && !self.moments.is_empty() => {
+                (time.to_string(), time)
+            }
+            _ => (point.name.clone(), makes_sense_from(point, &self.bases)),
+        };
+        ChosenPoint { at, time, older: None }
+    }
+}
+
+/// Refuses a time that did not come yet: what would come back is what there is now, which is not what was asked for. A point
+/// that somebody named is there, whatever the clock says.
+fn refuse_the_future(points: &[Point], at: At, now: Timestamp) -> Result<(), ProcedureError> {
+    match at {
+        At::Time(time) | At::Named(time)
+            if time > now && !points.iter().any(|point| at.names(point)) =>
+        {
+            Err(ProcedureError::Future { at: time, now })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Returns what comes back to an earlier time than the point's. What is captured whenever it changes is not behind.
+fn behind(
+    procedure: &Procedure,
+    point: Option<&ChosenPoint>,
+    replaces: &[Replaced],
+    roles: &BTreeMap<AssetName, Role>,
+) -> BTreeMap<AssetName, Timestamp> {
+    let Some(point) = point else { return BTreeMap::new() };
+    let of_step = |replaced: &Replaced| {
+        let captured = replaced.captured.filter(|captured| *captured < point.time)?;
+        let Action::Restore(action) = &procedure.step(&replaced.step)?.action else { return None };
+        let asset = &action.restore.asset;
+        let counts = roles.get(asset).is_some_and(|role| *role != Role::Configuration);
+        counts.then(|| (asset.clone(), captured))
     };
-    procedure.steps().iter().filter_map(asset).collect()
+    replaces.iter().filter_map(of_step).collect()
 }
 
 /// The assets of the plan that a procedure does not bring back whole to where they were.
@@ -269,25 +342,19 @@ struct Choice {
     rejected: Vec<RejectedPoint>,
 }
 
-/// Chooses the newest point that holds what is needed; `bases` come back from base backups alone. Pure.
+/// Chooses the newest point that holds what is needed. Pure.
 ///
 /// Where nobody says which, one that lies whole on tiers that were not found damaged goes before a newer one that does not, and
 /// where all of them were, one that no run failed with before a newer one with which one did.
-fn choose(
-    points: &[Point],
-    needed: &BTreeSet<AssetName>,
-    bases: &BTreeSet<AssetName>,
-    doubts: &Doubts,
-    at: At,
-) -> Choice {
+fn choose(points: &[Point], needed: &Needed, doubts: &Doubts, at: At) -> Choice {
     if at == At::Latest {
-        let sound = choose_among(points, needed, bases, &doubts.tiers, at);
+        let sound = choose_among(points, needed, &doubts.tiers, at);
         if sound.chosen.is_some() {
             return sound;
         }
         let (bad, rest): (Vec<_>, Vec<_>) =
             points.iter().cloned().partition(|point| doubts.points.contains_key(&point.name));
-        let mut untried = choose_among(&rest, needed, bases, &BTreeSet::new(), at);
+        let mut untried = choose_among(&rest, needed, &BTreeSet::new(), at);
         if let Some(chosen) = &untried.chosen {
             let newer = bad.iter().filter(|point| point.time > chosen.time);
             untried.rejected.extend(newer.map(|point| RejectedPoint {
@@ -297,35 +364,20 @@ fn choose(
             return untried;
         }
     }
-    choose_among(points, needed, bases, &BTreeSet::new(), at)
+    choose_among(points, needed, &BTreeSet::new(), at)
 }
 
-fn choose_among(
-    points: &[Point],
-    needed: &BTreeSet<AssetName>,
-    bases: &BTreeSet<AssetName>,
-    damaged: &BTreeSet<TierName>,
-    at: At,
-) -> Choice {
+fn choose_among(points: &[Point], needed: &Needed, damaged: &BTreeSet<TierName>, at: At) -> Choice {
     let mut choice = Choice::default();
     for point in points {
-        let why = unsuitable(point, needed, damaged, at);
+        let why = unsuitable(point, &needed.assets, damaged, at);
         match (&mut choice.chosen, why) {
             (None, Some(why)) => {
                 if choice.rejected.len() < REJECTED_MAX {
                     choice.rejected.push(RejectedPoint { name: point.name.clone(), why });
                 }
             }
-            (None, None) => {
-                let (name, time) = match at {
-                    // Whoever gives a time gets it from what can go to any moment, and nothing later from the rest.
-                    At::Time(time) | At::Named(time) if !at.names(point) => {
-                        (time.to_string(), time)
-                    }
-                    _ => (point.name.clone(), makes_sense_from(point, bases)),
-                };
-                choice.chosen = Some(ChosenPoint { at: name, time, older: None });
-            }
+            (None, None) => choice.chosen = Some(needed.chosen(point, at)),
             (Some(_), Some(_)) => {}
             (Some(chosen), None) => {
                 chosen.older = Some(point.name.clone());
@@ -388,6 +440,7 @@ fn restores(
             target: what.to.as_ref().map_or_else(String::new, ToString::to_string),
             what: Vec::new(),
             is_kept: true,
+            captured: None,
             trouble: None,
         };
         let at = point.map_or("latest", |point| point.at.as_str());
@@ -396,6 +449,7 @@ fn restores(
                 found.target = would.target;
                 found.what = would.replaces;
                 found.is_kept = would.is_kept;
+                found.captured = would.captured;
                 would.thaw
             }),
             Some(_) if has_archive => cold_beside(site, &what.asset, at, heard),
@@ -436,6 +490,7 @@ struct InPlace {
     target: String,
     replaces: Vec<String>,
     is_kept: bool,
+    captured: Option<Timestamp>,
     thaw: Option<ThawForecast>,
 }
 
@@ -451,13 +506,15 @@ fn replacing(
         let preview = in_place::preview(site, &options, events, cancel)?;
         let replaces = preview.replaces.iter().map(|path| path.display().to_string()).collect();
         let target = preview.recovery.to.display().to_string();
-        return Ok(InPlace { target, replaces, is_kept: true, thaw: preview.recovery.thaw });
+        let thaw = preview.recovery.thaw;
+        return Ok(InPlace { target, replaces, is_kept: true, captured: None, thaw });
     }
     let at = point.map_or(Ok(At::Latest), |point| At::parse(&point.at))?;
     let options = RestoreOptions { at, ..RestoreOptions::new(asset.clone(), Destination::InPlace) };
     let preview = restore::preview(site, &options, events, cancel)?;
     let (target, replaces, is_kept) = (preview.target, preview.replaces, preview.keeps_replaced);
-    Ok(InPlace { target, replaces, is_kept, thaw: preview.thaw })
+    let captured = Some(preview.capture.time);
+    Ok(InPlace { target, replaces, is_kept, captured, thaw: preview.thaw })
 }
 
 fn steps(
@@ -503,14 +560,20 @@ fn most_of(
     }
 }
 
-/// How long all takes at most: those of one group go side by side, and each group waits for the one before.
-fn predicted(steps: &[StepOutlook]) -> u64 {
-    let mut layers: BTreeMap<usize, u64> = BTreeMap::new();
+/// How long all takes at most: those of one group go side by side, but for restores, which take turns at the tiers, and each
+/// group waits for the one before.
+fn predicted(steps: &[StepOutlook], restoring: &BTreeSet<StepName>) -> u64 {
+    let mut layers: BTreeMap<usize, (u64, u64)> = BTreeMap::new();
     for step in steps {
-        let longest = layers.entry(step.layer).or_default();
-        *longest = (*longest).max(step.predicted_ms.unwrap_or(0));
+        let (in_turn, longest) = layers.entry(step.layer).or_default();
+        let takes = step.predicted_ms.unwrap_or(0);
+        if restoring.contains(&step.step) {
+            *in_turn += takes;
+        } else {
+            *longest = (*longest).max(takes);
+        }
     }
-    layers.values().sum()
+    layers.values().map(|(in_turn, longest)| in_turn.max(longest)).sum()
 }
 
 /// How long each step took in the last run of the same scenario in which it was done.
@@ -559,7 +622,7 @@ mod tests {
     use lifeboat_model::SnapshotId;
 
     use super::*;
-    use crate::point::{Capture, Member, Role};
+    use crate::point::{Capture, Member};
 
     fn point(second: i64, assets: &[(&str, bool)]) -> Point {
         let time = Timestamp::from_second(1_700_000_000 + second).unwrap();
@@ -584,8 +647,10 @@ mod tests {
         Point { name, time, members, missing, whole_on, heights }
     }
 
-    fn needed() -> BTreeSet<AssetName> {
-        ["database", "media"].map(|name| name.parse().unwrap()).into()
+    /// Both, of which these come from base backups alone, and these have a log.
+    fn needed(bases: &[&str], moments: &[&str]) -> Needed {
+        let set = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect();
+        Needed { assets: set(&["database", "media"]), bases: set(bases), moments: set(moments) }
     }
 
     #[test]
@@ -597,7 +662,7 @@ mod tests {
             point(200, &whole),
             point(100, &whole),
         ];
-        let choice = choose(&points, &needed(), &BTreeSet::new(), &Doubts::default(), At::Latest);
+        let choice = choose(&points, &needed(&[], &[]), &Doubts::default(), At::Latest);
         let chosen = choice.chosen.unwrap();
         assert_eq!((chosen.at.as_str(), chosen.time), (points[2].name.as_str(), points[2].time));
         assert_eq!(chosen.older.as_deref(), Some(points[3].name.as_str()));
@@ -612,8 +677,8 @@ mod tests {
         assert_eq!(most_of(None, hours(2), None), hours(2));
         assert_eq!(most_of(hours(7), hours(2), hours(5)), hours(7), "2 h of the plan, 5 h of thaw");
         assert_eq!(most_of(None, None, None), None);
-        let step = |layer, predicted: Option<Duration>| StepOutlook {
-            step: "a".parse().unwrap(),
+        let named = |name: &str, layer, predicted: Option<Duration>| StepOutlook {
+            step: name.parse().unwrap(),
             title: None,
             layer,
             left_out: None,
@@ -621,25 +686,42 @@ mod tests {
             measured_ms: None,
             predicted_ms: predicted.map(milliseconds),
         };
+        let step = |layer, predicted| named("a", layer, predicted);
         let steps = [step(0, hours(5)), step(0, hours(1)), step(1, None), step(2, hours(2))];
-        assert_eq!(predicted(&steps), 7 * 3_600_000);
+        assert_eq!(predicted(&steps, &BTreeSet::new()), 7 * 3_600_000);
+        let steps = [named("b", 0, hours(3)), named("c", 0, hours(4)), step(0, hours(5))];
+        let restoring = ["b", "c"].map(|name| name.parse().unwrap()).into();
+        assert_eq!(predicted(&steps, &restoring), 7 * 3_600_000, "two restores take turns");
     }
 
     #[test]
-    fn whoever_names_a_moment_gets_that_moment() {
+    fn whoever_names_a_moment_gets_it_from_what_has_a_log_and_a_point_from_the_rest() {
         let whole = [("database", true), ("media", true)];
         let points = [point(200, &whole), point(100, &whole)];
         let moment = Timestamp::from_second(1_700_000_150).unwrap();
-        let choice =
-            choose(&points, &needed(), &BTreeSet::new(), &Doubts::default(), At::Time(moment));
-        assert_eq!(choice.chosen.unwrap().time, moment);
+        let at = |moments, at| choose(&points, &needed(&[], moments), &Doubts::default(), at);
+        let choice = at(&["database"], At::Time(moment));
+        let chosen = choice.chosen.unwrap();
+        assert_eq!((chosen.time, chosen.at), (moment, moment.to_string()));
         assert_eq!(choice.rejected[0].why, "it is later than the time that was asked for");
+        let chosen = at(&[], At::Time(moment)).chosen.unwrap();
+        assert_eq!((chosen.time, &chosen.at), (points[1].time, &points[1].name));
         let before = Timestamp::from_second(1_700_000_050).unwrap();
+        assert_eq!(at(&["database"], At::Time(before)).chosen, None);
+    }
+
+    #[test]
+    fn a_time_that_did_not_come_yet_is_refused_but_a_point_that_is_there_is_not() {
+        let points = [point(200, &[("database", true)])];
+        let now = points[0].time - jiff::SignedDuration::from_secs(60);
+        let refused = refuse_the_future(&points, At::Time(points[0].time), now).unwrap_err();
         assert_eq!(
-            choose(&points, &needed(), &BTreeSet::new(), &Doubts::default(), At::Time(before))
-                .chosen,
-            None
+            refused.to_string(),
+            "2023-11-14T22:16:40Z did not come yet: it is 2023-11-14T22:15:40Z"
         );
+        assert!(refuse_the_future(&points, At::parse(&points[0].name).unwrap(), now).is_ok());
+        assert!(refuse_the_future(&points, At::Time(now), now).is_ok());
+        assert!(refuse_the_future(&points, At::Latest, now).is_ok());
     }
 
     #[test]
@@ -652,26 +734,26 @@ mod tests {
             member.capture.copies.insert(far.clone(), SnapshotId::from_bytes([8; 32]));
         }
         let damaged = Doubts { tiers: BTreeSet::from([near]), ..Doubts::default() };
-        let bases = BTreeSet::new();
-        let choice = choose(&points, &needed(), &bases, &damaged, At::Latest);
+        let needed = needed(&[], &[]);
+        let choice = choose(&points, &needed, &damaged, At::Latest);
         assert_eq!(choice.chosen.unwrap().at, points[1].name);
         assert_eq!(choice.rejected[0].why, "`database` of it lies only where damage was found");
         // Whoever names it gets it, and where nothing else is left it is tried.
         let named = At::parse(&points[0].name).unwrap();
-        let chosen = choose(&points, &needed(), &bases, &damaged, named).chosen.unwrap();
+        let chosen = choose(&points, &needed, &damaged, named).chosen.unwrap();
         assert_eq!(chosen.at, points[0].name);
         let tiers = BTreeSet::from([far, "primary".parse().unwrap()]);
         let mut all = Doubts { tiers, ..Doubts::default() };
-        let choice = choose(&points, &needed(), &bases, &all, At::Latest);
+        let choice = choose(&points, &needed, &all, At::Latest);
         assert_eq!((choice.chosen.unwrap().at, choice.rejected.len()), (points[0].name.clone(), 0));
         // One with which a run failed is not proposed again, unless nothing else is left.
         let run = RunId::from_uuid(uuid::Uuid::nil());
         all.points.insert(points[0].name.clone(), run);
-        let choice = choose(&points, &needed(), &bases, &all, At::Latest);
+        let choice = choose(&points, &needed, &all, At::Latest);
         assert_eq!(choice.chosen.unwrap().at, points[1].name);
         assert_eq!(choice.rejected[0].why, format!("{run} found it damaged"));
         all.points.extend(points.iter().map(|point| (point.name.clone(), run)));
-        let choice = choose(&points, &needed(), &bases, &all, At::Latest);
+        let choice = choose(&points, &needed, &all, At::Latest);
         assert_eq!(choice.chosen.unwrap().at, points[0].name);
     }
 
@@ -681,8 +763,7 @@ mod tests {
         let mut points = [point(200, &whole), point(100, &whole)];
         points[1].time += jiff::SignedDuration::from_millis(734);
         let named = At::parse(&points[1].name).unwrap();
-        let chosen =
-            choose(&points, &needed(), &BTreeSet::new(), &Doubts::default(), named).chosen.unwrap();
+        let chosen = choose(&points, &needed(&[], &[]), &Doubts::default(), named).chosen.unwrap();
         assert_eq!((chosen.at.as_str(), chosen.time), (points[1].name.as_str(), points[1].time));
         assert_eq!(At::parse(&chosen.at).unwrap(), named);
     }
@@ -692,13 +773,11 @@ mod tests {
         let mut points = [point(200, &[("database", true), ("media", true)])];
         let ended = points[0].time + jiff::SignedDuration::from_secs(3);
         points[0].members[0].capture.ended = Some(ended);
-        let bases = BTreeSet::from(["database".parse().unwrap()]);
-        let chosen =
-            choose(&points, &needed(), &bases, &Doubts::default(), At::Latest).chosen.unwrap();
+        let needed = |bases| needed(bases, &[]);
+        let chosen = choose(&points, &needed(&["database"]), &Doubts::default(), At::Latest);
+        let chosen = chosen.chosen.unwrap();
         assert_eq!((chosen.time, chosen.at.as_str()), (ended, points[0].name.as_str()));
-        let chosen = choose(&points, &needed(), &BTreeSet::new(), &Doubts::default(), At::Latest)
-            .chosen
-            .unwrap();
+        let chosen = choose(&points, &needed(&[]), &Doubts::default(), At::Latest).chosen.unwrap();
         assert_eq!(chosen.time, points[0].time);
     }
 }

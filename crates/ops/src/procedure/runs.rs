@@ -12,12 +12,15 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use lifeboat_model::RunId;
-use lifeboat_runbook::{Entry, Fact, Journal as _, Operator, Outcome};
+use lifeboat_plan::plan::runbook::RunKind;
+use lifeboat_runbook::journal::Damage;
+use lifeboat_runbook::{Entry, Fact, Journal as _, JournalError, Operator, Outcome};
 use lifeboat_tiers::durable;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::ProcedureError;
+use super::conduct::KIND_OF_RUN;
 use super::journal_file::JournalFile;
 use crate::error::OpsError;
 use crate::state::State;
@@ -32,7 +35,7 @@ const LOOKS_MAX: usize = 10_000;
 /// No more is read of who drives.
 const OPERATOR_SIZE_MAX: u64 = 4096;
 
-/// The runs of a site.
+/// The runs of a site. What is in a directory that bears no run's id was set aside by a person.
 #[derive(Debug, Clone)]
 pub struct Runs {
     directory: PathBuf,
@@ -43,14 +46,24 @@ pub struct Runs {
 pub struct KnownRun {
     /// Which run.
     pub id: RunId,
-    /// What was written of it.
+    /// What was written of it; nothing, if that is damaged.
     pub entries: Vec<Entry>,
+    /// What is damaged of it.
+    pub damage: Option<Damage>,
+    /// Whether another one was declared later, which is done only once this one is over.
+    pub is_followed: bool,
 }
 
 impl KnownRun {
     /// Tells whether it is over.
     pub fn is_over(&self) -> bool {
-        self.entries.iter().any(|entry| matches!(entry.fact, Fact::Finished { .. }))
+        let is_followed = self.damage.is_some() && self.is_followed;
+        is_followed || self.entries.iter().any(|entry| matches!(entry.fact, Fact::Finished { .. }))
+    }
+
+    /// Tells whether it is done in earnest.
+    pub(crate) fn is_recovery(&self) -> bool {
+        self.about(KIND_OF_RUN).is_none_or(|kind| kind == RunKind::Recovery.to_string())
     }
 
     /// Tells whether it was given up.
@@ -101,33 +114,58 @@ impl Runs {
         Ok(directory)
     }
 
-    /// Returns all runs that were declared, the oldest first; their names are ordered by time.
+    /// Returns all runs that were declared, the oldest first.
     pub fn all(&self) -> Result<Vec<KnownRun>, ProcedureError> {
+        let read = self.ids()?.into_iter().filter_map(|id| self.read(id).transpose());
+        let mut all = read.collect::<Result<Vec<_>, _>>()?;
+        if let Some((_, followed)) = all.split_last_mut() {
+            followed.iter_mut().for_each(|run| run.is_followed = true);
+        }
+        Ok(all)
+    }
+
+    /// Returns the ids of all runs for which a place was made, the oldest first; their names are ordered by time.
+    fn ids(&self) -> Result<Vec<RunId>, ProcedureError> {
         let entries = fs::read_dir(&self.directory).map_err(failed("read", &self.directory))?;
         let mut ids: Vec<RunId> =
             entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
         ids.sort_unstable();
-        let known = ids.into_iter().map(|id| {
-            let entries = self.journal(id)?.read(0, None)?;
-            Ok::<_, ProcedureError>(KnownRun { id, entries })
-        });
-        let known: Vec<_> = known.collect::<Result<_, _>>()?;
-        Ok(known.into_iter().filter(|run| !run.entries.is_empty()).collect())
+        Ok(ids)
+    }
+
+    /// Reads a run; nothing, if it was not declared.
+    fn read(&self, id: RunId) -> Result<Option<KnownRun>, ProcedureError> {
+        let (entries, damage) = match self.journal(id)?.read(0, None) {
+            Ok(entries) => (entries, None),
+            Err(JournalError::Damaged(damage)) => (Vec::new(), Some(damage)),
+            Err(error) => return Err(error.into()),
+        };
+        let was_declared = !entries.is_empty() || damage.is_some();
+        Ok(was_declared.then_some(KnownRun { id, entries, damage, is_followed: false }))
+    }
+
+    /// Returns the run that was declared last, which alone can be open: one is declared only once those before it are over.
+    /// Damage to these stands in nobody's way, to the last it does.
+    fn newest(&self) -> Result<Option<KnownRun>, ProcedureError> {
+        let mut newest = self.ids()?.into_iter().rev().filter_map(|id| self.read(id).transpose());
+        let Some(newest) = newest.next().transpose()? else { return Ok(None) };
+        match newest.damage {
+            None => Ok(Some(newest)),
+            Some(source) => {
+                let (run, directory) = (newest.id, self.directory.join(newest.id.to_string()));
+                Err(ProcedureError::DamagedRun { run, directory, source })
+            }
+        }
     }
 
     /// Returns the run that is not over.
     pub fn open_run(&self) -> Result<Option<KnownRun>, ProcedureError> {
-        Ok(self.all()?.into_iter().rev().find(|run| !run.is_over()))
+        Ok(self.newest()?.filter(|run| !run.is_over()))
     }
 
     /// Returns the run that is not over, or the last one.
     pub fn latest(&self) -> Result<KnownRun, ProcedureError> {
-        let mut all = self.all()?;
-        let open = all.iter().rposition(|run| !run.is_over());
-        match open {
-            Some(index) => Ok(all.swap_remove(index)),
-            None => all.pop().ok_or(ProcedureError::NoRun),
-        }
+        self.newest()?.ok_or(ProcedureError::NoRun)
     }
 
     /// Takes the right to drive; whoever has it is named.
@@ -201,7 +239,51 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Proced
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use lifeboat_model::{Classify as _, RunbookId, Timestamp};
+    use lifeboat_runbook::entry::{Began, FORMAT};
+
     use super::*;
+
+    /// Declares a run that is over, and returns where its journal is.
+    fn over(runs: &Runs, number: u128) -> (RunId, PathBuf) {
+        let id = RunId::from_uuid(uuid::Uuid::from_u128(number));
+        let journal = runs.journal(id).unwrap();
+        let (time, runbook) = (Timestamp::UNIX_EPOCH, RunbookId::from_bytes([7; 32]));
+        let about = BTreeMap::new();
+        let began = Began { format: FORMAT, run: id, runbook, declared: time, about };
+        let first = Entry { sequence: 0, time, before: None, fact: Fact::Began(began) };
+        journal.append(&first).unwrap();
+        let fact = Fact::Finished { outcome: Outcome::Aborted };
+        journal.append(&Entry { sequence: 1, time, before: Some(first.id()), fact }).unwrap();
+        (id, runs.directory.join(id.to_string()).join("journal"))
+    }
+
+    #[test]
+    fn damage_to_the_journal_of_an_old_run_stands_in_nobodys_way_and_to_the_newest_is_named() {
+        let home = tempfile::tempdir().unwrap();
+        let runs = Runs { directory: home.path().to_owned() };
+        let ((old, of_old), (new, of_new)) = (over(&runs, 1), over(&runs, 2));
+        let flip = |path: &Path| {
+            let text = fs::read_to_string(path).unwrap().replacen("1970", "1971", 1);
+            File::create(path).unwrap().write_all(text.as_bytes()).unwrap();
+        };
+        flip(&of_old);
+        let damaged: Vec<_> =
+            runs.all().unwrap().iter().map(|run| (run.id, run.damage.is_some())).collect();
+        assert_eq!(damaged, [(old, true), (new, false)]);
+        assert!(runs.open_run().unwrap().is_none());
+        assert_eq!(runs.latest().unwrap().id, new);
+        flip(&of_new);
+        let refused = runs.open_run().unwrap_err();
+        let directory = of_new.parent().unwrap();
+        assert!(refused.to_string().contains(directory.to_str().unwrap()), "{refused}");
+        let aside = directory.with_extension("damaged");
+        assert!(refused.hint().unwrap().to_string().contains(aside.to_str().unwrap()));
+        rustix::fs::rename(directory, &aside).unwrap();
+        assert!(runs.open_run().is_err(), "the other one is the newest now");
+    }
 
     #[test]
     fn the_second_who_drives_is_told_who_the_first_is_and_looking_is_no_driving() {

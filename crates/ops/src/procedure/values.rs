@@ -8,8 +8,8 @@ use lifeboat_plan::value::command::Command;
 use lifeboat_plan::value::template::{Template, UnknownName};
 use lifeboat_runbook::Act;
 
-use super::Procedure;
 use super::target::Target;
+use super::{Procedure, shell};
 
 /// The values of names, but for what steps give.
 #[derive(Debug, Clone, Default)]
@@ -96,22 +96,29 @@ impl Values {
 
     /// Fills a template in, with what the steps before gave.
     pub fn fill(&self, template: &Template, act: Option<&Act>) -> Result<String, UnknownName> {
-        template.fill(|name| {
-            let given = || {
-                let (step, output) = name.strip_prefix("steps.")?.split_once('.')?;
-                act?.given(step, output).map(ToString::to_string)
-            };
-            self.0.get(name).cloned().or_else(given)
-        })
+        template.fill(|name| self.value(name, act))
     }
 
-    /// Returns the program and the arguments of a command, filled in.
+    fn value(&self, name: &str, act: Option<&Act>) -> Option<String> {
+        let given = || {
+            let (step, output) = name.strip_prefix("steps.")?.split_once('.')?;
+            act?.given(step, output).map(ToString::to_string)
+        };
+        self.0.get(name).cloned().or_else(given)
+    }
+
+    /// Returns the program and the arguments of a command, filled in; in a line for a shell values stay data.
     pub fn words(&self, command: &Command, act: Option<&Act>) -> Result<Vec<String>, UnknownName> {
+        let in_shell = |line| shell::fill(line, |name| self.value(name, act));
         match command {
-            Command::Shell(line) => {
-                Ok(vec!["sh".to_owned(), "-c".to_owned(), self.fill(line, act)?])
+            Command::Shell(line) => Ok(vec!["sh".to_owned(), "-c".to_owned(), in_shell(line)?]),
+            Command::Program(words) => {
+                let line = shell::line_among(words);
+                let fill = |(place, word)| {
+                    if Some(place) == line { in_shell(word) } else { self.fill(word, act) }
+                };
+                words.iter().enumerate().map(fill).collect()
             }
-            Command::Program(words) => words.iter().map(|word| self.fill(word, act)).collect(),
         }
     }
 }

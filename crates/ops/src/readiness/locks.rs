@@ -6,20 +6,85 @@ use std::time::Duration;
 
 use futures::TryStreamExt as _;
 use lifeboat_model::{Capability, Classify, Outcome, SnapshotId, Timestamp};
+use lifeboat_plan::plan::tier::Tier as PlannedTier;
 use lifeboat_repository::needed::packs_of;
 use lifeboat_repository::store::Store;
 use lifeboat_repository::{Indexed, Repository, Snapshot};
-use lifeboat_tiers::{ObjectMeta, ObjectPath, ObjectPrefix, Protection, Tier};
+use lifeboat_tiers::{
+    LockMode, ObjectMeta, ObjectPath, ObjectPrefix, Protection, Shortfall, Tier, TierError,
+};
 
+use super::tiers::store_one;
 use super::{Asking, Subject, outcome_of};
 use crate::catalog::view::View;
 use crate::error::{OpsError, explain};
 use crate::lock_keeping::standing::{enrolments, log_of, standing};
 use crate::named_tier::NamedTier;
 use crate::state::State;
+use crate::wire::addresses::lock_mode;
 
 /// The clocks of stores and hosts differ, and a backup takes its time: so much less is still right.
 const TOLERANCE: Duration = Duration::from_hours(24);
+
+const LOCKS_NOTHING: &str = "this store, as it is set up, locks nothing";
+
+/// What is to be done about that.
+const LOCKABLE: &str = "make a bucket with object lock, or take `lock` out of the plan";
+
+/// How long an object is locked by which it is found out whether a bucket locks any: clocks differ, and it cannot be removed before.
+const TRIAL: Duration = Duration::from_hours(1);
+
+/// Returns for how long the plan wants a tier's objects locked, and who may lift that.
+pub(crate) fn wanted(rules: &PlannedTier) -> Option<(Duration, LockMode)> {
+    Some((rules.lock?.duration(), lock_mode(rules)))
+}
+
+/// Returns until when what was stored at a time has to be locked at least.
+fn locked_until(stored: Timestamp, lock: Duration) -> Timestamp {
+    let until = stored.saturating_add(lock.saturating_sub(TOLERANCE));
+    until.unwrap_or(Timestamp::MAX)
+}
+
+/// Says what the lock of an object lacks of what the plan says of its tier. What outlived its own lock, because nothing came for
+/// so long, is not locked now.
+pub(crate) fn weakness(
+    rules: &PlannedTier,
+    (stored, found): (Timestamp, Protection),
+    now: Timestamp,
+) -> Option<String> {
+    let (lock, mode) = wanted(rules)?;
+    let until = locked_until(stored, lock).max(now);
+    Some(match found.shortfall(mode, until)? {
+        Shortfall::Unlocked => {
+            "what lies there can be deleted, though the plan wants it locked".to_owned()
+        }
+        shortfall => format!("what lies there is {shortfall}, as the plan says"),
+    })
+}
+
+/// Finds out whether a store that holds nothing yet locks what it gets: an object of a trial is locked for an hour and
+/// asked. Returns why not, with what can be done, if so.
+pub(super) async fn try_lock(
+    tier: &dyn Tier,
+    mode: LockMode,
+    now: Timestamp,
+) -> Result<Option<(String, String)>, TierError> {
+    let (path, until) = (store_one(tier).await?, now.saturating_add(TRIAL).unwrap_or(now));
+    let locks_nothing = || Some((LOCKS_NOTHING.to_owned(), LOCKABLE.to_owned()));
+    match tier.protect(&path, until).await {
+        Err(TierError::Unsupported { .. }) => return Ok(locks_nothing()),
+        locked => locked?,
+    }
+    Ok(match tier.protection(&path).await?.shortfall(mode, until) {
+        Some(Shortfall::Unlocked) => locks_nothing(),
+        Some(shortfall) => {
+            let why =
+                format!("what is to be locked there for an hour in the mode {mode} is {shortfall}");
+            Some((why, "see whether the bucket locks objects and who may change that".to_owned()))
+        }
+        None => None,
+    })
+}
 
 /// An object that is to be locked, and until when.
 struct Sampled {
@@ -52,16 +117,11 @@ impl Asking<'_> {
         repository: &Repository<Indexed>,
     ) {
         let rules = self.site.plan().tiers().get(&named.name);
-        let Some(lock) =
-            rules.and_then(|tier| tier.lock).map(lifeboat_plan::value::duration::Span::duration)
-        else {
-            return;
-        };
+        let Some((lock, mode)) = rules.and_then(wanted) else { return };
         let what = "what is stored there is locked";
         if !named.tier.capabilities().has(Capability::ObjectLock) {
-            let message = "not locked: this store, as it is set up, locks nothing".to_owned();
-            let hint = "make a bucket with object lock, or take `lock` out of the plan".to_owned();
-            return self.say(subject, what, Outcome::Failed, (Some(message), Some(hint)));
+            let told = (Some(format!("not locked: {LOCKS_NOTHING}")), Some(LOCKABLE.to_owned()));
+            return self.say(subject, what, Outcome::Failed, told);
         }
         let sampled = match self.sample(named.tier.as_ref(), repository, lock) {
             Ok(sampled) => sampled,
@@ -70,16 +130,21 @@ impl Asking<'_> {
                 return self.say(subject, what, Outcome::CouldNotVerify, told);
             }
         };
-        let (outcome, findings) = self.judge(named.tier.as_ref(), &sampled);
+        let (outcome, findings) = self.judge(named.tier.as_ref(), &sampled, mode);
         if outcome == Outcome::Passed {
             return self.passed(subject, what);
         }
         let hint = "see whether the bucket locks objects and who may change that; \
-                    `lifeboat backup` extends the locks of what is needed";
+                    `lifeboat backup` extends the locks of what is needed, and leaves what is locked its mode";
         self.say(subject, what, outcome, (Some(findings.join("; ")), Some(hint.to_owned())));
     }
 
-    fn judge(&self, tier: &dyn Tier, sampled: &[Sampled]) -> (Outcome, Vec<String>) {
+    fn judge(
+        &self,
+        tier: &dyn Tier,
+        sampled: &[Sampled],
+        mode: LockMode,
+    ) -> (Outcome, Vec<String>) {
         let (mut outcome, mut findings) = (Outcome::Passed, Vec::new());
         if sampled.is_empty() {
             return (Outcome::CouldNotVerify, vec!["nothing is stored there yet".to_owned()]);
@@ -87,12 +152,10 @@ impl Asking<'_> {
         for Sampled { what, path, until } in sampled {
             let asked = self.site.surroundings().runtime.block_on(tier.protection(path));
             let (found, finding) = match asked {
-                Ok(protection) if protection.lasts_until(*until) => continue,
-                Ok(Protection::None) => (Outcome::Failed, format!("not locked: {what}, `{path}`")),
-                Ok(Protection::Locked { until: found, .. }) => (
-                    Outcome::Failed,
-                    format!("locked only until {found:.0}, not {until:.0}: {what}, `{path}`"),
-                ),
+                Ok(protection) => match protection.shortfall(mode, *until) {
+                    None => continue,
+                    Some(shortfall) => (Outcome::Failed, format!("{shortfall}: {what}, `{path}`")),
+                },
                 Err(error) if error.kind() == lifeboat_model::ErrorKind::Config => {
                     (outcome_of(&error), format!("not locked: {}", explain(&error)))
                 }
@@ -115,10 +178,7 @@ impl Asking<'_> {
         repository: &Repository<Indexed>,
         lock: Duration,
     ) -> Result<Vec<Sampled>, OpsError> {
-        let locked = |time: Timestamp| {
-            let until = time.saturating_add(lock.saturating_sub(TOLERANCE));
-            until.unwrap_or(Timestamp::MAX)
-        };
+        let locked = |time: Timestamp| locked_until(time, lock);
         let mut sampled = Vec::new();
         let (mut packs, mut records, mut log) = (Vec::new(), Vec::new(), Vec::new());
         for (folder, what) in NEWEST {

@@ -4,14 +4,16 @@ use std::io;
 use std::path::Path;
 
 use bytes::Bytes;
-use lifeboat_model::{Classify as _, Outcome, TierName, WriterId};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use lifeboat_model::{Classify as _, Outcome, TierName};
+use lifeboat_repository::{Indexed, Repository};
 use lifeboat_tiers::placement::{PROBE, PROBES};
-use lifeboat_tiers::{ObjectPath, PutMode, ReadRange, Tier, TierError};
+use lifeboat_tiers::{ObjectPath, ObjectPrefix, PutMode, ReadRange, Refusal, Tier, TierError};
 use rustix::fs::{Access, AtFlags, CWD};
 
-use super::{Asking, Subject};
+use super::{Asking, Subject, locks, outcome_of};
 use crate::adoptions::Emptiness;
-use crate::error::{OpsError, Trouble, explain};
+use crate::error::{Trouble, explain};
 use crate::named_tier::NamedTier;
 use crate::plan_archive;
 use crate::recovery_key::RecoveryKey;
@@ -56,10 +58,39 @@ impl Asking<'_> {
             let opened = repositories::open(&named, key, surroundings, self.events, self.cancel);
             let what = "its repository opens with the recovery key";
             if let Some(repository) = self.take(&subject, what, opened) {
+                self.left_locks(&subject, &named, &repository);
                 self.locks(&subject, &named, &repository);
             }
             self.plan(&subject, &named, key);
         }
+    }
+
+    /// Tells of locks that stay because nobody there may delete them, or whose holders were killed.
+    fn left_locks(
+        &mut self,
+        subject: &Subject,
+        named: &NamedTier,
+        repository: &Repository<Indexed>,
+    ) {
+        let what = "locks that were left in its repository stand in nobody's way";
+        let count = match repository.left_locks(self.site.surroundings().now()) {
+            Ok(0) => return,
+            Ok(count) => count,
+            Err(error) => {
+                self.take::<(), _>(subject, what, Err(error));
+                return;
+            }
+        };
+        let (name, tiers) = (&named.name, self.site.plan().tiers());
+        let hint = if tiers.get(name).is_some_and(|tier| tier.append_only) {
+            format!(
+                "nothing has to be done: `lifeboat retention run {name}` takes them away, on a machine whose credentials may delete"
+            )
+        } else {
+            format!("nothing has to be done: `lifeboat repo unlock tier:{name}` takes them away")
+        };
+        let message = format!("{count} of work that is over lie below `repo/locks/`");
+        self.say(subject, what, Outcome::Passed, (Some(message), Some(hint)));
     }
 
     /// Asks whether a machine that has nothing would find the plan whole. One that is not there yet comes with the next
@@ -95,22 +126,15 @@ impl Asking<'_> {
             self.take(subject, what, probed);
             return;
         }
-        let tried = self
-            .writer()
-            .map(|writer| surroundings.runtime.block_on(try_delete(named.tier.as_ref(), writer)));
-        match tried {
-            Err(error) => {
-                self.take::<(), _>(subject, what, Err(error));
-            }
-            Ok(Err(Unproven::Stored(error))) => {
-                self.take::<(), _>(subject, what, Err(error));
-            }
-            Ok(Err(Unproven::Deleted(error))) => {
+        match surroundings.runtime.block_on(try_delete(named.tier.as_ref())) {
+            Err(Unproven::Crowded) => self.crowded(subject, what, &named.name),
+            Err(Unproven::Stored(error)) => self.not_written(subject, what, &error),
+            Err(Unproven::Deleted(error)) => {
                 self.passed(subject, what);
                 let message = format!("could not verify: {}", explain(&error));
                 self.say(subject, REFUSES, Outcome::CouldNotVerify, (Some(message), None));
             }
-            Ok(Ok(tried)) => {
+            Ok(tried) => {
                 self.passed(subject, what);
                 if append_only {
                     self.refusal(subject, tried);
@@ -119,9 +143,25 @@ impl Asking<'_> {
         }
     }
 
-    /// Who this host is among the writers; it is made, if need be.
-    fn writer(&self) -> Result<WriterId, OpsError> {
-        Ok(self.site.state_lock()?.writer(self.site.surroundings().now())?.id())
+    fn crowded(&mut self, subject: &Subject, what: &str, name: &TierName) {
+        let message = format!(
+            "could not verify: {LEFT_MAX} objects of earlier trials lie below `{PROBES}/`, and no more are stored"
+        );
+        let hint = format!(
+            "`lifeboat retention run {name}` takes them away, on a machine whose credentials may delete"
+        );
+        self.say(subject, what, Outcome::CouldNotVerify, (Some(message), Some(hint)));
+    }
+
+    fn not_written(&mut self, subject: &Subject, what: &str, error: &TierError) {
+        let hint = if matches!(error, TierError::Refused { refusal: Refusal::NotAllowed, .. }) {
+            let hint = "give these credentials the right to add objects, or use those that have it; \
+                        docs/append-only.md says which rights a backup needs";
+            Some(hint.to_owned())
+        } else {
+            error.hint().map(|hint| hint.to_string())
+        };
+        self.say(subject, what, outcome_of(error), (Some(explain(error)), hint));
     }
 
     fn refusal(&mut self, subject: &Subject, tried: Deletion) {
@@ -143,12 +183,7 @@ impl Asking<'_> {
     fn vacancy(&mut self, subject: &Subject, vacancy: &Vacancy, told: Option<String>) {
         let what = "it can be set up by the first backup";
         let problem = match vacancy.place() {
-            Place::Empty(tier) => {
-                let probed = self.site.surroundings().runtime.block_on(probe(tier.as_ref(), ""));
-                probed.err().map(|error| {
-                    (explain(&error), error.hint().map(|hint| hint.to_string()))
-                })
-            }
+            Place::Empty(tier) => self.unfit(tier.as_ref(), vacancy.name()),
             Place::Nothing(path) => could_be_made(path).err().map(|problem| {
                 let hint = "make the directory, give it to the user who runs lifeboat, or mount what \
                             belongs there";
@@ -160,6 +195,25 @@ impl Asking<'_> {
         };
         let message = format!("there is nothing at {} yet, and {problem}", vacancy.address());
         self.say(subject, what, Outcome::Failed, (Some(message), hint));
+    }
+}
+
+impl Asking<'_> {
+    /// Says why a tier that holds nothing could not be set up as the plan says, and what can be done.
+    fn unfit(&self, tier: &dyn Tier, name: &TierName) -> Option<(String, Option<String>)> {
+        let surroundings = self.site.surroundings();
+        let lock = self.site.plan().tiers().get(name).and_then(locks::wanted);
+        let tried = match lock {
+            Some((_, mode)) => {
+                let tried = locks::try_lock(tier, mode, surroundings.now());
+                surroundings.runtime.block_on(tried)
+            }
+            None => surroundings.runtime.block_on(probe(tier, "")).map(|()| None),
+        };
+        match tried {
+            Ok(flaw) => flaw.map(|(why, hint)| (why, Some(hint))),
+            Err(error) => Some((explain(&error), error.hint().map(|hint| hint.to_string()))),
+        }
     }
 }
 
@@ -175,36 +229,89 @@ pub(crate) enum Deletion {
 /// Why nobody knows whether something may be deleted.
 #[derive(Debug)]
 pub(crate) enum Unproven {
+    /// So much lies there of earlier trials that no more is stored.
+    Crowded,
     /// The object could not be stored.
     Stored(TierError),
     /// It could not be found out what became of deleting it.
     Deleted(TierError),
 }
 
-impl From<Unproven> for TierError {
-    fn from(unproven: Unproven) -> Self {
-        let (Unproven::Stored(error) | Unproven::Deleted(error)) = unproven;
-        error
+/// How many objects trials may leave on a tier that lets nothing be deleted: each has eight bytes, and all are listed with
+/// one request.
+const LEFT_MAX: usize = 1000;
+
+/// How many of them are removed at a time.
+const REQUESTS_MAX: usize = 8;
+
+/// Stores an object that was never there, which no lock keeps, and tries to delete it.
+///
+/// It has a name of its own: where nothing may be replaced, storing what is there already proves nothing. What may not be
+/// deleted stays, up to [`LEFT_MAX`], until somebody comes who may: [`may_delete`].
+pub(crate) async fn try_delete(tier: &dyn Tier) -> Result<Deletion, Unproven> {
+    let left = left(tier).await.map_err(Unproven::Stored)?;
+    if left.len() >= LEFT_MAX {
+        return Err(Unproven::Crowded);
     }
+    let path = store_one(tier).await.map_err(Unproven::Stored)?;
+    delete(tier, &path).await.map_err(Unproven::Deleted)
 }
 
-/// Stores an object of this writer's own, which no lock keeps, and tries to delete it.
-///
-/// There is never more than one of it: where deleting is refused, it is tried again on the same.
-pub(crate) async fn try_delete(tier: &dyn Tier, writer: WriterId) -> Result<Deletion, Unproven> {
-    let path: ObjectPath = format!("{PROBES}/{writer}").parse().expect("an id is a valid path");
-    let body = Bytes::from_static(b"lifeboat");
-    tier.put(&path, body, PutMode::Overwrite).await.map_err(Unproven::Stored)?;
-    match tier.delete(&path).await {
+/// Finds out whether anything may be deleted, and takes away what trials left if it may. What lies there serves
+/// before anything is stored for this.
+pub(crate) async fn may_delete(tier: &dyn Tier) -> Result<Deletion, TierError> {
+    let mut left = left(tier).await?;
+    let path = match left.pop() {
+        Some(path) => path,
+        None => store_one(tier).await?,
+    };
+    let tried = delete(tier, &path).await?;
+    if tried == Deletion::Done {
+        remove(tier, left).await?;
+    }
+    Ok(tried)
+}
+
+/// Takes away what trials left, but for what is locked still.
+pub(crate) async fn clear_away(tier: &dyn Tier) -> Result<(), TierError> {
+    remove(tier, left(tier).await?).await
+}
+
+async fn remove(tier: &dyn Tier, paths: Vec<ObjectPath>) -> Result<(), TierError> {
+    let remove = |path| async move {
+        match tier.delete(&path).await {
+            Err(error) if keeps(&error) => Ok(()),
+            removed => removed,
+        }
+    };
+    stream::iter(paths).map(remove).buffer_unordered(REQUESTS_MAX).try_collect().await
+}
+
+/// Lists what trials left.
+async fn left(tier: &dyn Tier) -> Result<Vec<ObjectPath>, TierError> {
+    let prefix: ObjectPrefix = PROBES.parse().expect("it is a valid path");
+    tier.list(&prefix).map_ok(|object| object.path).try_collect().await
+}
+
+/// Stores an object that was never there.
+pub(super) async fn store_one(tier: &dyn Tier) -> Result<ObjectPath, TierError> {
+    let name = hex::encode(crate::random::bytes::<8>());
+    let path: ObjectPath = format!("{PROBES}/{name}").parse().expect("hex digits are a valid path");
+    tier.put(&path, Bytes::from_static(b"lifeboat"), PutMode::Create).await?;
+    Ok(path)
+}
+
+async fn delete(tier: &dyn Tier, path: &ObjectPath) -> Result<Deletion, TierError> {
+    match tier.delete(path).await {
         Ok(()) => {}
         Err(error) if keeps(&error) => return Ok(Deletion::Refused),
-        Err(error) => return Err(Unproven::Deleted(error)),
+        Err(error) => return Err(error),
     }
     // Some stores only hide what they were to delete, or say yes and do nothing.
-    match tier.head(&path).await {
+    match tier.head(path).await {
         Err(TierError::NotFound { .. }) => Ok(Deletion::Done),
         Ok(_) => Ok(Deletion::Refused),
-        Err(error) => Err(Unproven::Deleted(error)),
+        Err(error) => Err(error),
     }
 }
 
@@ -256,8 +363,8 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     use futures::stream::BoxStream;
-    use lifeboat_model::{Capabilities, Timestamp};
-    use lifeboat_tiers::{MemoryTier, ObjectMeta, ObjectPrefix};
+    use lifeboat_model::Capabilities;
+    use lifeboat_tiers::{MemoryTier, ObjectMeta};
 
     use super::*;
 
@@ -320,10 +427,9 @@ mod tests {
     #[test]
     fn a_store_that_says_yes_to_a_delete_is_looked_at_again() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let writer = WriterId::from_uuid(crate::surroundings::uuid_v7(Timestamp::UNIX_EPOCH));
         let tried = |deletes, tells| {
             let tier = Pretending { inner: MemoryTier::new(), deletes, tells };
-            runtime.block_on(try_delete(&tier, writer))
+            runtime.block_on(try_delete(&tier))
         };
         assert_eq!(tried(Deletion::Done, true).unwrap(), Deletion::Done);
         assert_eq!(tried(Deletion::Refused, true).unwrap(), Deletion::Refused, "it only said so");
@@ -331,6 +437,26 @@ mod tests {
             let unproven = tried(deletes, false).unwrap_err();
             assert!(matches!(unproven, Unproven::Deleted(_)), "nobody knows: {unproven:?}");
         }
+    }
+
+    #[test]
+    fn what_trials_leave_is_bounded_and_goes_where_something_may_be_deleted() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let pretending = |deletes| Pretending { inner: MemoryTier::new(), deletes, tells: true };
+        let stuck = pretending(Deletion::Refused);
+        for _ in 0..LEFT_MAX {
+            assert_eq!(runtime.block_on(try_delete(&stuck)).unwrap(), Deletion::Refused);
+        }
+        let full = runtime.block_on(try_delete(&stuck)).unwrap_err();
+        assert!(matches!(full, Unproven::Crowded), "{full:?}");
+        assert_eq!(runtime.block_on(may_delete(&stuck)).unwrap(), Deletion::Refused);
+        assert_eq!(stuck.inner.contents().len(), LEFT_MAX, "what lies there served");
+
+        let free = Pretending { deletes: Deletion::Done, ..stuck };
+        assert_eq!(runtime.block_on(may_delete(&free)).unwrap(), Deletion::Done);
+        assert_eq!(free.inner.contents().len(), 0);
+        let empty = pretending(Deletion::Done);
+        assert_eq!(runtime.block_on(may_delete(&empty)).unwrap(), Deletion::Done);
     }
 
     #[test]

@@ -91,6 +91,12 @@ pub enum PlaceError {
         /// Those that there are.
         known: Vec<PlaceName>,
     },
+    /// It is to be handed over to where it lives.
+    #[error("the platform lives at `{place}` already")]
+    Here {
+        /// Where.
+        place: PlaceName,
+    },
     /// The plan has no places.
     #[error("the plan has no places")]
     NoPlaces,
@@ -198,7 +204,9 @@ impl Classify for PlaceError {
             | Self::Disputed { .. }
             | Self::BackedUpElsewhere { .. } => ErrorKind::Conflict,
             Self::NoPlace { .. } | Self::NoPlaces => ErrorKind::Config,
-            Self::Unknown { .. } | Self::NamedOtherwise { .. } => ErrorKind::Usage,
+            Self::Unknown { .. } | Self::Here { .. } | Self::NamedOtherwise { .. } => {
+                ErrorKind::Usage
+            }
             Self::Unasked { .. }
             | Self::NotStopped { .. }
             | Self::NotStarted { .. }
@@ -237,6 +245,9 @@ impl Classify for PlaceError {
                 "write [places.NAME] with host = \"{host}\" into the plan, or say which place this is with `lifeboat place is NAME`"
             ),
             Self::Unknown { known, .. } => format!("it has {}", names(known)),
+            Self::Here { .. } => {
+                "nothing was stopped; name another place, or none if it is not known yet".to_owned()
+            }
             Self::NoPlaces => "write [places.NAME] with host = \"…\" for each place into the plan".to_owned(),
             Self::Unasked { .. } => {
                 "bring one of them back; if you know that it lives here, `lifeboat place claim --reason WHY` holds for a day".to_owned()

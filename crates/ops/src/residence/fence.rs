@@ -83,7 +83,7 @@ fn leave_untold(found: &mut [(TierName, Found)], learned: &CatalogReport) {
             let why = sync.and_then(|sync| sync.error.clone()).unwrap_or_default();
             let message = format!("its records cannot be read: {why}");
             let (hint, exit) = (None, Ending::Failed.exit().code());
-            **opened = Err(Trouble { ending: Ending::Failed, message, hint, exit });
+            **opened = Err(Trouble { ending: Ending::Failed, message, hint, exit, kind: None });
         }
     }
 }

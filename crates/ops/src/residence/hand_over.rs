@@ -88,6 +88,7 @@ pub fn hand_over(
 ) -> Result<HandOverReport, OpsError> {
     let here = own(site)?.ok_or(PlaceError::NoPlaces)?;
     expect_whither(site, options)?;
+    expect_elsewhere(&here, options.to.as_ref())?;
     expect_home_now(site, cancel)?;
     let before = begun(site, &here, &known_here(site)?)?;
     expect_nobody_at_it(before.as_ref())?;
@@ -205,6 +206,14 @@ fn expect_whither(site: &Site, options: &HandOverOptions) -> Result<(), OpsError
             let known = site.plan().places().keys().cloned().collect();
             Err(PlaceError::Unknown { place: to.clone(), known }.into())
         }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses to hand over to where the platform lives already: nothing would be won, and it would stand still.
+fn expect_elsewhere(here: &Whereabouts, to: Option<&PlaceName>) -> Result<(), PlaceError> {
+    match to {
+        Some(to) if here.place.as_ref() == Some(to) => Err(PlaceError::Here { place: to.clone() }),
         _ => Ok(()),
     }
 }

@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use lifeboat_model::{Cancel, EventSink, RecordId, RunId, TierName, Timestamp};
+use lifeboat_model::{RecordId, RunId, Timestamp};
 use serde::Serialize;
 
 use super::{Known, Move, PlaceError, What};
@@ -18,8 +18,7 @@ use crate::catalog::record::Record;
 use crate::catalog::view::{View, ViewError, Wanted};
 use crate::catalog::{Catalog, CatalogError};
 use crate::error::OpsError;
-use crate::wire::Site;
-use crate::wire::open::{NewTiers, OpenSite};
+use crate::wire::open::OpenSite;
 
 /// A recovery that brings the platform somewhere.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -94,14 +93,10 @@ fn of_run(view: &View, run: RunId) -> Result<Option<RecordId>, ViewError> {
 /// Tells, once, that a run brings the platform here; refused where another one brings it somewhere else of which this one did
 /// not know when it was declared, and where somebody went beyond this one meanwhile.
 pub(crate) fn seek(
-    site: &Site,
+    open: &OpenSite<'_>,
     (run, taken): (RunId, &PlaceTaken),
-    events: &dyn EventSink,
-    cancel: &Cancel,
 ) -> Result<(), OpsError> {
     let Taking::Recovery { scenario, .. } = &taken.by else { return Ok(()) };
-    let tiers: BTreeSet<TierName> = site.plan().tiers().keys().cloned().collect();
-    let open = OpenSite::open(site, &tiers, NewTiers::Leave, events, cancel)?;
     let view = open.catalog().view();
     let own = of_run(view, run)?;
     if own.is_none() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use futures::{StreamExt as _, stream};
-use lifeboat_model::{Cancel, Capability, EventSink, IndexId, PackId, SnapshotId, TierName};
+use lifeboat_model::{Cancel, Capability, EventSink, IndexId, PackId, SnapshotId};
 use lifeboat_plan::plan::tier::Tier;
 use lifeboat_postgres::archive::inventory::Listed;
 use lifeboat_repository::forget::remove_snapshots;
@@ -16,7 +16,7 @@ use lifeboat_tiers::{Protection, TierError};
 
 use super::LogFate;
 use crate::error::OpsError;
-use crate::readiness::{Deletion, try_delete};
+use crate::standing::Standing;
 use crate::wire::open::{OpenSite, OpenTier};
 
 /// How many objects are asked about or removed at a time: each mostly waits for the tier.
@@ -44,20 +44,6 @@ pub(super) struct Done {
 }
 
 impl Work<'_> {
-    /// Fails if the plan says that this host removes nothing, and the tier agrees.
-    pub(super) fn make_sure_that_it_may(&self, name: &TierName) -> Result<(), OpsError> {
-        let site = self.open.site();
-        if !site.plan().tiers().get(name).is_some_and(|tier| tier.append_only) {
-            return Ok(());
-        }
-        let writer = self.open.catalog().writer().id();
-        let tried = try_delete(self.tier.named.tier.as_ref(), writer);
-        match site.surroundings().runtime.block_on(tried).map_err(TierError::from)? {
-            Deletion::Done => Ok(()),
-            Deletion::Refused => Err(OpsError::AppendOnly { tier: name.clone() }),
-        }
-    }
-
     pub(super) fn foresee(&self, going: &[SnapshotId], log: &[Listed]) -> Result<Done, OpsError> {
         let prune = self.plan(going.iter().copied().collect())?.price(self.cancel)?;
         let bytes = log.iter().map(|file| file.size).sum();
@@ -82,7 +68,8 @@ impl Work<'_> {
     fn plan(&self, without: BTreeSet<SnapshotId>) -> Result<PrunePlan<'_>, OpsError> {
         let repository = &self.tier.repository;
         let repack = self.repack();
-        let mut options = PruneOptions { without, repack, ..PruneOptions::default() };
+        let superseded = self.superseded()?;
+        let mut options = PruneOptions { without, repack, superseded, ..PruneOptions::default() };
         let may_be_locked = self.tier.named.tier.capabilities().has(Capability::ObjectLock);
         if may_be_locked {
             let listed = repository.store().list::<IndexId>().map_err(OpsError::from)?;
@@ -104,6 +91,17 @@ impl Work<'_> {
         }
         // What is locked all the same is refused by the store, and told.
         Ok(prune::plan(repository, options, self.events, self.cancel)?)
+    }
+
+    /// Returns the damaged packs of which nothing is needed any more, since a verification that read all data passed: what they
+    /// held was stored again. From then on the index leaves them out.
+    fn superseded(&self) -> Result<BTreeSet<PackId>, OpsError> {
+        let standing = Standing::load(self.open.catalog().view(), &self.tier.named.name)?;
+        if standing.is_damaged() || standing.damaged_packs.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        self.tier.repository.leave_out(&standing.damaged_packs);
+        Ok(standing.damaged_packs)
     }
 
     /// Where packs of data cannot be read at once they are not packed anew: waking them takes hours, and what

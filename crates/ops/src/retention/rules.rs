@@ -10,7 +10,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use lifeboat_model::{AssetName, ScheduleName, SnapshotId, TierName, Timestamp};
+use lifeboat_model::{AssetName, BlobId, ScheduleName, SnapshotId, TierName, Timestamp};
+use lifeboat_plan::Plan;
 use lifeboat_plan::plan::tier::Keep;
 use lifeboat_repository::Snapshot;
 use lifeboat_repository::forget::{Count, Policy, Span};
@@ -217,6 +218,47 @@ pub fn decide(inputs: &Inputs) -> Vec<TierFate> {
     let mut tiers: Vec<_> = inputs.tiers.iter().map(|tier| decide_tier(tier, inputs)).collect();
     keep_last_verified(&mut tiers);
     tiers
+}
+
+/// Returns what the schedules of a plan keep beyond the tiers' rules.
+pub(crate) fn schedules(plan: &Plan) -> BTreeMap<ScheduleName, Keep> {
+    let schedules = plan.schedules().iter();
+    schedules.filter_map(|(name, made)| Some((name.clone(), made.keep.clone()?))).collect()
+}
+
+/// A complete capture of an asset as the catalog knows it.
+#[derive(Debug, Clone)]
+pub(crate) struct Capture {
+    /// The snapshot of it on some tier.
+    pub id: SnapshotId,
+    /// When it was made.
+    pub time: Timestamp,
+    /// By which schedule, if by one.
+    pub schedule: Option<ScheduleName>,
+}
+
+/// Returns which captures of an asset would stay on a tier of the plan if all of these lay there and nothing held them.
+pub(crate) fn would_stay(
+    (plan, tier): (&Plan, &TierName),
+    asset: &AssetName,
+    captures: Vec<Capture>,
+    now: Timestamp,
+) -> BTreeSet<SnapshotId> {
+    let held = |Capture { id, time, schedule }: Capture| Held {
+        id,
+        snapshot: Snapshot::new(time, BlobId::from_bytes([0; 32]), Vec::new()),
+        maker: Maker::Site { asset: asset.clone(), schedule },
+        evidence: Evidence::Complete,
+        locked_until: None,
+    };
+    let there = TierHeld {
+        tier: tier.clone(),
+        keep: plan.tiers().get(tier).map(|tier| tier.keep.clone()).unwrap_or_default(),
+        condition: Condition::Sound,
+        snapshots: captures.into_iter().map(held).collect(),
+    };
+    let rules = Inputs { tiers: Vec::new(), schedules: schedules(plan), holds: Vec::new(), now };
+    decide_tier(&there, &rules).staying().map(|held| held.id).collect()
 }
 
 fn decide_tier(tier: &TierHeld, inputs: &Inputs) -> TierFate {

@@ -70,6 +70,8 @@ pub struct BroughtBack {
 /// What was recorded, as far as a status needs it.
 #[derive(Debug, Clone, Default)]
 pub struct History {
+    /// Whether this host knows of no record at all: what was done is recorded, if anywhere, on the tiers alone.
+    pub is_blank: bool,
     /// Complete backups, the newest first.
     pub good: BTreeMap<(AssetName, TierName), Vec<Good>>,
     /// Last attempts.
@@ -95,7 +97,7 @@ pub struct History {
 impl History {
     /// Reads the history of a plan.
     pub fn load(view: &View, plan: &Plan) -> Result<Self, ViewError> {
-        let mut history = Self::default();
+        let mut history = Self { is_blank: view.is_empty()?, ..Self::default() };
         for asset in plan.assets().keys() {
             for tier in plan.tiers_of(asset) {
                 history.load_backups(view, asset, tier)?;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use futures::TryStreamExt as _;
 use lifeboat_model::{AssetName, EventSink, Silent, SnapshotId, TierName, Timestamp};
 use lifeboat_plan::plan::asset::WalMode;
+use lifeboat_plan::plan::tier::Tier as PlannedTier;
 use lifeboat_plan::value::secret::SecretRef;
 use lifeboat_tiers::{ObjectMeta, ObjectPrefix, Tier, TierError};
 
@@ -21,12 +22,16 @@ use crate::daemon::report::{activity, journal_of};
 use crate::error::{OpsError, Trouble};
 use crate::inquiry::Inquiry;
 use crate::jobs::Job;
+use crate::readiness::weakness;
 use crate::residence::begun::begun;
 use crate::residence::{self, Known};
+use crate::retention::hold::holds;
 use crate::state::State;
 use crate::tier_state::{expected, gone};
 use crate::wal::WalLog;
 use crate::wal::status::WalStatus;
+use crate::wal::stillness::Stillness;
+use crate::wire::addresses::hosts_of;
 use crate::wire::{Reached, Site};
 
 /// Tells how things stand where no daemon is asked; see [`status_beside`].
@@ -52,6 +57,7 @@ pub fn status_beside(site: &Site, daemon: Option<Served>) -> Result<StatusReport
         }
     }
     facts.key_lacking = key_lacking(site);
+    facts.holds = holds(site, &view)?;
     if let Some(here) = residence::own(site)? {
         let known = Known::load(&view)?;
         let hand_over = begun(site, &here, &known)?;
@@ -61,8 +67,17 @@ pub fn status_beside(site: &Site, daemon: Option<Served>) -> Result<StatusReport
     for name in site.plan().tiers().keys() {
         facts.addresses.insert(name.clone(), site.address(name)?);
     }
+    facts.hosts = hosts_of(site.plan(), &surroundings.environment);
     if let Ok(Some((_, journal))) = journal_of(site) {
         facts.activity = activity(site, daemon, &history).ok();
+        let databases = site.databases().map(|(asset, _)| asset);
+        let stillness = databases.filter_map(|asset| {
+            // What cannot be read of it costs exposure and nothing else.
+            let still = journal.stillness(asset).ok().flatten()?;
+            let until = still.until.min(surroundings.now());
+            Some((asset.clone(), Stillness { until, ..still }))
+        });
+        facts.stillness = stillness.collect();
         let last = |task| journal.last_of(&task).ok().flatten();
         let last: Vec<Job> = tasks(site.plan()).into_iter().filter_map(last).collect();
         facts.rehearsals = last;
@@ -134,7 +149,9 @@ fn look_at(
             Emptiness::Lost => Err(Trouble::of(&Emptiness::Lost.trouble(name.clone(), address))),
         },
         Reached::Ready(named) => {
-            let seen = seen(named.tier.as_ref(), &expected[name]);
+            let rules = site.plan().tiers().get(name);
+            let now = site.surroundings().now();
+            let seen = seen(named.tier.as_ref(), (rules, now), &expected[name]);
             let seen = site.surroundings().runtime.block_on(seen);
             seen.map_err(|error| Trouble::of(&error))
         }
@@ -142,7 +159,11 @@ fn look_at(
 }
 
 /// Lists the snapshots of a tier's repository, which takes no key, and asks how the newest is locked.
-async fn seen(tier: &dyn Tier, expected: &BTreeSet<SnapshotId>) -> Result<Seen, TierError> {
+async fn seen(
+    tier: &dyn Tier,
+    (rules, now): (Option<&PlannedTier>, Timestamp),
+    expected: &BTreeSet<SnapshotId>,
+) -> Result<Seen, TierError> {
     let prefix: ObjectPrefix = "repo/snapshots".parse().expect("it is a valid path");
     let listed: Vec<ObjectMeta> = tier.list(&prefix).try_collect().await?;
     let id = |meta: &ObjectMeta| meta.path.file_name().parse::<SnapshotId>().ok();
@@ -153,9 +174,13 @@ async fn seen(tier: &dyn Tier, expected: &BTreeSet<SnapshotId>) -> Result<Seen, 
         Some(newest) => tier.protection(&newest.path).await.ok(),
         None => None,
     };
+    let weak_lock = newest
+        .zip(protection)
+        .zip(rules)
+        .and_then(|((newest, found), rules)| weakness(rules, (newest.modified, found), now));
     let gone = gone(tier, &snapshots, expected).await?;
     let thaw_within = tier.thaw_within();
-    Ok(Seen { snapshots, protection, thaw_within, gone, ..Seen::default() })
+    Ok(Seen { snapshots, protection, weak_lock, thaw_within, gone, ..Seen::default() })
 }
 
 fn log_of(site: &Site, asset: &AssetName) -> Option<WalStatus> {

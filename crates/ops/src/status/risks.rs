@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use lifeboat_model::{Outcome, ServiceName, Timestamp};
+use lifeboat_model::{Outcome, ServiceName, TierName, Timestamp};
 use lifeboat_plan::Plan;
 
+use super::history::Attempt;
 use super::proof::ProofState;
 use super::rehearsals::Rehearsed;
 use super::{
@@ -14,6 +15,7 @@ use crate::daemon::report::JobsReport;
 use crate::ending::Ending;
 use crate::objectives::exposure;
 use crate::residence::Residence;
+use crate::retention::hold::Hold;
 use crate::schedule::Task;
 
 /// How late a task may be before somebody is told: longer than the daemon takes to look around.
@@ -22,15 +24,23 @@ const LATE: Duration = Duration::from_mins(15);
 /// Returns the risks, the worst first.
 pub(super) fn of(report: &StatusReport, facts: &Facts, plan: &Plan) -> Vec<Risk> {
     let mut found = Found::default();
-    for asset in &report.assets {
-        of_asset(asset, plan, &mut found);
-    }
-    for tier in &report.tiers {
-        of_tier(tier, plan, report.now, &mut found);
+    // Of what is recorded nowhere here nothing else could be said.
+    if report.unrecorded.is_empty() {
+        for asset in &report.assets {
+            of_asset(asset, plan, &mut found);
+        }
+        for tier in &report.tiers {
+            of_tier(tier, (report, plan), &mut found);
+        }
+    } else {
+        of_blank_catalog(report, &mut found);
     }
     of_key(report, facts, &mut found);
     if let Some(place) = &report.place {
         of_place(place, &mut found);
+    }
+    for hold in &report.holds {
+        of_hold(hold, &mut found);
     }
     // What restore tests show is said of the assets that they prove.
     for drill in report.rehearsals.iter().filter(|it| matches!(it.task, Task::Drill(_))) {
@@ -61,6 +71,14 @@ impl Found {
     }
 }
 
+/// A host whose state was lost, or that is new, knows of nothing that lies on the tiers.
+fn of_blank_catalog(report: &StatusReport, found: &mut Found) {
+    let names: Vec<_> = report.unrecorded.iter().map(TierName::as_str).collect();
+    let names = names.join(", ");
+    let message = format!("no record on this host of what may lie on {names}");
+    found.add(Verdict::Unknown, "catalog", message, "lifeboat catalog rebuild");
+}
+
 /// Where the platform stands still or nobody knows where it lives nothing is captured any more.
 fn of_place(place: &Lived, found: &mut Found) {
     match &place.residence {
@@ -80,6 +98,13 @@ fn of_place(place: &Lived, found: &mut Found) {
         let message = format!("a hand-over was cut short, which stopped {names}");
         found.add(Verdict::Unknown, "platform", message, "lifeboat place hand-over --take-back");
     }
+}
+
+/// While retention is held the tiers grow.
+fn of_hold(hold: &Hold, found: &mut Found) {
+    let message = format!("held since {:.0}: {}", hold.since, hold.reason);
+    let command = if hold.run.is_some() { "recover status" } else { "retention show" };
+    found.add(Verdict::Yes, "retention", message, format!("lifeboat {command}"));
 }
 
 fn of_asset(status: &AssetStatus, plan: &Plan, found: &mut Found) {
@@ -185,10 +210,10 @@ fn of_proof(status: &AssetStatus, plan: &Plan, found: &mut Found) {
     found.add(verdict, asset, why, prove);
 }
 
-fn of_tier(status: &TierStatus, plan: &Plan, now: Timestamp, found: &mut Found) {
-    let tier = &status.tier;
+fn of_tier(status: &TierStatus, (report, plan): (&StatusReport, &Plan), found: &mut Found) {
+    let (tier, now) = (&status.tier, report.now);
     if let Some(trouble) = &status.trouble {
-        let verdict = if trouble.ending == Ending::Failed { Verdict::No } else { Verdict::Unknown };
+        let verdict = if trouble.is_known() { Verdict::No } else { Verdict::Unknown };
         found.add(verdict, tier, trouble.message.as_str(), "lifeboat check");
         return;
     }
@@ -207,12 +232,18 @@ fn of_tier(status: &TierStatus, plan: &Plan, now: Timestamp, found: &mut Found) 
     if status.snapshots.unwrap_or(0) == 0 {
         return;
     }
+    if let Some(weak) = &status.weak_lock {
+        found.add(Verdict::Unknown, tier, weak.as_str(), "lifeboat check");
+    }
     let command = format!("lifeboat verify {tier}");
     let cycle = Duration::from(plan.verification().full_within);
     match &status.verified {
         None => found.add(Verdict::Unknown, tier, "never verified", command),
         Some(verified) if verified.outcome == Outcome::Failed => {
             let message = "found damaged, and not read whole without damage since";
+            // A backup stores again what damaged packs held and is still on the disk; reading all of it proves that.
+            let is_anew = is_stored_anew(tier, verified.time, &report.assets);
+            let command = if is_anew { command } else { "lifeboat backup".to_owned() };
             found.add(Verdict::No, tier, message, command);
         }
         Some(verified) => {
@@ -222,6 +253,13 @@ fn of_tier(status: &TierStatus, plan: &Plan, now: Timestamp, found: &mut Found) 
             }
         }
     }
+}
+
+/// Tells whether every asset that goes to a tier was stored there since some time.
+fn is_stored_anew(tier: &TierName, since: Timestamp, assets: &[AssetStatus]) -> bool {
+    let is_new = |attempt: &Attempt| attempt.ending == Ending::Succeeded && attempt.time > since;
+    let mut there = assets.iter().flat_map(|asset| &asset.tiers).filter(|on| on.tier == *tier);
+    there.all(|on| on.last_attempt.as_ref().is_some_and(is_new))
 }
 
 fn of_key(report: &StatusReport, facts: &Facts, found: &mut Found) {

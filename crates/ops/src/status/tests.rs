@@ -64,7 +64,9 @@ fn history(age_s: i64) -> History {
 fn facts(near: Result<&[SnapshotId], Ending>, far: Result<&[SnapshotId], Ending>) -> Facts {
     let seen = |seen: Result<&[SnapshotId], Ending>| match seen {
         Ok(ids) => Ok(Seen { snapshots: ids.iter().copied().collect(), ..Seen::default() }),
-        Err(ending) => Err(Trouble { ending, message: "gone".to_owned(), hint: None, exit: 1 }),
+        Err(ending) => {
+            Err(Trouble { ending, message: "gone".to_owned(), hint: None, exit: 1, kind: None })
+        }
     };
     let seen = [("near", seen(near)), ("far", seen(far))];
     let tiers = seen.into_iter().map(|(tier, seen)| (tier.parse().unwrap(), seen)).collect();
@@ -89,6 +91,18 @@ fn exposure_is_held_against_rpo_and_grace() {
         let exposure = Some(age_s.cast_unsigned());
         assert_eq!(judged(&history(age_s), &both), (verdict, objective, exposure), "{age_s}");
     }
+}
+
+#[test]
+fn a_lock_that_is_not_what_the_plan_says_is_no_plain_yes() {
+    let mut both = facts(Ok(&[SNAPSHOT]), Ok(&[SNAPSHOT]));
+    assert_eq!(judged(&history(60), &both).0, Verdict::Yes);
+    let far = both.tiers.get_mut(&"far".parse().unwrap()).unwrap().as_mut().unwrap();
+    far.weak_lock = Some("what lies there can be deleted".to_owned());
+    let report = assess(&plan(), &history(60), &both, now());
+    assert_eq!(report.verdict, Verdict::Unknown);
+    assert_eq!((report.risks[0].subject.as_str(), report.tiers.len()), ("far", 2));
+    assert_eq!(report.risks[0].command.as_deref(), Some("lifeboat check"));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use lifeboat_plan::{Facts as PlanFacts, SourceFile, load};
 use lifeboat_postgres::archive::SystemId;
 use lifeboat_postgres::archive::inventory::{SegmentRange, TimelineInventory};
 use lifeboat_postgres::wal::{SegmentName, SegmentNumber, SegmentSize, TimelineId};
+use lifeboat_tiers::{Refusal, TierError};
 
 use super::history::BroughtBack;
 use super::proof::{ProofState, proof};
@@ -13,6 +14,7 @@ use super::*;
 use crate::catalog::body::BaseRecord;
 use crate::catalog::body::{AssetTested, RestoreTested};
 use crate::ending::Ending;
+use crate::error::OpsError;
 use crate::jobs::{Job, JobState, Work};
 use crate::objectives::Rehearsal;
 use crate::proof::Tested;
@@ -268,11 +270,80 @@ fn one_snapshot_that_somebody_deleted_is_seen_at_once_and_the_one_before_counts(
 #[test]
 fn what_a_tier_lost_counts_for_nothing_though_it_was_stored_there() {
     let mut facts = all();
-    let gone = Trouble { ending: Ending::Failed, message: "gone".to_owned(), hint: None, exit: 1 };
+    let (tier, address) = ("far".parse().unwrap(), "file:///backups/far".to_owned());
+    let gone = Trouble::of(&OpsError::TierLost { tier, address });
     facts.tiers.insert("far".parse().unwrap(), Err(gone));
     let report = assess(&plan(), &history(), &facts, now());
-    assert_says(&report, Verdict::No, "far: gone");
+    assert_says(
+        &report,
+        Verdict::No,
+        "far: tier `far` was set up at file:///backups/far, and is not there any more",
+    );
     assert_eq!(report.assets[0].scorecard.copies.outcome, Outcome::CouldNotVerify);
+}
+
+/// How a status stands as a whole where neither tier tells anything.
+fn unseen(history: &History, why: &OpsError) -> Verdict {
+    let mut facts = all();
+    for tier in ["near", "far"] {
+        facts.tiers.insert(tier.parse().unwrap(), Err(Trouble::of(why)));
+    }
+    let report = assess(&plan_without_log(), history, &facts, now());
+    let verdicts =
+        report.risks.iter().filter(|risk| ["near", "far"].contains(&risk.subject.as_str()));
+    for risk in verdicts {
+        assert_eq!(
+            risk.verdict,
+            if Trouble::of(why).is_known() { Verdict::No } else { Verdict::Unknown }
+        );
+    }
+    report.verdict
+}
+
+fn plan_without_log() -> Plan {
+    let text =
+        PLAN.lines().filter(|line| !line.starts_with("wal = ")).collect::<Vec<_>>().join("\n");
+    let source = SourceFile { path: "plan.toml".to_owned(), text };
+    load(source, &BTreeMap::<String, String>::new(), &PlanFacts::default(), now()).unwrap().plan
+}
+
+#[test]
+fn a_tier_that_does_not_answer_is_not_known_and_one_that_is_gone_is_no() {
+    let tier: TierName = "far".parse().unwrap();
+    let address = "s3://far".to_owned();
+    let refusal = |refusal| TierError::Refused {
+        tier: address.clone(),
+        action: "list".to_owned(),
+        refusal,
+        source: std::io::Error::other("403"),
+    };
+    let silent = TierError::Unavailable {
+        tier: address.clone(),
+        action: "list".to_owned(),
+        source: std::io::ErrorKind::ConnectionRefused.into(),
+    };
+    let unknown = [
+        OpsError::TierLate { tier: tier.clone(), address: address.clone() },
+        silent.into(),
+        refusal(Refusal::Credentials).into(),
+        refusal(Refusal::NoCredentials).into(),
+    ];
+    for why in unknown {
+        assert_eq!(unseen(&history(), &why), Verdict::Unknown, "{why}");
+        // More would be lost than is allowed, even if all lies there that was recorded.
+        let mut old = history();
+        old.good.values_mut().for_each(|captures| *captures = vec![good(1000, OLDER)]);
+        assert_eq!(unseen(&old, &why), Verdict::No, "{why}");
+    }
+    let found = "other".parse().unwrap();
+    let known = [
+        OpsError::TierLost { tier, address: address.clone() },
+        OpsError::AnotherSite { address: address.clone(), expected: plan().site().clone(), found },
+        OpsError::BadMark { address },
+    ];
+    for why in known {
+        assert_eq!(unseen(&history(), &why), Verdict::No, "{why}");
+    }
 }
 
 #[test]
@@ -337,6 +408,22 @@ fn a_log_that_nobody_looked_at_may_lead_further_and_is_not_known_to() {
         Verdict::Unknown,
         "database: how far its log leads could not be looked at",
     );
+}
+
+#[test]
+fn a_host_on_which_nothing_is_recorded_knows_nothing_and_says_where_it_is() {
+    let blank = History { is_blank: true, ..History::default() };
+    let report = assess(&plan(), &blank, &all(), now());
+    let told = "catalog: no record on this host of what may lie on ";
+    assert_says(&report, Verdict::Unknown, told);
+    assert_eq!(report.next.as_deref(), Some("lifeboat catalog rebuild"));
+    let unasked = assess(&plan(), &blank, &Facts::as_recorded(&plan(), &blank), now());
+    assert_eq!(unasked.verdict, Verdict::Unknown);
+    // Where the tiers were looked at and hold nothing, nothing was ever captured.
+    let empty = plan().tiers().keys().map(|tier| (tier.clone(), Ok(Seen::default()))).collect();
+    let facts = Facts { tiers: empty, ..Facts::default() };
+    let report = assess(&plan(), &blank, &facts, now());
+    assert_says(&report, Verdict::No, "database: never captured");
 }
 
 #[test]

@@ -6,7 +6,8 @@ use std::num::NonZeroU16;
 use std::path::Path;
 use std::sync::Arc;
 
-use lifeboat_model::{Cancel, Clock};
+use lifeboat_model::{Cancel, Clock, TierName};
+use lifeboat_plan::Plan;
 use lifeboat_plan::plan::tier::{AccessTier, LockMode, ThawSpeed, Tier as PlannedTier};
 use lifeboat_plan::value::address::TierUrl;
 use lifeboat_plan::value::secret::SecretRef;
@@ -266,6 +267,41 @@ pub(super) fn open_s3(
     Ok(S3Tier::new(&options, Arc::clone(&surroundings.clock))?)
 }
 
+/// Returns the hosts that are asked for what lies on the tiers of a plan; see [`host_of`].
+pub(crate) fn hosts_of(
+    plan: &Plan,
+    environment: &BTreeMap<String, String>,
+) -> BTreeMap<TierName, String> {
+    let hosts = plan.tiers().iter().map(|(name, tier)| (name, host_of(tier, environment)));
+    hosts.filter_map(|(name, host)| Some((name.clone(), host?))).collect()
+}
+
+/// Returns the host that is asked for what lies on a tier, if it is not a vendor's own: by the plan, or by what the
+/// environment says.
+fn host_of(tier: &PlannedTier, environment: &BTreeMap<String, String>) -> Option<String> {
+    match &tier.url {
+        TierUrl::File(_) => None,
+        TierUrl::Sftp(place) => Some(place.host.clone()),
+        TierUrl::S3 { bucket, prefix } => {
+            let options = S3Options {
+                endpoint: tier.endpoint.clone(),
+                profile: tier.profile.clone(),
+                environment: environment.clone(),
+                ..S3Options::new(bucket, prefix)
+            };
+            options.host()
+        }
+        TierUrl::Azure { account, container, prefix } => {
+            let options = AzureOptions {
+                endpoint: tier.endpoint.clone(),
+                environment: environment.clone(),
+                ..AzureOptions::new(account, container, prefix)
+            };
+            options.host()
+        }
+    }
+}
+
 /// Opens a directory of a server as the plan describes it.
 pub(super) fn open_sftp(
     tier: &PlannedTier,
@@ -321,12 +357,17 @@ pub(super) fn open_azure(
     Ok(AzureTier::new(&options, Arc::clone(&surroundings.clock))?)
 }
 
-/// Returns how a vendor's tier stores what the plan sends there.
-fn placement(tier: &PlannedTier) -> Placement {
-    let mode = match tier.lock_mode {
+/// Returns who may lift the locks of a tier, as the plan says.
+pub(crate) const fn lock_mode(tier: &PlannedTier) -> lifeboat_tiers::LockMode {
+    match tier.lock_mode {
         LockMode::Governance => lifeboat_tiers::LockMode::Governance,
         LockMode::Compliance => lifeboat_tiers::LockMode::Compliance,
-    };
+    }
+}
+
+/// Returns how a vendor's tier stores what the plan sends there.
+fn placement(tier: &PlannedTier) -> Placement {
+    let mode = lock_mode(tier);
     let access = tier.access.map(|access| match access {
         AccessTier::Hot => AccessClass::Hot,
         AccessTier::Cool => AccessClass::Cool,

@@ -1,4 +1,4 @@
-//! A lock that the store cannot hold, and one that outlasts what is to be kept.
+//! A lock that the store cannot hold, one that keeps nothing, and one that outlasts what is to be kept.
 
 use lifeboat_model::TierName;
 
@@ -9,6 +9,9 @@ use crate::value::duration::Span;
 
 pub(super) const IMPOSSIBLE: Rule =
     Rule { code: "lock-impossible", severity: Severity::Error, needs_whole: false, check };
+
+pub(super) const EMPTY: Rule =
+    Rule { code: "lock-empty", severity: Severity::Error, needs_whole: false, check: empty };
 
 pub(super) const OUTLASTS: Rule = Rule {
     code: "lock-outlasts-keep",
@@ -28,6 +31,18 @@ fn check(inputs: &Inputs<'_>) -> Vec<Problem> {
                 .help("lock a tier in an object store, or leave `lock` out")
         })
         .collect()
+}
+
+fn empty(inputs: &Inputs<'_>) -> Vec<Problem> {
+    let tiers = inputs.document.tiers.iter();
+    let none = tiers.filter(|(_, tier)| tier.lock.is_some_and(|lock| lock.duration().is_zero()));
+    none.map(|(name, _)| {
+        let message = format!("the lock of `{name}` is over as soon as something is stored");
+        Problem::at_value(place!["tiers", name, "lock"], message)
+            .label("nothing is locked for no time")
+            .help("write for how long, like lock = \"30d\", or leave `lock` out")
+    })
+    .collect()
 }
 
 fn outlasts(inputs: &Inputs<'_>) -> Vec<Problem> {

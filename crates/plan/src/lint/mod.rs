@@ -6,11 +6,13 @@
 //! a typing mistake must not set off a second complaint.
 
 mod archive;
+mod azure_container;
 mod blackout;
 mod empty_list;
 mod escalation_order;
 mod estimate_beyond_rto;
 mod keep_hours;
+mod keep_nothing;
 mod live_database;
 mod lock;
 mod needs_circle;
@@ -125,15 +127,18 @@ impl Problem {
     }
 }
 
-const RULES: [Rule; 37] = [
+const RULES: [Rule; 40] = [
     archive::KEEP,
     archive::LOG,
+    azure_container::RULE,
     blackout::RULE,
     empty_list::RULE,
     escalation_order::RULE,
     estimate_beyond_rto::RULE,
     keep_hours::RULE,
+    keep_nothing::RULE,
     live_database::RULE,
+    lock::EMPTY,
     lock::IMPOSSIBLE,
     lock::OUTLASTS,
     needs_circle::RULE,

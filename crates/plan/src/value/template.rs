@@ -66,7 +66,7 @@ impl Template {
     pub fn fill(&self, value: impl Fn(&str) -> Option<String>) -> Result<String, UnknownName> {
         let fill = |part: &Part| match part {
             Part::Text(text) => Ok(text.clone()),
-            Part::Name(name) => value(name).ok_or_else(|| UnknownName { name: name.clone() }),
+            Part::Name(name) => value(name).ok_or_else(|| UnknownName::new(name)),
         };
         self.parts.iter().map(fill).collect()
     }
@@ -88,6 +88,13 @@ impl Template {
 #[error("nothing is known as `{name}`")]
 pub struct UnknownName {
     name: String,
+}
+
+impl UnknownName {
+    /// Names what is not known.
+    pub fn new(name: &str) -> Self {
+        Self { name: name.to_owned() }
+    }
 }
 
 impl FromStr for Template {

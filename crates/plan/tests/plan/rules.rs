@@ -414,6 +414,37 @@ fn a_key_that_does_nothing_as_the_rest_stands() {
 }
 
 #[test]
+fn a_lock_for_no_time_and_a_keep_that_keeps_nothing_are_refused() {
+    let far = "url = \"s3://shop-backups\"";
+    let with = |keys: &str| small().with(far, &format!("{far}\n{keys}"));
+    says(&with("lock = \"0d\""), &[("lock-empty", "\"0d\"")]);
+    says(&with("lock = \"1d\""), &[]);
+    assert!(with("lock = \"0d\"").load().is_err());
+    assert!(with("lock = \"0d\"").report().contains("lock = \"30d\""));
+    says(&with("keep = {}"), &[("keep-nothing", "{}")]);
+    says(&with("keep = { last = 0 }"), &[("keep-nothing", "0")]);
+    says(&with("keep = { within = \"0h\", last = 1 }"), &[("keep-nothing", "\"0h\"")]);
+    says(&with("keep = { last = 1, daily = 7 }"), &[]);
+    let scheduled =
+        small().with("cron = \"0 2 * * *\"", "cron = \"0 2 * * *\"\nkeep = { daily = 0 }");
+    says(&scheduled, &[("keep-nothing", "0")]);
+}
+
+#[test]
+fn a_container_that_azure_refuses() {
+    let far = "url = \"s3://shop-backups\"";
+    let at = |url: &str| small().with(far, &format!("url = \"{url}\""));
+    for (url, told) in
+        [("azure://shop/ab", "three characters"), ("azure://shop/a--b/site", "both sides")]
+    {
+        let sample = at(url);
+        says(&sample, &[("azure-container", &format!("\"{url}\""))]);
+        assert!(sample.report().contains(told), "{}", sample.report());
+    }
+    says(&at("azure://shop/a-b-c/x--y"), &[]);
+}
+
+#[test]
 fn what_is_kept_for_no_whole_hours() {
     let keep = |within: &str| {
         let tier =

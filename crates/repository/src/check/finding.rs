@@ -114,6 +114,15 @@ pub struct CheckReport {
 }
 
 impl CheckReport {
+    /// Has the commands of its hints name the repository so, for whoever opens it by another word than its address.
+    pub fn call_repository(&mut self, name: &str) {
+        for finding in &mut self.findings {
+            if let Some(remedy) = finding.remedy {
+                finding.hint = Some(remedy.hint(name));
+            }
+        }
+    }
+
     /// Returns the verdict: what could not be looked at never counts as passed.
     pub fn outcome(&self) -> Outcome {
         let verdict = |finding: &Finding| match finding.severity {

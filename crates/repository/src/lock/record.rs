@@ -14,6 +14,18 @@ use serde::{Deserialize, Serialize};
 /// A lock older than this was left behind: its owner refreshes it six times in that while.
 pub const STALE_AFTER: Duration = Duration::from_mins(30);
 
+/// A lock file that the store dates so long before another one, and before now, is nobody's, whatever it says: it is not even
+/// read. Where nothing can be deleted such files pile up, and a day of them is all that anybody reads.
+///
+/// Both clocks would have to be off by as much for one that is held to count as that.
+pub const ABANDONED_AFTER: Duration = Duration::from_hours(24);
+
+/// Tells whether a lock file is so old by its date and that of the newest one; see [`ABANDONED_AFTER`].
+pub(super) fn is_abandoned(stored: Timestamp, newest: Timestamp, now: Timestamp) -> bool {
+    let passed = |until: Timestamp| Duration::try_from(until.duration_since(stored));
+    passed(newest.min(now)).is_ok_and(|passed| passed > ABANDONED_AFTER)
+}
+
 /// Whether others may work in the repository at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LockKind {
@@ -162,7 +174,9 @@ impl Machine for LockOwner {
 #[derive(Debug, Default)]
 pub struct LockSurvey {
     /// Locks whose holders are gone.
-    pub stale: Vec<(LockId, LockKind)>,
+    pub stale: Vec<LockId>,
+    /// Whether one of those holders was alone, so lately that listings may not show yet what he did.
+    pub was_alone: bool,
     /// Locks that stand in the way.
     pub conflicts: Vec<(LockId, LockRecord)>,
     /// Lock files that could not be read, so that nobody knows what they say.
@@ -181,7 +195,10 @@ impl LockSurvey {
     ) {
         match lock {
             None => self.unreadable.push(id),
-            Some(lock) if lock.is_stale(now, machine) => self.stale.push((id, lock.kind())),
+            Some(lock) if lock.is_stale(now, machine) => {
+                self.stale.push(id);
+                self.was_alone |= lock.kind() == LockKind::Exclusive;
+            }
             Some(lock) if !wanted.is_compatible(lock.kind()) => self.conflicts.push((id, lock)),
             Some(_) => {}
         }
@@ -252,6 +269,21 @@ mod tests {
                 stale,
                 "{what}"
             );
+        }
+    }
+
+    #[test]
+    fn a_file_is_abandoned_by_both_clocks_or_not_at_all() {
+        let at = |time: &str| format!("2026-11-{time}:00Z").parse().unwrap();
+        for (stored, newest, now, abandoned) in [
+            ("20T12:00", "21T12:00", "23T12:00", false),
+            ("20T12:00", "21T12:01", "23T12:00", true),
+            ("20T12:00", "23T12:00", "21T12:00", false),
+            ("20T12:00", "20T12:00", "23T12:00", false),
+            ("23T12:00", "21T12:00", "20T12:00", false),
+        ] {
+            let found = is_abandoned(at(stored), at(newest), at(now));
+            assert_eq!(found, abandoned, "{stored} beside {newest} at {now}");
         }
     }
 

@@ -1,9 +1,11 @@
 //! Looking at the locks of a repository, and removing those that nobody holds any more.
 
-use lifeboat_model::{Clock, LockId};
+use std::time::Duration;
+
+use lifeboat_model::{Clock, LockId, Timestamp};
 use lifeboat_tiers::TierError;
 
-use super::record::LockRecord;
+use super::record::{LockRecord, STALE_AFTER};
 use super::{LockOwner, read_lock};
 use crate::error::RepositoryError;
 use crate::repository::{Repository, State};
@@ -62,6 +64,16 @@ impl<S: State> Repository<S> {
             locks.push(FoundLock { id: file.id, record, standing });
         }
         Ok(locks)
+    }
+}
+
+impl<S: State> Repository<S> {
+    /// Counts the locks that nobody refreshed for long, by the dates that the store gives them; none is read.
+    pub fn left_locks(&self, now: Timestamp) -> Result<usize, TierError> {
+        let files = self.store().list_dated::<LockId>()?.into_iter();
+        let ages =
+            files.filter_map(|(_, stored)| Duration::try_from(now.duration_since(stored)).ok());
+        Ok(ages.filter(|age| *age > STALE_AFTER).count())
     }
 }
 

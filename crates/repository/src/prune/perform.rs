@@ -98,6 +98,7 @@ impl Decision {
     fn keep(&mut self, written: &BTreeSet<PackId>) {
         self.removed.retain(|id| !written.contains(id));
         self.orphans.retain(|id| !written.contains(id));
+        self.missing.retain(|id| !written.contains(id));
     }
 }
 

@@ -274,6 +274,32 @@ fn a_stale_lock_is_swept_away() {
 }
 
 #[test]
+fn where_nothing_can_be_deleted_a_year_of_locks_costs_no_more_than_a_day_of_them() {
+    let clock = sim();
+    let stored = MemoryTier::with_clock(Arc::<SimClock>::clone(&clock));
+    let tier = Arc::new(FaultTier::new(Arc::new(stored)));
+    let repository = init(Arc::<FaultTier>::clone(&tier), None);
+    tier.add(Rule::new(Target::Only(Operation::Delete), Fault::Denied));
+    let mut asked = Vec::new();
+    for _ in 0..100 {
+        let before = tier.asked().len();
+        drop(acquire(&repository, &options(LockKind::Shared, "gone"), &clock).unwrap());
+        asked.push(tier.asked().len() - before);
+        clock.advance(Duration::from_hours(12));
+    }
+    assert_eq!(lock_count(&repository), 100);
+    assert!(asked[10..].iter().all(|count| *count == asked[10]), "{asked:?}");
+    assert!(asked[10] < 20, "{asked:?}");
+    assert_eq!(repository.left_locks(clock.now()).unwrap(), 100);
+    // Whoever wants to be alone takes all of them away, or is refused.
+    let error = acquire(&repository, &options(LockKind::Exclusive, "db1"), &clock).unwrap_err();
+    assert_eq!(error.kind(), lifeboat_model::ErrorKind::Denied, "{error}");
+    tier.heal();
+    drop(acquire(&repository, &options(LockKind::Exclusive, "db1"), &clock).unwrap());
+    assert_eq!(lock_count(&repository), 0);
+}
+
+#[test]
 fn an_unreadable_lock_stands_in_the_way_and_an_empty_one_does_not() {
     let (repository, clock) = (memory(), sim());
     let id = LockId::from_bytes([3; 32]);

@@ -9,7 +9,7 @@ use super::connection::{Connection, ParseConnectionError};
 use super::key::{AccountKey, Credential};
 use super::place::Place;
 use crate::environment::Environment;
-use crate::http::address::PLANNED;
+use crate::http::address::{Endpoint, PLANNED};
 use crate::http::{ParseEndpointError, Trust, TrustError};
 
 /// A container cannot be spoken to as it is configured.
@@ -94,15 +94,7 @@ impl Settings {
         let connection = environment.get(CONNECTION);
         let connection = connection.as_deref().map(Connection::parse).transpose()?;
         let own = connection.clone().filter(|connection| connection.is_of(&options.account));
-        let variable = |name| environment.get(name).map(|endpoint| (endpoint, name));
-        let connected = || Some((own.as_ref()?.endpoint.clone()?, CONNECTION));
-        let found = options
-            .endpoint
-            .clone()
-            .map(|endpoint| (endpoint, PLANNED))
-            .or_else(connected)
-            .or_else(|| variable("AZURE_STORAGE_SERVICE_ENDPOINT"));
-        let (endpoint, told_by) = found.unzip();
+        let (endpoint, told_by) = endpoint(options, own.as_ref()).unzip();
         let authorities = environment.first(&["REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"]);
         let search = Search { options, environment, connection, own };
         Ok(Self {
@@ -116,6 +108,30 @@ impl Settings {
             credential: search.credential()?,
             trust: authorities.map_or(Trust::System, |path| Trust::File(path.into())),
         })
+    }
+}
+
+/// Returns the endpoint that was given, or that the environment has, and what tells of it.
+fn endpoint(options: &AzureOptions, own: Option<&Connection>) -> Option<(String, &'static str)> {
+    let environment = Environment(&options.environment);
+    let variable = |name| environment.get(name).map(|endpoint| (endpoint, name));
+    options
+        .endpoint
+        .clone()
+        .map(|endpoint| (endpoint, PLANNED))
+        .or_else(|| Some((own?.endpoint.clone()?, CONNECTION)))
+        .or_else(|| variable("AZURE_STORAGE_SERVICE_ENDPOINT"))
+}
+
+impl AzureOptions {
+    /// Returns the host that is asked for the container, if it is not Azure's own: by the endpoint that was given, or that
+    /// the environment has.
+    pub fn host(&self) -> Option<String> {
+        let connection = Environment(&self.environment).get(CONNECTION);
+        let connection = connection.as_deref().and_then(|text| Connection::parse(text).ok());
+        let own = connection.filter(|connection| connection.is_of(&self.account));
+        let (endpoint, _) = endpoint(self, own.as_ref())?;
+        Endpoint::parse(&endpoint).ok()?.host_name()
     }
 }
 

@@ -67,6 +67,12 @@ impl<'e> Endpoint<'e> {
         Ok(Self { scheme, host })
     }
 
+    /// Returns the name or address of its host, without a port.
+    pub(crate) fn host_name(self) -> Option<String> {
+        let uri = format!("{}://{}/", self.scheme, self.host).parse::<Uri>().ok()?;
+        uri.host().map(str::to_owned)
+    }
+
     /// Tells whether another one is the same place: the case of a host's name does not count, each scheme has its port.
     pub(crate) fn is_same_as(self, other: Endpoint<'_>) -> bool {
         self.spelled_out() == other.spelled_out()
@@ -150,5 +156,8 @@ mod tests {
         }
         let good = Endpoint::parse("store.example.org/account/").unwrap();
         assert_eq!(good, Endpoint { scheme: "https", host: "store.example.org/account" });
+        assert_eq!(good.host_name().as_deref(), Some("store.example.org"));
+        let ported = Endpoint::parse("http://[::1]:9000/a").unwrap();
+        assert_eq!(ported.host_name().as_deref(), Some("[::1]"));
     }
 }

@@ -6,7 +6,6 @@ use lifeboat_model::Timestamp;
 use super::HttpFailure;
 use super::answers::AnswerError;
 use super::ranges::PartError;
-use crate::refusal::Refusal;
 use crate::request::{Meaning, Request};
 use crate::{ReadRange, TierError};
 
@@ -45,13 +44,6 @@ pub(crate) enum StoreFailure<R: Saying> {
         /// are none.
         meaning: Meaning,
     },
-}
-
-impl<R: Saying> StoreFailure<R> {
-    /// Says that there is nothing to sign with.
-    pub(crate) const fn without_credentials(why: String) -> Self {
-        Self::Unsigned { why, meaning: Meaning::Refusal(Refusal::NoCredentials) }
-    }
 }
 
 /// Why an object was not read.

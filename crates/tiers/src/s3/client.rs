@@ -158,16 +158,18 @@ impl S3Client {
         let Some(newest) = history.versions.into_iter().next() else {
             return Err(S3Failure::Refused(refused));
         };
-        self.tell_of_markers(&call.key);
+        self.tell_of_markers(&call.key, history.markers.into_iter().flatten().next());
         self.ask(call.version(newest.as_deref())).await
     }
 
-    fn tell_of_markers(&self, key: &str) {
+    /// Says, once, that objects are hidden, and how one comes out again: who may look past markers need not do so.
+    fn tell_of_markers(&self, key: &str, marker: Option<String>) {
         if !self.told_of_markers.swap(true, Ordering::Relaxed) {
+            let (bucket, marker) = (self.place.bucket(), marker.unwrap_or_default());
             tracing::warn!(
-                bucket = self.place.bucket(),
+                bucket,
                 key,
-                "somebody hid objects behind delete markers; they are read nevertheless"
+                "somebody hid objects behind delete markers; they are read nevertheless. `aws s3api delete-object --bucket {bucket} --key {key} --version-id {marker}` takes the marker away, `aws s3api list-object-versions --bucket {bucket} --query DeleteMarkers` lists all; take the right to delete from whoever did it"
             );
         }
     }

@@ -25,8 +25,9 @@ pub(super) fn context(
     environment: &BTreeMap<String, String>,
     trust: &Trust,
 ) -> std::result::Result<Context, TrustError> {
-    let envs: HashMap<_, _> =
-        environment.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    // One that is empty says nothing, not that the key is empty.
+    let said = environment.iter().filter(|(_, value)| !value.is_empty());
+    let envs: HashMap<_, _> = said.map(|(name, value)| (name.clone(), value.clone())).collect();
     let home_dir = environment.get("HOME").map(PathBuf::from);
     let client = HttpClient::new(trust, PATIENCE)?;
     Ok(Context::new()

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use lifeboat_model::Timestamp;
+use reqsign_core::ErrorKind;
 
 use super::answers::ErrorAnswer;
 use crate::http::Answer;
@@ -27,11 +28,12 @@ impl From<reqsign_core::Error> for S3Failure {
         // Where they were looked for, and what was wrong there, is in the causes.
         let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source());
         let why = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
-        if error.is_retryable() {
-            Self::Unsigned { why, meaning: Meaning::Passing }
-        } else {
-            Self::without_credentials(why)
-        }
+        let meaning = match error.kind() {
+            _ if error.is_retryable() => Meaning::Passing,
+            ErrorKind::ConfigInvalid => Meaning::Refusal(Refusal::BrokenCredentials),
+            _ => Meaning::Refusal(Refusal::NoCredentials),
+        };
+        Self::Unsigned { why, meaning }
     }
 }
 

@@ -8,11 +8,10 @@ use std::path::{Path, PathBuf};
 
 use ini::{Ini, Properties};
 use lifeboat_model::{Classify, ErrorKind, Hint};
-use reqsign_aws_v4::{Credential, DefaultCredentialProvider, StaticCredentialProvider};
-use reqsign_core::ProvideCredentialChain;
 
+use super::S3Options;
+use super::credentials::Search;
 use super::place::{Place, is_vendor};
-use super::{Keys, S3Options};
 use crate::environment::Environment;
 use crate::http::address::{Endpoint, PLANNED};
 use crate::http::{ParseEndpointError, Trust, TrustError};
@@ -53,12 +52,34 @@ pub enum S3OpenError {
         /// What was asked for.
         profile: String,
     },
+    /// Half of a key is given.
+    #[error("{given} is set and {lacking} is not{}", within(profile.as_deref()))]
+    HalfKey {
+        /// What is there.
+        given: &'static str,
+        /// What is not.
+        lacking: &'static str,
+        /// In which profile; in the environment, if in none.
+        profile: Option<String>,
+    },
+    /// The profile signs in by a session, which is left to the AWS tools.
+    #[error(
+        "the profile `{profile}` signs in by `sso_session`, which lifeboat does not do by itself"
+    )]
+    Session {
+        /// The profile.
+        profile: String,
+    },
     /// The profile takes on a role, which is left to the AWS tools.
     #[error("the profile `{profile}` takes on a role, which lifeboat does not do by itself")]
     Role {
         /// The profile.
         profile: String,
     },
+}
+
+fn within(profile: Option<&str>) -> String {
+    profile.map(|profile| format!(" in the profile `{profile}`")).unwrap_or_default()
 }
 
 impl Classify for S3OpenError {
@@ -72,7 +93,10 @@ impl Classify for S3OpenError {
             Self::NoProfile { .. } => {
                 Some(Hint::new("see which there are: aws configure list-profiles"))
             }
-            Self::Role { profile } => Some(Hint::new(format!(
+            Self::HalfKey { given, lacking, .. } => {
+                Some(Hint::new(format!("set {lacking} as well, or neither of it and {given}")))
+            }
+            Self::Role { profile } | Self::Session { profile } => Some(Hint::new(format!(
                 "let another profile ask the AWS tools: write `credential_process = aws configure export-credentials --profile {profile}` below [profile lifeboat] in ~/.aws/config, and use the profile lifeboat"
             ))),
             Self::Endpoint(error) => Some(error.hint()),
@@ -96,10 +120,43 @@ impl Profile {
     }
 
     fn has_credentials(&self) -> bool {
-        ["aws_access_key_id", "credential_process", "sso_session", "sso_start_url"]
-            .iter()
-            .any(|key| self.get(key).is_some())
+        let own = ["aws_access_key_id", "credential_process", "sso_start_url"];
+        own.iter().any(|key| self.get(key).is_some())
     }
+
+    /// Refuses what the AWS tools would make credentials from and lifeboat would not, so that nothing else is found in
+    /// their place.
+    fn refuse_what_is_left_to_others(&self) -> Result<(), S3OpenError> {
+        let profile = || self.name.clone();
+        for file in [&self.credentials, &self.config] {
+            let get = |key: &str| file.get(key).map(str::to_owned);
+            half_key(["aws_access_key_id", "aws_secret_access_key"], get, Some(profile()))?;
+        }
+        if self.has_credentials() {
+            return Ok(());
+        }
+        if self.get("role_arn").is_some() {
+            return Err(S3OpenError::Role { profile: profile() });
+        }
+        if self.get("sso_session").is_some() {
+            return Err(S3OpenError::Session { profile: profile() });
+        }
+        Ok(())
+    }
+}
+
+/// Refuses one half of a key without the other.
+fn half_key(
+    [id, secret]: [&'static str; 2],
+    get: impl Fn(&str) -> Option<String>,
+    profile: Option<String>,
+) -> Result<(), S3OpenError> {
+    let (given, lacking) = match (get(id), get(secret)) {
+        (Some(_), None) => (id, secret),
+        (None, Some(_)) => (secret, id),
+        _ => return Ok(()),
+    };
+    Err(S3OpenError::HalfKey { given, lacking, profile })
 }
 
 /// What requests are made with.
@@ -128,6 +185,13 @@ impl Settings {
     pub(super) fn find(options: &S3Options) -> Result<Self, S3OpenError> {
         let environment = Environment(&options.environment);
         let chosen = options.profile.clone().or_else(|| environment.get("AWS_PROFILE"));
+        if options.keys.is_none() && options.profile.is_none() {
+            half_key(
+                ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"],
+                |name| environment.get(name),
+                None,
+            )?;
+        }
         let profile = environment.profile(chosen.as_deref(), options.keys.is_some())?;
         let region = options
             .region
@@ -163,20 +227,8 @@ impl Settings {
     }
 
     /// Returns where credentials are looked for, in this order.
-    pub(super) fn credentials(&self, options: &S3Options) -> ProvideCredentialChain<Credential> {
-        let chain = ProvideCredentialChain::new();
-        if let Some(Keys { id, secret }) = &options.keys {
-            return chain.push(StaticCredentialProvider::new(id.expose(), secret.expose()));
-        }
-        let mut known = DefaultCredentialProvider::builder();
-        if let Some(profile) = &self.profile {
-            known = known.with_profile(profile);
-        }
-        if options.profile.is_some() {
-            // Who names a profile in the plan does not mean whatever else is lying about.
-            known = known.no_env().no_web_identity().no_ecs().no_imds();
-        }
-        chain.push(known.build())
+    pub(super) fn credentials(&self, options: &S3Options) -> Search {
+        Search::new(options, self.profile.as_deref())
     }
 }
 
@@ -194,6 +246,16 @@ fn endpoint(options: &S3Options, profile: &Profile) -> Option<(String, &'static 
 }
 
 impl S3Options {
+    /// Returns the host that is asked for the bucket, if it is not AWS: by the endpoint that was given, or that the
+    /// environment or the profile has.
+    pub fn host(&self) -> Option<String> {
+        let environment = Environment(&self.environment);
+        let chosen = self.profile.clone().or_else(|| environment.get("AWS_PROFILE"));
+        let profile = environment.profile(chosen.as_deref(), self.keys.is_some());
+        let (endpoint, _) = endpoint(self, &profile.unwrap_or_default())?;
+        Endpoint::parse(&endpoint).ok()?.host_name()
+    }
+
     /// Tells whether the bucket is at this endpoint, however that is spelled. AWS has one bucket of a name in all its
     /// regions, so that there any of its endpoints will do.
     pub fn is_at(&self, other: &str) -> Result<bool, S3OpenError> {
@@ -225,9 +287,8 @@ impl Environment<'_> {
             config: config.unwrap_or_default(),
             credentials: credentials.unwrap_or_default(),
         };
-        let has_keys = has_keys || self.get("AWS_ACCESS_KEY_ID").is_some();
-        if profile.get("role_arn").is_some() && !profile.has_credentials() && !has_keys {
-            return Err(S3OpenError::Role { profile: profile.name });
+        if !has_keys && self.get("AWS_ACCESS_KEY_ID").is_none() {
+            profile.refuse_what_is_left_to_others()?;
         }
         Ok(profile)
     }

@@ -66,6 +66,11 @@ fn write_point(outlook: &Outlook, page: &mut Page) -> fmt::Result {
             "    the next older point is {older}: `--at {older}`, should this one be damaged"
         )?;
     }
+    for (asset, captured) in &outlook.behind {
+        let word = page.paint.warning("earlier");
+        let captured = time::instant(*captured);
+        writeln!(page, "    {word} {asset}: to {captured}, when it was captured last")?;
+    }
     for rejected in &outlook.rejected {
         writeln!(page, "    not to {}: {}", rejected.name, rejected.why)?;
     }
@@ -98,7 +103,7 @@ fn write_point(outlook: &Outlook, page: &mut Page) -> fmt::Result {
 }
 
 fn write_replaced(replaced: &Replaced, page: &mut Page) -> fmt::Result {
-    let Replaced { step, target, what, is_kept, trouble } = replaced;
+    let Replaced { step, target, what, is_kept, trouble, .. } = replaced;
     if let Some(trouble) = trouble {
         let word = page.paint.warning("not known");
         return writeln!(page, "{step}: {word} what it does: {trouble}");

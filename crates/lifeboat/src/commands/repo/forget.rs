@@ -247,6 +247,7 @@ impl Forget {
     /// Removes snapshots, and with `--prune` their data.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
         let run = Run::from(self.dry_run);
+        self.access.expect_nothing_held(run, session)?;
         let (repository, lock) = self.access.open_exclusive(run, session)?;
         let options = ForgetOptions {
             filter: choice::filter(&self.host, &self.tag, &self.path),

@@ -159,6 +159,7 @@ impl Prune {
     /// Prunes the repository.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
         let run = Run::from(self.dry_run);
+        self.access.expect_nothing_held(run, session)?;
         let (repository, lock) = self.access.open_exclusive(run, session)?;
         let without = BTreeSet::new();
         let report = self.limits.prune(repository, lock.as_ref(), without, run, session)?;

@@ -162,6 +162,7 @@ impl Answer for Recovered {
                 preview.to.display()
             )?,
         }
+        render::write_all_traffic(&self.report.traffic, page)?;
         let word = page.paint.tone(render::tone_of(*ending), &ending.to_string());
         writeln!(page, "{word} in {}", time::duration(Duration::from_millis(*duration_ms)))
     }

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::commands::repo::Bandwidth;
 use crate::failure::Failure;
-use crate::render::{Answer, Page, Sort, Table, time};
+use crate::render::{self, Answer, Page, Sort, Table, time};
 use crate::session::Session;
 use crate::tier_argument::TierArgument;
 
@@ -66,7 +66,7 @@ impl Answer for Done {
                 None => {}
             }
         }
-        Ok(())
+        render::write_all_traffic(&report.traffic, page)
     }
 }
 

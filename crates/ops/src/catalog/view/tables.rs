@@ -286,6 +286,7 @@ const fn job_of(body: &Body) -> Option<JobId> {
         Body::RetentionDone(body) => Some(body.job),
         Body::RetentionHeld(_)
         | Body::RetentionReleased(_)
+        | Body::RecoveryDeclared(_)
         | Body::PlaceTaken(_)
         | Body::PlaceLeft(_)
         | Body::PlaceSought(_)
@@ -386,6 +387,7 @@ fn subjects_of(body: &Body) -> Vec<Subject<'_>> {
         Body::DrillEnded(body) => vec![Subject::new(None, None, body.outcome)],
         Body::RetentionHeld(_)
         | Body::RetentionReleased(_)
+        | Body::RecoveryDeclared(_)
         | Body::PlaceTaken(_)
         | Body::PlaceLeft(_)
         | Body::PlaceSought(_)

@@ -346,6 +346,7 @@ impl Shift<'_> {
         AssetBackedUp {
             job: self.job,
             asset,
+            schedule: None,
             captured,
             snapshots,
             revision: None,
