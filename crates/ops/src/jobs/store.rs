@@ -521,7 +521,7 @@ mod tests {
         let journal = Journal::open(&home.path().join("jobs.sqlite")).unwrap();
         let now = Timestamp::UNIX_EPOCH;
         let new = |task: &str| {
-            let id = JobId::from_uuid(crate::random::uuid_v7(now));
+            let id = JobId::from_uuid(crate::surroundings::uuid_v7(now));
             Job::queued(id, Work::Task { task: task.parse().unwrap() }, now)
         };
         let end = |job: &Job| {

@@ -10,7 +10,7 @@ use lifeboat_ops::procedure::Procedure;
 use lifeboat_ops::procedure::conduct::{self, Conduct, Declaration};
 use lifeboat_ops::procedure::outlook::look_ahead;
 use lifeboat_ops::procedure::report::{RunReport, RunState};
-use lifeboat_ops::procedure::values::Target;
+use lifeboat_ops::procedure::target::Target;
 use lifeboat_ops::retention::hold::{WhichHolds, hold, release};
 use lifeboat_ops::retention::{Purpose, RetentionOptions, RetentionReport, retention};
 use lifeboat_ops::status::status;
