@@ -1,22 +1,24 @@
-//! The S3 tier in bad weather: on the line to moto's server happens what networks and stores do.
+//! S3 and Azure in bad weather: on the line to an emulator happens what networks and stores do.
 
 #![cfg(test)]
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
-use lifeboat_model::{Classify, Clock as _, ErrorKind, SimClock, SystemClock, Timestamp};
+use lifeboat_model::{Classify, Clock as _, ErrorKind, Secret, SimClock, SystemClock, Timestamp};
 use lifeboat_testing::certificate::{Authority, Validity};
-use lifeboat_testing::emulators::{Bucket, Moto};
+use lifeboat_testing::emulators::{Azurite, Bucket, Moto};
 use lifeboat_testing::line::{At, Carried, Line, Reply, Rule, Trouble, Way, Weather};
+use lifeboat_tiers::azure::AzureOptions;
 use lifeboat_tiers::counting::Traffic;
 use lifeboat_tiers::http::Patience;
 use lifeboat_tiers::s3::S3Options;
 use lifeboat_tiers::{
-    CountingTier, ObjectPath, ObjectPrefix, PutMode, ReadRange, RetryPolicy, RetryTier, S3Tier,
-    Tier, TierError,
+    AzureTier, CountingTier, ObjectPath, ObjectPrefix, PutMode, ReadRange, RetryPolicy, RetryTier,
+    S3Tier, Tier, TierError,
 };
 
 const BUCKET: &str = "backups";
@@ -26,41 +28,92 @@ const BUCKET: &str = "backups";
 const SHORT: Patience =
     Patience { connect: Duration::from_millis(300), silence: Duration::from_millis(300) };
 
+/// Where the line ends.
+enum Shore {
+    S3(Moto),
+    Azure(Azurite),
+}
+
+impl Shore {
+    fn s3(kind: Bucket) -> Self {
+        let moto = Moto::start().unwrap();
+        moto.make_bucket(BUCKET, kind).unwrap();
+        Self::S3(moto)
+    }
+
+    fn azure() -> Self {
+        let azurite = Azurite::start().unwrap();
+        azurite.make_container(BUCKET).unwrap();
+        Self::Azure(azurite)
+    }
+
+    fn address(&self) -> SocketAddr {
+        match self {
+            Self::S3(moto) => moto.address(),
+            Self::Azure(azurite) => azurite.address(),
+        }
+    }
+
+    /// What errors call the tier.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::S3(_) => "s3://backups/site",
+            Self::Azure(_) => "azure://devstoreaccount1/backups/site",
+        }
+    }
+
+    /// What is in the address of a listing.
+    fn listing(&self) -> &'static str {
+        match self {
+            Self::S3(_) => "list-type",
+            Self::Azure(_) => "comp=list",
+        }
+    }
+
+    fn tier_at(&self, endpoint: String, patience: Patience) -> Arc<dyn Tier> {
+        match self {
+            Self::S3(_) => {
+                let mut options = s3_options(endpoint);
+                options.patience = patience;
+                Arc::new(S3Tier::new(&options, Arc::new(SystemClock)).unwrap())
+            }
+            Self::Azure(_) => {
+                let mut options = AzureOptions::new(Azurite::ACCOUNT, BUCKET, "site");
+                options.endpoint = Some(format!("{endpoint}/{}", Azurite::ACCOUNT));
+                options.account_key = Some(Secret::new(Azurite::KEY.to_owned()));
+                options.patience = patience;
+                Arc::new(AzureTier::new(&options, Arc::new(SystemClock)).unwrap())
+            }
+        }
+    }
+}
+
+fn s3_options(endpoint: String) -> S3Options {
+    let mut options = S3Options::new(BUCKET, "site");
+    options.endpoint = Some(endpoint);
+    options.region = Some(Moto::REGION.to_owned());
+    let who = Moto::credentials();
+    let environment = [("AWS_ACCESS_KEY_ID", who.key_id), ("AWS_SECRET_ACCESS_KEY", who.secret)];
+    options.environment = environment.map(|(name, value)| (name.to_owned(), value)).into();
+    options
+}
+
 /// A server, the line to it, and the clock by which waits pass.
 struct Coast {
-    moto: Moto,
+    shore: Shore,
     line: Line,
     clock: Arc<SimClock>,
 }
 
 impl Coast {
-    fn new(kind: Bucket) -> Self {
-        let moto = Moto::start().unwrap();
-        moto.make_bucket(BUCKET, kind).unwrap();
-        let line = Line::to(moto.address(), Weather::fair()).unwrap();
-        Self { moto, line, clock: Arc::new(SimClock::new(Timestamp::UNIX_EPOCH)) }
-    }
-
-    fn options(endpoint: String) -> S3Options {
-        let mut options = S3Options::new(BUCKET, "site");
-        options.endpoint = Some(endpoint);
-        options.region = Some(Moto::REGION.to_owned());
-        let who = Moto::credentials();
-        let environment =
-            [("AWS_ACCESS_KEY_ID", who.key_id), ("AWS_SECRET_ACCESS_KEY", who.secret)];
-        options.environment = environment.map(|(name, value)| (name.to_owned(), value)).into();
-        options
-    }
-
-    fn tier_at(endpoint: String, patience: Patience) -> S3Tier {
-        let mut options = Self::options(endpoint);
-        options.patience = patience;
-        S3Tier::new(&options, Arc::new(SystemClock)).unwrap()
+    fn new(shore: Shore) -> Self {
+        let line = Line::to(shore.address(), Weather::fair()).unwrap();
+        Self { shore, line, clock: Arc::new(SimClock::new(Timestamp::UNIX_EPOCH)) }
     }
 
     /// The tier behind the line, which tries nothing again.
-    fn tier(&self) -> S3Tier {
-        Self::tier_at(self.line.endpoint(), Patience::default())
+    fn tier(&self) -> Arc<dyn Tier> {
+        self.shore.tier_at(self.line.endpoint(), Patience::default())
     }
 
     /// The same as commands use it: what is waited for passes at once.
@@ -68,15 +121,16 @@ impl Coast {
         self.steadied(self.tier())
     }
 
-    fn steadied(&self, tier: S3Tier) -> RetryTier {
-        let counting = Arc::new(CountingTier::new(Arc::new(tier)));
+    fn steadied(&self, tier: Arc<dyn Tier>) -> RetryTier {
+        let counting = Arc::new(CountingTier::new(tier));
         let clock = Arc::<SimClock>::clone(&self.clock);
         RetryTier::new(counting, clock, RetryPolicy::default())
     }
 
     /// The tier as somebody sees it whose line is well.
-    fn ashore(&self) -> S3Tier {
-        Self::tier_at(self.moto.endpoint(), Patience::default())
+    fn ashore(&self) -> Arc<dyn Tier> {
+        let endpoint = format!("http://{}", self.shore.address());
+        self.shore.tier_at(endpoint, Patience::default())
     }
 
     fn set(&self, rule: Rule) -> Carried {
@@ -129,7 +183,7 @@ async fn told(tier: &dyn Tier) -> [(&'static str, TierError); 5] {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_will_not_pass_is_asked_once_and_told_with_tier_object_and_remedy() {
-    let coast = Coast::new(Bucket::Plain);
+    let coast = Coast::new(Shore::s3(Bucket::Plain));
     let region = "<Region>eu-west-1</Region>";
     let time = "<ServerTime>2020-01-01T00:00:00Z</ServerTime>";
     let named = |reply: Reply| reply.header("x-amz-bucket-region", "eu-west-1");
@@ -172,21 +226,24 @@ async fn what_will_not_pass_is_asked_once_and_told_with_tier_object_and_remedy()
         for (action, error) in told(&steady).await {
             let text = error.to_string();
             assert_eq!(error.kind(), kind, "{text}");
-            assert!(text.contains("s3://backups/site") && text.contains(action), "{text}");
+            assert!(text.contains(coast.shore.name()) && text.contains(action), "{text}");
             assert!(text.contains(word), "{text}");
             assert!(error.hint().unwrap().to_string().contains(remedy), "{:?}", error.hint());
         }
         assert_eq!(steady.retries(), 0);
     }
-    assert_eq!(list(&coast.ashore()).await.unwrap(), 0, "nothing got through");
+    assert_eq!(list(coast.ashore().as_ref()).await.unwrap(), 0, "nothing got through");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn storms_are_outlasted_and_every_request_is_counted() {
-    let coast = Coast::new(Bucket::Versioned);
-    a_store_that_slows_down_is_waited_for(&coast).await;
-    patience_with_a_store_ends(&coast).await;
-    rest_is_given_to_who_asks_for_it(&coast).await;
+    let azure = Coast::new(Shore::azure());
+    let coast = Coast::new(Shore::s3(Bucket::Versioned));
+    for coast in [&coast, &azure] {
+        a_store_that_slows_down_is_waited_for(coast).await;
+        patience_with_a_store_ends(coast).await;
+        rest_is_given_to_who_asks_for_it(coast).await;
+    }
     what_the_tier_counts_is_what_passed_the_line(&coast).await;
 }
 
@@ -197,7 +254,7 @@ async fn a_store_that_slows_down_is_waited_for(coast: &Coast) {
         put(&steady, &Bytes::from_static(b"body")).await.unwrap();
         assert_eq!((coast.since(before).requests, steady.retries()), (4, 3));
     }
-    assert_eq!(get(&coast.ashore()).await.unwrap(), "body");
+    assert_eq!(get(coast.ashore().as_ref()).await.unwrap(), "body");
 }
 
 async fn patience_with_a_store_ends(coast: &Coast) {
@@ -208,14 +265,14 @@ async fn patience_with_a_store_ends(coast: &Coast) {
     for (action, error) in told(&steady).await {
         let text = error.to_string();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{text}");
-        assert!(text.contains("s3://backups/site") && text.contains(action), "{text}");
+        assert!(text.contains(coast.shore.name()) && text.contains(action), "{text}");
         let word = std::error::Error::source(&error).unwrap().to_string();
         assert!(word.contains("503") || action.starts_with("look at"), "{word}");
     }
     assert_eq!(steady.retries(), 5 * (attempts - 1));
     let waited = waited_since(&coast.clock, began);
     assert!(waited < Duration::from_secs(5 * 16), "{waited:?}");
-    assert_eq!(get(&coast.ashore()).await.unwrap(), "body", "what was there is there");
+    assert_eq!(get(coast.ashore().as_ref()).await.unwrap(), "body", "what was there is there");
 }
 
 async fn rest_is_given_to_who_asks_for_it(coast: &Coast) {
@@ -256,12 +313,19 @@ async fn what_the_tier_counts_is_what_passed_the_line(coast: &Coast) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_cut_silent_or_altered_ends_as_if_nothing_had_been() {
-    let coast = Coast::new(Bucket::Plain);
-    an_upload_that_is_cut_anywhere_is_whole_or_not_there(&coast).await;
-    a_download_that_is_cut_anywhere_is_read_again(&coast).await;
-    who_never_answers_is_given_up_and_asked_again(&coast).await;
-    an_upload_that_was_altered_is_never_taken_for_what_was_sent(&coast).await;
-    a_download_that_was_altered_is_read_again(&coast).await;
+    for shore in [Shore::s3(Bucket::Plain), Shore::azure()] {
+        let coast = Coast::new(shore);
+        an_upload_that_is_cut_anywhere_is_whole_or_not_there(&coast).await;
+        a_download_that_is_cut_anywhere_is_read_again(&coast).await;
+        who_never_answers_is_given_up_and_asked_again(&coast).await;
+        match &coast.shore {
+            Shore::S3(_) => {
+                an_upload_that_was_altered_is_never_taken_for_what_was_sent(&coast).await;
+            }
+            Shore::Azure(_) => an_upload_that_was_altered_is_refused_by_azure(&coast).await,
+        }
+        a_download_that_was_altered_is_read_again(&coast).await;
+    }
 }
 
 /// Where a message is cut: in its first line, at each part of its body that is handed over at a time, and after
@@ -285,14 +349,14 @@ async fn an_upload_that_is_cut_anywhere_is_whole_or_not_there(coast: &Coast) {
             let ashore = coast.ashore();
             ashore.delete(&path()).await.unwrap();
             if let Some(old) = before {
-                put(&ashore, old).await.unwrap();
+                put(ashore.as_ref(), old).await.unwrap();
             }
             let about = format!("{trouble:?} {mode:?}");
             coast.set(Rule::method("PUT", trouble.clone()).first(1));
             let error = coast.tier().put(&path(), new.clone(), mode).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unavailable, "{about}: {error}");
             assert!(error.to_string().contains("write repo/data/ab/abcd"), "{error}");
-            match get(&ashore).await {
+            match get(ashore.as_ref()).await {
                 Ok(found) => assert!(found == *new || Some(&found) == before, "{about}"),
                 Err(TierError::NotFound { .. }) => assert_eq!(before, None, "{about}"),
                 Err(error) => panic!("{about}: {error}"),
@@ -304,14 +368,14 @@ async fn an_upload_that_is_cut_anywhere_is_whole_or_not_there(coast: &Coast) {
             let steady = coast.steady();
             steady.put(&path(), new.clone(), mode).await.unwrap_or_else(|e| panic!("{about}: {e}"));
             assert_eq!(steady.retries(), 1, "{about}");
-            assert_eq!(get(&ashore).await.unwrap(), new, "{about}");
+            assert_eq!(get(ashore.as_ref()).await.unwrap(), new, "{about}");
         }
     }
 }
 
 async fn a_download_that_is_cut_anywhere_is_read_again(coast: &Coast) {
     let body = Bytes::from(vec![5; 200_000]);
-    put(&coast.ashore(), &body).await.unwrap();
+    put(coast.ashore().as_ref(), &body).await.unwrap();
     for at in places(body.len() as u64).into_iter().filter(|at| *at != At::Body(200_000)) {
         let range = ReadRange::Bounded { offset: 0, length: 200_000 };
         for range in [ReadRange::Full, range, ReadRange::Suffix(200_000)] {
@@ -324,7 +388,11 @@ async fn a_download_that_is_cut_anywhere_is_read_again(coast: &Coast) {
             assert_eq!(coast.steady().get(&path(), range).await.unwrap(), body, "{at:?}");
         }
     }
-    coast.set(Rule::method("GET", Trouble::Cut(Way::Back, At::Half)).about("list-type").first(1));
+    coast.set(
+        Rule::method("GET", Trouble::Cut(Way::Back, At::Half))
+            .about(coast.shore.listing())
+            .first(1),
+    );
     let steady = coast.steady();
     assert_eq!(list(&steady).await.unwrap(), 1);
     assert_eq!(steady.retries(), 1);
@@ -334,8 +402,8 @@ async fn who_never_answers_is_given_up_and_asked_again(coast: &Coast) {
     let body = Bytes::from(vec![6; 200_000]);
     for rule in [Rule::requests(Trouble::Silence), Rule::connections(Trouble::Silence)] {
         coast.set(rule.clone());
-        let hasty = || Coast::tier_at(coast.line.endpoint(), SHORT);
-        let error = put(&hasty(), &body).await.unwrap_err();
+        let hasty = || coast.shore.tier_at(coast.line.endpoint(), SHORT);
+        let error = put(hasty().as_ref(), &body).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
         let word = std::error::Error::source(&error).unwrap().to_string();
         assert!(word.contains("nothing moved for 0.3 seconds"), "{word}");
@@ -346,7 +414,7 @@ async fn who_never_answers_is_given_up_and_asked_again(coast: &Coast) {
         assert!(steady.retries() >= 1);
         assert_eq!(coast.since(before).troubles, 1);
     }
-    assert_eq!(get(&coast.ashore()).await.unwrap(), body);
+    assert_eq!(get(coast.ashore().as_ref()).await.unwrap(), body);
 }
 
 /// The emulator takes whatever comes: it holds nothing against the hash in the signature, and notes the sum
@@ -367,12 +435,25 @@ async fn an_upload_that_was_altered_is_never_taken_for_what_was_sent(coast: &Coa
     assert_eq!(steady.retries(), 1, "the store said that it has something else");
 
     coast.set(Rule::method("PUT", Trouble::Alter(Way::There, At::Half)));
-    put(&coast.tier(), &body).await.unwrap();
-    let error = get(&coast.ashore()).await.unwrap_err();
+    put(coast.tier().as_ref(), &body).await.unwrap();
+    let error = get(coast.ashore().as_ref()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     let word = std::error::Error::source(&error).unwrap().to_string();
     assert!(word.contains("another sum"), "{word}");
-    put(&coast.ashore(), &body).await.unwrap();
+    put(coast.ashore().as_ref(), &body).await.unwrap();
+}
+
+/// The sum that goes along is held against what came. The emulator has a word of its own for that, so what Azure says is a
+/// recorded answer.
+async fn an_upload_that_was_altered_is_refused_by_azure(coast: &Coast) {
+    let body = Bytes::from(vec![7; 1000]);
+    coast.set(Rule::method("PUT", Trouble::Answer(refusal(400, "Md5Mismatch", ""))).first(1));
+    let steady = coast.steady();
+    put(&steady, &body).await.unwrap();
+    assert_eq!(steady.retries(), 1);
+    coast.set(Rule::method("PUT", Trouble::Alter(Way::There, At::Half)));
+    put(coast.tier().as_ref(), &Bytes::from(vec![8; 1000])).await.unwrap_err();
+    assert_eq!(get(coast.ashore().as_ref()).await.unwrap(), body, "what was there is there");
 }
 
 /// Of a part the store tells no sum: what comes altered in it is noticed by whoever knows what it should be.
@@ -400,7 +481,7 @@ async fn only_a_store_that_proves_its_name_is_spoken_to() {
     )
     .unwrap();
     let tier = |line: &Line, patience: Patience| {
-        let mut options = Coast::options(line.endpoint());
+        let mut options = s3_options(line.endpoint());
         let authorities = ("AWS_CA_BUNDLE".to_owned(), file.display().to_string());
         options.environment.extend([authorities]);
         options.patience = patience;

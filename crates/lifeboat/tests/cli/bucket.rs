@@ -40,6 +40,11 @@ fn a_bucket_gives_back_what_the_disk_lost() {
     let environment = home(&moto);
     environment.write("media/a", "kept in a bucket");
     init(&environment);
+    let runbook = "title = \"Fire\"\n[[steps]]\nid = \"media\"\nrestore = { asset = \"media\" }\n";
+    environment.write("runbooks/fire.toml", runbook);
+    let plan = fs::read_to_string(environment.path("plan.toml")).unwrap();
+    let scenario = "\n[scenarios.fire]\nrunbook = \"runbooks/fire.toml\"\n";
+    environment.write("plan.toml", format!("{plan}{scenario}"));
     environment.run(["backup"]).success();
     let tiers = environment.run(["tiers", "--json"]);
     assert_eq!(tiers.code(), 0, "{tiers}");
@@ -66,6 +71,13 @@ fn a_bucket_gives_back_what_the_disk_lost() {
     let bare = home(&moto);
     let key = bare.write("key", key).display().to_string();
     let from = format!("s3://{BUCKET}/site");
+    bare.run(["restore", "--from", &from, "--key-file", &key]).success();
+    for file in ["plan.toml", "runbooks/fire.toml"] {
+        let [before, back] = [&environment, &bare].map(|home| fs::read(home.path(file)).unwrap());
+        assert_eq!(back, before, "{file}");
+    }
+    let listed = bare.run(["catalog", "list", "--json"]).json();
+    assert!(listed["records"].as_array().unwrap().len() > 5, "{listed:#}");
     let back = ["restore", "media", "--from", &from, "--key-file", &key, "--to", "out"];
     bare.run(back).success();
     let below = environment.path("media/a");
