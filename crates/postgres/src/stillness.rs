@@ -35,7 +35,7 @@ impl Reading {
     /// Tells whether the segment in which this place lies is still written to.
     pub fn is_being_written(&self, place: Lsn) -> bool {
         SegmentNumber::of(place, self.size) == SegmentNumber::of(self.committed_before, self.size)
-            && place.0 % u64::from(self.size.bytes()) != 0
+            && !place.0.is_multiple_of(u64::from(self.size.bytes()))
     }
 }
 

@@ -96,6 +96,7 @@ pub enum PointFound {
 }
 
 impl PointFound {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
     fn is_untold(&self) -> bool {
         *self == Self::Untold
     }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
+use lifeboat_model::{Clock as _, SystemClock};
 use lifeboat_testing::postgres::Cluster;
 use serde_json::Value;
 
@@ -484,7 +485,7 @@ fn a_time_leads_to_the_point_before_it_and_one_that_did_not_come_yet_is_refused(
     let refused = site.environment.run(["recover", "loss", "--dry-run", "--at", later]).failure(2);
     assert!(refused.contains(&format!("{later} did not come yet")), "{refused}");
     assert!(refused.contains("`lifeboat points`"), "{refused}");
-    let now = jiff::Timestamp::now().to_string();
+    let now = SystemClock.now().to_string();
     let ahead = site.environment.run(["recover", "loss", "--dry-run", "--json", "--at", &now]);
     assert_eq!(ahead.code(), 0, "{ahead}");
     let ahead = ahead.json();

@@ -322,9 +322,9 @@ fn a_plan_that_was_mended_on_disk_is_ready_again_without_another_reload() {
     let ground = Ground::new("2026-11-30T12:00:00Z");
     let is_mended = Arc::new(AtomicBool::new(false));
     let (mended, site) = (Arc::clone(&is_mended), ground.site());
-    let daemon = ground.daemon_with(Box::new(move || match mended.load(Ordering::Relaxed) {
-        true => Ok(site.clone()),
-        false => Err("`cron` has four fields".to_owned()),
+    let daemon = ground.daemon_with(Box::new(move || {
+        let text = "`cron` has four fields".to_owned();
+        mended.load(Ordering::Relaxed).then(|| site.clone()).ok_or(text)
     }));
     let ready = || daemon.page("/ready").body;
     assert_eq!(ready(), "ok\n");

@@ -133,10 +133,10 @@ impl Story {
 
     /// A run that takes 400 seconds, 100 of them for a person.
     fn whole(number: u128) -> Self {
-        Self::new(number).to_its_end()
+        Self::new(number).ended()
     }
 
-    fn to_its_end(mut self) -> Self {
+    fn ended(mut self) -> Self {
         let story = &mut self;
         let by = Operator { login: "alice".into(), host: "web-1".into(), process: 7 };
         story.tell(10, Fact::Taken { by });
@@ -243,7 +243,7 @@ fn what_a_scenario_may_lose_is_judged_by_what_each_asset_may_and_else_by_its_own
         let text = PLAN.replacen("rpo = \"1h\"\n", asset, 1);
         let text =
             text.replacen("rpo = \"1h\"\nestimate", &format!("rpo = \"{scenario}\"\nestimate"), 1);
-        let facts = facts(&Story::by(plan_of(text), 1).to_its_end());
+        let facts = facts(&Story::by(plan_of(text), 1).ended());
         let kept = super::measure::loss_of_scenario(&facts.objectives).unwrap();
         let limited = (kept.limit_ms / 1000, kept.measured_ms.unwrap() / 1000);
         assert_eq!(kept.outcome, facts.outcome, "nothing else can make it fail");

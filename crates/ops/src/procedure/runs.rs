@@ -119,7 +119,9 @@ impl Runs {
         let read = self.ids()?.into_iter().filter_map(|id| self.read(id).transpose());
         let mut all = read.collect::<Result<Vec<_>, _>>()?;
         if let Some((_, followed)) = all.split_last_mut() {
-            followed.iter_mut().for_each(|run| run.is_followed = true);
+            for run in followed {
+                run.is_followed = true;
+            }
         }
         Ok(all)
     }

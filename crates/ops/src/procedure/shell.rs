@@ -103,12 +103,13 @@ pub(super) fn fill(
         }
         variables += 1;
         let variable = format!("lifeboat_value_{variables}");
-        set.push_str(&format!("{variable}={}\n", shell_word(&value)));
-        filled.push_str(&match reader.context() {
-            Context::Plain => format!("\"${{{variable}}}\""),
-            Context::Single => format!("'\"${{{variable}}}\"'"),
-            Context::Double | Context::Comment => format!("${{{variable}}}"),
-        });
+        set.extend([&variable, "=", &shell_word(&value), "\n"]);
+        let (before, after) = match reader.context() {
+            Context::Plain => ("\"${", "}\""),
+            Context::Single => ("'\"${", "}\"'"),
+            Context::Double | Context::Comment => ("${", "}"),
+        };
+        filled.extend([before, &variable, after]);
     }
     Ok(set + &filled)
 }

@@ -48,9 +48,9 @@ fn the_lag_of_a_log_is_told_in_segments_bytes_and_time() {
     let options = BackupOptions { assets, ..BackupOptions::default() };
     backup(&site, &options, &Silent, &Cancel::new()).unwrap();
     let store = |tier: &MemoryTier, number: u64| {
-        let size = SegmentSize::default();
-        let segment = SegmentName::new(TimelineId(1), SegmentNumber(number), size).unwrap();
-        let address = WalAddress { system: SystemId(7), size, file: segment.into() };
+        let whole = SegmentSize::default();
+        let segment = SegmentName::new(TimelineId(1), SegmentNumber(number), whole).unwrap();
+        let address = WalAddress { system: SystemId(7), size: whole, file: segment.into() };
         let path = ArchivedFile::of(address, &number.to_le_bytes()).path();
         let body = Bytes::from(vec![0; 100]);
         ground.surroundings.runtime.block_on(tier.put(&path, body, PutMode::Create)).unwrap();
