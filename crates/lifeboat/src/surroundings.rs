@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use lifeboat_model::{Cancel, Clock, SiteName};
 use lifeboat_ops::Surroundings;
-use lifeboat_ops::procedure::people::login_of;
+use lifeboat_ops::procedure::people::{Login, login_of};
 use nix::unistd::{Uid, User, gethostname};
 use tokio::runtime::Handle;
 
@@ -141,7 +141,7 @@ fn behind_sudo() -> Option<String> {
 }
 
 /// Returns the login of whoever runs this process, by which others know them.
-pub fn login() -> String {
+pub fn login() -> Login {
     login_of(&username(), behind_sudo().as_deref())
 }
 

@@ -43,7 +43,7 @@ pub enum Command {
     Approve {
         /// To what.
         step: StepName,
-        /// What is noted.
+        /// Why, which is noted.
         note: String,
     },
     /// Do not agree.
@@ -182,8 +182,8 @@ impl Run {
                 self.would_take(step, "skip", fact)
             }
             Command::Approve { step, note } => {
-                let right = self.right(step, person, "approve")?;
-                Ok(Fact::Approved { step: step.clone(), by, right, note: note.clone() })
+                let (right, note) = (self.right(step, person, "approve")?, reason(note)?);
+                Ok(Fact::Approved { step: step.clone(), by, right, note })
             }
             Command::Decline { step, why } => {
                 self.right(step, person, "decline")?;

@@ -183,6 +183,10 @@ fn what_nobody_can_tell_is_a_persons_to_decide() {
     assert_eq!(told.decisions(), [Decision::Finish(Outcome::Incomplete)]);
 }
 
+fn approve_as(why: &str) -> Command {
+    Command::Approve { step: name("agree"), note: why.to_owned() }
+}
+
 #[test]
 fn only_whoever_has_the_role_approves() {
     let mut told = Told::new(&runbook(vec![person(
@@ -190,13 +194,14 @@ fn only_whoever_has_the_role_approves() {
         &[],
         Task::Approve { by: "operations".to_owned() },
     )]));
-    let approve = Command::Approve { step: name("agree"), note: String::new() };
+    let approve = approve_as("all is there");
     assert!(matches!(told.say(&approve, &alice()), Err(Refusal::NotNow { .. })));
     told.tell(Fact::Asked { step: name("agree") });
     let bob = Person { name: "bob".to_owned(), rights: BTreeSet::from(["bob".to_owned()]) };
     let refused = told.say(&approve, &bob).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Denied);
     assert_eq!(refused.to_string(), "`agree` waits for operations, and bob is not that");
+    assert_eq!(told.say(&approve_as(" "), &alice()), Err(Refusal::NoReason));
     told.say(&approve, &alice()).unwrap();
     let (_, course) = told.run.step(&name("agree")).unwrap();
     assert_eq!(course.outputs["by"], Output::text("alice"));
@@ -313,7 +318,7 @@ fn time_is_split_and_people_are_counted_apart() {
     }
     told.tell(Fact::Asked { step: name("agree") });
     pass(&mut told, 100);
-    told.say(&Command::Approve { step: name("agree"), note: String::new() }, &alice()).unwrap();
+    told.say(&approve_as("all is there"), &alice()).unwrap();
     told.start("wait", 1);
     pass(&mut told, 100);
     told.tell(Fact::Elapsed { step: name("wait") });

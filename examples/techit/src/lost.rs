@@ -93,7 +93,8 @@ fn recover(stage: &Stage<'_>, struck: &Struck) -> Result<(), StageError> {
     let mut recovery = stage.recover(&begin)?;
     let provision = ["recover", "confirm", "provision", "--note", "the new server", "--all"];
     recovery.answer("provision", &provision)?;
-    recovery.answer("approve-switch", &["recover", "approve", "approve-switch"])?;
+    let approval = ["recover", "approve", "approve-switch", "--reason", "the check-list is done"];
+    recovery.answer("approve-switch", &approval)?;
     recovery.end()?;
     let back = seconds(struck.instant.elapsed());
     let told = std::fs::read_to_string(stage.machine.away("told")).unwrap_or_default();

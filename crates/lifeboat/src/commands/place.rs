@@ -279,7 +279,8 @@ impl HandOver {
             return session.done(&TakenBack(hand_over::take_back(site, &session.cancel)?));
         }
         confirm_site(site.name(), self.confirm.as_ref(), "stopped and handed over", session)?;
-        let (to, login, confirm) = (self.to, surroundings::login(), site.name().clone());
+        let login = surroundings::login().to_string();
+        let (to, confirm) = (self.to, site.name().clone());
         let options = HandOverOptions { to, login, confirm };
         let report = hand_over::hand_over(site, &options, &*session.events(), &session.cancel)?;
         let exit = if report.told.is_empty() { Exit::Incomplete } else { Exit::Done };
@@ -304,7 +305,7 @@ impl Place {
                 session.done(&Said { here })
             }
             Self::Claim(claim) => {
-                let said = (surroundings::login(), claim.reason);
+                let said = (surroundings::login().to_string(), claim.reason);
                 let claimed = fence::claim(&site, (&said.0, &said.1), &session.cancel)?;
                 let exit = if claimed.told.is_empty() { Exit::Incomplete } else { Exit::Done };
                 session.end(&Claimed(claimed), exit)

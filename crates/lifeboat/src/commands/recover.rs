@@ -3,7 +3,7 @@
 mod destination;
 pub(super) mod lines;
 mod outlook;
-mod questions;
+pub(super) mod questions;
 mod tell;
 
 use std::fmt::{self, Write as _};
@@ -310,7 +310,7 @@ fn driven(conduct: &Conduct, session: &Session) -> Result<RunReport, Failure> {
 
 /// Returns who runs this process.
 pub(super) fn operator() -> Operator {
-    let login = surroundings::login();
+    let login = surroundings::login().to_string();
     let (host, process) = (surroundings::hostname(), std::process::id());
     Operator { login, host, process }
 }

@@ -110,7 +110,7 @@ impl Test {
                 tier: tier.clone(),
                 scratch: scratch.clone(),
                 demand: if self.weak_isolation { Demand::WhatCanBeHad } else { Demand::Namespaces },
-                trigger: Trigger::Person(surroundings::login()),
+                trigger: Trigger::Person(surroundings::login().to_string()),
                 ..RestoreTestOptions::of_plan(name.clone(), own_program.clone())
             };
             let report = restore_test(&site, &options, &*events, &session.cancel)?;

@@ -168,7 +168,7 @@ undo = { start = ["*"] }
 
 [[steps]]
 id = "look"
-manual = "Look at the disk of {{ plan.name }}."
+manual = "Look at the disk of {{ plan.name }} for {{ point.id }}."
 checklist = ["it is there", "it is empty"]
 
 [[steps]]
@@ -191,7 +191,7 @@ run = "touch HOME/broken"
 [[steps]]
 id = "agree"
 needs = ["write-down"]
-approve = { by = "operations", ask = "Open the shop?" }
+approve = { by = "operations", ask = "Open the shop to {{ steps.look.note }}?" }
 
 [[steps]]
 id = "start"
@@ -418,14 +418,27 @@ fn a_scenario_is_recovered_by_its_runbook_and_by_people() {
 
     let driving = site.recover();
     site.wait_for("look", "waits for a person");
+    let asks = |step: &str| {
+        let status = site.status();
+        let steps = status["steps"].as_array().unwrap();
+        let asked = steps.iter().find(|known| known["step"] == step).unwrap();
+        asked["asks"].as_str().unwrap().to_owned()
+    };
+    let point = ahead["point"]["at"].as_str().unwrap();
+    assert!(asks("look").ends_with(&format!(" for {point}.")), "{}", asks("look"));
     let open = site.environment.run(["recover", "confirm", "look", "--done", "it is there"]);
     assert!(open.failure(2).contains("`it is empty`"), "{open}");
-    site.environment.run(["recover", "confirm", "look", "--all", "--note", NOTE]).success();
+    let confirm = ["recover", "confirm", "look", "--all", "--note", NOTE];
+    let confirmed = site.environment.command().env("SUDO_USER", "carol").args(confirm).output();
+    assert!(confirmed.unwrap().status.success());
     site.wait_for("agree", "waits for a person");
     assert!(!site.environment.path("front").exists(), "it was stopped, and nobody agreed yet");
     let second = site.environment.run(["recover", "--resume"]);
     assert!(second.failure(11).contains("(process "), "{second}");
-    site.environment.run(["recover", "approve", "agree"]).success();
+    assert_eq!(asks("agree"), format!("Open the shop to {NOTE}?"));
+    site.environment.run(["recover", "approve", "agree"]).failure(2);
+    site.environment.run(["recover", "approve", "agree", "--reason", " "]).failure(2);
+    site.environment.run(["recover", "approve", "agree", "--reason", "all is there"]).success();
     let (code, said) = ended(driving);
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("restore: done in") && said.contains("agree: approved by"), "{said}");
@@ -438,6 +451,14 @@ fn a_scenario_is_recovered_by_its_runbook_and_by_people() {
     assert!(status["times"]["people_ms"].as_u64().unwrap() > 0, "{status:#}");
     let records = site.environment.run(["catalog", "list", "--kind", "recovery-ended"]).success();
     assert!(records.contains("succeeded"), "{records}");
+    let proof = site.environment.run(["evidence", "show"]).success();
+    assert!(proof.contains("all is there"), "{proof}");
+    let is_root = nix::unistd::Uid::effective().is_root();
+    assert_eq!(
+        proof.contains("carol as root"),
+        is_root,
+        "who became root is named with it: {proof}"
+    );
 }
 
 #[test]
@@ -544,7 +565,7 @@ fn a_recovery_whose_process_is_killed_goes_on_at_the_step() {
         "first\nsecond\nsecond\nlate\nthird\n",
         "what is done is not done again, and what was left running does not go on beside it"
     );
-    let refused = site.environment.run(["recover", "approve", "agree"]);
+    let refused = site.environment.run(["recover", "approve", "agree", "--reason", "it was"]);
     assert!(refused.failure(1).contains("`agree` waits for executive"), "{refused}");
     site.environment.run(["recover", "skip", "agree", "--reason", "Dave is away"]).success();
     let (code, said) = ended(driving);
@@ -585,10 +606,20 @@ fn what_fails_or_lies_keeps_the_run_and_an_abort_undoes_it() {
     assert_eq!(site.stand("pretend"), "failed");
     assert!(!site.environment.path("shop").exists());
     site.environment.run(["recover", "abort", "--reason", "no copy is left"]).success();
+    let given_up = site.status().to_string();
+    assert!(
+        !given_up.contains("recover retry") && !given_up.contains("recover abort"),
+        "{given_up}"
+    );
     let aborted = site.environment.run(["recover", "--resume"]);
     assert_eq!(aborted.code(), 1, "{aborted}");
     assert!(site.environment.path("front").exists(), "stopping was undone: {aborted}");
-    assert_eq!(site.status()["outcome"], "aborted");
+    let over = site.status();
+    assert_eq!(over["outcome"], "aborted");
+    assert!(
+        !over.to_string().contains("lifeboat recover "),
+        "nothing can be told any more: {over}"
+    );
 }
 
 const CORRUPT: &str = r#"

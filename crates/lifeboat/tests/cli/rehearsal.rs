@@ -312,7 +312,11 @@ fn whoever_runs_a_drill_is_asked_at_the_terminal_and_may_answer_for_nobody_else(
     let environment = &site.environment;
     let nowhere = environment.run(["drill", "loss", "--ask"]).failure(2);
     assert!(nowhere.contains("nobody can be asked here"), "{nowhere}");
-    let answers = [("look: Look at the disk.", "disk 7\n"), ("agree: Go on?", "y\n")];
+    let answers = [
+        ("look: Look at the disk.", "disk 7\n"),
+        ("agree: Go on?", "y\n"),
+        ("why: ", "all is quiet\n"),
+    ];
     let (shown, code) = converse(environment, "drill loss --ask", &answers);
     assert_eq!(code, Some(0), "{shown}");
     assert!(shown.contains("[ ] it is there"), "{shown}");
@@ -323,7 +327,7 @@ fn whoever_runs_a_drill_is_asked_at_the_terminal_and_may_answer_for_nobody_else(
     );
     assert!(!shown.contains("look: not done by anybody"), "{shown}");
     let proof = environment.run(["evidence", "show"]).success();
-    assert!(proof.contains("disk 7"), "{proof}");
+    assert!(proof.contains("disk 7") && proof.contains("all is quiet"), "{proof}");
 
     // One that is not answered is noted, and one that is declined is found.
     let answers = [("look: Look at the disk.", "s\n"), ("agree: Go on?", "never\n")];

@@ -39,7 +39,8 @@ fn a_platform_that_is_lost_with_its_disk_comes_back_from_the_bucket_and_takes_or
     assert_eq!(without.json()["without"][0], "primary", "{without}");
     let mut recovery = machine.recover("complete-system-failure", &["--without=primary"]);
     recovery.tell("provision", &["confirm", "provision", "--note", "a new server", "--all"]);
-    recovery.tell("approve-switch", &["approve", "approve-switch"]);
+    let approval = ["approve", "approve-switch", "--reason", "all of it is there"];
+    recovery.tell("approve-switch", &approval);
     let (code, said) = recovery.end();
     assert_eq!(code, 0, "{said}");
 

@@ -17,6 +17,9 @@ use crate::wire::Site;
 /// Who answers for people that a drill does not ask.
 pub(super) const SIMULATED: &str = "simulated";
 
+/// Why something is agreed to that nobody is asked.
+const NOBODY_ASKED: &str = "a drill asks nobody";
+
 /// What a step asks of a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asked {
@@ -58,11 +61,11 @@ impl People for Simulated {
 impl Asked {
     /// Returns what stands for an answer that nobody gives.
     fn simulated(&self) -> (Command, Person) {
-        let (step, note) = (self.step.clone(), String::new());
         let rights = self.by.iter().cloned().collect();
+        let step = self.step.clone();
         let command = match self.by {
-            Some(_) => Command::Approve { step, note },
-            None => Command::Confirm { step, note, ticked: self.checklist.clone() },
+            Some(_) => Command::Approve { step, note: NOBODY_ASKED.to_owned() },
+            None => Command::Confirm { step, note: String::new(), ticked: self.checklist.clone() },
         };
         (command, Person { name: SIMULATED.to_owned(), rights })
     }
@@ -143,7 +146,7 @@ impl Follower {
 
 /// Returns what the steps of a run ask people now.
 fn questions(site: &Site, procedure: &Procedure, run: &Run) -> Vec<Asked> {
-    let values = Values::of(site.plan(), procedure);
+    let (values, given) = (Values::of_run(site.plan(), procedure, run), run.given());
     let asking = run.steps().filter(|(_, course)| matches!(course.stand, Stand::Asked { .. }));
     let questions = asking.map(|(step, _)| {
         let planned = procedure.step(&step.name).map(|planned| &planned.action);
@@ -153,8 +156,7 @@ fn questions(site: &Site, procedure: &Procedure, run: &Run) -> Vec<Asked> {
             Some(Action::Rotate(rotate)) => Some(&rotate.rotate.what),
             _ => None,
         };
-        let text = template
-            .map(|template| values.fill(template, None).unwrap_or_else(|_| template.to_string()));
+        let text = template.map(|template| values.text(template, &given));
         let (checklist, by) = match &step.task {
             Task::Manual { checklist } => (checklist.clone(), None),
             Task::Approve { by } => (Vec::new(), Some(by.clone())),

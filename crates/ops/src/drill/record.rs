@@ -7,6 +7,7 @@ use lifeboat_model::{
 };
 use lifeboat_plan::plan::runbook::Action;
 use lifeboat_plan::plan::timetable::Drill;
+use lifeboat_plan::value::template::Template;
 use lifeboat_runbook::{Phase, Run, Stand};
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +18,7 @@ use super::preparation::Prepared;
 use super::teardown::Teardown;
 use crate::evidence::measure::{loss_of_scenario, objectives};
 use crate::procedure::Procedure;
-use crate::procedure::conduct::{POINT, POINT_TIME};
+use crate::procedure::conduct::POINT_TIME;
 use crate::procedure::outlook::rto;
 use crate::procedure::report::milliseconds;
 use crate::procedure::values::Values;
@@ -219,7 +220,9 @@ impl Facts<'_> {
     /// Names the steps that were left out, that nobody answered, and that told nobody.
     fn simulated(&self) -> Vec<SimulatedStep> {
         let Some(run) = self.run else { return Vec::new() };
-        let values = self.values(run);
+        let values = Values::of_run(self.site.plan(), self.procedure, run);
+        // What steps gave may hold secrets, and this is kept.
+        let text = |template: &Template| values.text(template, &[]);
         let mut simulated = Vec::new();
         for (step, course) in run.steps() {
             let name = &step.name;
@@ -227,12 +230,10 @@ impl Facts<'_> {
             let what = match (&course.stand, planned) {
                 (Stand::LeftOut { why }, _) => Some(format!("left out: {why}")),
                 (Stand::Done, Some(Action::Notify(notify))) => {
-                    let text = values.fill(&notify.notify.message, None);
-                    let text = text.unwrap_or_else(|_| notify.notify.message.to_string());
-                    Some(format!("told nobody: {text}"))
+                    Some(format!("told nobody: {}", text(&notify.notify.message)))
                 }
                 (Stand::Done, Some(Action::Manual(_) | Action::Rotate(_) | Action::Approve(_))) => {
-                    self.answered(name)
+                    self.answered(name, text)
                 }
                 _ => None,
             };
@@ -242,27 +243,17 @@ impl Facts<'_> {
     }
 
     /// Says that nobody answered a step, if nobody did.
-    fn answered(&self, name: &StepName) -> Option<String> {
+    fn answered(&self, name: &StepName, text: impl Fn(&Template) -> String) -> Option<String> {
         self.unanswered.get(name)?;
         let planned = self.procedure.step(name)?;
         match &planned.action {
             Action::Approve(approve) => {
-                Some(format!("answered for {}: {}", approve.approve.by, approve.approve.ask))
+                Some(format!("answered for {}: {}", approve.approve.by, text(&approve.approve.ask)))
             }
-            Action::Manual(manual) => Some(format!("not done by anybody: {}", manual.manual)),
+            Action::Manual(manual) => {
+                Some(format!("not done by anybody: {}", text(&manual.manual)))
+            }
             _ => Some("not done by anybody".to_owned()),
-        }
-    }
-
-    fn values(&self, run: &Run) -> Values {
-        let kind = self.procedure.kind().to_string();
-        let values = Values::of(self.site.plan(), self.procedure);
-        let values = values.with_run(self.id, &kind, run.declared());
-        let about = &run.began().about;
-        let time = about.get(POINT_TIME).and_then(|time| time.parse().ok());
-        match about.get(POINT).zip(time) {
-            Some((point, time)) => values.with_point(point, time),
-            None => values,
         }
     }
 }

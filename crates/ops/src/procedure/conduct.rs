@@ -42,8 +42,8 @@ const OLDER: &str = "older-point";
 pub(crate) const HOST: &str = "host";
 /// What this host calls itself.
 pub(crate) const HOSTNAME: &str = "hostname";
-const PLACE: &str = "place";
-const DIRECTORY: &str = "directory";
+pub(super) const PLACE: &str = "place";
+pub(super) const DIRECTORY: &str = "directory";
 pub(crate) const DECLARED_BY: &str = "declared-by";
 /// Newer points that were not taken, as JSON.
 pub(crate) const REJECTED: &str = "rejected-points";
@@ -256,27 +256,14 @@ impl Conduct {
     ) -> Result<Hands, ProcedureError> {
         let began = run.began();
         let about = |key: &'static str| began.about.get(key).cloned();
-        let needed = |what: &'static str| {
-            about(what).ok_or(ProcedureError::Incomplete { run: began.run, what })
-        };
-        let place = about(PLACE).and_then(|place| place.parse().ok());
-        let target = Target { host: needed(HOST)?, place, directory: about(DIRECTORY) };
-        let mut values = Values::of(self.site.plan(), procedure).with_target(&target).with_run(
-            began.run,
-            &procedure.kind().to_string(),
-            run.declared(),
-        );
-        let time = about(POINT_TIME).and_then(|time| time.parse().ok());
-        if let (Some(point), Some(time)) = (about(POINT), time) {
-            values = values.with_point(&point, time);
-        }
+        let host = about(HOST).ok_or(ProcedureError::Incomplete { run: began.run, what: HOST })?;
         Ok(Hands {
             site: Arc::new((*self.site).clone().without(lost(run))?),
             procedure: Arc::clone(procedure),
-            values: Arc::new(values),
+            values: Arc::new(Values::of_run(self.site.plan(), procedure, run)),
             point: about(POINT),
             older: about(OLDER),
-            host: target.host,
+            host,
             confirm: self.site.name().clone(),
             fetch,
             events,

@@ -1,11 +1,11 @@
 //! How a run stands, for people and for programs: gathered from its entries, its runbook and the time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use lifeboat_model::{Exit, RecordId, RunId, ScenarioName, SiteName, StepName, Timestamp};
 use lifeboat_plan::plan::runbook::Action;
-use lifeboat_runbook::{Mood, Outcome, Run, Stand, Task, Times, UndoStand};
+use lifeboat_runbook::{Command, Mood, Outcome, Person, Run, Stand, Task, Times, UndoStand};
 use serde::Serialize;
 
 use super::Procedure;
@@ -150,7 +150,7 @@ impl RunReport {
 /// Gathers how a run stands.
 pub fn report(site: &Site, procedure: &Procedure, run: &Run, driver: Option<String>) -> RunReport {
     let now = site.surroundings().now();
-    let values = Values::of(site.plan(), procedure);
+    let values = Values::of_run(site.plan(), procedure, run);
     let steps: Vec<_> = run.steps().map(|(step, _)| step.name.clone()).collect();
     let steps = steps.iter().filter_map(|name| step_report(procedure, run, &values, name));
     let (outcome, said) = match run.mood() {
@@ -231,10 +231,6 @@ fn step_report(
         Action::Rotate(rotate) if is_asked => Some(&rotate.rotate.what),
         _ => None,
     };
-    // A name that only the driving process knows is shown as it stands.
-    let text = |template: &lifeboat_plan::value::template::Template| {
-        values.fill(template, None).unwrap_or_else(|_| template.to_string())
-    };
     let waits_for = match &step.task {
         Task::Approve { by } if is_asked => Some(by.clone()),
         Task::Manual { .. } if is_asked => Some("anybody".to_owned()),
@@ -244,6 +240,7 @@ fn step_report(
         Task::Manual { checklist } if is_asked => checklist.clone(),
         _ => Vec::new(),
     };
+    let commands = commands(run, name, &step.task);
     let took =
         course.begun.zip(course.ended).map(|((_, begun), ended)| ended.duration_since(begun));
     Some(StepReport {
@@ -251,11 +248,12 @@ fn step_report(
         title: planned.title.clone(),
         stand: stand(&course.stand, &course.undo),
         why,
-        hint,
-        asks: asks.map(text),
+        // What a failure says to do is done by commands that the run takes.
+        hint: hint.filter(|_| !commands.is_empty()),
+        asks: asks.map(|template| values.text(template, &run.given())),
         checklist,
         waits_for,
-        commands: commands(name, &course.stand, &course.undo, &step.task),
+        commands,
         attempts: course.attempts,
         took_ms: took.map(|took| milliseconds(Duration::try_from(took).unwrap_or_default())),
     })
@@ -278,20 +276,27 @@ pub(crate) const fn stand(stand: &Stand, undo: &UndoStand) -> &'static str {
     }
 }
 
-/// The commands that lead on at a step.
-fn commands(name: &StepName, stand: &Stand, undo: &UndoStand, task: &Task) -> Vec<String> {
+/// The commands that lead on at a step: of those that would, what the run takes as it stands.
+fn commands(run: &Run, name: &StepName, task: &Task) -> Vec<String> {
     let command = |words: &str| format!("lifeboat recover {words}");
-    match (undo, stand, task) {
+    let Some((_, course)) = run.step(name) else { return Vec::new() };
+    match (&course.undo, &course.stand, task) {
         (_, Stand::Asked { .. }, Task::Approve { .. }) => vec![
-            command(&format!("approve {name}")),
+            command(&format!("approve {name} --reason WHY")),
             command(&format!("decline {name} --reason WHY")),
         ],
         (_, Stand::Asked { .. }, _) => vec![command(&format!("confirm {name} --note TEXT"))],
-        (UndoStand::Failed(_), ..) | (_, Stand::Failed(_), _) => vec![
-            command(&format!("retry {name}")),
-            command(&format!("skip {name} --reason WHY")),
-            command("abort --reason WHY"),
-        ],
+        (UndoStand::Failed(_), ..) | (_, Stand::Failed(_), _) => {
+            let (step, why) = (name.clone(), "WHY".to_owned());
+            let ways = [
+                (Command::Retry { step: step.clone() }, format!("retry {name}")),
+                (Command::Skip { step, why: why.clone() }, format!("skip {name} --reason WHY")),
+                (Command::Abort { why }, "abort --reason WHY".to_owned()),
+            ];
+            let anybody = Person { name: String::new(), rights: BTreeSet::new() };
+            let taken = ways.iter().filter(|(way, _)| run.command(way, &anybody).is_ok());
+            taken.map(|(_, words)| command(words)).collect()
+        }
         _ => Vec::new(),
     }
 }

@@ -89,7 +89,7 @@ impl Classify for TakingError {
     fn hint(&self) -> Option<Hint> {
         let text = match self {
             Self::Io { .. } => {
-                "what was taken before is kept; mend it, then `lifeboat recover retry`"
+                "what was taken before is kept; mend it, then `lifeboat recover retry STEP`"
             }
             Self::Full { .. } | Self::Inside { .. } => "name another place with `to`",
             Self::Cancelled(_) => return None,

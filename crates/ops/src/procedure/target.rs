@@ -3,8 +3,10 @@
 use std::net::{ToSocketAddrs as _, UdpSocket};
 
 use lifeboat_model::PlaceName;
+use lifeboat_runbook::Run;
 
 use super::ProcedureError;
+use super::conduct::{DIRECTORY, HOST, PLACE};
 use crate::residence;
 use crate::wire::Site;
 
@@ -23,6 +25,13 @@ pub struct Target {
 }
 
 impl Target {
+    /// Where a run was declared to go; nothing if its declaration does not say.
+    pub(super) fn of_run(run: &Run) -> Option<Self> {
+        let about = |key: &str| run.began().about.get(key).cloned();
+        let place = about(PLACE).and_then(|place| place.parse().ok());
+        Some(Self { host: about(HOST)?, place, directory: about(DIRECTORY) })
+    }
+
     /// This host, as its place in the plan calls it, else as it calls itself; or by another name that leads to it.
     ///
     /// # Errors

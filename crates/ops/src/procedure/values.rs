@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use lifeboat_model::{RunId, Timestamp};
+use lifeboat_model::{RunId, StepName, Timestamp};
 use lifeboat_plan::Plan;
 use lifeboat_plan::value::command::Command;
-use lifeboat_plan::value::template::{Template, UnknownName};
-use lifeboat_runbook::Act;
+use lifeboat_plan::value::template::{Part, Template, UnknownName};
+use lifeboat_runbook::{Act, Outputs, Run};
 
+use super::conduct::{POINT, POINT_TIME};
 use super::target::Target;
 use super::{Procedure, shell};
 
@@ -22,6 +23,21 @@ impl Values {
         values.set("scenario.name", Some(procedure.name()));
         values.set("scenario.title", Some(&procedure.title()));
         values
+    }
+
+    /// Gathers what a plan, a scenario and the declaration of a run say.
+    pub fn of_run(plan: &Plan, procedure: &Procedure, run: &Run) -> Self {
+        let kind = procedure.kind().to_string();
+        let mut values = Self::of(plan, procedure).with_run(run.began().run, &kind, run.declared());
+        if let Some(target) = Target::of_run(run) {
+            values = values.with_target(&target);
+        }
+        let about = &run.began().about;
+        let time = about.get(POINT_TIME).and_then(|time| time.parse().ok());
+        match about.get(POINT).zip(time) {
+            Some((point, time)) => values.with_point(point, time),
+            None => values,
+        }
     }
 
     /// Gathers what a plan says.
@@ -96,20 +112,32 @@ impl Values {
 
     /// Fills a template in, with what the steps before gave.
     pub fn fill(&self, template: &Template, act: Option<&Act>) -> Result<String, UnknownName> {
-        template.fill(|name| self.value(name, act))
+        template.fill(|name| self.value(name, given_to(act)))
     }
 
-    fn value(&self, name: &str, act: Option<&Act>) -> Option<String> {
-        let given = || {
-            let (step, output) = name.strip_prefix("steps.")?.split_once('.')?;
-            act?.given(step, output).map(ToString::to_string)
+    /// Fills in for people what is known, with what steps gave; any other name stays as it stands.
+    pub fn text(&self, template: &Template, given: &[(StepName, Outputs)]) -> String {
+        let fill = |part: &Part| match part {
+            Part::Text(text) => text.clone(),
+            Part::Name(name) => {
+                self.value(name, given).unwrap_or_else(|| format!("{{{{ {name} }}}}"))
+            }
         };
-        self.0.get(name).cloned().or_else(given)
+        template.parts().iter().map(fill).collect()
+    }
+
+    fn value(&self, name: &str, given: &[(StepName, Outputs)]) -> Option<String> {
+        let gave = || {
+            let (step, output) = name.strip_prefix("steps.")?.split_once('.')?;
+            let (_, outputs) = given.iter().find(|(name, _)| name.as_str() == step)?;
+            outputs.get(output).map(ToString::to_string)
+        };
+        self.0.get(name).cloned().or_else(gave)
     }
 
     /// Returns the program and the arguments of a command, filled in; in a line for a shell values stay data.
     pub fn words(&self, command: &Command, act: Option<&Act>) -> Result<Vec<String>, UnknownName> {
-        let in_shell = |line| shell::fill(line, |name| self.value(name, act));
+        let in_shell = |line| shell::fill(line, |name| self.value(name, given_to(act)));
         match command {
             Command::Shell(line) => Ok(vec!["sh".to_owned(), "-c".to_owned(), in_shell(line)?]),
             Command::Program(words) => {
@@ -121,4 +149,8 @@ impl Values {
             }
         }
     }
+}
+
+fn given_to(act: Option<&Act>) -> &[(StepName, Outputs)] {
+    act.map(|act| act.given.as_slice()).unwrap_or_default()
 }

@@ -5,8 +5,9 @@ use lifeboat_ops::drill::{Answer, Asked, People};
 use lifeboat_ops::procedure::people::person;
 use lifeboat_runbook::{Command, Person};
 
-use crate::commands::recover::operator;
+use crate::commands::recover::questions::{reason, split};
 use crate::prompt::Terminal;
+use crate::surroundings;
 
 /// What the operator types to have a step noted as simulated.
 const SIMULATE: &str = "s";
@@ -20,7 +21,7 @@ pub(super) struct AtTerminal {
 
 impl AtTerminal {
     pub(super) fn new(terminal: Terminal, site: &Site) -> Self {
-        Self { terminal, person: person(site.plan(), &operator().login) }
+        Self { terminal, person: person(site.plan(), &surroundings::login()) }
     }
 
     fn may(&self, by: &str) -> bool {
@@ -37,14 +38,21 @@ impl People for AtTerminal {
         }
         let points = checklist.iter().map(|point| format!("    [ ] {point}\n"));
         let points = points.collect::<Vec<_>>().concat();
-        let how = if by.is_some() { "y yes, n no" } else { "Enter or a note once it is done" };
+        let how =
+            if by.is_some() { "y yes and why, n no" } else { "Enter or a note once it is done" };
         let question = format!("{step}: {text}\n{points}({how}, {SIMULATE} simulate) ");
         // Whoever pressed Ctrl-C stops the drill, and answers nothing.
         let Ok(typed) = self.terminal.ask(&question) else { return Answer::Simulated };
         let (typed, step) = (typed.trim().to_owned(), step.clone());
-        let command = match (typed.as_str(), by) {
-            (SIMULATE, _) => return Answer::Simulated,
-            ("y" | "yes", Some(_)) => Command::Approve { step, note: String::new() },
+        let (word, why) = split(&typed);
+        let command = match (word, by) {
+            (SIMULATE, _) if why.is_empty() => return Answer::Simulated,
+            ("y" | "yes", Some(_)) => {
+                let Ok(note) = reason(&self.terminal, why, "why: ") else {
+                    return Answer::Simulated;
+                };
+                Command::Approve { step, note }
+            }
             (_, Some(_)) => Command::Decline { step, why: format!("the operator said `{typed}`") },
             (_, None) => Command::Confirm { step, note: typed, ticked: checklist.clone() },
         };

@@ -140,7 +140,7 @@ fn said(run: &Run, entry: &Entry) -> String {
         Fact::LeftOut { step, why } => format!("{step}: left out: {why}"),
         Fact::Asked { step } => match run.step(step).map(|(step, _)| &step.task) {
             Some(Task::Approve { by }) => {
-                format!("{step}: waits for {by}: `lifeboat recover approve {step}`")
+                format!("{step}: waits for {by}: `lifeboat recover approve {step} --reason WHY`")
             }
             _ => format!("{step}: waits for a person: `lifeboat recover confirm {step}`"),
         },

@@ -15,11 +15,11 @@ use lifeboat_ops::procedure::report::StepReport;
 use lifeboat_runbook::{Command, Entry, Fact, Run, Witness};
 
 use super::lines::{Lines, Live};
-use super::operator;
 use crate::failure::Failure;
 use crate::prompt::Terminal;
 use crate::screen;
 use crate::session::Session;
+use crate::surroundings;
 
 /// Tells of a run, and lets its questions be asked.
 #[derive(Debug)]
@@ -136,7 +136,7 @@ impl Asker<'_> {
             Err(_) if cancel.is_cancelled() && !self.session.cancel.is_cancelled() => return Ok(()),
             Err(failure) => return Err(failure),
         };
-        let whoever = person(self.site.plan(), &operator().login);
+        let whoever = person(self.site.plan(), &surroundings::login());
         conduct::say(self.site, &command, &whoever)?;
         Ok(())
     }
@@ -162,17 +162,12 @@ impl Question<'_> {
             .terminal
             .ask("`yes` or `no`, with a reason behind it; Enter leaves it to others: ")?;
         let (word, rest) = split(&answer);
-        let (step, rest) = (self.step.step.clone(), rest.to_owned());
+        let (step, terminal) = (self.step.step.clone(), self.terminal);
         Ok(match word {
-            "yes" => Some(Command::Approve { step, note: rest }),
-            "no" => Some(Command::Decline { step, why: self.reason(rest)? }),
+            "yes" => Some(Command::Approve { step, note: reason(terminal, rest, "why: ")? }),
+            "no" => Some(Command::Decline { step, why: reason(terminal, rest, "why not: ")? }),
             _ => None,
         })
-    }
-
-    /// Who says no has a reason.
-    fn reason(&self, given: String) -> Result<String, Failure> {
-        if given.is_empty() { self.terminal.ask("why not: ") } else { Ok(given) }
     }
 
     fn confirmation(&self) -> Result<Option<Command>, Failure> {
@@ -193,8 +188,17 @@ impl Question<'_> {
     }
 }
 
+/// Who says yes or no has a reason, and is asked for one that was not given.
+pub(in crate::commands) fn reason(
+    terminal: &Terminal,
+    given: &str,
+    question: &str,
+) -> Result<String, Failure> {
+    if given.is_empty() { terminal.ask(question) } else { Ok(given.to_owned()) }
+}
+
 /// Splits an answer into its first word and the rest.
-fn split(answer: &str) -> (&str, &str) {
+pub(in crate::commands) fn split(answer: &str) -> (&str, &str) {
     let answer = answer.trim();
     let (word, rest) = answer.split_once(char::is_whitespace).unwrap_or((answer, ""));
     (word, rest.trim())

@@ -7,9 +7,10 @@ use lifeboat_ops::procedure::people::person;
 use lifeboat_ops::procedure::report::RunReport;
 use lifeboat_runbook::Command;
 
-use super::{Shown, operator, status};
+use super::{Shown, status};
 use crate::failure::Failure;
 use crate::session::Session;
+use crate::surroundings;
 
 /// What the open run is told. Nobody has to drive it meanwhile.
 #[derive(Debug, Subcommand)]
@@ -41,9 +42,9 @@ pub enum Tell {
     Approve {
         /// The step
         step: StepName,
-        /// What is to be noted
-        #[arg(long, value_name = "TEXT", default_value = "")]
-        note: String,
+        /// Why; the report repeats it, and later steps may use it
+        #[arg(long, value_name = "WHY", alias = "note")]
+        reason: String,
     },
     /// Say no to what a step asks; the run stops there
     Decline {
@@ -84,7 +85,7 @@ impl Tell {
             Self::Resume => Command::Resume,
             Self::Retry { step } => Command::Retry { step },
             Self::Skip { step, reason } => Command::Skip { step, why: reason },
-            Self::Approve { step, note } => Command::Approve { step, note },
+            Self::Approve { step, reason } => Command::Approve { step, note: reason },
             Self::Decline { step, reason } => Command::Decline { step, why: reason },
             Self::Confirm { step, note, done, all } => {
                 let ticked = if all { all_points(&step, session)? } else { done };
@@ -104,7 +105,7 @@ fn all_points(step: &StepName, session: &Session) -> Result<Vec<String>, Failure
 
 fn say(command: &Command, session: &Session) -> Result<Exit, Failure> {
     let site = session.site()?;
-    let whoever = person(site.plan(), &operator().login);
+    let whoever = person(site.plan(), &surroundings::login());
     let report: RunReport = conduct::say(&site, command, &whoever)?;
     session.done(&Shown(report))
 }
