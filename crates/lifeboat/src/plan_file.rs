@@ -4,12 +4,11 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use lifeboat_model::SiteName;
+use lifeboat_model::{SiteName, counted};
 use lifeboat_plan::{Checked, Facts, FileError, Files, SourceFile};
 use lifeboat_postgres::running;
 
 use crate::failure::{CommandError, Failure, NamedBy};
-use crate::render;
 use crate::session::Session;
 use crate::surroundings;
 
@@ -18,11 +17,14 @@ const PLAN_BYTES_MAX: u64 = 4 << 20;
 
 /// Reads the plan that the command line names, or the one that is found, and checks it.
 ///
-/// Warnings go to standard error; a plan with errors is refused with all of them.
+/// That there are warnings is said in one line, since most commands are about something else; a plan with errors is
+/// refused with all of them.
 pub fn load(session: &Session) -> Result<Checked, Failure> {
     let checked = check(session)?;
-    for diagnostic in &checked.diagnostics {
-        session.screen.remark(&render::diagnostic::text(diagnostic, session.screen.err));
+    if !checked.diagnostics.is_empty() {
+        let remarks = counted(checked.diagnostics.len() as u64, "remark");
+        let shown = "`lifeboat check --lint-only` shows what is worth a look";
+        session.screen.remark(&format!("the plan holds, with {remarks}: {shown}"));
     }
     Ok(checked)
 }

@@ -100,6 +100,18 @@ fn a_plan_that_lints_may_still_not_be_able_to_run() {
 }
 
 #[test]
+fn what_is_worth_a_look_is_shown_by_check_and_told_of_in_one_line_elsewhere() {
+    let environment = Environment::new();
+    environment.write("plan.toml", SOUND);
+    let linted = environment.run(["check", "--lint-only"]).success();
+    assert!(linted.contains("`media` has copies on `primary` alone"), "{linted}");
+    let shown = environment.run(["plan", "show"]);
+    let told: Vec<_> = shown.stderr().lines().map(str::to_owned).collect();
+    assert_eq!(told.len(), 1, "{shown}");
+    assert!(told[0].contains("with 1 remark") && told[0].contains("check --lint-only"), "{shown}");
+}
+
+#[test]
 fn the_schema_is_a_json_schema() {
     let environment = Environment::new();
     for arguments in [&["plan", "schema"][..], &["plan", "schema", "--runbook"]] {

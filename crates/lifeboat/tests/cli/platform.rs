@@ -21,7 +21,7 @@ use crate::environment::Ended;
 const USERS: u32 = 40;
 
 /// How long something that has to happen is waited for.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// The platform, its plan, and where its copies go: its disk, a bucket and a container.
 pub struct Machine(Staged);

@@ -79,6 +79,8 @@ fn what_breaks_on_a_platform_that_lives_is_mended_by_its_runbooks() {
     media_are_lost(&machine);
     the_configuration_is_lost(&machine);
     the_web_server_fails(&machine);
+    // It comes back to the newest point, which has no orders of later.
+    machine.lifeboat(&["backup", "database"]).success();
     the_database_is_corrupt(&machine);
 }
 
