@@ -30,6 +30,7 @@ mod locks;
 mod place;
 mod reading;
 mod refused;
+mod role;
 mod settings;
 mod spread;
 mod sum;

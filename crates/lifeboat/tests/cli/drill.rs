@@ -244,8 +244,8 @@ fn what_happens_to_a_platform_that_runs_is_mended_in_a_yard_in_which_one_was_bro
     assert!(deletion["prepared"]["damage"].as_str().unwrap().contains("DELETE FROM"));
     before.assert_untouched(&machine);
 
-    // Its RPO is a minute: no daemon looks at it here.
-    machine.lifeboat(&["backup", "configuration"]).success();
+    // Its RPO is a minute, and no daemon looks at it here.
+    machine.lifeboat(&DAILY).success();
     let configuration = play(&machine, "configuration-loss");
     assert_eq!(configuration["prepared"]["services"], all, "{configuration:#}");
     let damage = configuration["prepared"]["damage"].as_str().unwrap();

@@ -12,6 +12,7 @@ use lifeboat_model::{Classify, ErrorKind, Hint};
 use super::S3Options;
 use super::credentials::Search;
 use super::place::{Place, is_vendor};
+use super::role::{Role, RoleProvider, Source};
 use crate::environment::Environment;
 use crate::http::address::{Endpoint, PLANNED};
 use crate::http::{ParseEndpointError, Trust, TrustError};
@@ -70,11 +71,13 @@ pub enum S3OpenError {
         /// The profile.
         profile: String,
     },
-    /// The profile takes on a role, which is left to the AWS tools.
-    #[error("the profile `{profile}` takes on a role, which lifeboat does not do by itself")]
+    /// The profile takes on a role in a way that is left to the AWS tools.
+    #[error("the profile `{profile}` takes on a role, {how}, which lifeboat does not do by itself")]
     Role {
         /// The profile.
         profile: String,
+        /// In which way.
+        how: &'static str,
     },
 }
 
@@ -96,7 +99,7 @@ impl Classify for S3OpenError {
             Self::HalfKey { given, lacking, .. } => {
                 Some(Hint::new(format!("set {lacking} as well, or neither of it and {given}")))
             }
-            Self::Role { profile } | Self::Session { profile } => Some(Hint::new(format!(
+            Self::Role { profile, .. } | Self::Session { profile } => Some(Hint::new(format!(
                 "let another profile ask the AWS tools: write `credential_process = aws configure export-credentials --profile {profile}` below [profile lifeboat] in ~/.aws/config, and use the profile lifeboat"
             ))),
             Self::Endpoint(error) => Some(error.hint()),
@@ -135,14 +138,43 @@ impl Profile {
         if self.has_credentials() {
             return Ok(());
         }
-        if self.get("role_arn").is_some() {
-            return Err(S3OpenError::Role { profile: profile() });
-        }
         if self.get("sso_session").is_some() {
             return Err(S3OpenError::Session { profile: profile() });
         }
         Ok(())
     }
+}
+
+/// Says which role a profile takes on, if it does.
+fn role_of(environment: &Environment<'_>, profile: &Profile) -> Result<Option<Role>, S3OpenError> {
+    let Some(arn) = profile.get("role_arn") else { return Ok(None) };
+    let left = |how| S3OpenError::Role { profile: profile.name.clone(), how };
+    let elsewhere = ["AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"];
+    if environment.first(&elsewhere).or_else(|| profile.get("endpoint_url")).is_some() {
+        return Err(left("of a service that is not AWS"));
+    }
+    if profile.get("mfa_serial").is_some() {
+        return Err(left("with a code that somebody types"));
+    }
+    let source = match (profile.get("source_profile"), profile.get("credential_source")) {
+        (Some(name), _) => {
+            // A profile may be its own source: its key asks.
+            let own = name == profile.name;
+            let takes_role = |it: Profile| it.get("role_arn").is_some();
+            if !own && environment.profile(Some(&name), false).map(takes_role)? {
+                return Err(left("by a profile that takes on one itself"));
+            }
+            Source::Profile(name)
+        }
+        (None, Some(word)) => {
+            Source::parse(&word).ok_or_else(|| left("by a `credential_source` of another kind"))?
+        }
+        (None, None) => return Err(left("with neither `source_profile` nor `credential_source`")),
+    };
+    let duration_s = profile.get("duration_seconds").and_then(|seconds| seconds.parse().ok());
+    let (session_name, external_id) =
+        (profile.get("role_session_name"), profile.get("external_id"));
+    Ok(Some(Role { arn, source, session_name, external_id, duration_s }))
 }
 
 /// Refuses one half of a key without the other.
@@ -169,6 +201,7 @@ pub(super) struct Settings {
     /// Whether the store is AWS itself.
     pub(super) is_vendor: bool,
     profile: Option<String>,
+    role: Option<Role>,
 }
 
 /// When requests carry a sum beside what the signature covers.
@@ -215,6 +248,9 @@ impl Settings {
         let calculation = environment
             .get("AWS_REQUEST_CHECKSUM_CALCULATION")
             .or_else(|| profile.get("request_checksum_calculation"));
+        let has_key = options.keys.is_some() || environment.get("AWS_ACCESS_KEY_ID").is_some();
+        let asks_profile = options.keys.is_none() && (options.profile.is_some() || !has_key);
+        let role = if asks_profile { role_of(&environment, &profile)? } else { None };
         let required = calculation.is_some_and(|word| word.eq_ignore_ascii_case("when_required"));
         Ok(Self {
             is_vendor: place.elsewhere().is_none(),
@@ -223,12 +259,15 @@ impl Settings {
             trust: authorities.map_or(Trust::System, |path| Trust::File(PathBuf::from(path))),
             sums: if required { Sums::WhenRequired } else { Sums::WhenSupported },
             profile: chosen,
+            role,
         })
     }
 
     /// Returns where credentials are looked for, in this order.
     pub(super) fn credentials(&self, options: &S3Options) -> Search {
-        Search::new(options, self.profile.as_deref())
+        let region = self.region.clone();
+        let role = self.role.clone().map(|role| RoleProvider { role, region });
+        Search::new(options, self.profile.as_deref(), role)
     }
 }
 
