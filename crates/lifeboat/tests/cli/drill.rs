@@ -246,6 +246,7 @@ fn what_happens_to_a_platform_that_runs_is_mended_in_a_yard_in_which_one_was_bro
 
     // Its RPO is a minute, and no daemon looks at it here.
     machine.lifeboat(&DAILY).success();
+    let before = Production::of(&machine);
     let configuration = play(&machine, "configuration-loss");
     assert_eq!(configuration["prepared"]["services"], all, "{configuration:#}");
     let damage = configuration["prepared"]["damage"].as_str().unwrap();
