@@ -513,10 +513,12 @@ fn comes_back_from(store: &Store) {
     assert_eq!(code, Some(0), "{status:#}");
     let ranges = &status["tiers"][0]["clusters"][0]["timelines"][0]["ranges"];
     assert_eq!(ranges[0]["last"], segments[2].as_str(), "{status:#}");
-    let fetched = archived.place("fetched");
-    let got = archived.run(&["wal", "get", &segments[0], fetched.to_str().unwrap()]);
+    // As a server asks for it.
+    let got = archived.run(&["wal", "get", &segments[0], "pg_wal/fetched"]);
     assert!(got.status.success(), "{got:?}");
+    let fetched = archived.cluster.data_dir().join("pg_wal/fetched");
     assert_eq!(fs::metadata(&fetched).unwrap().len(), 1 << 20);
+    fs::remove_file(fetched).unwrap();
     archived.rename("secondary", "lost");
     archived.cluster.psql("postgres", "INSERT INTO ledger VALUES (4)").unwrap();
     archived.cluster.crash().unwrap();
