@@ -108,7 +108,7 @@ fn a_journal_of_before_is_brought_up_to_date() {
     let connection = rusqlite::Connection::open(&path).unwrap();
     connection
         .execute_batch(
-            "ALTER TABLE tasks DROP COLUMN tries; PRAGMA user_version = 1;
+            "ALTER TABLE tasks DROP COLUMN tries; DROP INDEX jobs_by_task; PRAGMA user_version = 1;
              INSERT INTO tasks VALUES ('backup:hourly', 7, NULL, 9, 3);",
         )
         .unwrap();
@@ -155,7 +155,7 @@ fn a_newer_journal_is_refused_and_a_damaged_one_named() {
     let path = home.path().join("jobs.sqlite");
     drop(Journal::open(&path).unwrap());
     let connection = rusqlite::Connection::open(&path).unwrap();
-    connection.pragma_update(None, "user_version", 3).unwrap();
+    connection.pragma_update(None, "user_version", i32::MAX).unwrap();
     drop(connection);
     assert!(matches!(Journal::open(&path).unwrap_err(), JournalError::Newer { .. }));
     let other = home.path().join("other.sqlite");
